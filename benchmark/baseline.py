@@ -1,0 +1,307 @@
+"""The contract between the harness and a method: what a baseline offers, declares and returns.
+
+The harness owns devices, precision, blocks and files; a method owns the maths. A method is an
+`nn.Module` that has the members of `Baseline`, and a `Method` that says how to build it. `baselines/`
+imports this module and torch, never the rest of `benchmark`; the harness finds a method by name
+through the entry points `rematch.baselines`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from benchmark.errors import UserError, nearest
+
+
+class Strict(BaseModel):
+    """Base of every configuration: a misspelt field is an error that names it; nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --------------------------------------------------------------------------------------- inputs
+
+
+@dataclass(frozen=True)
+class PixelInput:
+    """Images as normalised RGB tensors of shape (3, size, size)."""
+
+    size: int
+    train: Literal["random_resized_crop_flip", "plain"]
+    """`random_resized_crop_flip`: torchvision's defaults (hat.md 6); `plain`: the evaluation transform."""
+    evaluate: Literal["resize_center_crop", "resize"]
+    """`resize_center_crop`: shorter side to `resize_to`, bilinear, then the centre; `resize`: straight to size."""
+    resize_to: int
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class RegionInput:
+    """Images as region features of shape (n_regions, dim)."""
+
+    n_regions: int
+    dim: int
+
+
+@dataclass(frozen=True)
+class TextInput:
+    """Captions as ids: WordPiece, a word vocabulary, or a word-vector dictionary."""
+
+    codec: Literal["wordpiece", "words", "word_vectors"]
+    max_length: int
+    """Longest caption in tokens, special tokens included; longer captions are cut."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a method reads, declared and not fetched; the codecs and transforms live in `benchmark/data`."""
+
+    image: PixelInput | RegionInput
+    text: TextInput
+    unit: Literal["caption", "image"] = "caption"
+    """What an epoch runs over: every caption with its image, or every image with one random caption."""
+    last_batch: Literal["keep", "drop"] = "keep"
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Images of a batch. `pixels`: (B, 3, H, W) or regions (B, R, D); `index`: (B,) rows of the split."""
+
+    pixels: Tensor
+    index: Tensor
+
+    def to(self, device: torch.device) -> ImageBatch:
+        return ImageBatch(self.pixels.to(device, non_blocking=True), self.index.to(device))
+
+
+@dataclass(frozen=True)
+class CaptionBatch:
+    """Captions of a batch. `ids`: (B, L), padded at the end; `lengths`: (B,); `index`: (B,) rows of the split."""
+
+    ids: Tensor
+    lengths: Tensor
+    index: Tensor
+
+    def to(self, device: torch.device) -> CaptionBatch:
+        return CaptionBatch(self.ids.to(device), self.lengths.to(device), self.index.to(device))
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """B matching pairs: row i of `images` belongs to row i of `captions`; `images.index` are the instance ids.
+
+    `extra` holds what `prepare_batch` added (mined captions, keys of a momentum encoder).
+    """
+
+    images: ImageBatch
+    captions: CaptionBatch
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.images.index)
+
+    def to(self, device: torch.device) -> PairBatch:
+        extra = {name: value.to(device) for name, value in self.extra.items()}
+        return PairBatch(self.images.to(device), self.captions.to(device), extra)
+
+
+# ---------------------------------------------------------------------------------------- codes
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Encoded items: named tensors whose first dimension is the item, so that the harness can store, slice, move.
+
+    A tensor named `lengths` (n_items,) holds true lengths where sizes vary: the harness then forms
+    blocks of captions of like length.
+    """
+
+    tensors: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    def rows(self, index: slice | Tensor) -> Codes:
+        """The items at `index`."""
+        return Codes({name: tensor[index] for name, tensor in self.tensors.items()})
+
+    def to(self, device: torch.device) -> Codes:
+        return Codes({name: tensor.to(device) for name, tensor in self.tensors.items()})
+
+    @staticmethod
+    def concat(parts: Iterable[Codes]) -> Codes:
+        """Join batches of codes; every tensor must agree in all dimensions but the first."""
+        listed = list(parts)
+        return Codes({name: torch.cat([part[name] for part in listed]) for name in listed[0].tensors})
+
+
+@dataclass(frozen=True)
+class TrainingCodes:
+    """What the objective reads: codes of the batch's images and captions, and whatever else the method needs."""
+
+    images: Codes
+    captions: Codes
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands, as the objective sees it."""
+
+    epoch: int
+    """0-based, running on across stages."""
+    step: int
+    """0-based optimiser step since the start of training."""
+    stage: int
+    loss: BaseModel
+    """The stage's loss settings, of the type `Method.loss`."""
+
+
+# --------------------------------------------------------------------------------------- method
+
+
+class Baseline(Protocol):
+    """An `nn.Module` with these members. Shapes: n images, m captions, B pairs of a batch."""
+
+    training: bool
+
+    # evaluation
+    def inputs(self) -> InputSpec:
+        """What the method reads."""
+        ...
+
+    def encode_images(self, batch: ImageBatch) -> Codes:
+        """Codes of n images; every pass that test features are made of happens in here."""
+        ...
+
+    def encode_captions(self, batch: CaptionBatch) -> Codes:
+        """Codes of m captions."""
+        ...
+
+    def similarity(self, images: Codes, captions: Codes) -> Tensor:
+        """Scores (n_images, n_captions); another division into blocks changes them by rounding at most (1e-6)."""
+        ...
+
+    def pair_bytes(self, images: Codes, captions: Codes) -> int:
+        """Upper estimate of the temporary bytes one image x caption pair takes in `similarity`."""
+        ...
+
+    # training
+    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:
+        """Once a step, without gradient: mining, momentum updates. Returns the batch, perhaps with `extra`."""
+        ...
+
+    def training_codes(self, batch: PairBatch) -> TrainingCodes:
+        """Codes of this rank's part of the batch; no side effects."""
+        ...
+
+    def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
+        """The loss of the whole batch, a scalar; no side effects.
+
+        `pair_budget`: bytes that temporary pair tensors may take (None: no limit). Over it, pairs are scored
+        in chunks that are computed again in the backward pass; results don't depend on the chunk size.
+        """
+        ...
+
+    def after_step(self, codes: TrainingCodes) -> None:
+        """Side effects that must happen exactly once a step (enqueue)."""
+        ...
+
+    # what `nn.Module` brings
+    def train(self, mode: bool = True) -> Any: ...
+    def eval(self) -> Any: ...
+    def to(self, device: torch.device) -> Any: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What only the data know when a model is built."""
+
+    vocab_size: int
+    pad_id: int = 0
+    has_mask_token: bool = True
+    n_train_images: int = 0
+    """The instance loss has one class for each."""
+    n_regions: int = 36
+    region_dim: int = 2048
+    pretrained: bool = False
+    """Fetch the pretrained parts that the configuration names (needs the Hub); False: random weights."""
+    trunk: nn.Module | None = None
+    """Parity may hand in a stand-in for an image trunk."""
+
+
+@dataclass(frozen=True)
+class ParityCase:
+    """One recorded quantity beside ours. `relative`: the error is divided by the largest |expected|."""
+
+    name: str
+    expected: np.ndarray[Any, Any]
+    actual: np.ndarray[Any, Any]
+    tolerance: float
+    relative: bool = False
+
+
+@dataclass(frozen=True)
+class OfficialWeights:
+    """An authors' checkpoint, translated: `state` fits the model; the rest is a report for the user."""
+
+    state: dict[str, Tensor]
+    missing: list[str]
+    unexpected: list[str]
+    dropped: list[str]
+    """Keys that have no counterpart by design (recomputed buffers)."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as the registry knows it: its types, and the functions that build, import and check it."""
+
+    name: str
+    title: str
+    config: type[Strict]
+    loss: type[Strict]
+    """Settings of the objective that a stage may change."""
+    build: Callable[[Any, DataFacts], Baseline]
+    parity_cases: Callable[[Path], list[ParityCase]]
+    """Every recorded quantity of one golden file beside ours; [] where the file is not of this method."""
+    read_official: Callable[[Path, Baseline], OfficialWeights] | None = None
+    pretrained_parts: Callable[[Any], list[str]] = lambda config: []
+    """What `pretrained=True` would download, for `--dry-run`."""
+
+
+@cache
+def _entry_points() -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group="rematch.baselines")}
+
+
+def method_names() -> list[str]:
+    """Names of all registered methods, sorted."""
+    return sorted(_entry_points())
+
+
+def get_method(name: str) -> Method:
+    """Return the method registered as `name`; raises UserError that names the nearest one."""
+    points = _entry_points()
+    if name not in points:
+        raise UserError(f"unknown method '{name}'{nearest(name, points)}")
+    method = points[name].load()
+    assert isinstance(method, Method), f"entry point {name} is not a Method"
+    return method

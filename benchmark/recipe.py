@@ -1,0 +1,260 @@
+"""Recipes: the strict schema of recipes/<method>/<dataset>-<variant>.yaml.
+
+Every number of a training run is in its recipe, none is in the code. A misspelt key, a wrong type and a
+missing file are one-line errors that name the file, the field and the nearest valid name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from benchmark.baseline import Method, Strict, get_method
+from benchmark.errors import UserError, nearest
+
+RECIPES = Path("recipes")
+
+Metric = Literal["rsum", "r1_sum", "i2t_r1", "t2i_r1"]
+"""Values a best checkpoint is chosen by; `r1_sum` is R@1(i2t) + R@1(t2i), in percent."""
+
+
+class PaperRow(Strict):
+    """The row of results/paper/<method>.yaml that this recipe answers to; the dataset is the protocol's name."""
+
+    method: str
+    variant: str
+
+
+class Expected(Strict):
+    """What this recipe should score, and how far off it may be."""
+
+    protocol: str
+    metric: Literal["i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum", "mean_r1"]
+    value: float
+    tolerance: float
+    source: str
+
+
+class DataSettings(Strict):
+    """Which dataset, and the choices a paper makes about it."""
+
+    name: str
+    """`scenes`, `flickr30k` or `mscoco` (`rematch list` shows all)."""
+    options: dict[str, int | float | str | bool] = {}
+    """Options of that dataset: sizes and seed of `scenes`; `restval` of `mscoco`."""
+    captions_per_image: int = 5
+    """The first so many captions of an image are used (papers: 5)."""
+    validation_images: int | None = None
+    """Use the first so many validation images; None: all."""
+
+
+class Optimizer(Strict):
+    """One parameter group holding everything; frozen parameters get no update because they get no gradient."""
+
+    name: Literal["adam", "adamw"]
+    lr: float = Field(gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    """Largest gradient norm; None: no clipping."""
+
+
+class StepSchedule(Strict):
+    """lr * gamma ** floor(epoch / every); epochs from 0, running on across stages."""
+
+    name: Literal["step"]
+    every: int = Field(ge=1)
+    gamma: float = Field(gt=0)
+
+
+class CosineSchedule(Strict):
+    """Linear warm-up over `warmup_steps`, then half a cosine down to `floor` * lr at the last step."""
+
+    name: Literal["cosine"]
+    warmup_steps: int = Field(default=0, ge=0)
+    floor: float = Field(default=0.0, ge=0, le=1)
+
+
+Schedule = Annotated[StepSchedule | CosineSchedule, Field(discriminator="name")]
+
+
+class Stage(Strict):
+    """Consecutive epochs with the same settings."""
+
+    epochs: int = Field(ge=1)
+    loss: dict[str, Any] = {}
+    """Settings of the method's objective, checked against its own schema."""
+    trainable: list[str] = ["*"]
+    """Globs over parameter names; the rest has requires_grad=False and nothing else."""
+    frozen: list[str] = []
+    """Globs taken out of `trainable`."""
+    optimizer: Literal["keep", "reset"] = "keep"
+    start_from: Literal["previous", "checkpoint"] = "previous"
+    """`checkpoint`: begin with the best weights so far."""
+
+
+class Training(Strict):
+    """Everything between the initial weights and the last checkpoint."""
+
+    seed: int = 0
+    batch_size: int = Field(ge=2)
+    precision: Literal["float32", "float16", "bfloat16"] = "float32"
+    """float16: autocast with a loss scaler that starts at 65536; bfloat16: autocast."""
+    optimizer: Optimizer
+    schedule: Schedule
+    stages: list[Stage] = Field(min_length=1)
+    pair_budget_mb: int | None = None
+    """Memory for temporary pair tensors; over it the objective works in chunks. None: no limit."""
+    workers: int = Field(default=0, ge=0)
+    """Loader processes; they change speed, never results."""
+    validate_from_epoch: int = Field(default=0, ge=0)
+    """First epoch (from 0) that is validated."""
+    validate_every: int = Field(default=1, ge=1)
+    select: Metric | Literal["last"] = "rsum"
+    """Which validation value the best checkpoint has; `last`: the last epoch, no validation."""
+
+    @property
+    def epochs(self) -> int:
+        return sum(stage.epochs for stage in self.stages)
+
+
+class Evaluation(Strict):
+    """How the test split is scored."""
+
+    precision: Literal["float32", "float64"] = "float32"
+    """Of codes and scores; the encoders run in float32."""
+    batch_size: int = Field(default=128, ge=1)
+    memory_mb: int = Field(default=512, ge=16)
+    """Budget for a block of pairs."""
+    tie_rule: Literal["lower_index", "pessimistic"] = "lower_index"
+
+
+class Recipe(Strict):
+    """A single model: what it is trained on, how, and what it should reach."""
+
+    summary: str
+    method: str
+    departures: list[str]
+    """How this differs from the paper's set-up; empty means faithful. Shown wherever the numbers appear."""
+    paper_row: PaperRow
+    data: DataSettings
+    model: dict[str, Any]
+    """Checked against the method's own schema."""
+    pretrained: bool
+    """Start the parts that the method names from their published weights."""
+    training: Training
+    evaluation: Evaluation = Evaluation()
+    expected: list[Expected] = []
+
+    @model_validator(mode="after")
+    def _method_fields(self) -> Self:
+        method = get_method(self.method)
+        check_fields("model", self.model, method.config)
+        for number, stage in enumerate(self.training.stages):
+            check_fields(f"training.stages.{number}.loss", stage.loss, method.loss)
+        return self
+
+    def method_config(self) -> Strict:
+        """The method's own configuration, as an object of its type."""
+        return get_method(self.method).config.model_validate(self.model)
+
+
+class EnsembleRecipe(Strict):
+    """Several trained models, scored by the mean of their similarity matrices."""
+
+    summary: str
+    ensemble: list[str] = Field(min_length=2)
+    """Recipe names in the same folder, without `.yaml`."""
+    departures: list[str]
+    paper_row: PaperRow
+    expected: list[Expected] = []
+
+
+def check_fields(where: str, values: dict[str, Any], schema: type[BaseModel]) -> BaseModel:
+    """Validate `values`, raising UserError lines whose field names begin with `where`."""
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        raise UserError(explain(error, schema, prefix=where)) from None
+
+
+def explain(error: ValidationError, schema: type[BaseModel], prefix: str = "") -> str:
+    """Put the first fault of a pydantic error in one line: field, what was found, what was expected."""
+    fault = error.errors()[0]
+    path = [str(part) for part in fault["loc"]]
+    field = ".".join([prefix, *path] if prefix else path) or "document"
+    if fault["type"] == "extra_forbidden":
+        return f"field '{field}' is not known{nearest(path[-1], _field_names(schema, path[:-1]))}"
+    if fault["type"] == "missing":
+        return f"field '{field}' is missing"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"field '{field}': found {fault['input']!r}, {fault['msg'][0].lower()}{fault['msg'][1:]}{more}"
+
+
+def _field_names(schema: Any, path: list[str]) -> list[str]:
+    """Valid names at `path` inside a schema; list positions and union tags are passed over."""
+    from typing import get_args
+
+    candidates: list[Any] = [schema]
+    for part in [*path, None]:
+        models = []
+        while candidates:
+            item = candidates.pop()
+            if isinstance(item, type) and issubclass(item, BaseModel):
+                models.append(item)
+            else:
+                candidates.extend(get_args(item))
+        if part is None or not models:
+            return sorted({name for model in models for name in model.model_fields})
+        found = [model.model_fields[part].annotation for model in models if part in model.model_fields]
+        candidates = list(found) if found else list(models)
+    return []
+
+
+def load_recipe(path: Path) -> Recipe | EnsembleRecipe:
+    """Read and check a recipe file.
+
+    Raises UserError (file, field, found, expected, nearest valid name) for anything a user can get wrong.
+    """
+    if not path.is_file():
+        known = [item.as_posix() for item in RECIPES.glob("*/*.yaml")]
+        raise UserError(f"{path.as_posix()}: no such recipe{nearest(path.as_posix(), known)}")
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path.as_posix()}: not valid YAML: {reason}") from None
+    if not isinstance(document, dict):
+        raise UserError(
+            f"{path.as_posix()}: found {type(document).__name__}, expected a mapping of recipe fields"
+        )
+    schema: type[Recipe] | type[EnsembleRecipe] = EnsembleRecipe if "ensemble" in document else Recipe
+    try:
+        recipe = schema.model_validate(document)
+    except ValidationError as error:
+        raise UserError(f"{path.as_posix()}: {explain(error, schema)}") from None
+    except UserError as error:
+        raise UserError(f"{path.as_posix()}: {error}") from None
+    if isinstance(recipe, EnsembleRecipe):
+        for member in recipe.ensemble:
+            if not (path.parent / f"{member}.yaml").is_file():
+                known = [item.stem for item in path.parent.glob("*.yaml")]
+                raise UserError(
+                    f"{path.as_posix()}: field 'ensemble': no recipe '{member}'{nearest(member, known)}"
+                )
+    return recipe
+
+
+def run_name(path: Path, recipe_dataset: str) -> str:
+    """`recipes/hat/scenes-i2t.yaml` -> `hat-i2t`: the method and the variant; the dataset is the folder of the run."""
+    variant = path.stem.removeprefix(recipe_dataset).strip("-")
+    return f"{path.parent.name}-{variant}" if variant else path.parent.name
+
+
+def method_of(recipe: Recipe) -> Method:
+    """The method a recipe names."""
+    return get_method(recipe.method)
