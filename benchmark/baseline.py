@@ -283,7 +283,7 @@ class Method:
     parity_cases: Callable[[Path], list[ParityCase]]
     """Every recorded quantity of one golden file beside ours; [] where the file is not of this method."""
     read_official: Callable[[Path, Baseline], OfficialWeights] | None = None
-    pretrained_parts: Callable[[Any], list[str]] = lambda config: []
+    pretrained_parts: Callable[[Any], list[str]] = lambda _config: []
     """What `pretrained=True` would download, for `--dry-run`."""
 
 
