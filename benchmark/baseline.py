@@ -180,10 +180,6 @@ class Baseline(Protocol):
     training: bool
 
     # evaluation
-    def inputs(self) -> InputSpec:
-        """What the method reads."""
-        ...
-
     def encode_images(self, batch: ImageBatch) -> Codes:
         """Codes of n images; every pass that test features are made of happens in here."""
         ...
@@ -279,6 +275,8 @@ class Method:
     config: type[Strict]
     loss: type[Strict]
     """Settings of the objective that a stage may change."""
+    inputs: Callable[[Any], InputSpec]
+    """What a model of this configuration reads; asked before it is built, since the vocabulary sizes it."""
     build: Callable[[Any, DataFacts], Baseline]
     parity_cases: Callable[[Path], list[ParityCase]]
     """Every recorded quantity of one golden file beside ours; [] where the file is not of this method."""
