@@ -1,0 +1,119 @@
+"""What can be asked of this repository: `nox --list`; every session is a thin call of one command.
+
+All sessions share one environment, `.nox/env`, made from requirements.lock by the session `env` and kept until
+the lock or pyproject.toml changes. `nox --no-venv -s SESSION` uses the environment that nox runs in.
+"""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "tests"]
+
+if sys.version_info < (3, 11):  # noqa: UP036 (the Python that nox was installed in may be older)
+    sys.exit(f"Rematch needs Python 3.11 or later, and nox runs in Python {sys.version.split()[0]}")
+
+ROOT = Path(__file__).parent
+SOURCES = ("benchmark", "baselines", "tests", "noxfile.py")
+INSTALL_INPUTS = ("requirements.lock", "pyproject.toml")
+
+tools = Path(sys.executable).parent
+"""Where the commands lie: beside nox itself, until the session `env` has made an environment."""
+
+
+@nox.session(default=False)
+def env(session: nox.Session) -> None:
+    """Make the environment that the other sessions run in (they call this themselves)."""
+    global tools
+    if session.virtualenv.venv_backend == "none":
+        return
+    tools = Path(session.bin)
+    stamp = tools.parent / "rematch.stamp"
+    digest = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in INSTALL_INPUTS)).hexdigest()
+    if stamp.is_file() and stamp.read_text() == digest:
+        return
+    session.install("--require-hashes", "-r", "requirements.lock")
+    session.install("--no-deps", "--no-build-isolation", "-e", ".")
+    # by a command, so that `nox --no-install` leaves the stamp alone too
+    write = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"
+    session.run_install("python", "-c", write, str(stamp), digest, log=False)
+
+
+def run(session: nox.Session, command: str, *arguments: str, **variables: str) -> None:
+    """Run a command of the shared environment, with its folder first on the path."""
+    path = os.pathsep.join([str(tools), os.environ.get("PATH", "")])
+    beside = tools / command
+    program = str(beside) if beside.is_file() else command
+    session.run(program, *arguments, env={"PATH": path, **variables}, external=True)
+
+
+@nox.session(requires=["env"], venv_backend="none")
+def lint(session: nox.Session) -> None:
+    """Check style (ruff check, ruff format) and types (mypy, strict)."""
+    run(session, "ruff", "check", *SOURCES)
+    run(session, "ruff", "format", "--check", *SOURCES)
+    run(session, "mypy", *SOURCES)
+
+
+@nox.session(requires=["env"], venv_backend="none")
+def tests(session: nox.Session) -> None:
+    """Run the tests; arguments go to pytest: `nox -s tests -- -k ranks`."""
+    # one thread a worker: two workers with two threads each would only get in each other's way
+    workers = str(min(4, os.cpu_count() or 1))
+    run(session, "pytest", "-n", workers, *session.posargs, OMP_NUM_THREADS="1")
+
+
+@nox.session(name="reproduce-hat", requires=["env"], venv_backend="none", default=False)
+def reproduce_hat(session: nox.Session) -> None:
+    """Train and evaluate HAT, write records and tables: `nox -s reproduce-hat [-- flickr30k]`."""
+    run(session, "rematch", "reproduce", "hat", *session.posargs)
+
+
+@nox.session(requires=["env"], venv_backend="none", default=False)
+def reproduce(session: nox.Session) -> None:
+    """Train and evaluate every method: `nox -s reproduce [-- mscoco]`."""
+    run(session, "rematch", "reproduce", "all", *session.posargs)
+
+
+@nox.session(requires=["env"], venv_backend="none", default=False)
+def tables(session: nox.Session) -> None:
+    """Write results/tables/ from the committed run records."""
+    run(session, "rematch", "leaderboard", *session.posargs)
+
+
+@nox.session(requires=["env"], venv_backend="none", default=False)
+def drift(session: nox.Session) -> None:
+    """Fail when scores leave their tolerance: `nox -s drift [-- --full]`."""
+    run(session, "rematch", "drift", *session.posargs)
+
+
+@nox.session(requires=["env"], venv_backend="none", default=False)
+def latency(session: nox.Session) -> None:
+    """Time encoding, scoring and ranking: `nox -s latency [-- RECIPE]`."""
+    run(session, "rematch", "latency", *session.posargs)
+
+
+@nox.session(requires=["env"], venv_backend="none", default=False)
+def parity(session: nox.Session) -> None:
+    """Compare with recorded values of the published code: `nox -s parity [-- METHOD [FILES]]`."""
+    run(session, "rematch", "parity", *(session.posargs or ["all"]))
+
+
+@nox.session(requires=["env"], venv_backend="none", default=False)
+def doctor(session: nox.Session) -> None:
+    """Say whether this machine can run Rematch, and what to do where it can't."""
+    run(session, "rematch", "doctor", *session.posargs)
+
+
+@nox.session(venv_backend="uv", default=False)
+def lock(session: nox.Session) -> None:
+    """Write requirements.lock anew from pyproject.toml: `nox -s lock [-- --upgrade]`."""
+    options = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate", "--no-header"]
+    files = ["--group", "dev", "pyproject.toml", "--output-file", "requirements.lock"]
+    session.run("uv", "pip", "compile", "--quiet", *options, *files, *session.posargs)
