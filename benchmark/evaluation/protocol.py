@@ -1,0 +1,265 @@
+"""Protocols: which images make a gallery, and how a similarity matrix becomes the published numbers.
+
+flickr30k is the 1,000-image test set; mscoco-5k the whole MSCOCO test set; mscoco-1k the mean over its five
+folds of 1,000 consecutive images in Karpathy order (data.md 1.5, golden/evaluation/README.md); scenes is
+the embedded data, of any size. A new protocol is one more line of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.errors import UserError, nearest
+from benchmark.evaluation.bootstrap import Intervals, bootstrap
+from benchmark.evaluation.metrics import KS, RetrievalMetrics, mean_metrics, retrieval_metrics
+from benchmark.evaluation.ranking import Floats, Ints, Ranks, TieRule, captions_of, check_matrix, rank
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A test set and its folds."""
+
+    name: str
+    dataset: str
+    n_images: int | None
+    """Images of the test set; None: any number."""
+    folds: int
+    """Equal blocks of consecutive images, each with its own captions as gallery; 1: the whole."""
+    summary: str
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("scenes", "scenes", None, 1, "embedded test set, any size"),
+        Protocol("flickr30k", "flickr30k", 1000, 1, "1K test"),
+        Protocol("mscoco-1k", "mscoco", 5000, 5, "mean of five folds of 1,000 images"),
+        Protocol("mscoco-5k", "mscoco", 5000, 1, "all 5,000 test images"),
+    )
+}
+
+
+def get_protocol(name: str) -> Protocol:
+    """The protocol of that name; raises UserError that names the nearest one."""
+    if name not in PROTOCOLS:
+        raise UserError(f"unknown protocol '{name}'{nearest(name, PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def protocols_of(dataset: str) -> list[Protocol]:
+    """The protocols that a dataset's test set is evaluated under; raises UserError for an unknown dataset."""
+    found = [protocol for protocol in PROTOCOLS.values() if protocol.dataset == dataset]
+    if not found:
+        known = {protocol.dataset for protocol in PROTOCOLS.values()}
+        raise UserError(f"unknown dataset '{dataset}'{nearest(dataset, known)}")
+    return found
+
+
+@dataclass(frozen=True)
+class ProtocolResult:
+    """Everything that a protocol says about a similarity matrix."""
+
+    protocol: Protocol
+    n_images: int
+    n_captions: int
+    metrics: RetrievalMetrics
+    """Means over the folds."""
+    folds: list[RetrievalMetrics]
+    """Metrics of each fold; one entry where there are no folds."""
+    intervals: Intervals
+    ranks: Ranks
+    """Every query's rank in its own fold's gallery, in the order of the matrix; ties: shares over all queries."""
+
+    @property
+    def fold_size(self) -> int:
+        """Images of a gallery."""
+        return self.n_images // self.protocol.folds
+
+
+def evaluate(
+    sims: Floats,
+    caption_image: Ints,
+    protocol: Protocol | str,
+    tie_rule: TieRule = "lower_index",
+    *,
+    n_images: int | None = None,
+    ks: Sequence[int] = KS,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> ProtocolResult:
+    """Ranks, metrics, folds and intervals of a matrix under a protocol.
+
+    sims: (n_images, n_captions) float32 or float64, images in protocol order; caption_image: (n_captions,).
+    n_images: the count to expect in place of the protocol's own (a cut-down test set, a golden file).
+    Raises UserError where the matrix doesn't fit the protocol, the map doesn't fit the matrix, or a score
+    isn't finite.
+    """
+    protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
+    check_matrix(sims)
+    _check_size(len(sims), protocol, n_images)
+    own = captions_of(caption_image, *sims.shape)
+    if protocol.folds == 1:
+        ranked = [(rank(sims, caption_image, tie_rule), caption_image)]
+        ranks = ranked[0][0]
+    else:
+        columns = _fold_columns(own, protocol.folds)
+        ranked = _rank_folds(sims, caption_image, columns, tie_rule)
+        ranks = _join(ranked, columns, tie_rule)
+    folds = [retrieval_metrics(fold, ks) for fold, _ in ranked]
+    metrics = folds[0] if len(folds) == 1 else mean_metrics(folds)
+    intervals = bootstrap(ranked, resamples=resamples, seed=seed, ks=ks)
+    n_rows, n_columns = sims.shape
+    return ProtocolResult(protocol, n_rows, n_columns, metrics, folds, intervals, ranks)
+
+
+def _check_size(found: int, protocol: Protocol, told: int | None) -> None:
+    expected = protocol.n_images if told is None else told
+    if expected is not None and found != expected:
+        raise UserError(
+            f"protocol {protocol.name}: found scores of {found} images, expected {expected} ({protocol.summary})"
+        )
+    if found % protocol.folds:
+        raise UserError(
+            f"protocol {protocol.name}: {found} images can't be cut into {protocol.folds} equal folds"
+        )
+
+
+def _fold_columns(own: list[Ints], folds: int) -> list[Ints]:
+    """Caption rows of each fold of consecutive images, ascending."""
+    size = len(own) // folds
+    return [np.sort(np.concatenate(own[f * size : (f + 1) * size])) for f in range(folds)]
+
+
+def _rank_folds(
+    sims: Floats, caption_image: Ints, columns: list[Ints], tie_rule: TieRule
+) -> list[tuple[Ranks, Ints]]:
+    """Ranks of each fold: its images against its captions only; with the map counted within the fold."""
+    size = len(sims) // len(columns)
+    ranked = []
+    for fold, captions in enumerate(columns):
+        first, last = int(captions[0]), int(captions[-1]) + 1
+        rows = sims[fold * size : (fold + 1) * size]
+        block = rows[:, first:last] if last - first == len(captions) else rows[:, captions]
+        local = caption_image[captions] - fold * size
+        try:
+            ranked.append((rank(block, local, tie_rule), local))
+        except UserError as error:
+            raise UserError(
+                f"fold {fold} (images {fold * size} and on, captions {first} and on): {error}"
+            ) from None
+    return ranked
+
+
+def _join(ranked: list[tuple[Ranks, Ints]], columns: list[Ints], tie_rule: TieRule) -> Ranks:
+    """Ranks of all folds in the order of the matrix; folds are of equal size in images, not always in captions."""
+    t2i = np.empty(sum(map(len, columns)), np.int64)
+    for (ranks, _), captions in zip(ranked, columns, strict=True):
+        t2i[captions] = ranks.t2i
+    folds = [ranks for ranks, _ in ranked]
+    ties_t2i = sum(ranks.ties_t2i * len(ranks.t2i) for ranks in folds) / len(t2i)
+    ties_i2t = sum(ranks.ties_i2t for ranks in folds) / len(folds)
+    return Ranks(np.concatenate([ranks.i2t for ranks in folds]), t2i, ties_i2t, ties_t2i, tie_rule)
+
+
+def ensemble(matrices: Sequence[Floats]) -> Floats:
+    """The arithmetic mean of similarity matrices of the same test set: (n_images, n_captions).
+
+    In float64, so that rounding makes no ties that the members don't have. Raises UserError unless there
+    are at least two matrices of one shape.
+    """
+    if len(matrices) < 2:
+        raise UserError(f"ensemble: found {len(matrices)} matrix, expected at least two")
+    for number, sims in enumerate(matrices):
+        check_matrix(sims)
+        if sims.shape != matrices[0].shape:
+            raise UserError(
+                f"ensemble: matrix {number} has shape {sims.shape}, expected {matrices[0].shape} as the first"
+            )
+    mean: Floats = np.zeros(matrices[0].shape)
+    for sims in matrices:
+        mean += sims
+    mean /= len(matrices)
+    return mean
+
+
+# ------------------------------------------------------------------------------- foreign matrices
+
+
+def score_matrix(
+    path: Path,
+    dataset: str,
+    *,
+    protocol: str | None = None,
+    caption_map: Path | None = None,
+    tie_rule: TieRule = "lower_index",
+    n_images: int | None = None,
+    ks: Sequence[int] = KS,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[ProtocolResult]:
+    """Evaluate a matrix from elsewhere, `rematch score`: a .npy file (n_images, n_captions), higher is better.
+
+    caption_map: a .npy file of integers (n_captions,), the row of each caption's image; without it, captions
+    5i to 5i+4 belong to image i. Without `protocol`, all protocols of the dataset. The file is mapped, not
+    loaded. Raises UserError for an unreadable file, a shape that doesn't fit (a transposed matrix is told
+    apart), NaN and infinite scores.
+    """
+    chosen = protocols_of(dataset)
+    if protocol is not None:
+        if get_protocol(protocol) not in chosen:
+            names = ", ".join(item.name for item in chosen)
+            raise UserError(f"protocol '{protocol}' is not one of dataset '{dataset}'; valid: {names}")
+        chosen = [get_protocol(protocol)]
+    sims = _load_array(path, mapped=True)
+    expected = n_images if n_images is not None else chosen[0].n_images
+    given = None if caption_map is None else _load_array(caption_map)
+    try:
+        check_matrix(sims)
+        if given is None:
+            caption_image = _five_each(sims.shape, expected, dataset)
+        else:
+            caption_image = given
+            _check_transposed(sims.shape, given.shape[0] if given.ndim else None, expected)
+        options: dict[str, Any] = {"n_images": n_images, "ks": ks, "resamples": resamples, "seed": seed}
+        return [evaluate(sims, caption_image, item, tie_rule, **options) for item in chosen]
+    except UserError as error:
+        raise UserError(f"{path.as_posix()}: {error}") from None
+
+
+def _load_array(path: Path, mapped: bool = False) -> Floats:
+    if not path.is_file():
+        known = [item.as_posix() for item in path.parent.glob("*.npy")] if path.parent.is_dir() else []
+        raise UserError(f"{path.as_posix()}: no such file{nearest(path.as_posix(), known)}")
+    try:
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path.as_posix()}: not a readable .npy file: {reason}") from None
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path.as_posix()}: found an archive of arrays, expected a .npy file with one array")
+    return array
+
+
+def _five_each(shape: tuple[int, ...], expected: int | None, dataset: str) -> Ints:
+    """The usual map of five captions an image, where the shape allows it."""
+    n_images, n_captions = shape
+    _check_transposed(shape, 5 * (expected or n_captions), expected or n_captions)
+    if n_captions != 5 * n_images:
+        wanted = f"({expected}, {5 * expected})" if expected else "(n, 5n)"
+        raise UserError(
+            f"found scores of shape {shape}, expected {wanted} for {dataset}; "
+            "with another number of captions an image, give a caption map"
+        )
+    return np.repeat(np.arange(n_images), 5)
+
+
+def _check_transposed(shape: tuple[int, ...], n_captions: int | None, n_images: int | None) -> None:
+    if shape[0] == n_captions and shape[1] != n_captions and n_images in (None, shape[1]):
+        raise UserError(
+            f"found scores of shape {shape}, captions in rows; expected images in rows: transpose it (scores.T)"
+        )
