@@ -1,0 +1,1 @@
+"""Datasets, captions as ids, images as tensors, and batches of both."""

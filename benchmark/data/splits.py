@@ -1,0 +1,121 @@
+"""What every data source yields: a split is a table of images with their captions; a dataset is a few splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from PIL import Image
+
+SplitName = Literal["train", "val", "test"]
+
+
+class Images(Protocol):
+    """Pictures of a split by row, decoded when asked for. Sequences that can be pickled, for loader processes."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> Image.Image:
+        """RGB picture of one row."""
+        ...
+
+    def select(self, rows: Sequence[int]) -> Images:
+        """The same pictures, fewer rows."""
+        ...
+
+    def identity(self) -> bytes:
+        """What the fingerprint says about the pictures: pixels, or where they come from."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images in protocol order and their captions, flat, in image order.
+
+    `caption_image` (n_captions,) int64 holds the row of each caption's image, in ascending order.
+    """
+
+    name: SplitName
+    image_ids: list[str]
+    filenames: list[str]
+    captions: list[str]
+    caption_ids: list[str]
+    caption_image: np.ndarray[Any, np.dtype[np.int64]]
+    images: Images
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over ids, captions, the caption-to-image map and the pictures' identity."""
+        digest = hashlib.sha256()
+        for texts in (self.image_ids, self.caption_ids, self.captions):
+            digest.update("".join(f"{text}\n" for text in texts).encode())
+        digest.update(self.caption_image.astype("<i8").tobytes())
+        digest.update(self.images.identity())
+        return digest.hexdigest()
+
+    def rows_of_images(self) -> list[range]:
+        """Caption rows of each image, in image order."""
+        ends = np.searchsorted(self.caption_image, np.arange(len(self) + 1))
+        return [range(int(start), int(stop)) for start, stop in pairwise(ends)]
+
+    def first_images(self, count: int) -> Split:
+        """The first `count` images with their captions; all where there are fewer."""
+        if count >= len(self):
+            return self
+        captions = int(np.searchsorted(self.caption_image, count))
+        return replace(
+            self,
+            image_ids=self.image_ids[:count],
+            filenames=self.filenames[:count],
+            captions=self.captions[:captions],
+            caption_ids=self.caption_ids[:captions],
+            caption_image=self.caption_image[:captions],
+            images=self.images.select(range(count)),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Splits of one dataset, with what a run record says about them."""
+
+    name: str
+    revision: str
+    """Which version: a commit of each repository, or the version of the generator."""
+    source: str
+    """Where it came from, in words; never a path of the user's machine."""
+    license: str
+    splits: dict[SplitName, Split]
+    options: dict[str, Any] = field(default_factory=dict)
+    """Every option with its value, defaults included."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader of the scores should know (for example, that a check was switched off)."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the fingerprints of all splits that were loaded; `fingerprints` has each."""
+        lines = "".join(f"{name} {value}\n" for name, value in sorted(self.fingerprints.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """sha256 of each split."""
+        return {name: split.fingerprint for name, split in self.splits.items()}
+
+
+def flatten_captions(
+    image_ids: Sequence[str], captions: Sequence[Sequence[str]], caption_ids: Sequence[Sequence[str]]
+) -> tuple[list[str], list[str], np.ndarray[Any, np.dtype[np.int64]]]:
+    """Lists per image -> flat captions, flat ids, and the row of each caption's image (n_captions,)."""
+    assert len(image_ids) == len(captions) == len(caption_ids)
+    flat = [text for texts in captions for text in texts]
+    ids = [name for names in caption_ids for name in names]
+    rows = np.repeat(np.arange(len(image_ids), dtype=np.int64), [len(texts) for texts in captions])
+    return flat, ids, rows
