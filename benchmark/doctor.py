@@ -1,0 +1,372 @@
+"""`rematch doctor`: can this machine run Rematch, and what to do where it can't.
+
+Every check gives one finding: what was found, whether it is a fault (`ok=False`), a warning (`ok=None`) or fine,
+and what to do about it. Nothing heavy is imported before its own check, so that a broken torch is a finding and
+not a traceback. Findings hold no user name and no token: they are made to be pasted into a bug report.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+DISTRIBUTION = "rematch-bench"
+WORK = Path(".rematch")
+"""Where runs keep checkpoints, logs and similarity matrices, seen from the folder Rematch is started in."""
+REINSTALL = "run `uv pip install --no-deps -e .` in the repository"
+INSTALL_LOCK = "run `uv pip install --require-hashes -r requirements.lock`"
+OFFLINE_FLAGS = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+GIB = 1 << 30
+WORK_FAULT, WORK_WARNING = 1.0, 20.0
+"""GiB free: a scenes run leaves well under one; a full-size run keeps two checkpoints of a few GiB a seed."""
+CACHE_WARNING = 50.0
+"""GiB free: Flickr30K takes about 9 GB in the cache, MS-COCO about 40 GB (data.md: parquet and Arrow files)."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `ok`: True fine, None a warning, False a fault; `advice` says what to do."""
+
+    name: str
+    ok: bool | None
+    found: str
+    advice: str = ""
+
+
+# ---------------------------------------------------------------------------- Python and packages
+
+
+def check_python(version: tuple[int, int, int] = sys.version_info[:3]) -> Finding:
+    """Is Python new enough?"""
+    found = ".".join(map(str, version))
+    wanted = metadata.metadata(DISTRIBUTION)["Requires-Python"]
+    if found in SpecifierSet(wanted):
+        return Finding("python", True, found)
+    return Finding("python", False, found, f"make the environment with Python {wanted}")
+
+
+def check_packages(requirements: list[str] | None = None) -> Finding:
+    """Is every package that Rematch needs there, in a version it allows?"""
+    listed = [Requirement(line) for line in requirements or metadata.requires(DISTRIBUTION) or []]
+    wanted = [item for item in listed if item.marker is None or item.marker.evaluate()]
+    faults = []
+    for requirement in wanted:
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            faults.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            faults.append(f"{requirement.name} {version} is not {requirement.specifier}")
+    if faults:
+        return Finding("packages", False, "; ".join(faults), INSTALL_LOCK)
+    main = ("torch", "torchvision", "transformers", "timm", "datasets")
+    shown = ", ".join(f"{item.name} {metadata.version(item.name)}" for item in wanted if item.name in main)
+    return Finding("packages", True, f"{len(wanted)} packages within their bounds: {shown}")
+
+
+def check_torch_pair() -> Finding:
+    """Do torch and torchvision belong together? Only running a compiled operator tells."""
+    advice = f"install a pair of the same build: {INSTALL_LOCK.removeprefix('run ')}"
+    try:
+        import torch
+        from PIL import Image
+        from torchvision.ops import nms
+        from torchvision.transforms import v2
+
+        boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 3.9], [8.0, 8.0, 9.0, 9.0]])  # (3, 4)
+        kept = nms(boxes, torch.tensor([0.5, 0.9, 0.1]), 0.5).tolist()
+        transform = v2.Compose([v2.Resize((4, 4)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+        pixels = transform(Image.new("RGB", (8, 6), (255, 0, 0)))  # (3, 4, 4)
+    except Exception as error:  # whatever a mismatched binary raises is the finding
+        return Finding("torch pair", False, one_line(error), advice)
+    if kept != [1, 2] or tuple(pixels.shape) != (3, 4, 4) or not torch.equal(pixels[0], torch.ones(4, 4)):
+        return Finding("torch pair", False, f"wrong results: nms {kept}, image {tuple(pixels.shape)}", advice)
+    return Finding("torch pair", True, "operators and transforms run and give the right results")
+
+
+def check_methods(project: Path | None = None) -> Finding:
+    """Are the methods registered, those of pyproject.toml too, and can each be imported?
+
+    `project`: a pyproject.toml to compare with; by default the one beside the package, if there is one.
+    """
+    points = {point.name: point for point in metadata.entry_points(group="rematch.baselines")}
+    project = project or Path(__file__).resolve().parent.parent / "pyproject.toml"
+    declared: dict[str, str] = {}
+    if project.is_file():
+        tables = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+        declared = tables.get("entry-points", {}).get("rematch.baselines", {})
+    missing = sorted(set(declared) - set(points))
+    if missing or not points:
+        return Finding("methods", False, f"not registered: {', '.join(missing) or 'any'}", REINSTALL)
+    for name, point in sorted(points.items()):
+        try:
+            point.load()
+        except Exception as error:  # a method of another distribution may fail in any way
+            found = f"'{name}' can't be imported: {one_line(error)}"
+            return Finding("methods", False, found, f"repair the module {point.module}, or {REINSTALL}")
+    return Finding("methods", True, ", ".join(sorted(points)))
+
+
+# ---------------------------------------------------------------------------------------- machine
+
+
+def check_gpu() -> Finding:
+    """Which accelerator is there, and does it compute?"""
+    try:
+        import torch
+
+        if not torch.cuda.is_available():
+            return _no_gpu(torch.version.cuda)
+        free, total = torch.cuda.mem_get_info()
+        product = torch.ones(64, 64, device="cuda") @ torch.ones(64, 64, device="cuda")  # (64, 64)
+        if not bool((product == 64).all()):
+            return Finding("gpu", False, "a matrix product on the device is wrong", "check the driver")
+        name, built = torch.cuda.get_device_name(), torch.version.cuda
+    except Exception as error:  # a driver can fail in any way
+        return Finding(
+            "gpu", False, one_line(error), "check the driver, or hide the device: CUDA_VISIBLE_DEVICES="
+        )
+    return Finding("gpu", True, f"{name}, {free / GIB:.0f} of {total / GIB:.0f} GiB free, CUDA {built}")
+
+
+def _no_gpu(built_for: str | None) -> Finding:
+    if shutil.which("nvidia-smi") is None:
+        advice = "`reproduce` uses the embedded dataset; full-size recipes need a CUDA device"
+        return Finding("gpu", None, "none: scenes only", advice)
+    if built_for is None:
+        return Finding(
+            "gpu", None, "the driver is there, but torch is a build for CPUs: scenes only", INSTALL_LOCK
+        )
+    advice = f"update the driver to one for CUDA {built_for}, and look at CUDA_VISIBLE_DEVICES"
+    return Finding("gpu", None, "the driver is there, but torch finds no device: scenes only", advice)
+
+
+def check_threads() -> Finding:
+    """How many processors may be used, and how many threads will be?"""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS")
+    try:
+        import torch
+
+        threads = torch.get_num_threads()
+    except Exception as error:  # a broken torch has its own finding
+        return Finding("threads", None, f"{usable} processors; torch: {one_line(error)}", "see `torch pair`")
+    found = f"{threads} threads on {usable} processors" + (f", OMP_NUM_THREADS={limit}" if limit else "")
+    if threads > usable:
+        return Finding(
+            "threads", None, found, f"set OMP_NUM_THREADS={usable}: more threads than processors are slow"
+        )
+    return Finding("threads", True, found)
+
+
+def check_git(folder: Path = Path()) -> Finding:
+    """Is git there, and are we in a repository? Run records name the commit."""
+    if shutil.which("git") is None:
+        return Finding(
+            "git", False, "not found", "install git: run records name the commit they were made from"
+        )
+    command = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    if answer.returncode != 0:
+        advice = "work in a clone, so that run records can name the commit they were made from"
+        return Finding("git", None, "no commit found here", advice)
+    return Finding("git", True, f"at commit {answer.stdout.strip()}")
+
+
+# --------------------------------------------------------------------------------- disk and caches
+
+
+def check_work_disk(work: Path = WORK) -> Finding:
+    """Is there room for checkpoints?"""
+    free = free_gib(work)
+    found = (
+        f"{free:.0f} GiB free for {shown(work)}" if free >= 10 else f"{free:.1f} GiB free for {shown(work)}"
+    )
+    if not writable(work):
+        return Finding(
+            "work folder", False, f"{shown(work)} can't be written", "start in a folder of your own"
+        )
+    if free < WORK_FAULT:
+        return Finding("work folder", False, found, f"make room: a run needs {WORK_FAULT:.0f} GiB at least")
+    if free < WORK_WARNING:
+        return Finding("work folder", None, found, f"full-size runs want {WORK_WARNING:.0f} GiB: checkpoints")
+    return Finding("work folder", True, found)
+
+
+def check_cache() -> Finding:
+    """Where do datasets and pretrained parts go, and is there room?"""
+    folder = cache_folder()
+    where = "HF_HUB_CACHE" if "HF_HUB_CACHE" in os.environ else "HF_HOME" if "HF_HOME" in os.environ else ""
+    place = f"{where}, {shown(folder)}" if where else shown(folder)
+    if not writable(folder):
+        return Finding("cache", False, f"{place} can't be written", "set HF_HOME to a folder of your own")
+    free = free_gib(folder)
+    found = f"{place}: {free:.0f} GiB free"
+    if free < CACHE_WARNING:
+        advice = "Flickr30K needs about 9 GB, MS-COCO about 40 GB: set HF_HOME to a larger disk for these"
+        return Finding("cache", None, found, advice)
+    return Finding("cache", True, found)
+
+
+def cache_folder() -> Path:
+    """The folder downloads go to, by the same rules as the Hub's client."""
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+
+
+def existing(path: Path) -> Path:
+    """`path`, or the nearest folder above it that exists."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def free_gib(path: Path) -> float:
+    """Free space on the disk that `path` is or will be on, in GiB."""
+    return shutil.disk_usage(existing(path)).free / GIB
+
+
+def writable(path: Path) -> bool:
+    """Can `path` be written, or be made?"""
+    folder = existing(path)
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def shown(path: Path) -> str:
+    """A path as the report may show it: home as `~`; elsewhere the last folder only, as others may be names."""
+    absolute, home = path.absolute(), Path.home()
+    if not path.is_absolute():
+        return path.as_posix()
+    if absolute.is_relative_to(home):
+        return (Path("~") / absolute.relative_to(home)).as_posix()
+    return f".../{absolute.name}"
+
+
+# -------------------------------------------------------------------------------------------- hub
+
+
+def check_hub(timeout: float = 3.0) -> Finding:
+    """Does the Hub answer? Without it only the embedded dataset and what is cached can be used."""
+    offline = [
+        flag for flag in OFFLINE_FLAGS if os.environ.get(flag, "").upper() in ("1", "ON", "YES", "TRUE")
+    ]
+    if offline:
+        advice = f"unset {' and '.join(offline)} to download datasets and pretrained parts"
+        return Finding("hub", None, f"not asked: {', '.join(offline)} is set", advice)
+    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    host = urlsplit(endpoint).hostname or "HF_ENDPOINT without a host"  # never the part with a password
+    problem = within(timeout, lambda: ask(endpoint, timeout))
+    if problem is None:
+        return Finding("hub", True, f"{host} answers")
+    advice = "scenes and what is cached still run; for more, check network, proxy and HF_ENDPOINT"
+    return Finding("hub", None, f"{host} can't be reached: {problem}", advice)
+
+
+def ask(endpoint: str, timeout: float) -> str | None:
+    """Send one HEAD request; None when a server answers that isn't broken, else what went wrong."""
+    try:
+        request = urllib.request.Request(endpoint, method="HEAD")
+        with urllib.request.urlopen(request, timeout=timeout):
+            return None
+    except urllib.error.HTTPError as error:
+        return f"status {error.code}" if error.code >= 500 else None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        # the text of the error could repeat the address, and with it a password
+        reason = getattr(error, "reason", error)
+        return getattr(reason, "strerror", None) or type(reason).__name__
+
+
+def within(seconds: float, question: Callable[[], str | None]) -> str | None:
+    """The answer to `question`, or a word that none came in time: looking up a name has no time limit."""
+    answers: list[str | None] = []
+    thread = threading.Thread(target=lambda: answers.append(question()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answers[0] if answers else f"no answer within {seconds:g} s"
+
+
+# ----------------------------------------------------------------------------------------- report
+
+
+def one_line(error: BaseException) -> str:
+    """Type and first line of an error, with the last part of each path only."""
+    text = (str(error).strip().splitlines() or [""])[0][:300]
+    text = re.sub(r"""(?:[A-Za-z]:)?[/\\](?:[^\s/\\:'"()]+[/\\])+""", ".../", text)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def examine(work: Path = WORK) -> list[Finding]:
+    """Run every check; one that breaks is itself a fault."""
+    try:
+        metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return [Finding("installation", False, f"{DISTRIBUTION} is not installed", REINSTALL)]
+    checks: list[tuple[str, Callable[[], Finding]]] = [
+        ("python", check_python),
+        ("packages", check_packages),
+        ("torch pair", check_torch_pair),
+        ("methods", check_methods),
+        ("gpu", check_gpu),
+        ("threads", check_threads),
+        ("work folder", lambda: check_work_disk(work)),
+        ("cache", check_cache),
+        ("hub", check_hub),
+        ("git", check_git),
+    ]
+    return [_guarded(name, check) for name, check in checks]
+
+
+def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except Exception as error:
+        return Finding(name, False, f"the check itself failed: {one_line(error)}", "please report this line")
+
+
+def render(findings: list[Finding]) -> Table:
+    """The findings as a table for the terminal."""
+    marks: dict[bool | None, Any] = {
+        True: "[green]ok[/]",
+        None: "[yellow]warning[/]",
+        False: "[bold red]fault[/]",
+    }
+    table = Table("check", "", "found", "what to do", box=None, pad_edge=False)
+    for finding in findings:
+        table.add_row(finding.name, marks[finding.ok], escape(finding.found), escape(finding.advice))
+    return table
+
+
+def exit_code(findings: list[Finding]) -> int:
+    """1 when anything is a fault; warnings are not."""
+    return int(any(finding.ok is False for finding in findings))
+
+
+def report(console: Console | None = None, work: Path = WORK) -> int:
+    """Examine the machine, print the table and return the exit code."""
+    console = console or Console()
+    findings = examine(work)
+    console.print(render(findings))
+    faults, warnings = (sum(finding.ok is state for finding in findings) for state in (False, None))
+    console.print(f"{faults} faults, {warnings} warnings")
+    return exit_code(findings)
