@@ -1,0 +1,216 @@
+"""Optimiser steps: a model, its optimiser and loss scaler, and how they go through an epoch. No files in here.
+
+A step is prepare_batch -> training_codes -> objective -> backward, clip, update -> after_step. One
+optimiser holds all parameters from the start; Adam passes over those without a gradient, so the moments of
+a part that is unfrozen later begin then (hat.md 5.1).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sized
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
+from tqdm import tqdm
+
+from benchmark.baseline import Baseline, PairBatch, Progress, Strict
+from benchmark.errors import UserError
+from benchmark.recipe import Training
+from benchmark.training.checkpoints import load_weights
+from benchmark.training.determinism import deterministic, seed_step
+from benchmark.training.schedules import check_schedule, learning_rate
+from benchmark.training.stages import plan_stages, set_trainable, stage_of
+
+_SMALLEST_SCALE = 1e-4
+"""A float16 loss scale this small took some thirty overflowing steps in a row: training stands still."""
+
+
+class Batches(Sized, Iterable[PairBatch], Protocol):
+    """The batches of one epoch."""
+
+
+class TrainingDivergedError(UserError):
+    """Loss, gradients or weights stopped being finite; the last checkpoint is untouched."""
+
+
+@dataclass(frozen=True)
+class EpochTrace:
+    """What an epoch of steps leaves behind."""
+
+    losses: list[float]
+    rates: list[float]
+    pairs: int
+    skipped_steps: int
+    seconds: float
+
+
+class Trainer:
+    """Model, optimiser and scaler, and how they go through an epoch; knows nothing of files."""
+
+    def __init__(
+        self,
+        model: Baseline,
+        training: Training,
+        loss_type: type[Strict],
+        make_batches: Callable[[int], Batches],
+        device: torch.device,
+        show_progress: bool | None,
+    ) -> None:
+        deterministic()
+        model.to(device)
+        self.model, self.training, self.device = model, training, device
+        self.make_batches, self.show_progress = make_batches, show_progress
+        self.free = frozenset(name for name, value in model.named_parameters() if value.requires_grad)
+        self.plans = plan_stages(model, training, loss_type)
+        self.steps_per_epoch = len(make_batches(0))
+        self.total_steps = self.steps_per_epoch * training.epochs
+        if not self.total_steps:
+            raise UserError(
+                f"field 'training.batch_size': found {training.batch_size}, which leaves no batch"
+            )
+        check_schedule(training.schedule, self.total_steps)
+        budget = training.pair_budget_mb
+        self.pair_budget = None if budget is None else budget * 2**20
+        self.reset_optimizer()
+
+    def reset_optimizer(self) -> None:
+        """A fresh optimiser over all parameters, trained or not, and a fresh loss scaler."""
+        settings = self.training.optimizer
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
+        self.optimizer = kind(
+            self.model.parameters(),
+            lr=settings.lr,
+            betas=settings.betas,
+            eps=settings.eps,
+            weight_decay=settings.weight_decay,
+        )
+        half = self.training.precision == "float16"
+        self.scaler = GradScaler(self.device.type, init_scale=65536.0, enabled=half)  # hat.md 5
+
+    def enter(self, epoch: int, best: Path | None) -> None:
+        """Set up the stage of `epoch`; where it begins there, also its optimiser and starting weights."""
+        plan = stage_of(self.plans, epoch)
+        if epoch == plan.first_epoch:
+            if plan.from_checkpoint:
+                if best is None:
+                    raise UserError(f"stage {plan.index} starts from a chosen checkpoint: train it in full")
+                load_weights(best, self.model)
+            if plan.reset_optimizer:
+                self.reset_optimizer()
+        set_trainable(self.model, plan.trainable & self.free)
+
+    def epoch(self, epoch: int, max_steps: int | None = None) -> EpochTrace:
+        """Run the steps of an epoch (at most `max_steps`) in train mode."""
+        plan = stage_of(self.plans, epoch)
+        self.model.train()
+        batches = self.make_batches(epoch)
+        if len(batches) != self.steps_per_epoch:
+            raise RuntimeError(
+                f"epoch {epoch} has {len(batches)} batches, epoch 0 has {self.steps_per_epoch}"
+            )
+        steps = self.steps_per_epoch if max_steps is None else min(max_steps, self.steps_per_epoch)
+        losses: list[float] = []
+        rates: list[float] = []
+        pairs = skipped = 0
+        begin = time.perf_counter()
+        label = f"epoch {epoch + 1}/{self.training.epochs}"
+        hidden = None if self.show_progress is None else not self.show_progress
+        with tqdm(islice(batches, steps), desc=label, total=steps, leave=False, disable=hidden) as bar:
+            for number, batch in enumerate(bar):
+                where = Progress(epoch, epoch * self.steps_per_epoch + number, plan.index, plan.loss)
+                loss, rate, updated = self.step(batch, where)
+                losses.append(loss)
+                rates.append(rate)
+                skipped += not updated
+                pairs += len(batch)
+                speed = pairs / (time.perf_counter() - begin)
+                bar.set_postfix_str(f"loss {loss:.4g}, lr {rate:.3g}, {speed:.0f} pairs/s", refresh=False)
+        if len(losses) != steps:
+            raise RuntimeError(f"epoch {epoch} has {len(losses)} batches, epoch 0 has {self.steps_per_epoch}")
+        return EpochTrace(losses, rates, pairs, skipped, time.perf_counter() - begin)
+
+    def step(self, batch: PairBatch, where: Progress) -> tuple[float, float, bool]:
+        """One optimiser step: its loss, its learning rate, and whether the update took place."""
+        settings = self.training
+        seed_step(settings.seed, where.step)
+        rate = learning_rate(
+            settings.schedule,
+            settings.optimizer.lr,
+            epoch=where.epoch,
+            step=where.step,
+            total_steps=self.total_steps,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = batch.to(self.device)
+        with torch.no_grad():
+            batch = self.model.prepare_batch(batch, where)
+        self.optimizer.zero_grad(set_to_none=True)
+        half = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(settings.precision)
+        with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
+            codes = self.model.training_codes(batch)
+            loss = self.model.objective(codes, where, self.pair_budget)
+        value = self._checked(loss, where, rate)
+        updated = self._update(loss, where, rate)
+        with torch.no_grad():
+            self.model.after_step(codes)
+        return value, rate, updated
+
+    def _checked(self, loss: Tensor, where: Progress, rate: float) -> float:
+        """The loss as a number; every float32 value survives its nine digits."""
+        if loss.ndim:
+            raise ValueError(f"the objective returned a tensor of shape {tuple(loss.shape)}, not a scalar")
+        value = float(f"{loss.item():.9g}")
+        if not math.isfinite(value):
+            raise TrainingDivergedError(
+                advice(f"the loss is {value}", where.epoch, where.step, rate, self.training)
+            )
+        if not loss.requires_grad:
+            raise UserError(
+                f"field 'training.stages.{where.stage}.trainable': the loss depends on none of the trained parameters"
+            )
+        return value
+
+    def _update(self, loss: Tensor, where: Progress, rate: float) -> bool:
+        """Backward, clip, update. False: float16 gradients overflowed, and the scaler left the step out."""
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        clip = self.training.optimizer.clip_norm
+        if clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
+        before = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        scale = self.scaler.get_scale()
+        if scale < _SMALLEST_SCALE:
+            fault = f"float16 gradients overflow at every step (loss scale {scale:.3g})"
+            raise TrainingDivergedError(advice(fault, where.epoch, where.step, rate, self.training))
+        return scale >= before
+
+    def check_weights(self, epoch: int, trace: EpochTrace) -> None:
+        """Raise TrainingDivergedError where the last updates have ruined a parameter."""
+        for name, parameter in self.model.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                step = (epoch + 1) * self.steps_per_epoch - 1
+                fault = f"parameter '{name}' is not finite"
+                raise TrainingDivergedError(advice(fault, epoch, step, trace.rates[-1], self.training))
+
+
+def advice(fault: str, epoch: int, step: int, rate: float, training: Training) -> str:
+    """One line: what broke, where, and what to try; the checkpoint of the epoch before is untouched."""
+    tips = ["lower training.optimizer.lr"]
+    if training.optimizer.clip_norm is None:
+        tips.append("set training.optimizer.clip_norm")
+    if training.precision != "float32":
+        tips.append(f"use training.precision float32 instead of {training.precision}")
+    return (
+        f"training stopped in epoch {epoch}, step {step} (from 0) at learning rate {rate:.3g}: {fault}; "
+        f"the last checkpoint is kept; {' or '.join(tips)}"
+    )
