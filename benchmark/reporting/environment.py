@@ -83,6 +83,7 @@ def package_versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
+    found["torch"] = torch.__version__  # with the build tag (+cpu, +cu130), which the metadata may leave out
     return found
 
 

@@ -238,7 +238,7 @@ def test_a_foreign_file_is_named(tmp_path: Path, text: str, message: str) -> Non
     write_record(factory.record(), tmp_path)
     path = tmp_path / "scenes" / "hat-i2t" / "1.json"
     path.write_text(text)
-    with pytest.raises(UserError, match="scenes/hat-i2t/1.json: ") as error:
+    with pytest.raises(UserError, match=r"scenes/hat-i2t/1\.json: ") as error:
         read_all(tmp_path)
     assert message in str(error.value)
 
