@@ -1,0 +1,75 @@
+"""requirements.lock: everything by hash, for every platform, and what pyproject.toml asks for."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+LINUX = {
+    "sys_platform": "linux",
+    "platform_machine": "x86_64",
+    "platform_system": "Linux",
+    "os_name": "posix",
+}
+
+
+def entries() -> list[tuple[Requirement, list[str]]]:
+    """Every entry with its hashes."""
+    found = []
+    for block in re.split(r"\n(?=\S)", LOCK.strip()):
+        first, *options = (line.strip().removesuffix("\\").strip() for line in block.splitlines())
+        found.append((Requirement(first), options))
+    return found
+
+
+def versions(python: str) -> dict[str, str]:
+    """What is installed on Linux with this Python, by normalised name."""
+    environment = {**LINUX, "python_version": python, "python_full_version": f"{python}.0"}
+    pinned: dict[str, str] = {}
+    for requirement, _ in entries():
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            name = canonicalize_name(requirement.name)
+            assert name not in pinned, f"{name} is pinned twice for Python {python}"
+            pinned[name] = str(requirement.specifier).removeprefix("==")
+    return pinned
+
+
+def test_every_entry_is_one_version_with_hashes_and_nothing_else() -> None:
+    assert len(entries()) > 50
+    for requirement, options in entries():
+        assert re.fullmatch(r"==[\w.+!]+", str(requirement.specifier)), requirement
+        assert requirement.url is None
+        assert options, f"{requirement} has no hash"
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", option) for option in options), requirement
+
+
+def test_no_index_is_named() -> None:
+    assert "://" not in LOCK
+    assert not re.search(r"--(?!hash=)", LOCK)
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
+def test_what_the_project_asks_for_is_pinned_within_its_bounds(python: str) -> None:
+    pinned = versions(python)
+    wanted = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+    wanted += PROJECT["build-system"]["requires"]
+    for requirement in map(Requirement, wanted):
+        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), requirement
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.14"])
+def test_torch_and_torchvision_are_the_pair_that_works(python: str) -> None:
+    pinned = versions(python)
+    assert (pinned["torch"], pinned["torchvision"]) == ("2.12.1", "0.27.1")
+    for constraint in map(Requirement, PROJECT["tool"]["uv"]["constraint-dependencies"]):
+        assert constraint.specifier == SpecifierSet(f"=={pinned[constraint.name]}")
