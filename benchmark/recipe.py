@@ -183,8 +183,12 @@ def check_fields(where: str, values: dict[str, Any], schema: type[BaseModel]) ->
 
 
 def explain(error: ValidationError, schema: type[BaseModel], prefix: str = "") -> str:
-    """Put the first fault of a pydantic error in one line: field, what was found, what was expected."""
-    fault = error.errors()[0]
+    """Put the first fault of a pydantic error in one line: field, what was found, what was expected.
+
+    An unknown field comes before a missing one: a misspelt name is both, and only the first says what to do.
+    """
+    faults = error.errors()
+    fault = next((item for item in faults if item["type"] == "extra_forbidden"), faults[0])
     path = [str(part) for part in fault["loc"]]
     field = ".".join([prefix, *path] if prefix else path) or "document"
     if fault["type"] == "extra_forbidden":
