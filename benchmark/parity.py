@@ -85,7 +85,7 @@ class ParityReport:
     def table(self, only_failed: bool = False) -> Table:
         """The rows as a table for the terminal."""
         table = Table(box=SIMPLE_HEAD)
-        table.add_column("file / quantity", overflow="fold")
+        table.add_column("file / quantity", overflow="fold", min_width=32)
         for name in ("numbers", "largest error", "tolerance"):
             table.add_column(name, justify="right")
         table.add_column("")
