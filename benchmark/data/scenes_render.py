@@ -56,7 +56,8 @@ def stamp_mask(shape: str, radius: int) -> Array:
         inside = (square <= n * n) & (100 * square >= 30 * n * n)
     else:
         inside = _in_star(1000 * x, 1000 * y, n)
-    return inside.reshape(2 * radius, 4, 2 * radius, 4).sum(axis=(1, 3))
+    coverage: Array = inside.reshape(2 * radius, 4, 2 * radius, 4).sum(axis=(1, 3))
+    return coverage
 
 
 def _in_star(x: Array, y: Array, n: int) -> Array:
@@ -67,7 +68,8 @@ def _in_star(x: Array, y: Array, n: int) -> Array:
         spans = (y >= low[0] * n) & (y < high[0] * n)
         left = (x - low[1] * n) * (high[0] - low[0]) < (y - low[0] * n) * (high[1] - low[1])
         crossings += spans & left
-    return crossings % 2 == 1
+    odd: Array = crossings % 2 == 1
+    return odd
 
 
 @cache
@@ -91,7 +93,9 @@ def _stamp(shape: str, radius: int, texture: str, colour: str, image_size: int) 
 @cache
 def _grained(background: str) -> Array:
     """Background colour for each random byte, (256, 3) int16: at most 7 of 255 off its mean."""
-    return (np.arange(256)[:, None] % 15 - 7 + np.asarray(BACKGROUNDS[background])).astype(np.int16)
+    shades: Array = np.arange(256)[:, None] % 15 - 7 + np.asarray(BACKGROUNDS[background])
+    shades = shades.astype(np.int16)
+    return shades
 
 
 def render(things: Sequence[Drawn], background: str, size: int, grain: bytes) -> Array:

@@ -1,0 +1,114 @@
+"""Captions as ids. WordPiece is transformers' BertTokenizer: [CLS] pieces [SEP], cut to length, padded with 0.
+
+`scenes` has a vocabulary made by code; Flickr30K and MSCOCO use that of bert-base-uncased, from the Hub (hat.md 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import BertTokenizer
+
+from benchmark.baseline import TextInput
+from benchmark.data.remote import fetch_file
+from benchmark.data.scenes_text import vocabulary
+from benchmark.errors import UserError
+from benchmark.files import sha256_bytes
+
+BERT = "google-bert/bert-base-uncased"
+BERT_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
+BERT_VOCABULARY_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
+"""Of `vocab.txt`: 30,522 lines."""
+
+
+class Codec(Protocol):
+    """Turns captions into ids."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def pad_id(self) -> int: ...
+    @property
+    def identity(self) -> str:
+        """What decides the ids, for the run record."""
+        ...
+
+    def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """n captions -> ids (n, L) int64, padded at the end, and lengths (n,) int64, special tokens included."""
+        ...
+
+
+class WordPieceCodec:
+    """BERT's tokenisation, lower-casing and accent stripping included; every row is `max_length` long.
+
+    A caption is cut to `max_length` - 2 pieces; an empty one is [CLS] [SEP], length 2 (hat.md 6).
+    `vocabulary` holds [PAD] in place 0; special tokens are found by their names.
+    """
+
+    def __init__(self, vocabulary: Sequence[str], max_length: int, name: str) -> None:
+        if max_length < 3:
+            raise UserError(f"field 'text.max_length': found {max_length}, expected 3 or more")
+        if not vocabulary or vocabulary[0] != "[PAD]":
+            raise UserError(f"vocabulary {name}: found {list(vocabulary[:1])} in place 0, expected '[PAD]'")
+        ids = {piece: number for number, piece in enumerate(vocabulary)}
+        self._tokenizer = BertTokenizer(vocab=ids)
+        self.max_length = max_length
+        self.vocab_size = len(vocabulary)
+        self.pad_id = 0
+        digest = sha256_bytes("".join(f"{piece}\n" for piece in vocabulary).encode())
+        self.identity = f"wordpiece:{name}:{len(vocabulary)}:{digest[:16]}:max{max_length}"
+
+    def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """n captions -> ids (n, max_length) int64 and lengths (n,) int64."""
+        if not captions:
+            empty = torch.zeros(0, dtype=torch.int64)
+            return empty.reshape(0, self.max_length), empty
+        rows = self._tokenizer(
+            list(captions),
+            padding="max_length",
+            truncation=True,
+            max_length=self.max_length,
+            return_attention_mask=True,
+        )
+        ids = torch.tensor(rows["input_ids"], dtype=torch.int64)  # (n, L)
+        lengths = torch.tensor(rows["attention_mask"], dtype=torch.int64).sum(dim=1)  # (n,)
+        return ids, lengths
+
+    def tokens(self, caption: str) -> list[str]:
+        """Pieces of one caption with [CLS] and [SEP], as `encode` cuts it; for people to look at."""
+        ids, lengths = self.encode([caption])
+        pieces: list[str] = self._tokenizer.convert_ids_to_tokens(ids[0, : int(lengths[0])].tolist())
+        return pieces
+
+
+def read_vocabulary(path: Path) -> list[str]:
+    """Lines of a `vocab.txt`; the line number is the id."""
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+
+
+def bert_codec(max_length: int) -> WordPieceCodec:
+    """The codec of bert-base-uncased at a pinned commit.
+
+    Raises UserError where the vocabulary is neither cached nor reachable, or isn't the one that is pinned.
+    """
+    path = fetch_file(BERT, "vocab.txt", BERT_REVISION)
+    found = sha256_bytes(path.read_bytes())
+    if found != BERT_VOCABULARY_SHA256:
+        raise UserError(
+            f"vocab.txt of {BERT}: found sha256 {found[:12]}, expected {BERT_VOCABULARY_SHA256[:12]}; "
+            "remove it from the Hugging Face cache and fetch it again"
+        )
+    return WordPieceCodec(read_vocabulary(path), max_length, "bert-base-uncased")
+
+
+def codec_for(spec: TextInput, dataset_name: str) -> Codec:
+    """The codec that a method's text input and a dataset call for."""
+    if spec.codec != "wordpiece":
+        raise UserError(f"text codec '{spec.codec}' is not available for {dataset_name}; valid: wordpiece")
+    if dataset_name == "scenes":
+        return WordPieceCodec(vocabulary(), spec.max_length, "scenes")
+    return bert_codec(spec.max_length)
