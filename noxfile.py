@@ -64,9 +64,9 @@ def lint(session: nox.Session) -> None:
 @nox.session(requires=["env"], venv_backend="none")
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments go to pytest: `nox -s tests -- -k ranks`."""
-    # one thread a worker: two workers with two threads each would only get in each other's way
+    # one thread a worker, or they get in each other's way; worksteal keeps most of a file on one worker
     workers = str(min(4, os.cpu_count() or 1))
-    run(session, "pytest", "-n", workers, *session.posargs, OMP_NUM_THREADS="1")
+    run(session, "pytest", "-n", workers, "--dist", "worksteal", *session.posargs, OMP_NUM_THREADS="1")
 
 
 @nox.session(name="reproduce-hat", requires=["env"], venv_backend="none", default=False)
