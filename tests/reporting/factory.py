@@ -166,7 +166,7 @@ def member(of: RunRecord) -> dict[str, Any]:
 
 def latency(query_ms: float = 2.5) -> dict[str, Any]:
     """A latency measurement of four stages."""
-    names = ("encode image", "encode caption", "score query", "rank")
+    names = ("encode image", "encode caption", "score query t2i", "rank t2i")
     stage = {"batch": 1, "warmup": 5, "repeats": 30, "p95_ms": 9.0, "items_per_second": 100.0}
     return {
         "method": "wall clock, median of 30",
