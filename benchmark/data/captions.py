@@ -11,7 +11,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from transformers import BertTokenizer
 
 from benchmark.baseline import TextInput
 from benchmark.data.remote import fetch_file
@@ -54,6 +53,8 @@ class WordPieceCodec:
             raise UserError(f"field 'text.max_length': found {max_length}, expected 3 or more")
         if not vocabulary or vocabulary[0] != "[PAD]":
             raise UserError(f"vocabulary {name}: found {list(vocabulary[:1])} in place 0, expected '[PAD]'")
+        from transformers import BertTokenizer  # here, since importing it takes seconds
+
         ids = {piece: number for number, piece in enumerate(vocabulary)}
         self._tokenizer = BertTokenizer(vocab=ids)
         self.max_length = max_length

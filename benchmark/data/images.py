@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision import transforms
-from torchvision.transforms import functional as tv
 
 from benchmark.baseline import PixelInput
 
@@ -33,6 +31,8 @@ def seeded(*key: int) -> Iterator[None]:
 
 def evaluation_pixels(image: Image.Image, spec: PixelInput) -> Tensor:
     """One picture as it is evaluated: (3, size, size) uint8."""
+    from torchvision.transforms import functional as tv  # here, since importing it takes seconds
+
     if spec.evaluate == "resize_center_crop":
         image = tv.center_crop(tv.resize(image, spec.resize_to), [spec.size, spec.size])
     elif image.size != (spec.size, spec.size):
@@ -45,6 +45,9 @@ def training_pixels(image: Image.Image, spec: PixelInput, key: tuple[int, ...]) 
     """One picture as it is trained on, (3, size, size) uint8; crop and flip depend on `key` only."""
     if spec.train == "plain":
         return evaluation_pixels(image, spec)
+    from torchvision import transforms
+    from torchvision.transforms import functional as tv
+
     with seeded(*key):
         image = transforms.RandomResizedCrop(spec.size)(image)
         image = transforms.RandomHorizontalFlip()(image)

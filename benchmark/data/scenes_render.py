@@ -94,8 +94,7 @@ def _stamp(shape: str, radius: int, texture: str, colour: str, image_size: int) 
 def _grained(background: str) -> Array:
     """Background colour for each random byte, (256, 3) int16: at most 7 of 255 off its mean."""
     shades: Array = np.arange(256)[:, None] % 15 - 7 + np.asarray(BACKGROUNDS[background])
-    shades = shades.astype(np.int16)
-    return shades
+    return np.asarray(shades, dtype=np.int16)
 
 
 def render(things: Sequence[Drawn], background: str, size: int, grain: bytes) -> Array:

@@ -1,0 +1,213 @@
+"""Batches and transforms: what torchvision gives, in an order and with crops that depend on the seed alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+
+from benchmark.baseline import InputSpec, PairBatch, PixelInput, RegionInput, TextInput
+from benchmark.data import (
+    Dataset,
+    caption_batches,
+    image_batches,
+    load_dataset,
+    loading,
+    make_codec,
+    train_batches,
+)
+from benchmark.data.captions import Codec
+from benchmark.data.images import evaluation_pixels, normalise, seeded, training_pixels
+from benchmark.errors import UserError
+
+PLAIN = InputSpec(PixelInput(64, "plain", "resize", 64), TextInput("wordpiece", 20))
+CROPPED = InputSpec(
+    PixelInput(48, "random_resized_crop_flip", "resize_center_crop", 56), TextInput("wordpiece", 20)
+)
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return load_dataset("scenes", {"n_train": 14, "n_val": 6, "n_test": 9})
+
+
+@pytest.fixture(scope="module")
+def codec(data: Dataset) -> Codec:
+    return make_codec(PLAIN.text, data)
+
+
+def batches(data: Dataset, codec: Codec, spec: InputSpec, **other: int) -> list[PairBatch]:
+    settings = {"seed": 3, "epoch": 1, "batch_size": 16, "workers": 0, **other}
+    return list(train_batches(data.splits["train"], spec, codec, **settings))
+
+
+def by_sample(found: list[PairBatch]) -> dict[int, torch.Tensor]:
+    """Pixels by caption row."""
+    return {
+        int(row): pixels
+        for batch in found
+        for row, pixels in zip(batch.captions.index, batch.images.pixels, strict=True)
+    }
+
+
+def assert_same(left: list[PairBatch], right: list[PairBatch]) -> None:
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
+        assert torch.equal(a.images.pixels, b.images.pixels)
+        assert torch.equal(a.images.index, b.images.index)
+        assert torch.equal(a.captions.ids, b.captions.ids)
+        assert torch.equal(a.captions.index, b.captions.index)
+
+
+@pytest.mark.parametrize("spec", [PLAIN, CROPPED], ids=["plain", "cropped"])
+def test_pairs_match_and_come_once(data: Dataset, codec: Codec, spec: InputSpec) -> None:
+    split, found = data.splits["train"], batches(data, codec, spec)
+    assert [len(batch) for batch in found] == [16, 16, 16, 16, 6]
+    assert len(train_batches(split, spec, codec, seed=3, epoch=1, batch_size=16)) == 5
+    rows = [int(row) for batch in found for row in batch.captions.index]
+    assert sorted(rows) == list(range(70))
+    assert rows != sorted(rows)
+    size = spec.image.size  # type: ignore[union-attr]
+    for batch in found:
+        assert batch.images.pixels.shape == (len(batch), 3, size, size)
+        assert batch.images.pixels.dtype == torch.float32
+        assert batch.images.index.tolist() == [split.caption_image[row] for row in batch.captions.index]
+        ids, lengths = codec.encode([split.captions[row] for row in batch.captions.index])
+        assert torch.equal(batch.captions.ids, ids)
+        assert torch.equal(batch.captions.lengths, lengths)
+
+
+@pytest.mark.parametrize("spec", [PLAIN, CROPPED], ids=["plain", "cropped"])
+def test_workers_never_change_results(data: Dataset, codec: Codec, spec: InputSpec) -> None:
+    before = torch.get_rng_state()
+    alone = batches(data, codec, spec)
+    loading._tables.clear()
+    assert_same(alone, batches(data, codec, spec, workers=2))
+    assert torch.equal(torch.get_rng_state(), before)  # dropout must not depend on the loader either
+
+
+def test_repeating_an_epoch_repeats_it_and_seed_and_epoch_matter(data: Dataset, codec: Codec) -> None:
+    base = batches(data, codec, CROPPED)
+    torch.manual_seed(99)
+    np.random.seed(99)
+    assert_same(base, batches(data, codec, CROPPED))
+    for other in ({"seed": 4}, {"epoch": 2}):
+        changed = batches(data, codec, CROPPED, **other)
+        assert not torch.equal(base[0].captions.index, changed[0].captions.index)
+        ours, theirs = by_sample(base), by_sample(changed)
+        assert sum(torch.equal(ours[row], theirs[row]) for row in ours) == 0
+
+
+def test_a_crop_depends_on_the_sample_not_on_its_neighbours(data: Dataset, codec: Codec) -> None:
+    ours, theirs = (
+        by_sample(batches(data, codec, CROPPED)),
+        by_sample(batches(data, codec, CROPPED, batch_size=7)),
+    )
+    assert all(torch.equal(ours[row], theirs[row]) for row in range(70))
+    assert not torch.equal(ours[0], ours[1])  # two captions of an image get crops of their own
+
+
+def test_last_batch_can_be_dropped(data: Dataset, codec: Codec) -> None:
+    found = batches(data, codec, replace(PLAIN, last_batch="drop"))
+    assert [len(batch) for batch in found] == [16] * 4
+    assert_same(found, batches(data, codec, PLAIN)[:4])
+
+
+def test_images_as_unit_take_one_of_their_captions(data: Dataset, codec: Codec) -> None:
+    spec = replace(PLAIN, unit="image")
+    split = data.splits["train"]
+    chosen = {}
+    for epoch in range(12):
+        found = batches(data, codec, spec, epoch=epoch, batch_size=4)
+        rows = [int(row) for batch in found for row in batch.captions.index]
+        images = [int(row) for batch in found for row in batch.images.index]
+        assert sorted(images) == list(range(14))
+        assert images == [split.caption_image[row] for row in rows]
+        for image, row in zip(images, rows, strict=True):
+            chosen.setdefault(image, set()).add(row - 5 * image)
+        assert_same(found, batches(data, codec, spec, epoch=epoch, batch_size=4))
+    assert all(len(captions) >= 3 for captions in chosen.values())
+    assert set().union(*chosen.values()) == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("spec", [PLAIN, CROPPED], ids=["plain", "cropped"])
+def test_evaluation_images_are_torchvisions(
+    data: Dataset, spec: InputSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, wanted = data.splits["test"], spec.image
+    assert isinstance(wanted, PixelInput)
+    steps = [transforms.ToTensor(), transforms.Normalize(wanted.mean, wanted.std)]
+    if wanted.evaluate == "resize_center_crop":
+        steps = [transforms.Resize(wanted.resize_to), transforms.CenterCrop(wanted.size), *steps]
+    expected = torch.stack([transforms.Compose(steps)(split.images[row]) for row in range(len(split))])
+    kept = list(image_batches(split, spec, batch_size=4))
+    assert [batch.index.tolist() for batch in kept] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
+    assert torch.equal(torch.cat([batch.pixels for batch in kept]), expected)
+    monkeypatch.setattr(loading, "TABLE_BYTES", 0)
+    decoded = list(image_batches(split, spec, batch_size=4, workers=1))
+    assert torch.equal(torch.cat([batch.pixels for batch in decoded]), expected)
+
+
+def test_training_crop_is_torchvisions() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8))
+    spec = PixelInput(48, "random_resized_crop_flip", "resize_center_crop", 56)
+    flipped = 0
+    for sample in range(8):
+        with seeded(1, 2, sample):
+            crop = transforms.RandomResizedCrop(48)(image)
+            turned = transforms.RandomHorizontalFlip()(crop)
+        flipped += turned is not crop
+        assert torch.equal(training_pixels(image, spec, (1, 2, sample)), transforms.PILToTensor()(turned))
+    assert 0 < flipped < 8
+
+
+def test_seeded_leaves_no_trace_even_after_an_error() -> None:
+    before = torch.get_rng_state()
+
+    def fail() -> None:
+        with seeded(5):
+            torch.rand(3)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_resize_straight_to_size() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 80, 3), dtype=np.uint8))
+    pixels = evaluation_pixels(image, PixelInput(32, "plain", "resize", 32))
+    expected = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR))
+    assert (pixels.permute(1, 2, 0).numpy() == expected).all()
+
+
+def test_normalise() -> None:
+    spec = PixelInput(2, "plain", "resize", 2, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0))
+    pixels = torch.arange(24, dtype=torch.uint8).reshape(2, 3, 2, 2) * 10
+    found = normalise(pixels, spec)
+    for b, c, y, x in np.ndindex(2, 3, 2, 2):
+        wanted = (int(pixels[b, c, y, x]) / 255 - spec.mean[c]) / spec.std[c]
+        assert float(found[b, c, y, x]) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_caption_batches_in_order(data: Dataset, codec: Codec) -> None:
+    split = data.splits["test"]
+    found = list(caption_batches(split, PLAIN, codec, batch_size=20))
+    assert [batch.index.tolist() for batch in found] == [
+        list(range(20)),
+        list(range(20, 40)),
+        list(range(40, 45)),
+    ]
+    ids, lengths = codec.encode(split.captions)
+    assert torch.equal(torch.cat([batch.ids for batch in found]), ids)
+    assert torch.equal(torch.cat([batch.lengths for batch in found]), lengths)
+
+
+def test_regions_are_refused(data: Dataset, codec: Codec) -> None:
+    spec = replace(PLAIN, image=RegionInput(36, 2048))
+    with pytest.raises(UserError, match="expected pixels"):
+        next(iter(train_batches(data.splits["train"], spec, codec, seed=0, epoch=0, batch_size=4)))
