@@ -1,0 +1,231 @@
+"""The fast forward pass of cross-attention scores: many captions and images a call, no gradient.
+
+Both directions are one computation on rectangular blocks: C contexts of K tokens (i2t: captions, t2i: images)
+and N queries of Q tokens, laid out (C, K, Q, N), so that the norm over a query's tokens and the softmax over a
+context's are sums over outer axes, which run at full vector width. Three facts make it short:
+
+- The cosine doesn't change when a context is scaled, so the softmax is never divided by its sum.
+- The L2 norm leaves no weight's exponent over the temperature, so the softmax needs no maximum either.
+- A word of zeros has product 0 and adds nothing to q . c, to |c|^2 or to a norm, so padding needs no mask;
+  captions are sorted by length and padded only to the longest of their group.
+
+One large product a block; what follows works in place on tiles that stay in the cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from math import log
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Direction = Literal["i2t", "t2i"]
+EPS = 1e-8  # added to the norm after its root, and the floor of the cosine's denominator (hat.md 3.5)
+MAX_TEMPERATURE = 25.0  # above, exp(2 * temperature) times squared norms could leave the range of float32
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How the work is cut; in numbers of elements of (C, K, Q, N)."""
+
+    block: int
+    """Of one matrix product."""
+    tile: int
+    """Of the elementwise work, which reads and writes three such arrays."""
+    group: int
+    """Most captions of a group of like length."""
+
+    @staticmethod
+    def of(device: torch.device) -> Sizes:
+        """CPU: the product stays in the last-level cache and the tile near the core; GPU: few, large launches."""
+        return Sizes(1 << 21, 1 << 17, 64) if device.type == "cpu" else Sizes(1 << 25, 1 << 25, 256)
+
+
+WORKSPACE_BYTES = 4 * ((1 << 21) + 3 * (1 << 17))  # of a CPU's sizes
+
+
+@dataclass(frozen=True)
+class Queries:
+    """N queries of Q tokens, token axis first: `tokens` (Q, N, D), `norms` (Q, N)."""
+
+    tokens: Tensor
+    norms: Tensor
+
+    @staticmethod
+    def of(items: Tensor) -> Queries:
+        """From tokens (N, Q, D)."""
+        tokens = items.transpose(0, 1).contiguous()
+        return Queries(tokens, torch.linalg.vector_norm(tokens, dim=2, dtype=_wide(tokens)))
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """C contexts: `tokens` (C, K, D), `lengths` (C,); `gram` (C, K, K) of `_triangular_gram`, None: direct form."""
+
+    tokens: Tensor
+    lengths: Tensor
+    gram: Tensor | None
+
+    @staticmethod
+    def of(items: Tensor, lengths: Tensor, form: Literal["gram", "direct"]) -> Contexts:
+        """From tokens (C, K, D), zeros after `lengths`."""
+        gram = _triangular_gram(items.to(_wide(items))) if form == "gram" else None
+        return Contexts(items, lengths, gram)
+
+    def __getitem__(self, rows: slice) -> Contexts:
+        return Contexts(self.tokens[rows], self.lengths[rows], None if self.gram is None else self.gram[rows])
+
+
+def tiled_scores(
+    images: Tensor,
+    captions: Tensor,
+    lengths: Tensor,
+    *,
+    direction: Direction,
+    temperature: float,
+    slope: float,
+    form: Literal["auto", "gram", "direct"],
+) -> Tensor:
+    """The scores (n, m) of `attention_scores`, without gradient; |temperature| is at most MAX_TEMPERATURE."""
+    n, regions, width = images.shape
+    sizes = Sizes.of(images.device)
+    if form == "auto":
+        words = int(lengths.sum())
+        form = (
+            cheaper_form(regions, width, words)
+            if direction == "t2i"
+            else cheaper_form(-(-words // len(lengths)), width, n * regions)
+        )
+    order = lengths.argsort()
+    groups = _caption_groups(captions, lengths, order, sizes.group)
+    attend = partial(_summed_cosines, temperature=temperature, slope=slope, sizes=sizes)
+    scores = torch.empty(n, len(captions), dtype=_wide(images), device=images.device)
+    if direction == "i2t":
+        contexts = [Contexts.of(group, ends, form) for group, ends in groups]
+        for rows in range(0, n, step := max(8, 4096 // regions)):
+            queries = Queries.of(images[rows : rows + step])
+            sums = torch.cat([attend(queries, context) for context in contexts])  # (m, step)
+            scores[rows : rows + step, order] = sums.T / regions
+        return scores
+    queried = [Queries.of(group) for group, _ in groups]
+    largest = max(queries.norms.numel() for queries in queried)
+    tokens = lengths.new_full((n,), regions)
+    for rows in range(0, n, step := max(1, sizes.block // (regions * largest))):
+        context = Contexts.of(images[rows : rows + step], tokens[rows : rows + step], form)
+        sums = torch.cat([attend(queries, context) for queries in queried], dim=1)  # (step, m)
+        scores[rows : rows + step, order] = sums / lengths[order]
+    return scores
+
+
+def cheaper_form(tokens: int, width: int, query_tokens: int) -> Literal["gram", "direct"]:
+    """The cheaper way to |context|^2, by multiplications (speed.md 3).
+
+    `tokens` K of a context, `width` D, `query_tokens` of all queries that a context meets. Direct: K D a query
+    token. Gram: K^2 a query token and K^2 D once a context, both times the share of blocks that symmetry leaves.
+    """
+    blocks = -(-tokens // _GRAM_BLOCK)
+    gram = tokens * (1 + width / query_tokens) * (blocks + 1) / (2 * blocks)
+    return "gram" if gram <= width else "direct"
+
+
+def _caption_groups(
+    captions: Tensor, lengths: Tensor, order: Tensor, largest: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Captions in `order` (of length) as groups: tokens (g, longest of the group, D), zeros after `lengths` (g,)."""
+    size = min(largest, max(16, len(order) // 4))
+    groups = []
+    for rows, ends in zip(order.split(size), lengths[order].split(size), strict=True):
+        longest = int(ends[-1])
+        padding = torch.arange(longest, device=ends.device) >= ends[:, None]  # (g, longest)
+        groups.append((captions[rows, :longest].masked_fill_(padding[..., None], 0), ends))
+    return groups
+
+
+def _summed_cosines(
+    queries: Queries, contexts: Contexts, *, temperature: float, slope: float, sizes: Sizes
+) -> Tensor:
+    """Sum over a query's tokens of their cosine with what they attend to: (C, N)."""
+    (n_tokens, n_queries, width), (n_contexts, size, _) = queries.tokens.shape, contexts.tokens.shape
+    flat, cell = queries.tokens.view(-1, width).T, size * n_tokens * n_queries
+    per_block, per_tile = max(1, sizes.block // cell), max(1, sizes.tile // cell)
+    sums = torch.empty(n_contexts, n_queries, dtype=_wide(flat), device=flat.device)
+    scratch = torch.empty(min(per_tile, n_contexts) * cell, dtype=sums.dtype, device=flat.device)
+    for start in range(0, n_contexts, per_block):
+        block = contexts.tokens[start : start + per_block]
+        products = (block.reshape(-1, width) @ flat).view(-1, size, n_tokens, n_queries)
+        for offset in range(0, len(block), per_tile):
+            tile = products[offset : offset + per_tile].to(sums.dtype)
+            rows = slice(start + offset, start + offset + len(tile))
+            work = scratch[: tile.numel()].view_as(tile)
+            cosines = _cosines(tile, work, queries.norms, contexts[rows], temperature, slope)  # (C, Q, N)
+            torch.sum(cosines, 1, out=sums[rows])
+    return sums
+
+
+def _cosines(
+    products: Tensor, work: Tensor, norms: Tensor, contexts: Contexts, temperature: float, slope: float
+) -> Tensor:
+    """Cosines (C, Q, N) from raw products (C, K, Q, N), in place; `work` is of the same shape."""
+    weights = torch.nn.functional.leaky_relu(products, slope)
+    torch.mul(weights, weights, out=work)
+    scale = (
+        work.sum(2, keepdim=True).sqrt_().add_(EPS).reciprocal_().mul_(temperature / log(2))
+    )  # (C, K, 1, N)
+    weights.mul_(scale).exp2_()  # softmax over K times its sum
+    padding = contexts.tokens.shape[1] - contexts.lengths  # (C,) tokens of zeros, each of weight exp(0)
+    totals = weights.sum(1).sub_(padding[:, None, None])  # (C, Q, N)
+    dots = torch.mul(weights, products, out=work).sum(1)  # (C, Q, N)
+    squares = _context_squares(weights, work, totals, contexts)  # (C, Q, N)
+    return dots.div_(torch.maximum(squares.clamp_min_(0).sqrt_().mul_(norms), totals.mul_(EPS)))
+
+
+def _context_squares(weights: Tensor, work: Tensor, totals: Tensor, contexts: Contexts) -> Tensor:
+    """Squared norms (C, Q, N) of sum_k weights_k token_k; `totals` are the sums of the weights."""
+    flat = weights.flatten(2)  # (C, K, Q N)
+    if contexts.gram is None:
+        if contexts.tokens.dtype != flat.dtype:  # half precision: true weights, which cannot overflow
+            flat = (flat / totals.flatten(1)[:, None]).to(contexts.tokens.dtype)
+            built = torch.bmm(contexts.tokens.mT, flat).to(totals.dtype)
+            return built.square_().sum(1).view_as(totals).mul_(totals.square())
+        return torch.bmm(contexts.tokens.mT, flat).square_().sum(1).view_as(totals)
+    size = flat.shape[1]
+    if size <= _GRAM_BLOCK:
+        torch.bmm(contexts.gram, flat, out=work.view_as(flat))
+    else:
+        for rows in _gram_blocks(size):
+            work.view_as(flat)[:, rows] = torch.bmm(
+                contexts.gram[:, rows, rows.start :], flat[:, rows.start :]
+            )
+    return work.mul_(weights).sum(1)
+
+
+_GRAM_BLOCK = 128
+
+
+def _gram_blocks(size: int) -> list[slice]:
+    """Rows of a Gram matrix in blocks of nearly the same size."""
+    step = -(-size // -(-size // _GRAM_BLOCK))
+    return [slice(start, min(start + step, size)) for start in range(0, size, step)]
+
+
+def _triangular_gram(tokens: Tensor) -> Tensor:
+    """Gram matrices (C, K, K) whose blocks over the diagonal are doubled; those below are not computed.
+
+    w^T G w needs only these, which saves nearly half the work where K is large.
+    """
+    size = tokens.shape[1]
+    if size <= _GRAM_BLOCK:
+        return tokens @ tokens.mT
+    gram = tokens.new_empty(len(tokens), size, size)
+    for rows in _gram_blocks(size):
+        gram[:, rows, rows.start :] = tokens[:, rows] @ tokens[:, rows.start :].mT
+        gram[:, rows, rows.stop :] *= 2
+    return gram
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    """float32 at least."""
+    return torch.promote_types(tensor.dtype, torch.float32)
