@@ -52,7 +52,8 @@ def deterministic() -> None:
     that has no deterministic version raises.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    # the same switch as use_deterministic_algorithms(True), which loads the compiler first (seconds)
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False

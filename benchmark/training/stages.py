@@ -37,6 +37,13 @@ def plan_stages(model: Baseline, training: Training, loss_type: type[Strict]) ->
     Raises UserError where a glob matches no parameter, a stage trains nothing, loss settings don't fit
     `loss_type`, or a stage begins with a checkpoint that no validation can have chosen by then.
     """
+    if training.select != "last" and not any(
+        is_validated(training, epoch) for epoch in range(training.epochs)
+    ):
+        raise UserError(
+            f"field 'training.validate_from_epoch': found {training.validate_from_epoch}, "
+            f"expected less than the {training.epochs} epochs of this training"
+        )
     names = [name for name, _ in model.named_parameters()]
     free = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     plans: list[StagePlan] = []

@@ -1,0 +1,82 @@
+"""Learning rates against the table of hat.md 5.1, torch's own scheduler and naive loops."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from benchmark.errors import UserError
+from benchmark.recipe import CosineSchedule, Schedule, StepSchedule
+from benchmark.training.schedules import check_schedule, learning_rate
+
+HAT = StepSchedule(name="step", every=10, gamma=0.1)
+
+
+def rates(schedule: Schedule, base: float, total: int) -> list[float]:
+    return [learning_rate(schedule, base, epoch=0, step=step, total_steps=total) for step in range(total)]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"),
+    [
+        *((0, 1e-4), (9, 1e-4), (10, 1e-5), (11, 1e-5), (19, 1e-5), (20, 1e-6), (29, 1e-6)),
+        *((30, 1e-7), (39, 1e-7), (40, 1e-8), (99, 1e-13)),
+    ],
+)
+def test_step_schedule_is_the_table_of_the_paper(epoch: int, expected: float) -> None:
+    found = learning_rate(HAT, 1e-4, epoch=epoch, step=epoch * 2500, total_steps=250_000)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_step_schedule_is_torchs() -> None:
+    schedule = StepSchedule(name="step", every=3, gamma=0.5)
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.3)
+    reference = torch.optim.lr_scheduler.StepLR(optimizer, step_size=3, gamma=0.5)
+    for epoch in range(12):
+        expected = optimizer.param_groups[0]["lr"]
+        found = learning_rate(schedule, 0.3, epoch=epoch, step=999, total_steps=1000)
+        assert found == pytest.approx(expected, rel=1e-12)
+        optimizer.step()
+        reference.step()
+
+
+def test_cosine_warms_up_linearly_and_ends_on_its_floor() -> None:
+    found = rates(CosineSchedule(name="cosine", warmup_steps=4, floor=0.1), 2.0, 15)
+    assert found[:4] == [0.5, 1.0, 1.5, 2.0]
+    assert found[4] == 2.0
+    assert found[-1] == pytest.approx(0.2)
+    assert found[9] == pytest.approx(0.5 * (2.0 + 0.2))  # halfway between steps 4 and 14
+    assert all(early > late for early, late in pairwise(found[4:]))
+
+
+def test_cosine_without_warm_up_is_torchs() -> None:
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.3)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=19, eta_min=0.03)
+    for found in rates(CosineSchedule(name="cosine", floor=0.1), 0.3, 20):
+        assert found == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        reference.step()
+
+
+def test_cosine_factor_by_hand() -> None:
+    found = rates(CosineSchedule(name="cosine", warmup_steps=2), 1.0, 7)
+    expected = [0.5, 1.0] + [0.5 * (1 + math.cos(math.pi * k / 4)) for k in range(5)]
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("warmup", "total"), [(0, 1), (3, 4)])
+def test_cosine_of_a_single_step_after_warm_up_is_its_floor(warmup: int, total: int) -> None:
+    schedule = CosineSchedule(name="cosine", warmup_steps=warmup, floor=0.25)
+    check_schedule(schedule, total)
+    assert rates(schedule, 1.0, total)[-1] == pytest.approx(0.25)
+
+
+def test_warm_up_longer_than_training_is_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"training\.schedule\.warmup_steps.*found 10, expected less than the 10"
+    ):
+        check_schedule(CosineSchedule(name="cosine", warmup_steps=10), 10)
+    check_schedule(HAT, 1)
