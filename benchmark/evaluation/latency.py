@@ -21,8 +21,8 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmark.baseline import Baseline, CaptionBatch, Codes, ImageBatch
+from benchmark.evaluation.hardware import device_name
 from benchmark.evaluation.scoring import _blocks, _near, _precision, evaluation_mode, plan_blocks
-from benchmark.reporting.environment import cpu_model
 
 LEAST_REPEATS = 30
 
@@ -113,7 +113,7 @@ def measure_latency(
             f"i2t scores an image against {len(caption_gallery)} captions, "
             f"t2i a caption against {len(image_gallery)} images; memory: {memory.what}"
         ),
-        hardware=torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model(),
+        hardware=device_name(device),
         device=device.type,
         threads=torch.get_num_threads(),
         precision=_precision_name(image_gallery),

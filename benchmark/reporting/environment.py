@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmark.baseline import Strict
+from benchmark.evaluation.hardware import device_name
 
 DISTRIBUTION = "rematch-bench"
 PACKAGES = (
@@ -64,7 +65,7 @@ def collect(device: torch.device | str, precision: str) -> Environment:
         system=f"{platform.system()} {platform.machine()}",
         packages=package_versions(),
         device=str(device),
-        device_name=torch.cuda.get_device_name(device) if on_gpu else cpu_model(),
+        device_name=device_name(device),
         cuda=torch.version.cuda if on_gpu else None,
         threads=torch.get_num_threads(),
         cpu_count=os.cpu_count(),
@@ -85,16 +86,6 @@ def package_versions() -> dict[str, str]:
             continue
     found["torch"] = torch.__version__  # with the build tag (+cpu, +cu130), which the metadata may leave out
     return found
-
-
-def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str:
-    """Model name of the processor, as the system gives it."""
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name" and value.strip():
-                return value.strip()
-    return platform.processor() or "unknown"
 
 
 def git_state(package: Path | None = None) -> tuple[str | None, bool | None]:

@@ -96,9 +96,13 @@ class ProtocolRecord(Part):
         return self
 
 
-class SplitSize(Part):
+class SplitFacts(Part):
+    """Size and content of one split."""
+
     images: Count
     captions: Count
+    fingerprint: Sha256
+    """Of the split alone: the test split's is part of the signature, whatever else was loaded."""
 
 
 class DatasetFacts(Part):
@@ -108,8 +112,9 @@ class DatasetFacts(Part):
     revision: str | None
     source: str
     fingerprint: Sha256
-    splits: dict[str, SplitSize]
-    options: dict[str, int | float | str | bool]
+    """Of all splits that were loaded."""
+    splits: dict[str, SplitFacts]
+    options: dict[str, int | float | str | bool | None]
     captions_per_image: Annotated[int, Field(ge=1)]
 
 

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -20,7 +20,6 @@ from benchmark.files import plain, sha256_bytes, write_text
 from benchmark.recipe import PaperRow, explain
 from benchmark.reporting.environment import Environment
 from benchmark.reporting.parts import (
-    METRICS,
     DatasetFacts,
     Latency,
     Member,
@@ -30,10 +29,6 @@ from benchmark.reporting.parts import (
     TrainingSummary,
 )
 from benchmark.reporting.signature import Signature
-
-if TYPE_CHECKING:
-    from benchmark.evaluation.metrics import RetrievalMetrics
-    from benchmark.evaluation.protocol import ProtocolResult
 
 SCHEMA_VERSION = 1
 RUNS = Path("results/runs")
@@ -81,12 +76,18 @@ class RunRecord(Part):
     def _consistent(self) -> Self:
         if self.recipe_digest != recipe_digest(self.recipe):
             raise ValueError("recipe_digest does not belong to the recipe")
+        if self.recipe.get("training", {}).get("seed", self.seed) != self.seed:
+            raise ValueError(f"seed is {self.seed}, the recipe's is {self.recipe['training']['seed']}")
         if self.comparable == bool(self.departures):
             raise ValueError(f"comparable is {self.comparable} with {len(self.departures)} departures")
         if self.comparable and any(member.departures for member in self.members):
             raise ValueError("comparable, but a member departs from the paper's set-up")
         if (self.weights == "members") != (len(self.members) >= 2):
             raise ValueError(f"weights '{self.weights}' with {len(self.members)} members")
+        if self.split not in self.dataset.splits:
+            raise ValueError(
+                f"split '{self.split}' is not one of the dataset's: {', '.join(self.dataset.splits)}"
+            )
         document = self.model_dump(mode="json")
         for protocol, result in document["results"].items():
             if result["signature"] != signature_line(document, result):
@@ -105,38 +106,12 @@ class RunRecord(Part):
 # ------------------------------------------------------------------------------- making a record
 
 
-def protocol_part(result: ProtocolResult) -> dict[str, Any]:
-    """What `evaluate` returned, as the `results[protocol.name]` of `new_record`."""
-    found = result.intervals
-    bounds = {name: pair for name, pair in found.bounds.items() if name in METRICS}
-    return {
-        "images": result.n_images,
-        "captions": result.n_captions,
-        "metrics": _metrics_part(result.metrics),
-        "folds": [_metrics_part(fold) for fold in result.folds],
-        "intervals": {name: {"low": low, "high": high} for name, (low, high) in bounds.items()},
-        "interval_method": f"{100 * found.level:g} % percentile bootstrap over images, "
-        f"{found.resamples} resamples, seed {found.seed}",
-        "ties_i2t": result.ranks.ties_i2t,
-        "ties_t2i": result.ranks.ties_t2i,
-        "tie_rule": result.ranks.tie_rule,
-    }
-
-
-def _metrics_part(metrics: RetrievalMetrics) -> dict[str, Any]:
-    sides = {
-        name: {f"r{k}": side.recall[k] for k in (1, 5, 10)}
-        | {"median_rank": side.median_rank, "mean_rank": side.mean_rank}
-        for name, side in (("i2t", metrics.i2t), ("t2i", metrics.t2i))
-    }
-    return {**sides, "rsum": metrics.rsum}
-
-
 def new_record(**parts: Any) -> RunRecord:
     """Make a record from the fields of RunRecord, parts as models or as dicts.
 
-    Fills in schema_version, recipe_digest, comparable (from `departures` and the members'), every result's
-    signature and the canonical hash. Absolute paths in any text become `<path>/<last part>`.
+    Fills in schema_version, paper_row (the recipe's), recipe_digest, comparable (from `departures` and the
+    members'), every result's signature and the canonical hash. Absolute paths in any text become
+    `<path>/<last part>`.
     Raises pydantic's ValidationError where a field is missing, unknown or at odds with another.
     """
     document = tidy({name: _dumped(value) for name, value in parts.items()})
@@ -146,6 +121,7 @@ def new_record(**parts: Any) -> RunRecord:
     document["comparable"] = not document["departures"]
     document["recipe_digest"] = recipe_digest(document["recipe"])
     document["schema_version"] = SCHEMA_VERSION
+    document.setdefault("paper_row", document["recipe"].get("paper_row"))
     for result in document["results"].values():
         result["signature"] = signature_line(document, result)
     record = RunRecord.model_validate(document)
@@ -156,10 +132,11 @@ def signature_line(document: Mapping[str, Any], result: Mapping[str, Any]) -> st
     """The signature of one of a record's results, from the record's other fields."""
     members = document.get("members") or []
     dataset = document["dataset"]
+    split = document.get("split", "test")
     signature = Signature(
         dataset=dataset["name"],
-        fingerprint=dataset["fingerprint"][:8],
-        split=document.get("split", "test"),
+        fingerprint=dataset["splits"][split]["fingerprint"][:8],
+        split=split,
         images=result["images"],
         captions=result["captions"],
         rule=f"first{dataset['captions_per_image']}",
@@ -193,6 +170,11 @@ def _canonical(document: Any) -> bytes:
     """JSON with sorted keys and no spaces; Python writes floats with the fewest digits that read back the same."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8")
+
+
+def with_latency(record: RunRecord, latency: Mapping[str, Any]) -> RunRecord:
+    """The record with a latency measurement (`LatencyReport.record_fields()`); its hash stays as it is."""
+    return RunRecord.model_validate(record.model_dump(mode="json") | {"latency": tidy(dict(latency))})
 
 
 def _dumped(value: Any) -> Any:

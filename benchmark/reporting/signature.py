@@ -18,7 +18,7 @@ class Signature:
 
     dataset: str
     fingerprint: str
-    """First 8 hexadecimal digits of the dataset's sha256."""
+    """First 8 hexadecimal digits of the split's sha256."""
     split: str
     images: int
     captions: int

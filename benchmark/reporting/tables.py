@@ -189,12 +189,13 @@ def _latex_table(label: str, group: Group) -> str:
         for line in lines(group)
     ]
     notes = "".join(f" {_tex(remark)}" for remark in _remarks(group))
+    signature = _tex(group.signature).replace("textbar{}", r"textbar\allowbreak{}")
     return "\n".join(
         [
             r"\begin{table*}[t]",
             r"  \centering\footnotesize",
             rf"  \caption{{{_tex(label.rsplit('-', 1)[0])}. {_tex(group.title)}.{notes}",
-            rf"    Signature: \texttt{{{_tex(group.signature)}}}.}}",
+            rf"    Signature: \texttt{{{signature}}}.}}",
             rf"  \label{{tab:{label}}}",
             rf"  \begin{{tabular}}{{{spec}}}",
             r"    \toprule",
@@ -326,7 +327,7 @@ def show(groups: Sequence[Group], console: Console | None = None) -> None:
     for group in groups:
         table = Table(title=f"{group.protocol}: {group.title}", caption=group.signature)
         for name in ("run", "i2t R@1", "t2i R@1", "rsum", "paper", "difference", "seeds", "verdict"):
-            table.add_column(name, justify="left" if name in LEFT else "right", overflow="fold")
+            table.add_column(name, justify="left" if name in LEFT else "right")
         names = columns(group)
         for row in group.rows:
             cells = dict(zip(names, _cells(row, names), strict=True))

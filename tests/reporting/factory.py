@@ -104,7 +104,6 @@ def parts(
         "method": method,
         "recipe_path": f"recipes/{method}/{dataset}-i2t.yaml",
         "recipe": recipe(method, variant, dataset, seed),
-        "paper_row": {"method": method, "variant": variant},
         "departures": list(departures),
         "weights": "trained",
         "weights_sha256": sha256_bytes(b"weights"),
@@ -113,7 +112,13 @@ def parts(
             "revision": None,
             "source": "made by code",
             "fingerprint": sha256_bytes(dataset.encode()),
-            "splits": {"test": {"images": SIZES[protocols[0]][0], "captions": SIZES[protocols[0]][1]}},
+            "splits": {
+                "test": {
+                    "images": SIZES[protocols[0]][0],
+                    "captions": SIZES[protocols[0]][1],
+                    "fingerprint": sha256_bytes(b"test split of " + dataset.encode()),
+                }
+            },
             "options": {"seed": 7},
             "captions_per_image": 5,
         },

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.reporting.environment import collect, cpu_model, git_state
+from benchmark.evaluation.hardware import cpu_model
+from benchmark.reporting.environment import collect, git_state
 
 
 def _git(folder: Path, *arguments: str) -> None:

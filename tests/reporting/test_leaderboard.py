@@ -203,7 +203,7 @@ def test_each_protocol_of_a_run_has_its_group() -> None:
 @pytest.mark.parametrize("change", ["recipe", "departures", "weights", "codec"])
 def test_runs_of_one_name_that_differ_are_not_averaged(change: str) -> None:
     other = factory.recipe("sgraf", "SGR (repository)", "flickr30k")
-    other["training"]["lr"] = 0.5
+    other["training"] |= {"lr": 0.5, "seed": 1}
     changes: dict[str, dict[str, Any]] = {
         "recipe": {"recipe": other},
         "departures": {"departures": ["cut short"]},

@@ -9,21 +9,18 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from benchmark.errors import UserError
-from benchmark.evaluation.protocol import evaluate
 from benchmark.reporting.record import (
     RunRecord,
     absolute_paths,
     canonical_hash,
-    new_record,
-    protocol_part,
     read_all,
     read_record,
     tidy,
+    with_latency,
     write_record,
 )
 from tests.reporting import factory
@@ -83,14 +80,14 @@ def test_recipe_digest_leaves_out_seed_and_workers_only() -> None:
     recipe = factory.recipe(seed=5)
     recipe["training"]["workers"] = 4
     recipe["summary"] = "other words"
-    assert factory.record(recipe=recipe).recipe_digest == first.recipe_digest
+    assert factory.record(recipe=recipe, seed=5).recipe_digest == first.recipe_digest
     recipe["training"]["lr"] = 2e-4
-    assert factory.record(recipe=recipe).recipe_digest != first.recipe_digest
+    assert factory.record(recipe=recipe, seed=5).recipe_digest != first.recipe_digest
 
 
 def test_signatures_follow_from_the_record() -> None:
     record = factory.record(protocols=("mscoco-1k", "mscoco-5k"))
-    prefix = hashlib.sha256(b"mscoco").hexdigest()[:8]
+    prefix = hashlib.sha256(b"test split of mscoco").hexdigest()[:8]
     assert record.results["mscoco-1k"].signature == (
         f"dataset:mscoco|fingerprint:{prefix}|split:test|images:5000|captions:25000|rule:first5|folds:5"
         "|ties:lower_index|ensemble:no|precision:float32|version:0.1.0"
@@ -112,19 +109,27 @@ def test_an_ensemble_takes_over_its_members_departures() -> None:
     assert "|ensemble:2|" in record.results["scenes"].signature
 
 
-def test_evaluation_results_fit_in(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    sims = rng.standard_normal((20, 100)) + 1.5 * np.repeat(np.eye(20), 5, axis=1)
-    found = evaluate(sims, np.repeat(np.arange(20), 5), "mscoco-1k", n_images=20, resamples=20)
-    record = new_record(
-        **factory.parts(protocols=("mscoco-1k",), results={"mscoco-1k": protocol_part(found)})
-    )
-    read = read_record(write_record(record, tmp_path)).results["mscoco-1k"]
-    assert len(read.folds) == 5
-    assert read.metrics.rsum == found.metrics.rsum
-    assert read.metrics.t2i.mean_rank == found.metrics.t2i.mean_rank
-    assert read.intervals["rsum"].low == found.intervals.bounds["rsum"][0]
-    assert read.metrics.value("mean_r1") == pytest.approx(found.metrics.r1_sum / 2)
+def test_the_signature_names_the_test_split_whatever_else_was_loaded() -> None:
+    first = factory.record()
+    dataset = first.model_dump(mode="json")["dataset"]
+    dataset["fingerprint"] = hashlib.sha256(b"train, val and test").hexdigest()
+    dataset["splits"]["train"] = {
+        "images": 9,
+        "captions": 45,
+        "fingerprint": hashlib.sha256(b"t").hexdigest(),
+    }
+    assert factory.record(dataset=dataset).results["scenes"].signature == first.results["scenes"].signature
+    dataset["splits"]["test"]["fingerprint"] = hashlib.sha256(b"other").hexdigest()
+    assert factory.record(dataset=dataset).results["scenes"].signature != first.results["scenes"].signature
+
+
+def test_latency_may_come_later(tmp_path: Path) -> None:
+    record = factory.record()
+    later = with_latency(record, factory.latency())
+    assert later.canonical_hash == record.canonical_hash
+    assert read_record(write_record(later, tmp_path)).latency is not None
+    with pytest.raises(ValidationError):
+        with_latency(record, {"stages": []})
 
 
 # ----------------------------------------------------------------------------------------- privacy
@@ -204,6 +209,8 @@ EDITS: list[tuple[tuple[str | int, ...], Any, str]] = [
     (("results", "scenes", "signature"), "x", "signature of scenes"),
     (("comparable",), False, "comparable is False with 0 departures"),
     (("recipe", "training", "lr"), 0.5, "recipe_digest"),
+    (("recipe", "training", "seed"), 3, "seed is 0, the recipe's is 3"),
+    (("split",), "val", "split 'val' is not one of the dataset's: test"),
     (("weights",), "members", "weights 'members' with 0 members"),
     (("codec",), "other", "field 'canonical_hash' does not fit"),
     (("dataset", "fingerprint"), "abc", "field 'dataset.fingerprint'"),
