@@ -14,6 +14,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow  # type: ignore[import-untyped]
 from PIL import Image, UnidentifiedImageError
 
 from benchmark.data.catalog import SPLIT_FILES, Columns, Entry, HubSplit, get_entry
@@ -92,7 +93,7 @@ def read_table(found: Found, columns: Columns, cache_dir: Path | None = None) ->
         table = datasets.load_dataset(
             "parquet", data_files={"rows": names}, split="rows", cache_dir=cache_dir and str(cache_dir)
         )
-    except datasets.exceptions.DatasetGenerationError as error:
+    except (datasets.exceptions.DatasetGenerationError, pyarrow.ArrowException) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise UserError(f"cannot read {found.files[0].name} (of {len(names)} files): {reason}") from None
     absent = [name for name in columns.names() if name not in table.column_names]

@@ -120,7 +120,7 @@ def test_last_batch_can_be_dropped(data: Dataset, codec: Codec) -> None:
 def test_images_as_unit_take_one_of_their_captions(data: Dataset, codec: Codec) -> None:
     spec = replace(PLAIN, unit="image")
     split = data.splits["train"]
-    chosen = {}
+    chosen: dict[int, set[int]] = {}
     for epoch in range(12):
         found = batches(data, codec, spec, epoch=epoch, batch_size=4)
         rows = [int(row) for batch in found for row in batch.captions.index]
