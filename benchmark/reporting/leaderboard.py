@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from scipy import stats
+from scipy import special
 
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes
@@ -139,7 +139,7 @@ def verdict(values: Sequence[float], paper: float | None, departures: Sequence[s
 
 def half_width(values: Sequence[float]) -> float:
     """Half the 95 % t interval of the mean of at least two values."""
-    quantile = float(stats.t.ppf(0.975, len(values) - 1))
+    quantile = float(special.stdtrit(len(values) - 1, 0.975))  # quantile of t
     return quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 
