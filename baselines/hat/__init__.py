@@ -1,0 +1,19 @@
+"""HAT: hierarchical alignment transformers (hat.md); the notes on fidelity are in README.md."""
+
+from baselines.hat.build import build_hat, pretrained_parts
+from baselines.hat.model import HATConfig, HATLoss, inputs
+from baselines.hat.official import read_official
+from baselines.hat.parity import parity_cases
+from benchmark.baseline import Method
+
+METHOD = Method(
+    name="hat",
+    title="HAT",
+    config=HATConfig,
+    loss=HATLoss,
+    inputs=inputs,
+    build=build_hat,
+    parity_cases=parity_cases,
+    read_official=read_official,
+    pretrained_parts=pretrained_parts,
+)

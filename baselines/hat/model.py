@@ -1,0 +1,246 @@
+"""HAT, hierarchical alignment transformers (Bin et al., ACM MM 2023; arXiv 2308.04343), top to bottom.
+
+Two transformer encoders of like hierarchy: Swin on pixels, BERT on words. Three levels of each are projected
+to one space, and each level scores an image with a caption by one-directional cross-attention between their
+tokens; the sum of the three is the similarity. Two models are trained, one a direction of attention (i2t,
+t2i). Where the paper leaves a choice open, the published code's behaviour is taken (README.md).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from timm.models.swin_transformer import SwinTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import BertModel
+
+from baselines.layers.cross_attention import attention_scores, pair_bytes, score_in_chunks
+from baselines.layers.losses import triplet_ranking_loss
+from benchmark.baseline import (
+    CaptionBatch,
+    Codes,
+    ImageBatch,
+    InputSpec,
+    PairBatch,
+    PixelInput,
+    Progress,
+    Strict,
+    TextInput,
+    TrainingCodes,
+)
+
+
+class SwinConfig(Strict):
+    """The image encoder; the defaults are Swin-B (hat.md 3.2)."""
+
+    patch: int = Field(default=4, ge=1)
+    """Side of a patch in pixels."""
+    embed_dim: int = Field(default=128, ge=1)
+    """Width of stage 0; each stage doubles it."""
+    depths: tuple[int, int, int, int] = (2, 2, 18, 2)
+    """Blocks of each stage."""
+    num_heads: tuple[int, int, int, int] = (4, 8, 16, 32)
+    window: int | None = Field(default=None, ge=1)
+    """Side of an attention window in tokens; null: image_size // 32, which the published code forces."""
+    mlp_ratio: float = 4.0
+    drop_path: float = Field(default=0.1, ge=0, lt=1)
+    """Largest stochastic depth, growing linearly over the blocks; active wherever the model trains, frozen or not."""
+    pretrained: str = "swin_base_patch4_window7_224.ms_in22k"
+    """timm name of the weights to start from; the Microsoft ImageNet-22k ones, not timm's default tag."""
+
+
+class BERTConfig(Strict):
+    """The text encoder; the defaults are BERT-base (hat.md 3.4)."""
+
+    layers: int = Field(default=12, ge=1)
+    hidden: int = Field(default=768, ge=1)
+    heads: int = Field(default=12, ge=1)
+    intermediate: int = Field(default=3072, ge=1)
+    max_position: int = Field(default=512, ge=2)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Of hidden states and attention probabilities, wherever the model trains, frozen or not."""
+    pretrained: str = "google-bert/bert-base-uncased"
+    """Hub repository of the weights to start from."""
+
+
+class HATConfig(Strict):
+    """A HAT model; the defaults are the published full-size one (199,377,592 parameters)."""
+
+    direction: Literal["i2t", "t2i"]
+    """`i2t`: each image token queries the words; `t2i`: each word queries the image tokens (hat.md 3.5)."""
+    temperature: float = Field(default=9.0, gt=0)
+    """The paper's lambda: factor of the normalised products before the softmax."""
+    hidden: int = Field(default=768, ge=1)
+    """Width of the common space that both sides are projected to."""
+    image_size: int = Field(default=224, ge=32)
+    """Side of the input image in pixels."""
+    train_transform: Literal["random_resized_crop_flip", "plain"] = "random_resized_crop_flip"
+    """`plain`: training images as in evaluation."""
+    test_transform: Literal["resize_center_crop", "resize"] = "resize_center_crop"
+    """`resize_center_crop`: shorter side to `resize_to`, then the centre; `resize`: straight to `image_size`."""
+    resize_to: int = Field(default=256, ge=32)
+    max_text_length: int = Field(default=32, ge=3)
+    """Word pieces with [CLS] and [SEP]; every caption is cut and padded to this many."""
+    image_levels: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1)
+    """Swin stages (from 0) whose outputs are aligned, shallow to deep."""
+    text_layers: tuple[int, ...] = Field(default=(4, 10, 12), min_length=1)
+    """BERT `hidden_states` indices aligned with them: 4 is the output of the 4th layer (hat.md 3.1)."""
+    swin: SwinConfig = SwinConfig()
+    bert: BERTConfig = BERTConfig()
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> Self:
+        if len(self.image_levels) != len(self.text_layers):
+            raise ValueError(f"{len(self.image_levels)} image_levels but {len(self.text_layers)} text_layers")
+        if not all(0 <= level <= 3 for level in self.image_levels):
+            raise ValueError(f"image_levels {self.image_levels}: Swin stages are 0 to 3")
+        if not all(0 <= layer <= self.bert.layers for layer in self.text_layers):
+            raise ValueError(f"text_layers {self.text_layers}: bert.layers is {self.bert.layers}")
+        if self.max_text_length > self.bert.max_position:
+            raise ValueError(f"max_text_length {self.max_text_length} > bert.max_position")
+        return self
+
+
+class HATLoss(Strict):
+    """Settings of the ranking loss (hat.md 4)."""
+
+    margin: float = Field(default=0.2, ge=0)
+    """By which a matching pair's score must lead; applies to the sum of the three levels."""
+    hardest: bool = True
+    """Only the worst negative of each row and column counts; false: all of them, summed."""
+
+
+def inputs(config: HATConfig) -> InputSpec:
+    """What HAT reads: every caption with its image's pixels (hat.md 6)."""
+    image = PixelInput(config.image_size, config.train_transform, config.test_transform, config.resize_to)
+    return InputSpec(image, TextInput("wordpiece", config.max_text_length), unit="caption", last_batch="keep")
+
+
+class ImageEncoder(nn.Module):
+    """Swin whose stage outputs each have a LayerNorm: the stages 0-2 a fresh one, stage 3 Swin's own (hat.md 3.2)."""
+
+    def __init__(self, swin: SwinTransformer) -> None:
+        super().__init__()
+        self.swin = swin
+        widths = [info["num_chs"] for info in swin.feature_info]
+        # norm 0 is part of the published model and gets no gradient unless stage 0 is aligned
+        self.norms = nn.ModuleList(nn.LayerNorm(width, eps=1e-5) for width in widths[:-1])
+
+    def forward(self, pixels: Tensor, stages: tuple[int, ...]) -> list[Tensor]:
+        """Normalised tokens (B, R_s, C_s) of each of `stages`, row-major over the image; `pixels`: (B, 3, S, S)."""
+        # un-normalised maps from before the patch merging, which is the next stage's first layer in timm 1.x
+        maps = self.swin.forward_intermediates(
+            pixels, indices=list(stages), norm=False, intermediates_only=True
+        )
+        tokens = [feature_map.flatten(2).mT for feature_map in maps]  # (B, R_s, C_s)
+        norms = [*self.norms, self.swin.norm]
+        return [norms[stage](token) for stage, token in zip(sorted(stages), tokens, strict=True)]
+
+
+class HAT(nn.Module):
+    """The model; a `benchmark.baseline.Baseline`."""
+
+    def __init__(self, config: HATConfig, swin: SwinTransformer, bert: BertModel) -> None:
+        super().__init__()
+        self.config = config
+        self.image_encoder = ImageEncoder(swin)
+        self.text_encoder = bert
+        stage_widths = [config.swin.embed_dim * 2**level for level in config.image_levels]
+        # no activation, norm or embedding follows the projections (hat.md 3.1)
+        self.image_projections = nn.ModuleList(nn.Linear(width, config.hidden) for width in stage_widths)
+        self.text_projections = nn.ModuleList(
+            nn.Linear(config.bert.hidden, config.hidden) for _ in config.text_layers
+        )
+        for projection in [*self.image_projections, *self.text_projections]:
+            nn.init.normal_(projection.weight, std=0.02)
+            nn.init.zeros_(projection.bias)
+
+    # Encoding (hat.md 3.1): tokens of every level in the common space, not normalised
+
+    def encode_images(self, batch: ImageBatch) -> Codes:
+        """`level_k`: (B, R_k, hidden), k = 1 the shallowest level; at 224 pixels R = 784, 196, 49."""
+        stages = self.image_encoder(batch.pixels, self.config.image_levels)
+        projected = [project(tokens) for project, tokens in zip(self.image_projections, stages, strict=True)]
+        return Codes({f"level_{k}": tokens for k, tokens in enumerate(projected, start=1)})
+
+    def encode_captions(self, batch: CaptionBatch) -> Codes:
+        """`level_k`: (B, max_text_length, hidden), and `lengths` (B,), which count [CLS] and [SEP]."""
+        states = self.text_states(batch)
+        projected = [
+            project(states[layer])
+            for project, layer in zip(self.text_projections, self.config.text_layers, strict=True)
+        ]
+        levels = {f"level_{k}": tokens for k, tokens in enumerate(projected, start=1)}
+        return Codes({**levels, "lengths": batch.lengths})
+
+    def text_states(self, batch: CaptionBatch) -> tuple[Tensor, ...]:
+        """BERT's hidden states (B, max_text_length, bert.hidden): [0] the embeddings, [k] the k-th layer's output."""
+        # always padded to the full length, as published: all codes have one shape
+        ids = F.pad(batch.ids, (0, self.config.max_text_length - batch.ids.shape[1]))  # (B, L), pad id 0
+        mask = torch.arange(ids.shape[1], device=ids.device) < batch.lengths[:, None]  # (B, L)
+        output = self.text_encoder(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True)
+        states: tuple[Tensor, ...] = output.hidden_states
+        return states
+
+    # Hierarchical alignment (hat.md 3.5): the sum of the levels' cross-attention scores
+
+    def similarity(self, images: Codes, captions: Codes) -> Tensor:
+        """S = S_1 + S_2 + S_last, (n_images, n_captions), each level in [-1, 1]."""
+        return torch.stack(self.level_scores(images, captions)).sum(0)
+
+    def level_scores(self, images: Codes, captions: Codes) -> list[Tensor]:
+        """Scores (n_images, n_captions) of every level, shallow to deep."""
+        lengths = captions["lengths"]
+        longest = int(lengths.max())  # padding that no caption of the block needs is cut off
+        return [
+            attention_scores(
+                images[level],
+                captions[level][:, :longest],
+                lengths,
+                direction=self.config.direction,
+                temperature=self.config.temperature,
+            )
+            for level in self._levels()
+        ]
+
+    def pair_bytes(self, images: Codes, captions: Codes) -> int:
+        """Upper estimate of the bytes a pair takes while it is scored; levels come one after the other."""
+        return max(self._level_bytes(images, captions, gradient=False))
+
+    # Training (hat.md 4, 5)
+
+    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:  # noqa: ARG002
+        """Nothing to mine."""
+        return batch
+
+    def training_codes(self, batch: PairBatch) -> TrainingCodes:
+        """The same codes as in evaluation; dropout and stochastic depth act inside the encoders."""
+        return TrainingCodes(self.encode_images(batch.images), self.encode_captions(batch.captions))
+
+    def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
+        """Triplet ranking loss over the batch's B x B scores, summed (hat.md 4)."""
+        loss = progress.loss
+        assert isinstance(loss, HATLoss)
+        scores = score_in_chunks(
+            self.similarity,
+            codes.images,
+            codes.captions,
+            budget_bytes=pair_budget,
+            pair_bytes=sum(self._level_bytes(codes.images, codes.captions, gradient=True)),
+        )  # (B, B)
+        return triplet_ranking_loss(scores, loss.margin, hardest=loss.hardest)
+
+    def after_step(self, codes: TrainingCodes) -> None:
+        """No side effects."""
+
+    def _levels(self) -> list[str]:
+        return [f"level_{k}" for k in range(1, len(self.config.image_levels) + 1)]
+
+    def _level_bytes(self, images: Codes, captions: Codes, *, gradient: bool) -> list[int]:
+        """Bytes a pair takes at each level."""
+        longest = int(captions["lengths"].max())
+        tokens = [images[level] for level in self._levels()]
+        return [pair_bytes(t.shape[1], longest, t.shape[2], gradient=gradient) for t in tokens]
