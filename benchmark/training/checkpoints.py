@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -90,12 +91,19 @@ def load_checkpoint(path: Path, recipe_digest: str, recipe: Mapping[str, Any]) -
     """
     anew = "; train anew without --resume"
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        values = _read_whole(path)
+    except (
+        RuntimeError,
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ):
         size = path.stat().st_size if path.is_file() else 0
-        raise UserError(
-            f"{path.as_posix()}: not a readable checkpoint ({size} bytes: truncated or damaged){anew}"
-        ) from None
+        found = f"{size} bytes: truncated or damaged"
+        raise UserError(f"{path.as_posix()}: not a readable checkpoint ({found}){anew}") from None
     names = {field.name for field in fields(Checkpoint)}
     if not isinstance(values, dict) or values.get("format") != FORMAT or not names <= values.keys():
         raise UserError(f"{path.as_posix()}: not a training checkpoint of Rematch{anew}")
@@ -110,6 +118,15 @@ def load_checkpoint(path: Path, recipe_digest: str, recipe: Mapping[str, Any]) -
         named = f" ({'; '.join(differing[:3])}{'; ...' if len(differing) > 3 else ''})" if differing else ""
         raise UserError(f"{path.as_posix()}: the checkpoint was made with another recipe{named}{anew}")
     return Checkpoint(**{**{name: values[name] for name in names}, "recipe": stored})
+
+
+def _read_whole(path: Path) -> Any:
+    """Read a torch file; its checksums are compared first, which `torch.load` doesn't do."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(damaged)
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def differing_fields(stored: Any, current: Any, where: str = "") -> list[str]:

@@ -75,3 +75,9 @@ def same_bits(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same_bits, one, other))
     return bool(one == other)
+
+
+def by_name(model: Toy, path: Path) -> dict[str, dict[str, Any]]:
+    """Adam's state of a checkpoint by parameter name; parameters that were never updated are absent."""
+    names = [name for name, _ in model.named_parameters()]
+    return {names[place]: value for place, value in state_of(path)["optimizer"]["state"].items()}
