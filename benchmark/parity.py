@@ -169,7 +169,8 @@ def _error(expected: np.ndarray[Any, Any], actual: np.ndarray[Any, Any], relativ
         differing = int(np.count_nonzero(expected.astype(str) != actual.astype(str)))
         return float(differing), "text differs" if differing else ""
     wide = np.result_type(expected, actual, np.float64)
-    difference = np.abs(expected.astype(wide) - actual.astype(wide))
+    with np.errstate(invalid="ignore"):  # infinite on both sides: found just below
+        difference = np.abs(expected.astype(wide) - actual.astype(wide))
     if not np.isfinite(difference).all():
         return float("inf"), "not finite"
     scale = float(np.abs(expected.astype(wide)).max()) if relative else 1.0

@@ -70,7 +70,8 @@ def rank(sims: Floats, caption_image: Ints, tie_rule: TieRule = "lower_index") -
     true = _native(sims[caption_image, np.arange(n_captions)])  # (n_captions,)
     # s > the next smaller float is s >= true: ties above the own row count against the caption, those below
     # don't, so lower_index needs no second comparison: a caption's bar goes up when its own row is reached
-    bar = np.nextafter(true, true.dtype.type(-np.inf))
+    with np.errstate(over="ignore"):  # below the lowest number comes minus infinity, which serves
+        bar = np.nextafter(true, true.dtype.type(-np.inf))
     higher = np.empty(n_captions, bool)
     equal = np.empty(n_captions, bool)
     tied = np.zeros(n_captions, bool)

@@ -1,0 +1,190 @@
+"""Protocols: folds, sizes, ensembles and foreign matrices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.errors import UserError
+from benchmark.evaluation.protocol import PROTOCOLS, ensemble, evaluate, protocols_of, score_matrix
+from tests.evaluation.naive import naive_ranks, naive_recall, naive_ties, scattered_map
+
+
+def matrix(seed: int, n_images: int, n_captions: int, levels: int = 40) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, levels, (n_images, n_captions)).astype(np.float32)
+
+
+def test_datasets_have_their_protocols():
+    assert [protocol.name for protocol in protocols_of("mscoco")] == ["mscoco-1k", "mscoco-5k"]
+    assert (PROTOCOLS["mscoco-1k"].n_images, PROTOCOLS["mscoco-1k"].folds) == (5000, 5)
+    assert PROTOCOLS["flickr30k"].n_images == 1000
+    with pytest.raises(UserError, match="did you mean 'mscoco'"):
+        protocols_of("mscocoo")
+
+
+@pytest.mark.parametrize("tie_rule", ["lower_index", "pessimistic"])
+def test_folds_are_consecutive_images_with_their_own_captions(tie_rule):
+    """Captions are scattered: a fold's gallery is the captions of its images, wherever they stand."""
+    sims = matrix(0, 30, 100)
+    caption_image = scattered_map(np.random.default_rng(1), 30, 100)
+    result = evaluate(sims, caption_image, "mscoco-1k", tie_rule, n_images=30)
+    recalls, tied = [], np.zeros(2)
+    for fold in range(5):
+        images = list(range(6 * fold, 6 * fold + 6))
+        captions = [j for j in range(100) if caption_image[j] in images]
+        block, local = sims[images][:, captions], caption_image[captions] - 6 * fold
+        i2t, t2i = naive_ranks(block, local, tie_rule)
+        assert result.ranks.i2t[images].tolist() == i2t
+        assert result.ranks.t2i[captions].tolist() == t2i
+        assert result.folds[fold].i2t.recall[1] == pytest.approx(naive_recall(i2t, 1))
+        recalls.append((naive_recall(i2t, 5), naive_recall(t2i, 5)))
+        tied += np.array(naive_ties(block, local)) * (6, len(captions))
+    assert result.metrics.i2t.recall[5] == pytest.approx(np.mean([r[0] for r in recalls]))
+    assert result.metrics.t2i.recall[5] == pytest.approx(np.mean([r[1] for r in recalls]))
+    assert (result.ranks.ties_i2t, result.ranks.ties_t2i) == pytest.approx(tuple(tied / (30, 100)))
+    assert (result.n_images, result.n_captions, result.fold_size) == (30, 100, 6)
+
+
+def test_without_folds_the_gallery_is_everything():
+    sims, caption_image = matrix(2, 20, 70), scattered_map(np.random.default_rng(2), 20, 70)
+    result = evaluate(sims, caption_image, "scenes")
+    i2t, t2i = naive_ranks(sims, caption_image, "lower_index")
+    assert result.metrics == result.folds[0]
+    assert len(result.folds) == 1
+    assert result.metrics.values()["t2i_r10"] == pytest.approx(naive_recall(t2i, 10))
+    assert result.metrics.values()["i2t_r1"] == pytest.approx(naive_recall(i2t, 1))
+    low, high = result.intervals.bounds["rsum"]
+    assert low <= result.metrics.rsum <= high
+
+
+def test_adjacent_and_scattered_captions_score_alike():
+    sims = np.random.default_rng(5).random((20, 100))  # no ties
+    moved = np.random.default_rng(6).permutation(100)
+    plain = evaluate(sims, np.arange(100) // 5, "mscoco-1k", n_images=20)
+    other = evaluate(sims[:, moved], (np.arange(100) // 5)[moved], "mscoco-1k", n_images=20)
+    assert plain.metrics == other.metrics
+    assert other.ranks.t2i.tolist() == plain.ranks.t2i[moved].tolist()
+    assert plain.intervals == other.intervals
+
+
+def test_a_bad_score_is_found_in_its_fold():
+    sims = matrix(0, 20, 100)
+    sims[9, 47] = np.nan
+    with pytest.raises(
+        UserError, match=r"fold 2 \(images 8 and on, captions 40 and on\).*image 1, caption 7"
+    ):
+        evaluate(sims, np.arange(100) // 5, "mscoco-1k", n_images=20)
+
+
+@pytest.mark.parametrize("name", ["flickr30k", "mscoco-1k", "mscoco-5k"])
+def test_wrong_sizes_are_refused(name):
+    expected = PROTOCOLS[name].n_images
+    with pytest.raises(UserError, match=f"protocol {name}: found scores of 20 images, expected {expected}"):
+        evaluate(matrix(0, 20, 100), np.arange(100) // 5, name)
+
+
+def test_folds_must_divide_the_images():
+    with pytest.raises(UserError, match="21 images can't be cut into 5 equal folds"):
+        evaluate(matrix(0, 21, 105), np.arange(105) // 5, "mscoco-1k", n_images=21)
+
+
+def test_ensemble_is_the_mean():
+    parts = [matrix(seed, 4, 20) for seed in range(3)]
+    mean = ensemble(parts)
+    for i in range(4):
+        for j in range(20):
+            assert mean[i, j] == pytest.approx(sum(float(part[i, j]) for part in parts) / 3)
+
+
+def test_ensemble_makes_no_ties():
+    """float32 rounding would make these two means equal."""
+    a = np.array([[1.0, np.nextafter(np.float32(1), np.float32(2))]], np.float32)
+    b = np.array([[1e-9, 0.0]], np.float32)
+    assert ensemble([a, b])[0, 1] > ensemble([a, b])[0, 0]
+    assert ensemble([a, b]).dtype == np.float64
+
+
+def test_ensembles_of_other_shapes_are_refused():
+    with pytest.raises(UserError, match=r"matrix 1 has shape \(5, 20\), expected \(4, 20\)"):
+        ensemble([matrix(0, 4, 20), matrix(0, 5, 20)])
+    with pytest.raises(UserError, match="at least two"):
+        ensemble([matrix(0, 4, 20)])
+
+
+# ------------------------------------------------------------------------------- foreign matrices
+
+
+def saved(path: Path, array: np.ndarray) -> Path:
+    np.save(path, array)
+    return path
+
+
+def test_a_foreign_matrix_is_evaluated_like_our_own(tmp_path):
+    sims = matrix(3, 1000, 5000, 10**6)
+    sims[np.arange(5000) // 5, np.arange(5000)] += 50_000
+    [result] = score_matrix(saved(tmp_path / "sims.npy", sims), "flickr30k", resamples=10)
+    assert result.metrics == evaluate(sims, np.arange(5000) // 5, "flickr30k").metrics
+    assert 0 < result.metrics.i2t.recall[1] < 100
+
+
+def test_every_protocol_of_the_dataset_or_the_one_asked_for(tmp_path):
+    path = saved(tmp_path / "sims.npy", matrix(0, 50, 250))
+    assert [r.protocol.name for r in score_matrix(path, "mscoco", n_images=50)] == ["mscoco-1k", "mscoco-5k"]
+    [result] = score_matrix(path, "mscoco", protocol="mscoco-5k", n_images=50)
+    assert result.protocol.name == "mscoco-5k"
+    with pytest.raises(UserError, match="'flickr30k' is not one of dataset 'mscoco'; valid: mscoco-1k"):
+        score_matrix(path, "mscoco", protocol="flickr30k")
+
+
+def test_a_caption_map_allows_any_number_of_captions(tmp_path):
+    sims, caption_image = matrix(1, 10, 37), scattered_map(np.random.default_rng(0), 10, 37)
+    path, given = saved(tmp_path / "sims.npy", sims), saved(tmp_path / "map.npy", caption_image)
+    [result] = score_matrix(path, "scenes", caption_map=given)
+    assert result.ranks.i2t.tolist() == naive_ranks(sims, caption_image, "lower_index")[0]
+    with pytest.raises(UserError, match=r"sims.npy: found scores of shape \(10, 37\), expected \(n, 5n\)"):
+        score_matrix(path, "scenes")
+
+
+@pytest.mark.parametrize("with_map", [False, True])
+def test_a_transposed_matrix_is_told_apart(tmp_path, with_map):
+    path = saved(tmp_path / "sims.npy", matrix(0, 1000, 200))
+    given = saved(tmp_path / "map.npy", np.arange(1000) // 5) if with_map else None
+    with pytest.raises(UserError, match=r"sims.npy: found scores of shape \(1000, 200\).*transpose it"):
+        score_matrix(path, "scenes", caption_map=given)
+
+
+def test_a_transposed_matrix_of_a_sized_dataset(tmp_path):
+    path = saved(tmp_path / "sims.npy", np.zeros((5000, 1000), np.float32))
+    with pytest.raises(UserError, match="transpose it"):
+        score_matrix(path, "flickr30k")
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((1000, 4000), np.float32), r"shape \(1000, 4000\), expected \(1000, 5000\) for flickr30k"),
+        (np.zeros((200, 1000), np.float32), "found scores of 200 images, expected 1000"),
+        (np.zeros((1000, 5000), np.float16), "found type float16"),
+        (np.zeros(7, np.float32), r"found shape \(7,\)"),
+        (np.full((1000, 5000), np.nan, np.float32), "found nan at image 0, caption 0"),
+    ],
+)
+def test_unfit_matrices_name_the_file(tmp_path, array, message):
+    with pytest.raises(UserError, match=rf"sims\.npy: .*{message}"):
+        score_matrix(saved(tmp_path / "sims.npy", array), "flickr30k")
+
+
+def test_unreadable_files_are_one_line(tmp_path):
+    saved(tmp_path / "sims.npy", np.zeros((1, 5)))
+    with pytest.raises(UserError, match=r"sim\.npy: no such file; did you mean '.*sims\.npy'"):
+        score_matrix(tmp_path / "sim.npy", "scenes")
+    for name, content in (("text.npy", b"not numpy"), ("empty.npy", b""), ("cut.npy", b"\x93NUMPY\x01\x00v")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=rf"{name}: not a readable .npy file") as caught:
+            score_matrix(tmp_path / name, "scenes")
+        assert "\n" not in str(caught.value)
+    np.savez(tmp_path / "many.npz", a=np.zeros(1))
+    with pytest.raises(UserError, match=r"many\.npz: found an archive"):
+        score_matrix(tmp_path / "many.npz", "scenes")

@@ -1,0 +1,249 @@
+"""Block-wise scoring: same matrix whatever the budget, in the split's order, within memory, refusing bad scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmark.baseline import CaptionBatch, Codes, ImageBatch
+from benchmark.data import load_dataset
+from benchmark.errors import UserError
+from benchmark.evaluation.scoring import encode_captions, encode_images, encode_split, plan_blocks, score
+from tests.toy import Toy, ToyConfig, inputs, toy_captions, toy_images, toy_model
+
+CPU = torch.device("cpu")
+
+
+class Tokens(Toy):
+    """Scores from token products, with a parameter; cuts captions to the block's longest; notes every block."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.scale = nn.Linear(4, 4, bias=False)
+        self.blocks: list[tuple[int, int, int, int]] = []
+        self.broken: float | None = None
+
+    def similarity(self, images: Codes, captions: Codes) -> Tensor:
+        assert not torch.is_grad_enabled()
+        assert not self.training
+        longest = int(captions["lengths"].max())
+        words = self.scale(captions["words"][:, :longest])
+        mask = torch.arange(longest) < captions["lengths"][:, None]
+        products = torch.einsum("nrd,mld->nmrl", images["regions"], words)
+        self.blocks.append((*products.shape,))
+        scores = products.amax(2).masked_fill(~mask, 0).sum(2) / captions["lengths"]
+        if self.broken is not None:
+            scores[(images["row"][:, None] == 3) & (captions["row"][None] == 11)] = self.broken
+        return scores
+
+    def pair_bytes(self, images: Codes, captions: Codes) -> int:
+        longest = int(captions["lengths"].max())
+        return images["regions"].shape[1] * longest * images["regions"].element_size()
+
+
+def codes(
+    n_images: int = 13, n_captions: int = 41, dtype: torch.dtype = torch.float32
+) -> tuple[Codes, Codes]:
+    """Random tokens; padding of captions is NaN, which must never be looked at."""
+    rng = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 9, (n_captions,), generator=rng)
+    words = torch.randn(n_captions, 9, 4, generator=rng, dtype=torch.float64)
+    words[torch.arange(9) >= lengths[:, None]] = torch.nan
+    regions = torch.randn(n_images, 3, 4, generator=rng, dtype=torch.float64)
+    images = Codes({"regions": regions.to(dtype), "row": torch.arange(n_images)})
+    captions = {"words": words.nan_to_num(7).to(dtype), "lengths": lengths, "row": torch.arange(n_captions)}
+    return images, Codes(captions)
+
+
+def naive(model: Tokens, images: Codes, captions: Codes) -> np.ndarray:
+    """One pair, one region, one word at a time."""
+    weight = model.scale.weight.detach().double().numpy()
+    regions, words = images["regions"].double().numpy(), captions["words"].double().numpy()
+    sims = np.zeros((len(images), len(captions)))
+    for i in range(len(images)):
+        for j in range(len(captions)):
+            length = int(captions["lengths"][j])
+            best = [max(float(r @ (weight @ words[j, k])) for r in regions[i]) for k in range(length)]
+            sims[i, j] = sum(best) / length
+    return sims
+
+
+@pytest.mark.parametrize("budget", [200, 500, 3000, 10**9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scores_do_not_depend_on_the_plan(budget, dtype):
+    model = Tokens()
+    images, captions = codes(dtype=dtype)
+    sims, plan = score(model, images, captions, memory_bytes=budget, device=CPU)
+    exact = naive(model, images, captions)
+    assert sims.dtype == (np.float32 if dtype == torch.float32 else np.float64)
+    assert np.abs(sims - exact).max() < (1e-6 if dtype == torch.float32 else 1e-13)
+    size = 4 if dtype == torch.float32 else 8
+    assert all(size * n * m * r * length <= budget for n, m, r, length in model.blocks)
+    assert len(model.blocks) == len(plan.caption_blocks) * plan.summary()["image_blocks"]
+    assert sum(n * m for n, m, _, _ in model.blocks) == 13 * 41
+
+
+def test_float64_leaves_the_weights_as_they_were():
+    model = Tokens()
+    before, kept = model.scale.weight.detach().clone(), model.scale.weight
+    score(model, *codes(dtype=torch.float64), memory_bytes=1000, device=CPU)
+    assert model.scale.weight is kept
+    assert model.scale.weight.dtype == torch.float32
+    assert torch.equal(model.scale.weight, before)
+
+
+def test_captions_of_like_length_share_a_block():
+    model = Tokens()
+    images, captions = codes()
+    plan, order = plan_blocks(model, images, captions, 2000)
+    lengths = captions["lengths"].numpy()[order]
+    assert (np.diff(lengths) <= 0).all()
+    assert sorted(order) == list(range(41))
+    same = np.flatnonzero(np.diff(lengths) == 0)
+    assert (order[same] < order[same + 1]).all()
+    assert plan.order == "longest_first"
+    assert plan.caption_blocks[0] < max(plan.caption_blocks)  # shorter captions, larger blocks
+    score(model, images, captions, memory_bytes=2000, device=CPU)
+    scored = sum(n * m * length for n, m, _, length in model.blocks)
+    needed = 13 * int(captions["lengths"].sum())
+    assert scored < 1.15 * needed  # in the given order, padding would be 70 %
+
+
+def test_the_plan_is_a_function_of_codes_and_budget():
+    images, captions = codes()
+    plans = [plan_blocks(Tokens(), images, captions, 777)[0] for _ in range(2)]
+    assert plans[0] == plans[1]
+    assert plan_blocks(Tokens(), images, captions, 778_000)[0].summary()["caption_blocks"] == 1
+
+
+def test_codes_without_lengths_are_scored_as_given():
+    model = toy_model()
+    rows = torch.arange(40)
+    images = encode_images(model, [toy_images(rows)], 40, CPU)
+    captions = encode_captions(model, [toy_captions(rows)], 40, CPU)
+    vectors = Codes({"vectors": captions["vectors"]})
+    sims, plan = score(model, images, vectors, memory_bytes=400, device=CPU)
+    assert plan.order == "as_given"
+    assert np.abs(sims - (images["vectors"] @ vectors["vectors"].T).numpy()).max() < 1e-6
+
+
+def test_a_budget_below_one_pair_is_refused():
+    with pytest.raises(UserError, match=r"evaluation\.memory_mb: one pair takes .* MB, the budget is"):
+        score(Tokens(), *codes(), memory_bytes=30, device=CPU)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_bad_scores_are_refused_by_their_rows_in_the_split(value):
+    model = Tokens()
+    model.broken = value
+    with pytest.raises(UserError, match=f"returned {value} for image 3, caption 11, expected finite"):
+        score(model, *codes(), memory_bytes=600, device=CPU)
+
+
+def test_scores_of_a_wrong_shape_are_refused():
+    model = Tokens()
+    model.similarity = lambda images, captions: torch.zeros(len(captions), len(images))  # type: ignore
+    with pytest.raises(UserError, match=r"returned shape \(41, 13\), expected \(13, 41\)"):
+        score(model, *codes(), memory_bytes=10**9, device=CPU)
+
+
+def test_nothing_to_score_is_an_error():
+    images, captions = codes()
+    with pytest.raises(UserError, match="found 0 images and 41 captions"):
+        score(Tokens(), images.rows(slice(0, 0)), captions, memory_bytes=1000, device=CPU)
+
+
+# --------------------------------------------------------------------------------------- encoding
+
+
+def caption_parts(size: int) -> list[CaptionBatch]:
+    """Captions 0-39 in batches that come backwards, each padded to its own longest."""
+    parts = []
+    for rows in torch.split(torch.arange(40), size)[::-1]:
+        batch = toy_captions(rows)
+        longest = int(batch.lengths.max())
+        parts.append(CaptionBatch(batch.ids[:, :longest], batch.lengths, batch.index))
+    return parts
+
+
+class Words(Toy):
+    """Keeps the word vectors, as long as the batch is."""
+
+    def encode_captions(self, batch: CaptionBatch) -> Codes:
+        return Codes({"words": self.words(batch.ids), "lengths": batch.lengths})
+
+
+@pytest.mark.parametrize("size", [3, 7, 40])
+def test_codes_come_in_order_whatever_the_batches(size):
+    torch.manual_seed(0)
+    model = Words(ToyConfig())
+    found = encode_captions(model, caption_parts(size), 40, CPU, torch.float64)
+    for row in range(40):
+        batch = toy_captions(torch.tensor([row]))
+        length = int(batch.lengths[0])
+        assert found["lengths"][row] == length
+        alone = model.words(batch.ids[0, :length]).detach().double()
+        assert torch.equal(found["words"][row, :length], alone)
+    assert found["words"].dtype == torch.float64
+    assert found["lengths"].dtype == torch.int64
+
+
+def test_encoding_is_done_in_evaluation_mode_and_training_goes_on():
+    model = toy_model(dropout=0.5)
+    model.train()
+    batches = [toy_images(torch.arange(20)), toy_images(torch.arange(20, 40))]
+    first, second = (encode_images(model, batches, 40, CPU) for _ in range(2))
+    assert torch.equal(first["vectors"], second["vectors"])
+    captions = [encode_captions(model, caption_parts(9), 40, CPU)["vectors"] for _ in range(2)]
+    assert torch.equal(captions[0], captions[1])  # no dropout
+    assert model.training
+    assert not first["vectors"].requires_grad
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"), [([0, 1, 1], "row 1 came 2 times"), ([0, 1], "row 2 came 0 times")]
+)
+def test_every_row_comes_once(rows, message):
+    with pytest.raises(UserError, match=f"images: {message}, expected once"):
+        encode_images(toy_model(), [toy_images(torch.tensor(rows))], 3, CPU)
+
+
+def test_codes_of_another_shape_are_refused():
+    class Growing(Toy):
+        def encode_images(self, batch: ImageBatch) -> Codes:
+            return Codes({"vectors": torch.zeros(len(batch.index), len(batch.index))})
+
+    batches = [toy_images(torch.arange(2)), toy_images(torch.arange(2, 5))]
+    with pytest.raises(
+        UserError, match=r"codes of images: 'vectors' has items of shape \(3,\), before it was \(2,\)"
+    ):
+        encode_images(Growing(ToyConfig()), batches, 5, CPU)
+
+
+class Lengths:
+    """A codec that writes a caption as the number of its words, so often."""
+
+    vocab_size, pad_id, identity = 30, 0, "lengths"
+
+    def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        lengths = torch.tensor([min(8, len(caption.split())) for caption in captions])
+        ids = torch.where(torch.arange(8) < lengths[:, None], lengths[:, None], 0)
+        return ids, lengths
+
+
+def test_a_split_is_encoded_and_scored_in_its_order():
+    dataset = load_dataset("scenes", {"n_test": 11}, splits=["test"])
+    split, spec, model = dataset.splits["test"], inputs(ToyConfig()), toy_model()
+    options = {"device": CPU, "batch_size": 4}
+    images, captions = encode_split(model, split, spec, Lengths(), **options)
+    assert (len(images), len(captions)) == (11, 55)
+    sims, _ = score(model, images, captions, memory_bytes=200, device=CPU)
+    whole = encode_split(model, split, spec, Lengths(), device=CPU, batch_size=100)
+    expected = (whole[0]["vectors"] @ whole[1]["vectors"].T).numpy()
+    assert np.abs(sims - expected).max() < 1e-6
+    lengths = [min(8, len(caption.split())) for caption in split.captions]
+    assert captions["lengths"].tolist() == lengths
