@@ -21,7 +21,8 @@ from benchmark.files import sha256_bytes
 BERT = "google-bert/bert-base-uncased"
 BERT_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
 BERT_VOCABULARY_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
-"""Of `vocab.txt`: 30,522 lines."""
+"""Of `vocab.txt`."""
+BERT_VOCABULARY_SIZE = 30_522
 
 
 class Codec(Protocol):
@@ -113,3 +114,10 @@ def codec_for(spec: TextInput, dataset_name: str) -> Codec:
     if dataset_name == "scenes":
         return WordPieceCodec(vocabulary(), spec.max_length, "scenes")
     return bert_codec(spec.max_length)
+
+
+def vocabulary_size_of(spec: TextInput, dataset_name: str) -> int:
+    """Ids that the codec of a dataset can give, without fetching it."""
+    if dataset_name == "scenes":
+        return codec_for(spec, dataset_name).vocab_size
+    return BERT_VOCABULARY_SIZE

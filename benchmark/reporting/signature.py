@@ -8,8 +8,13 @@ In the manner of sacreBLEU:
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
+from benchmark import __version__
 from benchmark.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from benchmark.evaluation.protocol import ProtocolResult
 
 
 @dataclass(frozen=True)
@@ -68,3 +73,20 @@ def parse(line: str) -> Signature:
 def differences(a: Signature, b: Signature) -> list[str]:
     """Names of the fields in which two signatures differ, in the line's order; empty: comparable numbers."""
     return [part.name for part in fields(Signature) if getattr(a, part.name) != getattr(b, part.name)]
+
+
+def foreign_signature(result: ProtocolResult, precision: str) -> Signature:
+    """The signature of scores from elsewhere: what Rematch can't vouch for stands as `unknown`."""
+    return Signature(
+        dataset=result.protocol.dataset,
+        fingerprint="unknown",
+        split="unknown",
+        images=result.n_images,
+        captions=result.n_captions,
+        rule="unknown",
+        folds=result.protocol.folds,
+        ties=result.ranks.tie_rule,
+        ensemble="unknown",
+        precision=precision,
+        version=__version__,
+    )

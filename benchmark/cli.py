@@ -1,0 +1,393 @@
+"""The `rematch` command: one thin layer over the functions of the harness.
+
+Bad input ends with one line on stderr and exit code 2; a check that fails (parity, drift, stale tables)
+exits with 1. Heavy imports stand inside the commands, so that `rematch doctor` works where torch does not.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+
+from benchmark.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    import torch
+
+    from benchmark.reproduce import Settings
+
+app = typer.Typer(
+    name="rematch",
+    help="Reproducibility benchmark for image-text retrieval: train, evaluate, and compare with the papers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+console = Console()
+
+TieRule = Literal["lower_index", "pessimistic"]
+ScoredDataset = Annotated[
+    str, typer.Option("--dataset", help="Whose protocols: scenes, flickr30k or mscoco.")
+]
+Seeds = Annotated[
+    list[int] | None, typer.Option("--seeds", help="One or several: --seeds 0 1 2. Default: the recipe's.")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: a GPU where there is one.")]
+DataDir = Annotated[Path | None, typer.Option(help="Local data in place of the Hub's.")]
+ShowProgress = Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress bars.")]
+
+
+def main() -> None:
+    """Entry point of `rematch`: user errors become one line and exit code 2."""
+    try:
+        app(args=several_values(sys.argv[1:], "--seeds"), standalone_mode=True)
+    except UserError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[red]error:[/] {error}", highlight=False)
+        raise SystemExit(2) from None
+
+
+def several_values(arguments: Sequence[str], option: str) -> list[str]:
+    """Let `option` take several numbers: `--seeds 0 1 2` becomes `--seeds 0 --seeds 1 --seeds 2`."""
+    spread: list[str] = []
+    open_option = False
+    for argument in arguments:
+        number = argument.lstrip("-").isdigit()
+        if open_option and number and spread[-1] != option:
+            spread.append(option)
+        open_option = argument == option or (open_option and number)
+        spread.append(argument)
+    return spread
+
+
+# -------------------------------------------------------------------------------------- running
+
+
+@app.command()
+def reproduce(
+    target: Annotated[str, typer.Argument(help="A method, `all`, or the path of a recipe.")],
+    dataset: Annotated[
+        str | None,
+        typer.Argument(help="scenes, flickr30k or mscoco. Default: scenes without a GPU, else flickr30k."),
+    ] = None,
+    seeds: Seeds = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen, with estimates; do nothing.")
+    ] = False,
+    device: Device = None,
+    data_dir: DataDir = None,
+    latency: Annotated[bool, typer.Option(help="Measure latency after the evaluation.")] = True,
+    tables: Annotated[bool, typer.Option(help="Write results/tables/ at the end.")] = True,
+    progress: ShowProgress = True,
+) -> None:
+    """Train and evaluate recipes, and write run records and tables.
+
+    Examples:
+
+      rematch reproduce hat                          (embedded dataset where there is no GPU)
+
+      rematch reproduce hat flickr30k --seeds 0 1 2
+
+      rematch reproduce recipes/hat/scenes-i2t.yaml --resume
+
+      rematch reproduce hat mscoco --dry-run
+    """
+    from benchmark.select import choose_dataset, recipe_paths
+
+    chosen = pick_device(device)
+    if dataset is None and not Path(target).suffix:
+        dataset = choose_dataset(chosen)
+        if dataset == "scenes":
+            banner()
+    paths = recipe_paths(target, dataset)
+    settings = make_settings(chosen, data_dir, resume, latency, progress)
+    if dry_run:
+        dry(paths, seeds, data_dir)
+        return
+    run_all(paths, seeds, settings)
+    if tables:
+        leaderboard(check=False)
+
+
+@app.command()
+def evaluate(
+    recipe: Annotated[Path, typer.Option(help="The recipe that the weights belong to.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights of Rematch (.safetensors).")] = None,
+    official_checkpoint: Annotated[
+        Path | None, typer.Option(help="A checkpoint of the method's authors.")
+    ] = None,
+    save_sims: Annotated[
+        Path | None, typer.Option(help="Also write the similarity matrix to this .npy file.")
+    ] = None,
+    device: Device = None,
+    data_dir: DataDir = None,
+    seed: Annotated[int, typer.Option(help="Seed of the run that the weights come from.")] = 0,
+    latency: Annotated[bool, typer.Option(help="Measure latency too.")] = False,
+    progress: ShowProgress = True,
+) -> None:
+    """Evaluate weights on a recipe's test split, under the common protocol.
+
+    Without a checkpoint, those of the recipe's last training are taken. An authors' checkpoint leaves a
+    run record of its own (<run>-official); otherwise nothing but the matrix is written.
+
+    Examples:
+
+      rematch evaluate --recipe recipes/hat/scenes-i2t.yaml --save-sims sims.npy
+
+      rematch evaluate --recipe recipes/hat/flickr30k-i2t.yaml --official-checkpoint epoch=68.ckpt
+    """
+    from benchmark.evaluation.show import results_table
+    from benchmark.weights import evaluate_weights
+
+    settings = make_settings(pick_device(device), data_dir, False, latency, progress)
+    results = evaluate_weights(recipe, seed, settings, checkpoint, official_checkpoint, save_sims, console)
+    console.print(results_table(results, recipe.stem))
+
+
+@app.command()
+def score(
+    matrix: Annotated[
+        Path, typer.Argument(help="A .npy file: images in rows, captions in columns, higher is better.")
+    ],
+    dataset: ScoredDataset,
+    protocol: Annotated[
+        str | None, typer.Option(help="One protocol of the dataset. Default: all of them.")
+    ] = None,
+    caption_map: Annotated[
+        Path | None, typer.Option(help="A .npy file: the image row of each caption.")
+    ] = None,
+    ties: Annotated[TieRule, typer.Option(help="How equal scores are ranked.")] = "lower_index",
+) -> None:
+    """Give a similarity matrix from elsewhere the same metrics and intervals.
+
+    Example: rematch score sims.npy --dataset mscoco
+    """
+    import numpy as np
+
+    from benchmark.evaluation.protocol import score_matrix
+    from benchmark.evaluation.show import results_table
+    from benchmark.reporting.signature import foreign_signature
+
+    results = score_matrix(matrix, dataset, protocol=protocol, caption_map=caption_map, tie_rule=ties)
+    console.print(results_table(results, matrix.name))
+    for result in results:
+        print(foreign_signature(result, str(np.load(matrix, mmap_mode="r").dtype)))
+
+
+# ------------------------------------------------------------------------------------- reporting
+
+
+@app.command()
+def leaderboard(
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 where a table is out of date.")
+    ] = False,
+) -> None:
+    """Write results/tables/ (Markdown, LaTeX, CSV) from the run records.
+
+    Example: rematch leaderboard --check
+    """
+    from benchmark.reporting.leaderboard import leaderboard as rows
+    from benchmark.reporting.record import read_all
+    from benchmark.reporting.tables import check_tables, show, write_tables
+
+    if check:
+        stale = check_tables()
+        for path in stale:
+            console.print(f"out of date: {path.as_posix()}; run `rematch leaderboard`")
+        raise typer.Exit(1 if stale else 0)
+    written = write_tables()
+    show(rows(read_all()), console)
+    console.print(f"{len(written)} files in results/tables/")
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[
+        str | None, typer.Argument(help="methods, recipes, datasets or runs. Default: all four.")
+    ] = None,
+) -> None:
+    """List methods, recipes, datasets and runs.
+
+    Example: rematch list recipes
+    """
+    from benchmark.select import LISTS, inventory
+
+    if what is not None and what not in LISTS:
+        raise UserError(f"unknown list '{what}'{nearest(what, LISTS)}")
+    for table in inventory([what] if what else LISTS):
+        console.print(table)
+
+
+# ---------------------------------------------------------------------------------------- checks
+
+
+@app.command()
+def parity(
+    method: Annotated[str, typer.Argument(help="A method, `evaluation`, or `all`.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Golden files or folders. Default: tests/golden/METHOD.")
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Show only what is over its tolerance.")] = False,
+) -> None:
+    """Compare with what the published implementations computed; exit 1 where anything is over its tolerance.
+
+    Examples:
+
+      rematch parity hat
+
+      rematch parity evaluation my_case.npz
+    """
+    from benchmark.baseline import method_names
+    from benchmark.parity import run_parity
+
+    names = ["evaluation", *method_names()] if method == "all" else [method]
+    if method == "all" and files:
+        raise UserError("parity all takes no files; name the method they belong to")
+    reports = [run_parity(name, files) for name in names]
+    for report in reports:
+        console.print(report.table(only_failed=failed))
+        console.print(report.summary())
+    raise typer.Exit(max(report.exit_code for report in reports))
+
+
+@app.command()
+def drift(
+    method: Annotated[
+        str | None, typer.Argument(help="One method. Default: all that have references.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Also train the scenes recipes in full.")] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Write new references from this machine's results.")
+    ] = False,
+    progress: ShowProgress = True,
+) -> None:
+    """Re-score committed weights and repeat the first training steps; exit 1 where a score left its tolerance.
+
+    Examples:
+
+      rematch drift
+
+      rematch drift hat --full
+    """
+    from benchmark.drift import drift_table, run_drift, update_references
+
+    if update:
+        for path in update_references(method, console):
+            console.print(f"wrote {path.as_posix()}")
+        return
+    findings = run_drift(method, full=full, show_progress=progress)
+    console.print(drift_table(findings))
+    raise typer.Exit(1 if any(not finding.ok for finding in findings) else 0)
+
+
+@app.command()
+def latency(
+    recipe: Annotated[Path, typer.Argument(help="The recipe whose model is timed.")],
+    repeats: Annotated[int, typer.Option(min=30, help="Timed calls of every operation.")] = 30,
+    device: Device = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Time encoding, scoring and ranking of a recipe's model (its trained weights where there are some).
+
+    Example: rematch latency recipes/hat/scenes-i2t.yaml
+    """
+    from benchmark.evaluation.latency import latency_table
+    from benchmark.weights import time_weights
+
+    settings = make_settings(pick_device(device), data_dir, False, True, False)
+    report, weights = time_weights(recipe, settings, repeats)
+    console.print(latency_table(report))
+    console.print(f"weights: {weights}")
+
+
+@app.command()
+def bench(
+    method: Annotated[str, typer.Argument(help="The method whose scoring is timed.")],
+    repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats of each case.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+) -> None:
+    """Time a method's scoring against the published loop over captions, and against the floor.
+
+    Example: rematch bench hat
+    """
+    from benchmark.evaluation.speed import benchmark_method, speed_table
+
+    console.print(speed_table(benchmark_method(method, repeats=repeats, threads=threads)))
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: versions, GPU, disk, caches, the Hub; and say what to do about each fault."""
+    from benchmark.doctor import report
+
+    raise typer.Exit(report(console))
+
+
+# --------------------------------------------------------------------------------------- helpers
+
+
+def banner() -> None:
+    """Say that this is not the paper's data."""
+    console.print(
+        Panel(
+            "No CUDA device: running on [bold]scenes[/], the small dataset that Rematch makes itself, with "
+            "scaled-down models.\nThe same pipeline, in minutes; the numbers are not comparable with the papers'.\n"
+            "With a GPU, name the dataset: [bold]flickr30k[/] or [bold]mscoco[/].",
+            title="embedded dataset",
+            border_style="yellow",
+        )
+    )
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The named device, else a GPU where there is one; raises UserError for a device that isn't there."""
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device '{name}' is not to be had: {reason}; see `rematch doctor`") from None
+    return device
+
+
+def make_settings(
+    device: torch.device, data_dir: Path | None, resume: bool, latency: bool, progress: bool
+) -> Settings:
+    from benchmark.reproduce import Settings
+
+    return Settings(device, data_dir, resume=resume, latency=latency, show_progress=progress)
+
+
+def dry(paths: Sequence[Path], seeds: Sequence[int] | None, data_dir: Path | None) -> None:
+    """Print the plan of every recipe."""
+    from benchmark.plan import dry_run_tables
+
+    for table in dry_run_tables(paths, seeds, data_dir):
+        console.print(table)
+
+
+def run_all(paths: Sequence[Path], seeds: Sequence[int] | None, settings: Settings) -> None:
+    """Run every recipe with every seed, saying what came of each."""
+    from benchmark.reproduce import reproduce as run_recipe
+    from benchmark.select import default_seed, expectation_lines, headline
+
+    for path in paths:
+        for seed in dict.fromkeys(seeds or [default_seed(path)]):
+            console.rule(f"{path.as_posix()}, seed {seed}")
+            record = run_recipe(path, seed, settings)
+            console.print(headline(record), highlight=False)
+            for line in expectation_lines(path, record):
+                console.print(line, highlight=False)

@@ -1,0 +1,360 @@
+"""The whole story on one page: recipe -> data -> train -> evaluate -> record.
+
+`reproduce` runs one recipe with one seed and leaves a run record and its sidecar in results/runs/, and the
+checkpoint, the log and the similarity matrix in the work folder. Tables are made from the records alone
+(`rematch leaderboard`).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark import __version__
+from benchmark.baseline import Baseline, Codes, DataFacts, InputSpec, Method, get_method
+from benchmark.data import Dataset, caption_batches, image_batches, load_dataset, make_codec, train_batches
+from benchmark.data.captions import Codec
+from benchmark.data.splits import SplitName
+from benchmark.errors import UserError
+from benchmark.evaluation.latency import LEAST_REPEATS, LatencyReport, measure_latency
+from benchmark.evaluation.metrics import retrieval_metrics
+from benchmark.evaluation.protocol import ProtocolResult, ensemble, evaluate, protocols_of
+from benchmark.evaluation.ranking import Floats, rank, top_k
+from benchmark.evaluation.scoring import encode_split, score
+from benchmark.files import replacing, sha256_bytes, sha256_file, write_text
+from benchmark.recipe import EnsembleRecipe, Recipe, load_recipe, run_name
+from benchmark.reporting.collect import dataset_part, make_sidecar, protocol_part, training_part
+from benchmark.reporting.environment import collect
+from benchmark.reporting.record import RUNS, RunRecord, new_record, read_record, recipe_digest, write_record
+from benchmark.reporting.sidecar import pack, write_sidecar
+from benchmark.training import TrainingResult, deterministic, seed_initialisation, train
+
+WORK = Path(".rematch")
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+MEGABYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a run happens; none of it changes a number on the same machine."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    data_dir: Path | None = None
+    """Local data in place of the Hub."""
+    work: Path = WORK
+    runs: Path = RUNS
+    resume: bool = False
+    latency: bool = True
+    show_progress: bool = True
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe with its method and data at hand."""
+
+    path: Path
+    recipe: Recipe
+    seed: int
+    method: Method
+    config: Any
+    spec: InputSpec
+    dataset: Dataset
+    codec: Codec
+    settings: Settings
+
+    @property
+    def run(self) -> str:
+        return run_name(self.path, self.dataset.name)
+
+    @property
+    def folder(self) -> Path:
+        """The work folder of this run."""
+        return self.settings.work / self.dataset.name / self.run / str(self.seed)
+
+    def resolved(self) -> dict[str, Any]:
+        """The recipe with the seed and every default of the method spelled out."""
+        document = self.recipe.model_dump(mode="json")
+        document["training"]["seed"] = self.seed
+        document["model"] = self.config.model_dump(mode="json")
+        document["data"]["options"] = dict(self.dataset.options)
+        return document
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A test split's scores, and the codes they come from."""
+
+    sims: Floats
+    images: Codes
+    captions: Codes
+    plan: dict[str, Any]
+
+
+def reproduce(path: Path, seed: int, settings: Settings) -> RunRecord:
+    """Run one recipe with one seed; an ensemble's members are run first where they have no result yet.
+
+    Raises UserError for whatever a user can put right.
+    """
+    recipe = load_recipe(path)
+    if isinstance(recipe, EnsembleRecipe):
+        return reproduce_ensemble(path, recipe, seed, settings)
+    deterministic()
+    job = prepare(path, recipe, seed, settings)
+    model = build_model(job, pretrained=recipe.pretrained)
+    result = train_model(job, model)
+    return evaluate_model(job, model, result)[0]
+
+
+def prepare(
+    path: Path,
+    recipe: Recipe,
+    seed: int,
+    settings: Settings,
+    splits: tuple[SplitName, ...] = ("train", "val", "test"),
+) -> Job:
+    """Load what `recipe` needs of its data; the model is not built yet."""
+    method, config = get_method(recipe.method), recipe.method_config()
+    spec = method.inputs(config)
+    data = recipe.data
+    dataset = load_dataset(
+        data.name,
+        data.options,
+        splits=splits,
+        captions_per_image=data.captions_per_image,
+        validation_images=data.validation_images,
+        data_dir=settings.data_dir,
+    )
+    return Job(path, recipe, seed, method, config, spec, dataset, make_codec(spec.text, dataset), settings)
+
+
+def build_model(job: Job, *, pretrained: bool) -> Baseline:
+    """The recipe's model, its random parts drawn from the seed, on the device."""
+    seed_initialisation(job.seed)
+    train_split = job.dataset.splits.get("train")
+    facts = DataFacts(
+        vocab_size=job.codec.vocab_size,
+        pad_id=job.codec.pad_id,
+        n_train_images=len(train_split) if train_split is not None else 0,
+        pretrained=pretrained,
+    )
+    model = job.method.build(job.config, facts)
+    model.to(job.settings.device)
+    return model
+
+
+def train_model(job: Job, model: Baseline) -> TrainingResult:
+    """Train as the recipe says; the model then holds the best weights."""
+    training, settings = job.recipe.training.model_copy(update={"seed": job.seed}), job.settings
+    resolved = job.resolved()
+
+    def batches(epoch: int) -> Any:
+        return train_batches(
+            job.dataset.splits["train"],
+            job.spec,
+            job.codec,
+            seed=job.seed,
+            epoch=epoch,
+            batch_size=training.batch_size,
+            workers=training.workers,
+        )
+
+    def validate() -> dict[str, float]:
+        sims = score_split(job, model, "val", show_progress=False).sims
+        split = job.dataset.splits["val"]
+        return retrieval_metrics(rank(sims, split.caption_image, job.recipe.evaluation.tie_rule)).values()
+
+    return train(
+        model,
+        training=training,
+        loss_type=job.method.loss,
+        make_batches=batches,
+        validate=None if training.select == "last" else validate,
+        work_dir=job.folder,
+        resume=settings.resume,
+        device=settings.device,
+        recipe_digest=recipe_digest(resolved),
+        recipe=resolved,
+        show_progress=None if settings.show_progress else False,
+    )
+
+
+def score_split(job: Job, model: Baseline, split: SplitName, *, show_progress: bool) -> Scored:
+    """Encode a split once and score all its pairs in blocks."""
+    settings, how = job.settings, job.recipe.evaluation
+    images, captions = encode_split(
+        model,
+        job.dataset.splits[split],
+        job.spec,
+        job.codec,
+        batch_size=how.batch_size,
+        device=settings.device,
+        dtype=DTYPES[how.precision],
+        workers=job.recipe.training.workers,
+        show_progress=show_progress,
+    )
+    sims, plan = score(
+        model,
+        images,
+        captions,
+        memory_bytes=how.memory_mb * MEGABYTE,
+        device=settings.device,
+        show_progress=show_progress,
+    )
+    return Scored(sims, images, captions, plan.summary())
+
+
+def evaluate_model(
+    job: Job,
+    model: Baseline,
+    training: TrainingResult | None,
+    *,
+    official: Path | None = None,
+    notes: list[str] | None = None,
+) -> tuple[RunRecord, list[ProtocolResult], Floats]:
+    """Score the test split under every protocol of the dataset, measure latency and write the record."""
+    begin = time.perf_counter()
+    scored = score_split(job, model, "test", show_progress=job.settings.show_progress)
+    results = results_of(job.dataset, scored.sims, job.recipe.evaluation.tie_rule)
+    seconds = {"evaluation": time.perf_counter() - begin}
+    if training is not None:
+        seconds["training"] = training.wall_seconds
+    packed = pack(
+        make_sidecar(
+            results, top_k(scored.sims, 10), job.dataset.splits["test"], training.log if training else []
+        )
+    )
+    weights = official or (training.best_weights if training else None)
+    record = new_record(
+        run=job.run if official is None else f"{job.run}-official",
+        seed=job.seed,
+        method=job.method.name,
+        recipe_path=job.path.as_posix(),
+        recipe=job.resolved(),
+        departures=[*job.recipe.departures, *job.dataset.notes],
+        weights="official" if official else "trained",
+        weights_sha256=sha256_file(weights) if weights else None,
+        dataset=dataset_part(job.dataset, job.recipe.data.captions_per_image),
+        codec=job.codec.identity,
+        score_precision=job.recipe.evaluation.precision,
+        version=__version__,
+        results={result.protocol.name: protocol_part(result) for result in results},
+        training=training_part(training, job.recipe.training.select) if training else None,
+        block_plan=scored.plan,
+        sidecar_sha256=sha256_bytes(packed),
+        notes=notes or [],
+        wall_seconds=seconds,
+        latency=latency_of(job, model, scored).record_fields() if job.settings.latency else None,
+        environment=collect(job.settings.device, job.recipe.training.precision),
+    )
+    _write(record, packed, scored.sims, job.settings)
+    return record, results, scored.sims
+
+
+def latency_of(job: Job, model: Baseline, scored: Scored, repeats: int = LEAST_REPEATS) -> LatencyReport:
+    """Latency of the model against the whole test gallery."""
+    split, how = job.dataset.splits["test"], job.recipe.evaluation
+    return measure_latency(
+        model,
+        next(iter(image_batches(split, job.spec, batch_size=how.batch_size))),
+        next(iter(caption_batches(split, job.spec, job.codec, batch_size=how.batch_size))),
+        scored.images,
+        scored.captions,
+        device=job.settings.device,
+        memory_bytes=how.memory_mb * MEGABYTE,
+        repeats=repeats,
+    )
+
+
+# ------------------------------------------------------------------------------------- ensembles
+
+
+def reproduce_ensemble(path: Path, recipe: EnsembleRecipe, seed: int, settings: Settings) -> RunRecord:
+    """The mean of the members' similarity matrices, under the protocols of their dataset."""
+    begin = time.perf_counter()
+    members = [member_of(path.parent / f"{name}.yaml", seed, settings) for name in recipe.ensemble]
+    first = members[0][0]
+    fingerprints = {record.dataset.splits["test"].fingerprint for record, _ in members}
+    rules = {result.tie_rule for record, _ in members for result in record.results.values()}
+    if len(fingerprints) > 1 or len(rules) > 1:
+        raise UserError(
+            f"{path.as_posix()}: the members were not evaluated on the same test split in the same way"
+        )
+    sims = ensemble([np.load(matrix) for _, matrix in members])
+    member_recipe = load_recipe(path.parent / f"{recipe.ensemble[0]}.yaml")
+    assert isinstance(member_recipe, Recipe), "members of an ensemble are single models"
+    job = prepare(path, member_recipe, seed, settings, splits=("test",))
+    results = results_of(job.dataset, sims, member_recipe.evaluation.tie_rule)
+    packed = pack(make_sidecar(results, top_k(sims, 10), job.dataset.splits["test"], []))
+    record = new_record(
+        run=run_name(path, first.dataset.name),
+        seed=seed,
+        method="+".join(dict.fromkeys(record.method for record, _ in members)),
+        recipe_path=path.as_posix(),
+        recipe=recipe.model_dump(mode="json"),
+        departures=list(recipe.departures),
+        weights="members",
+        members=[_member_part(record) for record, _ in members],
+        dataset=dataset_part(job.dataset, first.dataset.captions_per_image),
+        codec=" + ".join(dict.fromkeys(record.codec for record, _ in members)),
+        score_precision="float64",
+        version=__version__,
+        results={result.protocol.name: protocol_part(result) for result in results},
+        block_plan={},
+        sidecar_sha256=sha256_bytes(packed),
+        wall_seconds={"evaluation": time.perf_counter() - begin},
+        environment=collect(settings.device, "float64"),
+    )
+    _write(record, packed, sims, settings)
+    return record
+
+
+def member_of(path: Path, seed: int, settings: Settings) -> tuple[RunRecord, Path]:
+    """A member's record and similarity matrix, from its last run where both are sound, else from a new one."""
+    recipe = load_recipe(path)
+    if isinstance(recipe, EnsembleRecipe):
+        raise UserError(f"{path.as_posix()}: an ensemble can't be a member of an ensemble")
+    run = run_name(path, recipe.data.name)
+    matrix = settings.work / recipe.data.name / run / str(seed) / "sims.npy"
+    stored = settings.runs / recipe.data.name / run / f"{seed}.json"
+    if stored.is_file() and matrix.is_file() and matrix.with_suffix(".json").is_file():
+        record = read_record(stored)
+        made = json.loads(matrix.with_suffix(".json").read_text(encoding="utf-8"))
+        current = prepare(path, recipe, seed, settings, splits=("test",)).resolved()
+        if made == _matrix_facts(record, matrix) and record.recipe_digest == recipe_digest(current):
+            return record, matrix
+    return reproduce(path, seed, replace(settings, resume=True)), matrix
+
+
+def _member_part(record: RunRecord) -> dict[str, Any]:
+    names = ("run", "seed", "recipe_digest", "canonical_hash", "departures")
+    return {name: getattr(record, name) for name in names}
+
+
+# ----------------------------------------------------------------------------------------- files
+
+
+def results_of(dataset: Dataset, sims: Floats, tie_rule: Any) -> list[ProtocolResult]:
+    """Every protocol of the dataset over one matrix."""
+    caption_image = dataset.splits["test"].caption_image
+    return [evaluate(sims, caption_image, protocol, tie_rule) for protocol in protocols_of(dataset.name)]
+
+
+def _write(record: RunRecord, packed: bytes, sims: Floats, settings: Settings) -> None:
+    """Similarity matrix to the work folder, then the sidecar, last the record that vouches for both."""
+    matrix = settings.work / record.dataset.name / record.run / str(record.seed) / "sims.npy"
+    with replacing(matrix) as handle:
+        np.save(handle, sims)
+    write_text(matrix.with_suffix(".json"), json.dumps(_matrix_facts(record, matrix)))
+    write_sidecar(packed, record, settings.runs)
+    write_record(record, settings.runs)
+
+
+def _matrix_facts(record: RunRecord, matrix: Path) -> Mapping[str, str]:
+    return {"canonical_hash": record.canonical_hash, "sha256": sha256_file(matrix)}

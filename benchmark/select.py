@@ -1,0 +1,133 @@
+"""Which recipes a command means, and what there is: methods, recipes, datasets, runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.table import Table
+
+from benchmark.baseline import get_method, method_names
+from benchmark.data.catalog import CATALOG, get_entry
+from benchmark.errors import UserError, nearest
+from benchmark.evaluation.protocol import protocols_of
+from benchmark.recipe import RECIPES, EnsembleRecipe, Recipe, load_recipe
+from benchmark.reporting.record import RUNS, RunRecord, read_all
+
+LISTS = ("methods", "recipes", "datasets", "runs")
+ALL = "all"
+
+
+def choose_dataset(device: torch.device) -> str:
+    """The dataset where none is named: the papers' own needs a GPU, the embedded one does not."""
+    return "flickr30k" if device.type == "cuda" else "scenes"
+
+
+def recipe_paths(target: str, dataset: str | None, folder: Path = RECIPES) -> list[Path]:
+    """The recipes of a method (or of all) on a dataset, ensembles last; or the one file that `target` names.
+
+    Raises UserError for an unknown method or dataset, and where a method has no recipe for the dataset.
+    """
+    if target.endswith((".yaml", ".yml")):
+        if dataset is not None:
+            raise UserError(f"{target}: a recipe names its own dataset; leave '{dataset}' out")
+        return [Path(target)]
+    if target != ALL and target not in method_names():
+        raise UserError(f"unknown method or recipe '{target}'{nearest(target, [*method_names(), ALL])}")
+    assert dataset is not None, "a method's recipes are chosen by dataset"
+    get_entry(dataset)
+    methods = method_names() if target == ALL else [target]
+    found = [path for method in methods for path in _ordered(folder / method, dataset)]
+    if not found:
+        raise UserError(
+            f"{target} has no recipe for '{dataset}' in {folder.as_posix()}/; see `rematch list recipes`"
+        )
+    return found
+
+
+def _ordered(folder: Path, dataset: str) -> list[Path]:
+    """A folder's recipes for a dataset: single models first, since ensembles are made of them."""
+    paths = [path for path in sorted(folder.glob("*.yaml")) if path.stem.split("-")[0] == dataset]
+    return sorted(paths, key=lambda path: isinstance(load_recipe(path), EnsembleRecipe))
+
+
+def default_seed(path: Path) -> int:
+    """The seed a recipe names; an ensemble has its first member's."""
+    recipe = load_recipe(path)
+    if isinstance(recipe, Recipe):
+        return recipe.training.seed
+    return default_seed(path.parent / f"{recipe.ensemble[0]}.yaml")
+
+
+def headline(record: RunRecord) -> str:
+    """The scores of a run in a line a protocol, with its hash."""
+    lines = []
+    for name, result in record.results.items():
+        metrics = result.metrics
+        lines.append(
+            f"{record.run} on {name}: i2t R@1 {metrics.i2t.r1:.1f}, t2i R@1 {metrics.t2i.r1:.1f}, "
+            f"rsum {metrics.rsum:.1f}; canonical hash {record.canonical_hash[:12]}"
+        )
+    return "\n".join(lines)
+
+
+def expectation_lines(path: Path, record: RunRecord) -> list[str]:
+    """What the recipe expects beside what came out."""
+    lines = []
+    for item in load_recipe(path).expected:
+        found = record.results[item.protocol].metrics.value(item.metric)
+        word = "as expected" if abs(found - item.value) <= item.tolerance else "NOT as expected"
+        lines.append(
+            f"  {item.metric} {found:.1f}, {word}: {item.value:g} +- {item.tolerance:g} ({item.source})"
+        )
+    return lines
+
+
+def inventory(what: Sequence[str], recipes: Path = RECIPES, runs: Path = RUNS) -> list[Table]:
+    """One table for each of `what`, of LISTS."""
+    makers = {"methods": _methods, "datasets": _datasets}
+    tables = []
+    for name in what:
+        if name == "recipes":
+            tables.append(_recipes(recipes))
+        elif name == "runs":
+            tables.append(_runs(runs))
+        else:
+            tables.append(makers[name]())
+    return tables
+
+
+def _methods() -> Table:
+    table = Table("method", "title", title="methods", title_justify="left")
+    for name in method_names():
+        table.add_row(name, get_method(name).title)
+    return table
+
+
+def _datasets() -> Table:
+    table = Table(
+        "dataset", "title", "train / val / test", "protocols", title="datasets", title_justify="left"
+    )
+    for name, entry in CATALOG.items():
+        sizes = " / ".join(f"{entry.counts[split]:,}" for split in ("train", "val", "test"))
+        table.add_row(name, entry.title, sizes, ", ".join(item.name for item in protocols_of(name)))
+    return table
+
+
+def _recipes(folder: Path) -> Table:
+    table = Table("recipe", "summary", "departures", title="recipes", title_justify="left")
+    for path in sorted(folder.glob("*/*.yaml")):
+        recipe = load_recipe(path)
+        table.add_row(path.as_posix(), recipe.summary, str(len(recipe.departures) or "none"))
+    return table
+
+
+def _runs(folder: Path) -> Table:
+    table = Table("run", "seed", "protocol", "i2t R@1", "t2i R@1", "rsum", title="runs", title_justify="left")
+    for record in read_all(folder):
+        for name, result in record.results.items():
+            metrics = result.metrics
+            scores = (metrics.i2t.r1, metrics.t2i.r1, metrics.rsum)
+            table.add_row(record.run, str(record.seed), name, *(f"{value:.1f}" for value in scores))
+    return table

@@ -1,0 +1,105 @@
+"""Trained or published weights without training: evaluate them, time them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from benchmark.baseline import Baseline
+from benchmark.errors import UserError
+from benchmark.evaluation.latency import LatencyReport
+from benchmark.evaluation.protocol import ProtocolResult
+from benchmark.files import replacing
+from benchmark.recipe import Recipe, load_recipe
+from benchmark.reproduce import (
+    Job,
+    Settings,
+    build_model,
+    evaluate_model,
+    latency_of,
+    prepare,
+    results_of,
+    score_split,
+)
+from benchmark.training import load_weights
+
+
+def single_recipe(path: Path) -> Recipe:
+    """The recipe at `path`; raises UserError for an ensemble, which has no weights of its own."""
+    recipe = load_recipe(path)
+    if not isinstance(recipe, Recipe):
+        names = ", ".join(recipe.ensemble)
+        raise UserError(f"{path.as_posix()}: an ensemble has no weights of its own; name a member: {names}")
+    return recipe
+
+
+def evaluate_weights(
+    path: Path,
+    seed: int,
+    settings: Settings,
+    checkpoint: Path | None,
+    official: Path | None,
+    save_sims: Path | None,
+    console: Console,
+) -> list[ProtocolResult]:
+    """Evaluate weights on the recipe's test split; only an authors' checkpoint leaves a run record.
+
+    Raises UserError where the weights are missing, damaged or of another model.
+    """
+    if checkpoint is not None and official is not None:
+        raise UserError("options '--checkpoint' and '--official-checkpoint': give one of them")
+    recipe = single_recipe(path)
+    job = prepare(path, recipe, seed, settings, splits=("test",))
+    model = build_model(job, pretrained=False)
+    if official is not None:
+        notes = load_official(job, model, official)
+        for line in notes:
+            console.print(line, highlight=False)
+        _, results, sims = evaluate_model(job, model, None, official=official, notes=notes)
+    else:
+        load_weights(checkpoint or job.folder / "best.safetensors", model)
+        sims = score_split(job, model, "test", show_progress=settings.show_progress).sims
+        results = results_of(job.dataset, sims, recipe.evaluation.tie_rule)
+    if save_sims is not None:
+        with replacing(save_sims) as handle:
+            np.save(handle, sims)
+        console.print(f"wrote {save_sims.as_posix()}", highlight=False)
+    return results
+
+
+def load_official(job: Job, model: Baseline, path: Path) -> list[str]:
+    """Put an authors' checkpoint into the model; returns what the record says about the translation.
+
+    Raises UserError where the method reads none, or the checkpoint lacks a part of the model.
+    """
+    if job.method.read_official is None:
+        raise UserError(f"{job.method.name} has no reader for its authors' checkpoints; use --checkpoint")
+    weights = job.method.read_official(path, model)
+    if weights.missing or weights.unexpected:
+        first = [*weights.missing, *weights.unexpected][0]
+        raise UserError(
+            f"{path.as_posix()}: {len(weights.missing)} keys of the model are missing and {len(weights.unexpected)} "
+            f"are unknown, the first '{first}'; is this a checkpoint of {job.method.name} at the recipe's size?"
+        )
+    model.load_state_dict(weights.state)
+    return [
+        f"authors' checkpoint: {len(weights.state)} tensors loaded, {len(weights.dropped)} recomputed ones left out"
+    ]
+
+
+def time_weights(path: Path, settings: Settings, repeats: int) -> tuple[LatencyReport, str]:
+    """Latency of a recipe's model, and in words which weights it had; speed doesn't depend on them."""
+    recipe = single_recipe(path)
+    job = prepare(
+        path, recipe, recipe.training.seed, replace(settings, show_progress=False), splits=("test",)
+    )
+    model = build_model(job, pretrained=False)
+    trained = job.folder / "best.safetensors"
+    if trained.is_file():
+        load_weights(trained, model)
+    scored = score_split(job, model, "test", show_progress=False)
+    report = latency_of(job, model, scored, repeats)
+    return report, "of the last training" if trained.is_file() else "random (not trained yet)"
