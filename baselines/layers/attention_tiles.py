@@ -58,7 +58,7 @@ class Queries:
     def of(items: Tensor) -> Queries:
         """From tokens (N, Q, D)."""
         tokens = items.transpose(0, 1).contiguous()
-        return Queries(tokens, torch.linalg.vector_norm(tokens, dim=2, dtype=_wide(tokens)))
+        return Queries(tokens, torch.linalg.vector_norm(tokens, dim=2, dtype=wide_type(tokens)))
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Contexts:
     @staticmethod
     def of(items: Tensor, lengths: Tensor, form: Literal["gram", "direct"]) -> Contexts:
         """From tokens (C, K, D), zeros after `lengths`."""
-        gram = _triangular_gram(items.to(_wide(items))) if form == "gram" else None
+        gram = _triangular_gram(items.to(wide_type(items))) if form == "gram" else None
         return Contexts(items, lengths, gram)
 
     def __getitem__(self, rows: slice) -> Contexts:
@@ -100,9 +100,9 @@ def tiled_scores(
             else cheaper_form(-(-words // len(lengths)), width, n * regions)
         )
     order = lengths.argsort()
-    groups = _caption_groups(captions, lengths, order, sizes.group)
+    groups = _caption_groups(captions, lengths, order)
     attend = partial(_summed_cosines, temperature=temperature, slope=slope, sizes=sizes)
-    scores = torch.empty(n, len(captions), dtype=_wide(images), device=images.device)
+    scores = torch.empty(n, len(captions), dtype=wide_type(images), device=images.device)
     if direction == "i2t":
         contexts = [Contexts.of(group, ends, form) for group, ends in groups]
         for rows in range(0, n, step := max(8, 4096 // regions)):
@@ -131,11 +131,14 @@ def cheaper_form(tokens: int, width: int, query_tokens: int) -> Literal["gram", 
     return "gram" if gram <= width else "direct"
 
 
-def _caption_groups(
-    captions: Tensor, lengths: Tensor, order: Tensor, largest: int
-) -> list[tuple[Tensor, Tensor]]:
+def group_size(n_captions: int, device: torch.device) -> int:
+    """Captions of a group: few enough that lengths in it are alike, enough for full vectors."""
+    return min(Sizes.of(device).group, max(16, n_captions // 4))
+
+
+def _caption_groups(captions: Tensor, lengths: Tensor, order: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Captions in `order` (of length) as groups: tokens (g, longest of the group, D), zeros after `lengths` (g,)."""
-    size = min(largest, max(16, len(order) // 4))
+    size = group_size(len(order), captions.device)
     groups = []
     for rows, ends in zip(order.split(size), lengths[order].split(size), strict=True):
         longest = int(ends[-1])
@@ -151,7 +154,7 @@ def _summed_cosines(
     (n_tokens, n_queries, width), (n_contexts, size, _) = queries.tokens.shape, contexts.tokens.shape
     flat, cell = queries.tokens.view(-1, width).T, size * n_tokens * n_queries
     per_block, per_tile = max(1, sizes.block // cell), max(1, sizes.tile // cell)
-    sums = torch.empty(n_contexts, n_queries, dtype=_wide(flat), device=flat.device)
+    sums = torch.empty(n_contexts, n_queries, dtype=wide_type(flat), device=flat.device)
     scratch = torch.empty(min(per_tile, n_contexts) * cell, dtype=sums.dtype, device=flat.device)
     for start in range(0, n_contexts, per_block):
         block = contexts.tokens[start : start + per_block]
@@ -226,6 +229,6 @@ def _triangular_gram(tokens: Tensor) -> Tensor:
     return gram
 
 
-def _wide(tensor: Tensor) -> torch.dtype:
+def wide_type(tensor: Tensor) -> torch.dtype:
     """float32 at least."""
     return torch.promote_types(tensor.dtype, torch.float32)

@@ -25,7 +25,16 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from baselines.layers.attention_tiles import EPS, MAX_TEMPERATURE, Direction, tiled_scores
+from baselines.layers.attention_tiles import (
+    EPS,
+    MAX_TEMPERATURE,
+    Direction,
+    Sizes,
+    cheaper_form,
+    group_size,
+    tiled_scores,
+    wide_type,
+)
 from benchmark.baseline import Codes
 
 Form = Literal["auto", "gram", "direct", "naive"]
@@ -71,7 +80,7 @@ def attention_scores(
 
 
 class _Scores(torch.autograd.Function):
-    """All pairs at once without gradient; in the backward pass, pairs whose score has a gradient once more."""
+    """All pairs without gradient; in the backward pass, pairs whose score has a gradient are computed again."""
 
     @staticmethod
     def forward(
@@ -86,77 +95,112 @@ class _Scores(torch.autograd.Function):
         ctx.attention = attention
         if abs(attention.temperature) <= MAX_TEMPERATURE:
             return tiled_scores(images, captions, lengths, **vars(attention), form=form)
-        every = torch.ones(len(images), len(captions), dtype=torch.bool, device=images.device)
-        parts = [
-            pair_scores(images[rows], captions[columns], lengths[columns], attention)
-            for rows, columns in _pairs(every, images, captions)
-        ]
-        return torch.cat(parts).view(len(images), len(captions))
+        scores = images.new_empty(len(images), len(captions), dtype=wide_type(images))
+        for rows, columns in _blocks(len(images), images.shape[1], lengths):
+            block = _block_scores(images[rows], captions[columns], lengths[columns], attention)
+            scores[rows[:, None], columns] = block
+        return scores
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        images, captions, lengths = ctx.saved_tensors
-        sides = [
-            side.detach().requires_grad_(need)
-            for side, need in zip((images, captions), ctx.needs_input_grad, strict=False)
-        ]
-        needed = [side for side in sides if side.requires_grad]
-        sums = [torch.zeros_like(side) for side in needed]
-        for rows, columns in _pairs(gradient != 0, images, captions):
+        images, captions, lengths = (tensor.detach() for tensor in ctx.saved_tensors)
+        needs: tuple[bool, bool] = ctx.needs_input_grad[:2]
+        totals = [torch.zeros_like(side) for side in (images, captions)]
+        chosen = gradient != 0
+        dense = 4 * int(chosen.sum()) > chosen.numel()
+        n, regions, width = images.shape
+        for rows, columns in (
+            _blocks(n, regions, lengths) if dense else _pairs(chosen, regions, lengths, width)
+        ):
+            longest = int(lengths[columns].max())
+            sides = images[rows], captions[columns, :longest]
             with torch.enable_grad():
-                pairs = sides[0].index_select(0, rows), sides[1].index_select(0, columns)
-                scores = pair_scores(*pairs, lengths[columns], ctx.attention)
-            parts = torch.autograd.grad(scores, needed, gradient[rows, columns])
-            for total, part in zip(sums, parts, strict=True):
-                total += part
-        found = iter(sums)
-        return *(next(found) if side.requires_grad else None for side in sides), None, None, None
+                for side, need in zip(sides, needs, strict=True):
+                    side.requires_grad_(need)
+                scores = (_block_scores if dense else _pair_scores)(*sides, lengths[columns], ctx.attention)
+            torch.autograd.backward(
+                scores, gradient[rows[:, None], columns] if dense else gradient[rows, columns]
+            )
+            for total, index, side in zip(totals, (rows, columns), sides, strict=True):
+                if side.grad is not None:
+                    total[:, : side.shape[1]].index_add_(0, index, side.grad)
+        return *(total if need else None for total, need in zip(totals, needs, strict=True)), None, None, None
 
 
-def _pairs(chosen: Tensor, images: Tensor, captions: Tensor) -> list[tuple[Tensor, Tensor]]:
+def _pairs(chosen: Tensor, regions: int, lengths: Tensor, width: int) -> list[tuple[Tensor, Tensor]]:
     """Rows and columns of the chosen pairs of (n, m), in parts whose temporaries fit WORKSPACE_BYTES."""
-    regions, words, width = images.shape[1], captions.shape[1], images.shape[2]
-    per_pair = images.element_size() * (12 * regions * words + 4 * (regions + words) * width)
+    size = max(1, WORKSPACE_BYTES // _pair_bytes_with_gradient(regions, int(lengths.max()), width))
     rows, columns = chosen.nonzero(as_tuple=True)
-    size = max(1, WORKSPACE_BYTES // per_pair)
-    return [
-        (rows[start : start + size], columns[start : start + size]) for start in range(0, len(rows), size)
-    ]
+    return list(zip(torch.split(rows, size), torch.split(columns, size), strict=True)) if len(rows) else []
 
 
-def pair_scores(images: Tensor, captions: Tensor, lengths: Tensor, attention: Attention) -> Tensor:
-    """Scores (P,) of P pairs: `images` (P, R, D), `captions` (P, L, D), `lengths` (P,); differentiable."""
-    words = torch.arange(captions.shape[1], device=lengths.device) < lengths[:, None]  # (P, L)
-    captions = captions.masked_fill(~words[..., None], 0)
-    products = (images @ captions.mT).to(torch.promote_types(images.dtype, torch.float32))  # (P, R, L)
-    weights = attention_weights(products, words, attention)  # (P, R, L)
-    if attention.direction == "t2i":  # the query's axis first, from here on
-        images, captions, products, weights = captions, images, products.mT, weights.mT
-    queries, contexts = images, captions  # (P, Q, D), (P, K, D)
-    dots = (weights * products).sum(2)  # (P, Q)
-    if contexts.shape[1] <= queries.shape[1]:
-        contexts = contexts.to(products.dtype)
-        squares = ((weights @ (contexts @ contexts.mT)) * weights).sum(2)  # (P, Q)
-    else:
-        squares = (weights.to(contexts.dtype) @ contexts).to(products.dtype).square().sum(2)  # (P, Q)
-    norms = _safe_root(queries.to(products.dtype).square().sum(2)) * _safe_root(squares)  # (P, Q)
-    cosines = dots / norms.clamp_min(EPS)
-    return cosines.mean(1) if attention.direction == "i2t" else cosines.sum(1) / lengths
+def _blocks(n_images: int, regions: int, lengths: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """All rows and columns as blocks of images x captions of like length, each of about a tile."""
+    tile, size = Sizes.of(lengths.device).tile, group_size(len(lengths), lengths.device)
+    rows, parts = torch.arange(n_images, device=lengths.device), []
+    for columns in torch.split(lengths.argsort(), size):
+        step = max(1, tile // (regions * len(columns) * int(lengths[columns[-1]])))
+        parts += [(some, columns) for some in torch.split(rows, step)]
+    return parts
 
 
-def attention_weights(products: Tensor, words: Tensor, attention: Attention) -> Tensor:
-    """Weights (*, R, L) from raw products: each query's weights sum to 1 over its context.
-
-    `words`: (*, L), true where a word is real; products of padding must be 0; i2t gives it no weight.
-    """
-    query_axis, context_axis = (-2, -1) if attention.direction == "i2t" else (-1, -2)
-    activations = F.leaky_relu(products, attention.slope)
-    norms = _safe_root(activations.square().sum(query_axis, keepdim=True)) + EPS
-    logits = attention.temperature * activations / norms
+def _block_scores(images: Tensor, captions: Tensor, lengths: Tensor, attention: Attention) -> Tensor:
+    """Scores (n, m) of all pairs of `images` (n, R, D) and `captions` (m, L, D); differentiable."""
+    padding = torch.arange(captions.shape[1], device=lengths.device) >= lengths[:, None]  # (m, L)
+    captions = captions.masked_fill(padding[..., None], 0)
+    contexts, queries = (captions, images) if attention.direction == "i2t" else (images, captions)
+    queries = queries.transpose(0, 1)  # (Q, N, D)
+    products = contexts.flatten(0, 1) @ queries.flatten(0, 1).T
+    products = products.view(*contexts.shape[:2], *queries.shape[:2])  # (C, K, Q, N)
     if attention.direction == "i2t":
-        logits = logits.masked_fill(~words[..., None, :], -torch.inf)
-    return logits.softmax(context_axis)
+        return _cosines(products, contexts, queries, attention, padding).mean(1).T
+    return _cosines(products, contexts, queries, attention, None).sum(1) / lengths
+
+
+def _pair_scores(images: Tensor, captions: Tensor, lengths: Tensor, attention: Attention) -> Tensor:
+    """Scores (P,) of P pairs of `images` (P, R, D) and `captions` (P, L, D); differentiable."""
+    padding = torch.arange(captions.shape[1], device=lengths.device) >= lengths[:, None]  # (P, L)
+    captions = captions.masked_fill(padding[..., None], 0)
+    if attention.direction == "i2t":
+        products = (captions @ images.mT)[..., None]  # (P, L, R, 1)
+        return _cosines(products, captions, images[..., None, :], attention, padding).mean((1, 2))
+    products = (images @ captions.mT)[..., None]  # (P, R, L, 1)
+    return _cosines(products, images, captions[..., None, :], attention, None).sum((1, 2)) / lengths
+
+
+def _cosines(
+    products: Tensor, contexts: Tensor, queries: Tensor, attention: Attention, padding: Tensor | None
+) -> Tensor:
+    """Cosines (C, Q, N) of query tokens with their contexts, from raw products (C, K, Q, N).
+
+    `contexts`: (C, K, D); `queries`: (Q, N, D), or (C, Q, 1, D) where each context has a query of its own.
+    """
+    products = products.to(wide_type(products))
+    weights = attention_weights(products, attention, padding)  # (C, K, Q, N)
+    dots = (weights * products).sum(1)  # (C, Q, N)
+    flat, n_query_tokens = weights.flatten(2), products[0, 0].numel()  # (C, K, Q N)
+    if cheaper_form(contexts.shape[1], contexts.shape[2], n_query_tokens) == "gram":
+        contexts = contexts.to(flat.dtype)
+        squares = ((contexts @ contexts.mT @ flat) * flat).sum(1)  # (C, Q N)
+    else:
+        squares = (contexts.mT @ flat.to(contexts.dtype)).to(flat.dtype).square().sum(1)  # (C, Q N)
+    norms = _safe_root(queries.to(flat.dtype).square().sum(-1)) * _safe_root(squares.view_as(dots))
+    return dots / norms.clamp_min(EPS)
+
+
+def attention_weights(products: Tensor, attention: Attention, padding: Tensor | None = None) -> Tensor:
+    """Weights (C, K, Q, N) from raw products: a query's weights sum to 1 over the K tokens of a context.
+
+    `padding`: (C, K), true for context tokens that get no weight; products of padding must be 0.
+    """
+    activations = F.leaky_relu(products, attention.slope)
+    norms = _safe_root(activations.square().sum(2, keepdim=True)) + EPS  # (C, K, 1, N)
+    scale = attention.temperature / norms
+    if padding is None:
+        return (activations * scale).softmax(1)
+    bias = scale.new_zeros(padding.shape).masked_fill_(padding, -torch.inf)[:, :, None, None]
+    return torch.addcmul(bias, activations, scale).softmax(1)
 
 
 def _safe_root(squares: Tensor) -> Tensor:
@@ -171,7 +215,7 @@ def _naive_scores(images: Tensor, captions: Tensor, lengths: Tensor, attention: 
     for caption, length in zip(captions, lengths.tolist(), strict=True):
         words = caption[:length].repeat(len(images), 1, 1)  # (n, l, D)
         query, context = (images, words) if attention.direction == "i2t" else (words, images)
-        products = (query @ context.mT).to(torch.promote_types(query.dtype, torch.float32))  # (n, Q, K)
+        products = (query @ context.mT).to(wide_type(query))  # (n, Q, K)
         activations = F.leaky_relu(products, attention.slope)
         activations = activations / (_safe_root(activations.square().sum(1, keepdim=True)) + EPS)
         weights = (attention.temperature * activations).softmax(2)
@@ -187,10 +231,13 @@ def pair_bytes(regions: int, words: int, width: int, *, gradient: bool = False) 
 
     All temporaries live in work spaces of fixed size, so a pair of many takes at most 8 KB, its share of them.
     """
-    own = 4 * 3 * regions * words
-    if gradient:
-        own = 4 * (12 * regions * words + 4 * (regions + words) * width)
+    own = _pair_bytes_with_gradient(regions, words, width) if gradient else 12 * regions * words
     return min(own, 8192)
+
+
+def _pair_bytes_with_gradient(regions: int, words: int, width: int) -> int:
+    """Products, weights and what autograd keeps of them; copies of both sides' tokens and their gradients."""
+    return 4 * (12 * regions * words + 4 * (regions + words) * width)
 
 
 def score_in_chunks(

@@ -251,14 +251,13 @@ def test_tile_sizes_do_not_change_scores(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_weights_sum_to_one_over_the_context() -> None:
-    products = torch.randn(2, 5, 4)
-    words = torch.tensor([[True] * 4, [True, True, False, False]])
-    products = products.masked_fill(~words[:, None], 0)
-    weights = attention_weights(products, words, Attention("i2t", 9.0))
-    torch.testing.assert_close(weights.sum(2), torch.ones(2, 5))
-    assert (weights[1, :, 2:] == 0).all()
-    weights = attention_weights(products, words, Attention("t2i", 9.0))
-    torch.testing.assert_close(weights.sum(1), torch.ones(2, 4))
+    padding = torch.tensor([[False] * 4, [False, False, True, True]])
+    products = torch.randn(2, 4, 5, 3).masked_fill(padding[..., None, None], 0)
+    weights = attention_weights(products, Attention("i2t", 9.0), padding)
+    torch.testing.assert_close(weights.sum(1), torch.ones(2, 5, 3))
+    assert (weights[1, 2:] == 0).all()
+    assert (weights[0] > 0).all()
+    assert (attention_weights(products, Attention("t2i", 9.0)) > 0).all()
 
 
 def test_cheaper_form_counts_multiplications() -> None:
