@@ -267,6 +267,19 @@ class OfficialWeights:
 
 
 @dataclass(frozen=True)
+class ScoringCase:
+    """The same scores computed twice, by the published loop and by the method's own code, to be timed."""
+
+    name: str
+    form: str
+    """How the fast code goes about it, where it has a choice."""
+    naive: Callable[[], Tensor]
+    fast: Callable[[], Tensor]
+    floor_flops: float
+    """FLOPs of the matrix products that no algebra removes (speed.md 5)."""
+
+
+@dataclass(frozen=True)
 class Method:
     """A method as the registry knows it: its types, and the functions that build, import and check it."""
 
@@ -283,6 +296,8 @@ class Method:
     read_official: Callable[[Path, Baseline], OfficialWeights] | None = None
     pretrained_parts: Callable[[Any], list[str]] = lambda _config: []
     """What `pretrained=True` would download, for `--dry-run`."""
+    scoring_cases: Callable[[torch.device], Iterable[ScoringCase]] | None = None
+    """What `rematch bench` times: full-size scores of random codes on a device."""
 
 
 @cache

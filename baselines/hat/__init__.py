@@ -4,6 +4,7 @@ from baselines.hat.build import build_hat, pretrained_parts
 from baselines.hat.model import HATConfig, HATLoss, inputs
 from baselines.hat.official import read_official
 from baselines.hat.parity import parity_cases
+from baselines.hat.speed import scoring_cases
 from benchmark.baseline import Method
 
 METHOD = Method(
@@ -16,4 +17,5 @@ METHOD = Method(
     parity_cases=parity_cases,
     read_official=read_official,
     pretrained_parts=pretrained_parts,
+    scoring_cases=scoring_cases,
 )

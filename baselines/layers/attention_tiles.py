@@ -90,15 +90,10 @@ def tiled_scores(
     form: Literal["auto", "gram", "direct"],
 ) -> Tensor:
     """The scores (n, m) of `attention_scores`, without gradient; |temperature| is at most MAX_TEMPERATURE."""
-    n, regions, width = images.shape
+    n, regions = images.shape[:2]
     sizes = Sizes.of(images.device)
     if form == "auto":
-        words = int(lengths.sum())
-        form = (
-            cheaper_form(regions, width, words)
-            if direction == "t2i"
-            else cheaper_form(-(-words // len(lengths)), width, n * regions)
-        )
+        form = chosen_form(images, lengths, direction)
     order = lengths.argsort()
     groups = _caption_groups(captions, lengths, order)
     attend = partial(_summed_cosines, temperature=temperature, slope=slope, sizes=sizes)
@@ -118,6 +113,15 @@ def tiled_scores(
         sums = torch.cat([attend(queries, context) for queries in queried], dim=1)  # (step, m)
         scores[rows : rows + step, order] = sums / lengths[order]
     return scores
+
+
+def chosen_form(images: Tensor, lengths: Tensor, direction: Direction) -> Literal["gram", "direct"]:
+    """The form that `auto` takes for images (n, R, D) and captions of these lengths (m,)."""
+    n, regions, width = images.shape
+    words = int(lengths.sum())
+    if direction == "t2i":
+        return cheaper_form(regions, width, words)
+    return cheaper_form(-(-words // len(lengths)), width, n * regions)
 
 
 def cheaper_form(tokens: int, width: int, query_tokens: int) -> Literal["gram", "direct"]:
