@@ -97,6 +97,8 @@ class HATConfig(Strict):
             raise ValueError(f"{len(self.image_levels)} image_levels but {len(self.text_layers)} text_layers")
         if not all(0 <= level <= 3 for level in self.image_levels):
             raise ValueError(f"image_levels {self.image_levels}: Swin stages are 0 to 3")
+        if list(self.image_levels) != sorted(set(self.image_levels)):
+            raise ValueError(f"image_levels {self.image_levels}: expected shallow to deep, each once")
         if not all(0 <= layer <= self.bert.layers for layer in self.text_layers):
             raise ValueError(f"text_layers {self.text_layers}: bert.layers is {self.bert.layers}")
         if self.max_text_length > self.bert.max_position:
@@ -137,7 +139,7 @@ class ImageEncoder(nn.Module):
         )
         tokens = [feature_map.flatten(2).mT for feature_map in maps]  # (B, R_s, C_s)
         norms = [*self.norms, self.swin.norm]
-        return [norms[stage](token) for stage, token in zip(sorted(stages), tokens, strict=True)]
+        return [norms[stage](token) for stage, token in zip(stages, tokens, strict=True)]
 
 
 class HAT(nn.Module):
@@ -179,7 +181,8 @@ class HAT(nn.Module):
     def text_states(self, batch: CaptionBatch) -> tuple[Tensor, ...]:
         """BERT's hidden states (B, max_text_length, bert.hidden): [0] the embeddings, [k] the k-th layer's output."""
         # always padded to the full length, as published: all codes have one shape
-        ids = F.pad(batch.ids, (0, self.config.max_text_length - batch.ids.shape[1]))  # (B, L), pad id 0
+        padding = (0, self.config.max_text_length - batch.ids.shape[1])
+        ids = F.pad(batch.ids, padding, value=self.text_encoder.config.pad_token_id)  # (B, L)
         mask = torch.arange(ids.shape[1], device=ids.device) < batch.lengths[:, None]  # (B, L)
         output = self.text_encoder(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True)
         states: tuple[Tensor, ...] = output.hidden_states

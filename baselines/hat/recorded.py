@@ -74,5 +74,5 @@ def read_recorded(path: Path) -> Recorded | Any:
         if head.lstrip().startswith((b"{", b"[")):
             return json.loads(path.read_text(encoding="utf-8"))
     except (BadZipFile, ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path}: can't be read as .npz or .json: {error}") from None
+        raise UserError(f"can't be read as .npz or .json: {error}") from None
     return None
