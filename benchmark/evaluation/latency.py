@@ -81,12 +81,14 @@ def measure_latency(
     repeats: int = LEAST_REPEATS,
     warmup: int = 3,
     query_batch: int = 16,
+    seconds: float = 5.0,
 ) -> LatencyReport:
     """Time `model`, which is on `device`, in evaluation mode.
 
     `images` and `captions`: a full batch each, with the evaluation transforms. `image_gallery` and
     `caption_gallery`: codes of a whole split, which also give the queries (the first ones); their precision
-    is that of the scores, the encoders run in float32. `query_batch`: queries of a full batch of scoring.
+    is that of the scores, the encoders run in float32. `query_batch`: queries of a full batch of scoring;
+    fewer (down to none but the single query) where timing it would take more than `seconds`.
     Scoring is in blocks within `memory_bytes`, as in an evaluation. Raises ValueError under 30 repeats.
     """
     if repeats < LEAST_REPEATS:
@@ -98,14 +100,14 @@ def measure_latency(
         with _precision(model, image_gallery):
             image_gallery = _near(image_gallery, device, memory_bytes)
             caption_gallery = _near(caption_gallery, device, memory_bytes)
-            sizes = (query_batch, min(len(image_gallery), len(caption_gallery)))
-            for batch in sorted({1, min(sizes)}):
-                queries = image_gallery.rows(slice(0, batch))
-                scorer = _Scorer(model, queries, caption_gallery, memory_bytes, device)
-                stages += _retrieval("i2t", batch, scorer.i2t, clock)
-                queries = caption_gallery.rows(slice(0, batch))
-                scorer = _Scorer(model, image_gallery, queries, memory_bytes, device)
-                stages += _retrieval("t2i", batch, scorer.t2i, clock)
+            galleries = (image_gallery, caption_gallery)
+            for direction in ("i2t", "t2i"):
+                one = _retrieval(model, direction, 1, *galleries, memory_bytes, clock)
+                calls = seconds / (warmup + repeats) * 1000 / one[0].median_ms
+                batch = max(1, min(query_batch, int(calls), len(image_gallery), len(caption_gallery)))
+                stages += one
+                if batch > 1:
+                    stages += _retrieval(model, direction, batch, *galleries, memory_bytes, clock)
     names = list(dict.fromkeys(stage.name for stage in stages))
     return LatencyReport(
         method=(
@@ -242,8 +244,21 @@ def _encoding(model: Baseline, images: ImageBatch, captions: CaptionBatch, clock
     return stages
 
 
-def _retrieval(direction: str, batch: int, scores: Callable[[], Tensor], clock: _Clock) -> list[Timing]:
-    """Time `scores()` -> (n_queries, n_gallery), then the ranking of every query's whole gallery."""
+def _retrieval(
+    model: Baseline,
+    direction: str,
+    batch: int,
+    images: Codes,
+    captions: Codes,
+    memory_bytes: int,
+    clock: _Clock,
+) -> list[Timing]:
+    """Time scoring the first `batch` queries against the other side, then ranking it whole for each of them."""
+    first = slice(0, batch)
+    if direction == "i2t":
+        scores = _Scorer(model, images.rows(first), captions, memory_bytes, clock.device).i2t
+    else:
+        scores = _Scorer(model, images, captions.rows(first), memory_bytes, clock.device).t2i
     scored = clock.time(f"score query {direction}", batch, scores)
     ranked = clock.time(f"rank {direction}", batch, partial(_ranking, scores()))
     return [scored, ranked]

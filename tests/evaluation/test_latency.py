@@ -145,6 +145,36 @@ def test_scored_blocks_are_the_similarity_in_gallery_order(memory_bytes: int) ->
     assert (sum(len(row) for row in scorer.rows.values()) > 1) == (memory_bytes == 200)
 
 
+def test_a_full_batch_of_queries_that_would_take_too_long_is_made_smaller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At 2 ms a query and 33 calls of each, 0.21 s leave room for 3 queries and 0.1 s for 1."""
+    model = toy_model()
+    similarity = model.similarity
+    images, captions = galleries(model)
+
+    def slow(some: Codes, others: Codes) -> torch.Tensor:
+        time.sleep(0.002 * min(len(some), len(others)))
+        return similarity(some, others)
+
+    monkeypatch.setattr(model, "similarity", slow)
+    for seconds, largest in ((0.21, 3), (0.1, 1), (100.0, 16)):
+        report = measure_latency(
+            model,
+            toy_images(ROWS),
+            toy_captions(ROWS),
+            images,
+            captions,
+            device=CPU,
+            memory_bytes=2**20,
+            seconds=seconds,
+        )
+        batches = {stage.batch for stage in report.stages if stage.name.startswith("score")}
+        assert min(batches) == 1
+        assert max(batches) <= largest
+        assert seconds < 1 or max(batches) == 16
+
+
 def test_ranking_keeps_equal_scores_in_gallery_order() -> None:
     ranking = latency._ranking(torch.tensor([[0.5, 0.9, 0.5, 0.9, 0.1]]))
     assert ranking.tolist() == [[1, 3, 0, 2, 4]]
