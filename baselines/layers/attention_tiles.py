@@ -5,7 +5,7 @@ and N queries of Q tokens, laid out (C, K, Q, N), so that the norm over a query'
 context's are sums over outer axes, which run at full vector width. Three facts make it short:
 
 - The cosine doesn't change when a context is scaled, so the softmax is never divided by its sum.
-- The L2 norm leaves no weight's exponent over the temperature, so the softmax needs no maximum either.
+- The L2 norm leaves no exponent over the temperature, so the softmax needs no maximum either, unless that is high.
 - A word of zeros has product 0 and adds nothing to q . c, to |c|^2 or to a norm, so padding needs no mask;
   captions are sorted by length and padded only to the longest of their group.
 
@@ -24,7 +24,7 @@ from torch import Tensor
 
 Direction = Literal["i2t", "t2i"]
 EPS = 1e-8  # added to the norm after its root, and the floor of the cosine's denominator (hat.md 3.5)
-MAX_TEMPERATURE = 25.0  # above, exp(2 * temperature) times squared norms could leave the range of float32
+MAX_TEMPERATURE = 25.0  # above, exp(2 * temperature) times squared norms may leave the range of float32
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def tiled_scores(
     slope: float,
     form: Literal["auto", "gram", "direct"],
 ) -> Tensor:
-    """The scores (n, m) of `attention_scores`, without gradient; |temperature| is at most MAX_TEMPERATURE."""
+    """The scores (n, m) of `attention_scores`, without gradient."""
     n, regions = images.shape[:2]
     sizes = Sizes.of(images.device)
     if form == "auto":
@@ -181,12 +181,25 @@ def _cosines(
     scale = (
         work.sum(2, keepdim=True).sqrt_().add_(EPS).reciprocal_().mul_(temperature / log(2))
     )  # (C, K, 1, N)
-    weights.mul_(scale).exp2_()  # softmax over K times its sum
-    padding = contexts.tokens.shape[1] - contexts.lengths  # (C,) tokens of zeros, each of weight exp(0)
-    totals = weights.sum(1).sub_(padding[:, None, None])  # (C, Q, N)
+    totals = exponentials_(weights.mul_(scale), contexts.lengths, temperature)  # (C, Q, N)
     dots = torch.mul(weights, products, out=work).sum(1)  # (C, Q, N)
     squares = _context_squares(weights, work, totals, contexts)  # (C, Q, N)
     return dots.div_(torch.maximum(squares.clamp_min_(0).sqrt_().mul_(norms), totals.mul_(EPS)))
+
+
+def exponentials_(logits: Tensor, lengths: Tensor, temperature: float) -> Tensor:
+    """Turn `logits` (C, K, Q, N), in powers of two, into a softmax over K times its sum; return the sum (C, Q, N).
+
+    Tokens after `lengths` (C,) have logits of 0. They add nothing later on, so their weights may stay.
+    """
+    size = logits.shape[1]
+    if abs(temperature) > MAX_TEMPERATURE:
+        padding = torch.arange(size, device=lengths.device) >= lengths[:, None]  # (C, K)
+        logits.masked_fill_(padding[..., None, None], -torch.inf)
+        return logits.sub_(logits.amax(1, keepdim=True)).exp2_().sum(1)
+    return (
+        logits.exp2_().sum(1).sub_((size - lengths)[:, None, None])
+    )  # less exp(0) for each token of padding
 
 
 def _context_squares(weights: Tensor, work: Tensor, totals: Tensor, contexts: Contexts) -> Tensor:

@@ -9,8 +9,8 @@ The context is not needed for that: q . c = sum_j a_j (q . k_j), and |c|^2 = a^T
 G = k k^T of the context tokens (speed.md 3). `form="direct"` builds the context instead, which is cheaper
 where the context has more tokens than the tokens are wide.
 
-Forward, all pairs go through `attention_tiles`. Backward, only pairs with a gradient are computed again,
-by plain differentiable code: a loss of hardest negatives reads 3 B of a batch's B^2 scores.
+Forward, all pairs go through `attention_tiles`. Backward (`attention_gradient`), only pairs with a gradient
+are computed again: a loss of hardest negatives reads 3 B of a batch's B^2 scores.
 """
 
 from __future__ import annotations
@@ -25,16 +25,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from baselines.layers.attention_tiles import (
-    EPS,
-    MAX_TEMPERATURE,
-    Direction,
-    Sizes,
-    cheaper_form,
-    group_size,
-    tiled_scores,
-    wide_type,
-)
+from baselines.layers.attention_gradient import score_gradients
+from baselines.layers.attention_tiles import EPS, Direction, Sizes, group_size, tiled_scores, wide_type
 from benchmark.baseline import Codes
 
 Form = Literal["auto", "gram", "direct", "naive"]
@@ -92,40 +84,32 @@ class _Scores(torch.autograd.Function):
         form: Literal["auto", "gram", "direct"],
     ) -> Tensor:
         ctx.save_for_backward(images, captions, lengths)
-        ctx.attention = attention
-        if abs(attention.temperature) <= MAX_TEMPERATURE:
-            return tiled_scores(images, captions, lengths, **vars(attention), form=form)
-        scores = images.new_empty(len(images), len(captions), dtype=wide_type(images))
-        for rows, columns in _blocks(len(images), images.shape[1], lengths):
-            block = _block_scores(images[rows], captions[columns], lengths[columns], attention)
-            scores[rows[:, None], columns] = block
-        return scores
+        ctx.attention = vars(attention)
+        return tiled_scores(images, captions, lengths, **vars(attention), form=form)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        images, captions, lengths = (tensor.detach() for tensor in ctx.saved_tensors)
-        needs: tuple[bool, bool] = ctx.needs_input_grad[:2]
+        images, captions, lengths = ctx.saved_tensors
         totals = [torch.zeros_like(side) for side in (images, captions)]
         chosen = gradient != 0
-        dense = 4 * int(chosen.sum()) > chosen.numel()
         n, regions, width = images.shape
-        for rows, columns in (
-            _blocks(n, regions, lengths) if dense else _pairs(chosen, regions, lengths, width)
-        ):
-            longest = int(lengths[columns].max())
-            sides = images[rows], captions[columns, :longest]
-            with torch.enable_grad():
-                for side, need in zip(sides, needs, strict=True):
-                    side.requires_grad_(need)
-                scores = (_block_scores if dense else _pair_scores)(*sides, lengths[columns], ctx.attention)
-            torch.autograd.backward(
-                scores, gradient[rows[:, None], columns] if dense else gradient[rows, columns]
-            )
-            for total, index, side in zip(totals, (rows, columns), sides, strict=True):
-                if side.grad is not None:
-                    total[:, : side.shape[1]].index_add_(0, index, side.grad)
-        return *(total if need else None for total, need in zip(totals, needs, strict=True)), None, None, None
+        if 4 * int(chosen.sum()) > chosen.numel():
+            parts = _blocks(n, regions, lengths)
+            gradients = [gradient[rows[:, None], columns] for rows, columns in parts]
+        else:
+            parts = _pairs(chosen, regions, lengths, width)
+            gradients = [gradient[rows, columns] for rows, columns in parts]
+        for (rows, columns), own in zip(parts, gradients, strict=True):
+            ends = lengths[columns]
+            sides = images[rows], captions[columns, : int(ends.max())]
+            found = score_gradients(*sides, ends, own, **ctx.attention)
+            for total, index, part in zip(totals, (rows, columns), found, strict=True):
+                total[:, : part.shape[1]].index_add_(0, index, part)
+        of_images, of_captions = (
+            total if need else None for total, need in zip(totals, ctx.needs_input_grad[:2], strict=True)
+        )
+        return of_images, of_captions, None, None, None
 
 
 def _pairs(chosen: Tensor, regions: int, lengths: Tensor, width: int) -> list[tuple[Tensor, Tensor]]:
@@ -145,62 +129,26 @@ def _blocks(n_images: int, regions: int, lengths: Tensor) -> list[tuple[Tensor, 
     return parts
 
 
-def _block_scores(images: Tensor, captions: Tensor, lengths: Tensor, attention: Attention) -> Tensor:
-    """Scores (n, m) of all pairs of `images` (n, R, D) and `captions` (m, L, D); differentiable."""
-    padding = torch.arange(captions.shape[1], device=lengths.device) >= lengths[:, None]  # (m, L)
-    captions = captions.masked_fill(padding[..., None], 0)
-    contexts, queries = (captions, images) if attention.direction == "i2t" else (images, captions)
-    queries = queries.transpose(0, 1)  # (Q, N, D)
-    products = contexts.flatten(0, 1) @ queries.flatten(0, 1).T
-    products = products.view(*contexts.shape[:2], *queries.shape[:2])  # (C, K, Q, N)
-    if attention.direction == "i2t":
-        return _cosines(products, contexts, queries, attention, padding).mean(1).T
-    return _cosines(products, contexts, queries, attention, None).sum(1) / lengths
-
-
-def _pair_scores(images: Tensor, captions: Tensor, lengths: Tensor, attention: Attention) -> Tensor:
-    """Scores (P,) of P pairs of `images` (P, R, D) and `captions` (P, L, D); differentiable."""
-    padding = torch.arange(captions.shape[1], device=lengths.device) >= lengths[:, None]  # (P, L)
-    captions = captions.masked_fill(padding[..., None], 0)
-    if attention.direction == "i2t":
-        products = (captions @ images.mT)[..., None]  # (P, L, R, 1)
-        return _cosines(products, captions, images[..., None, :], attention, padding).mean((1, 2))
-    products = (images @ captions.mT)[..., None]  # (P, R, L, 1)
-    return _cosines(products, images, captions[..., None, :], attention, None).sum((1, 2)) / lengths
-
-
-def _cosines(
-    products: Tensor, contexts: Tensor, queries: Tensor, attention: Attention, padding: Tensor | None
+def attention_weights(
+    products: Tensor,
+    *,
+    query_axis: int,
+    context_axis: int,
+    temperature: float,
+    slope: float = 0.1,
+    padding: Tensor | None = None,
 ) -> Tensor:
-    """Cosines (C, Q, N) of query tokens with their contexts, from raw products (C, K, Q, N).
+    """Weights from the raw products of query and context tokens, of the same shape; differentiable.
 
-    `contexts`: (C, K, D); `queries`: (Q, N, D), or (C, Q, 1, D) where each context has a query of its own.
+    Leaky ReLU, L2 norm over the query axis, softmax over the context axis (hat.md 3.5). `padding` (like
+    `products`, or broadcast to it) is true for context tokens that get no weight. Products of padding must be 0.
     """
-    products = products.to(wide_type(products))
-    weights = attention_weights(products, attention, padding)  # (C, K, Q, N)
-    dots = (weights * products).sum(1)  # (C, Q, N)
-    flat, n_query_tokens = weights.flatten(2), products[0, 0].numel()  # (C, K, Q N)
-    if cheaper_form(contexts.shape[1], contexts.shape[2], n_query_tokens) == "gram":
-        contexts = contexts.to(flat.dtype)
-        squares = ((contexts @ contexts.mT @ flat) * flat).sum(1)  # (C, Q N)
-    else:
-        squares = (contexts.mT @ flat.to(contexts.dtype)).to(flat.dtype).square().sum(1)  # (C, Q N)
-    norms = _safe_root(queries.to(flat.dtype).square().sum(-1)) * _safe_root(squares.view_as(dots))
-    return dots / norms.clamp_min(EPS)
-
-
-def attention_weights(products: Tensor, attention: Attention, padding: Tensor | None = None) -> Tensor:
-    """Weights (C, K, Q, N) from raw products: a query's weights sum to 1 over the K tokens of a context.
-
-    `padding`: (C, K), true for context tokens that get no weight; products of padding must be 0.
-    """
-    activations = F.leaky_relu(products, attention.slope)
-    norms = _safe_root(activations.square().sum(2, keepdim=True)) + EPS  # (C, K, 1, N)
-    scale = attention.temperature / norms
-    if padding is None:
-        return (activations * scale).softmax(1)
-    bias = scale.new_zeros(padding.shape).masked_fill_(padding, -torch.inf)[:, :, None, None]
-    return torch.addcmul(bias, activations, scale).softmax(1)
+    activations = F.leaky_relu(products, slope)
+    norms = _safe_root(activations.square().sum(query_axis, keepdim=True)) + EPS
+    logits = activations * (temperature / norms)
+    if padding is not None:
+        logits = logits.masked_fill(padding, -torch.inf)
+    return logits.softmax(context_axis)
 
 
 def _safe_root(squares: Tensor) -> Tensor:
@@ -216,9 +164,9 @@ def _naive_scores(images: Tensor, captions: Tensor, lengths: Tensor, attention: 
         words = caption[:length].repeat(len(images), 1, 1)  # (n, l, D)
         query, context = (images, words) if attention.direction == "i2t" else (words, images)
         products = (query @ context.mT).to(wide_type(query))  # (n, Q, K)
-        activations = F.leaky_relu(products, attention.slope)
-        activations = activations / (_safe_root(activations.square().sum(1, keepdim=True)) + EPS)
-        weights = (attention.temperature * activations).softmax(2)
+        weights = attention_weights(
+            products, query_axis=1, context_axis=2, temperature=attention.temperature, slope=attention.slope
+        )
         attended = weights.to(context.dtype) @ context  # (n, Q, D)
         query, attended = query.to(weights.dtype), attended.to(weights.dtype)
         norms = _safe_root(query.square().sum(2)) * _safe_root(attended.square().sum(2))
