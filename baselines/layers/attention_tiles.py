@@ -41,10 +41,7 @@ class Sizes:
     @staticmethod
     def of(device: torch.device) -> Sizes:
         """CPU: the product stays in the last-level cache and the tile near the core; GPU: few, large launches."""
-        return Sizes(1 << 21, 1 << 17, 64) if device.type == "cpu" else Sizes(1 << 25, 1 << 25, 256)
-
-
-WORKSPACE_BYTES = 4 * ((1 << 21) + 3 * (1 << 17))  # of a CPU's sizes
+        return Sizes(1 << 21, 1 << 18, 64) if device.type == "cpu" else Sizes(1 << 25, 1 << 25, 256)
 
 
 @dataclass(frozen=True)
