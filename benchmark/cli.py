@@ -18,8 +18,6 @@ from rich.panel import Panel
 from benchmark.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    import torch
-
     from benchmark.reproduce import Settings
 
 app = typer.Typer(
@@ -102,13 +100,12 @@ def reproduce(
     """
     from benchmark.select import choose_dataset, recipe_paths
 
-    chosen = pick_device(device)
+    settings = make_settings(device, data_dir, resume=resume, latency=latency, progress=progress)
     if dataset is None and not Path(target).suffix:
-        dataset = choose_dataset(chosen)
+        dataset = choose_dataset(settings.device)
         if dataset == "scenes":
             banner()
     paths = recipe_paths(target, dataset)
-    settings = make_settings(chosen, data_dir, resume, latency, progress)
     if dry_run:
         dry(paths, seeds, data_dir)
         return
@@ -147,7 +144,7 @@ def evaluate(
     from benchmark.evaluation.show import results_table
     from benchmark.weights import evaluate_weights
 
-    settings = make_settings(pick_device(device), data_dir, False, latency, progress)
+    settings = make_settings(device, data_dir, latency=latency, progress=progress)
     results = evaluate_weights(recipe, seed, settings, checkpoint, official_checkpoint, save_sims, console)
     console.print(results_table(results, recipe.stem))
 
@@ -291,7 +288,10 @@ def drift(
 
 @app.command()
 def latency(
-    recipe: Annotated[Path, typer.Argument(help="The recipe whose model is timed.")],
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(help="The recipe whose model is timed. Default: every single model of scenes."),
+    ] = None,
     repeats: Annotated[int, typer.Option(min=30, help="Timed calls of every operation.")] = 30,
     device: Device = None,
     data_dir: DataDir = None,
@@ -301,12 +301,14 @@ def latency(
     Example: rematch latency recipes/hat/scenes-i2t.yaml
     """
     from benchmark.evaluation.latency import latency_table
+    from benchmark.select import single_models
     from benchmark.weights import time_weights
 
-    settings = make_settings(pick_device(device), data_dir, False, True, False)
-    report, weights = time_weights(recipe, settings, repeats)
-    console.print(latency_table(report))
-    console.print(f"weights: {weights}")
+    settings = make_settings(device, data_dir)
+    for path in [recipe] if recipe else single_models("scenes"):
+        report, weights = time_weights(path, settings, repeats)
+        console.print(f"{path.as_posix()}, weights {weights}")
+        console.print(latency_table(report))
 
 
 @app.command()
@@ -314,14 +316,23 @@ def bench(
     method: Annotated[str, typer.Argument(help="The method whose scoring is timed.")],
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats of each case.")] = 5,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Time a method's scoring against the published loop over captions, and against the floor.
 
     Example: rematch bench hat
     """
-    from benchmark.evaluation.speed import benchmark_method, speed_table
+    from benchmark.baseline import get_method
+    from benchmark.evaluation.speed import rank_benchmark, rank_table, scoring_benchmark, scoring_table
+    from benchmark.select import pick_device
 
-    console.print(speed_table(benchmark_method(method, repeats=repeats, threads=threads)))
+    cases = get_method(method).scoring_cases
+    if cases is None:
+        raise UserError(f"{method} brings no scoring cases to time")
+    where = pick_device(device)
+    rows = scoring_benchmark(cases(where), repeats=repeats, threads=threads, device=where)
+    console.print(scoring_table(rows, title=f"scoring, {threads} thread(s), {where}"))
+    console.print(rank_table(rank_benchmark()))
 
 
 @app.command()
@@ -348,27 +359,20 @@ def banner() -> None:
     )
 
 
-def pick_device(name: str | None) -> torch.device:
-    """The named device, else a GPU where there is one; raises UserError for a device that isn't there."""
-    import torch
-
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device '{name}' is not to be had: {reason}; see `rematch doctor`") from None
-    return device
-
-
 def make_settings(
-    device: torch.device, data_dir: Path | None, resume: bool, latency: bool, progress: bool
+    device: str | None,
+    data_dir: Path | None,
+    *,
+    resume: bool = False,
+    latency: bool = False,
+    progress: bool = False,
 ) -> Settings:
+    """Settings of a run on the named device, else on a GPU where there is one."""
     from benchmark.reproduce import Settings
+    from benchmark.select import pick_device
 
-    return Settings(device, data_dir, resume=resume, latency=latency, show_progress=progress)
+    where = pick_device(device)
+    return Settings(where, data_dir, resume=resume, latency=latency, show_progress=progress)
 
 
 def dry(paths: Sequence[Path], seeds: Sequence[int] | None, data_dir: Path | None) -> None:

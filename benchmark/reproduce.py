@@ -86,6 +86,11 @@ class Job:
         document["data"]["options"] = dict(self.dataset.options)
         return document
 
+    @property
+    def digest(self) -> str:
+        """Of the resolved recipe; runs that differ in the seed alone share it."""
+        return recipe_digest(self.resolved())
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -179,7 +184,7 @@ def train_model(job: Job, model: Baseline) -> TrainingResult:
         work_dir=job.folder,
         resume=settings.resume,
         device=settings.device,
-        recipe_digest=recipe_digest(resolved),
+        recipe_digest=job.digest,
         recipe=resolved,
         show_progress=None if settings.show_progress else False,
     )
@@ -326,8 +331,8 @@ def member_of(path: Path, seed: int, settings: Settings) -> tuple[RunRecord, Pat
     if stored.is_file() and matrix.is_file() and matrix.with_suffix(".json").is_file():
         record = read_record(stored)
         made = json.loads(matrix.with_suffix(".json").read_text(encoding="utf-8"))
-        current = prepare(path, recipe, seed, settings, splits=("test",)).resolved()
-        if made == _matrix_facts(record, matrix) and record.recipe_digest == recipe_digest(current):
+        current = prepare(path, recipe, seed, settings, splits=("test",)).digest
+        if made == _matrix_facts(record, matrix) and record.recipe_digest == current:
             return record, matrix
     return reproduce(path, seed, replace(settings, resume=True)), matrix
 

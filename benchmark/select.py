@@ -19,6 +19,19 @@ LISTS = ("methods", "recipes", "datasets", "runs")
 ALL = "all"
 
 
+def pick_device(name: str | None) -> torch.device:
+    """The named device, else a GPU where there is one; raises UserError for a device that isn't there."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device '{name}' is not to be had: {reason}; see `rematch doctor`") from None
+    return device
+
+
 def choose_dataset(device: torch.device) -> str:
     """The dataset where none is named: the papers' own needs a GPU, the embedded one does not."""
     return "flickr30k" if device.type == "cuda" else "scenes"
@@ -44,6 +57,12 @@ def recipe_paths(target: str, dataset: str | None, folder: Path = RECIPES) -> li
             f"{target} has no recipe for '{dataset}' in {folder.as_posix()}/; see `rematch list recipes`"
         )
     return found
+
+
+def single_models(dataset: str, folder: Path = RECIPES) -> list[Path]:
+    """The recipes of all methods on a dataset, ensembles left out."""
+    paths = recipe_paths(ALL, dataset, folder)
+    return [path for path in paths if isinstance(load_recipe(path), Recipe)]
 
 
 def _ordered(folder: Path, dataset: str) -> list[Path]:
