@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 from rich.panel import Panel
+from rich.text import Text
 
 from benchmark.errors import UserError, nearest
 
@@ -46,7 +47,10 @@ def main() -> None:
     try:
         app(args=several_values(sys.argv[1:], "--seeds"), standalone_mode=True)
     except UserError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[red]error:[/] {error}", highlight=False)
+        line = Text.assemble(
+            ("error:", "red"), " ", " ".join(str(error).splitlines())
+        )  # Text: no markup in it
+        Console(stderr=True, soft_wrap=True).print(line)
         raise SystemExit(2) from None
 
 
@@ -58,7 +62,7 @@ def several_values(arguments: Sequence[str], option: str) -> list[str]:
         number = argument.lstrip("-").isdigit()
         if open_option and number and spread[-1] != option:
             spread.append(option)
-        open_option = argument == option or (open_option and number)
+        open_option = argument.split("=")[0] == option or (open_option and number)
         spread.append(argument)
     return spread
 
@@ -98,7 +102,7 @@ def reproduce(
 
       rematch reproduce hat mscoco --dry-run
     """
-    from benchmark.select import choose_dataset, recipe_paths
+    from benchmark.select import check_recipes, choose_dataset, recipe_paths
 
     settings = make_settings(device, data_dir, resume=resume, latency=latency, progress=progress)
     if dataset is None and not Path(target).suffix:
@@ -106,8 +110,12 @@ def reproduce(
         if dataset == "scenes":
             banner()
     paths = recipe_paths(target, dataset)
+    check_recipes(paths)
     if dry_run:
-        dry(paths, seeds, data_dir)
+        from benchmark.plan import dry_run_tables
+
+        for table in dry_run_tables(paths, seeds, data_dir):
+            console.print(table)
         return
     run_all(paths, seeds, settings)
     if tables:
@@ -126,7 +134,9 @@ def evaluate(
     ] = None,
     device: Device = None,
     data_dir: DataDir = None,
-    seed: Annotated[int, typer.Option(help="Seed of the run that the weights come from.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the run that the weights come from. Default: the recipe's.")
+    ] = None,
     latency: Annotated[bool, typer.Option(help="Measure latency too.")] = False,
     progress: ShowProgress = True,
 ) -> None:
@@ -350,7 +360,7 @@ def banner() -> None:
     """Say that this is not the paper's data."""
     console.print(
         Panel(
-            "No CUDA device: running on [bold]scenes[/], the small dataset that Rematch makes itself, with "
+            "No CUDA device in use: running on [bold]scenes[/], the small dataset that Rematch makes itself, with "
             "scaled-down models.\nThe same pipeline, in minutes; the numbers are not comparable with the papers'.\n"
             "With a GPU, name the dataset: [bold]flickr30k[/] or [bold]mscoco[/].",
             title="embedded dataset",
@@ -375,14 +385,6 @@ def make_settings(
     return Settings(where, data_dir, resume=resume, latency=latency, show_progress=progress)
 
 
-def dry(paths: Sequence[Path], seeds: Sequence[int] | None, data_dir: Path | None) -> None:
-    """Print the plan of every recipe."""
-    from benchmark.plan import dry_run_tables
-
-    for table in dry_run_tables(paths, seeds, data_dir):
-        console.print(table)
-
-
 def run_all(paths: Sequence[Path], seeds: Sequence[int] | None, settings: Settings) -> None:
     """Run every recipe with every seed, saying what came of each."""
     from benchmark.reproduce import reproduce as run_recipe
@@ -394,4 +396,4 @@ def run_all(paths: Sequence[Path], seeds: Sequence[int] | None, settings: Settin
             record = run_recipe(path, seed, settings)
             console.print(headline(record), highlight=False)
             for line in expectation_lines(path, record):
-                console.print(line, highlight=False)
+                console.print(line, highlight=False, markup=False)

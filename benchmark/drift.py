@@ -73,8 +73,7 @@ def run_drift(
     Raises UserError where there is no reference, or one belongs to another version of its recipe.
     """
     deterministic()
-    if method is not None and method not in method_names():
-        raise UserError(f"unknown method '{method}'{nearest(method, method_names())}")
+    check_method(method)
     references = [(path, read_reference(path)) for path in sorted(folder.glob("*/*.json"))]
     chosen = [(p, r) for p, r in references if method in (None, Path(r.recipe_path).parent.name)]
     if not chosen:
@@ -86,9 +85,15 @@ def run_drift(
         findings += check_reference(path, reference)
     if full:
         with tempfile.TemporaryDirectory() as scratch:
-            for path, reference in chosen:
+            for path, reference in sorted(chosen, key=lambda item: item[1].rescored is None):
                 findings += check_training(path.stem, reference, Path(scratch), show_progress)
     return findings
+
+
+def check_method(method: str | None) -> None:
+    """Raise UserError for a method that there isn't; None is all of them."""
+    if method is not None and method not in method_names():
+        raise UserError(f"unknown method '{method}'{nearest(method, method_names())}")
 
 
 def check_reference(path: Path, reference: Reference) -> list[Finding]:
@@ -161,7 +166,7 @@ def first_steps(job: Job) -> list[float]:
 
 
 def check_training(run: str, reference: Reference, scratch: Path, show_progress: bool) -> list[Finding]:
-    """Check (c): the whole training, in a scratch folder; an ensemble finds its members there."""
+    """Check (c): the whole training, in a scratch folder; an ensemble, coming last, finds its members there."""
     settings = Settings(
         work=scratch / "work", runs=scratch / "runs", latency=False, show_progress=show_progress
     )
@@ -217,10 +222,13 @@ def update_references(method: str | None, console: Console, folder: Path = REFER
     Raises UserError where there is no such run, or its weights are no longer in the work folder.
     """
     deterministic()
+    check_method(method)
     records = [
         record
         for record in read_all()
-        if record.dataset.name == "scenes" and method in (None, Path(record.recipe_path).parent.name)
+        if record.dataset.name == "scenes"
+        and record.weights != "official"
+        and method in (None, Path(record.recipe_path).parent.name)
     ]
     first: Mapping[str, RunRecord] = {record.run: record for record in reversed(records)}
     if not first:
@@ -251,7 +259,10 @@ def make_reference(record: RunRecord, weights: Path) -> Reference:
             raise UserError(
                 f"{record.path.as_posix()}: made with another version of {path.as_posix()}; run it again"
             )
-        store_half(job.folder / "best.safetensors", weights)
+        best = job.folder / "best.safetensors"
+        if best.is_file() and sha256_file(best) != record.weights_sha256:
+            raise UserError(f"{best.as_posix()}: not the weights of {record.path.as_posix()}; run it again")
+        store_half(best, weights)
         metrics, sims = rescore(job, weights)
         rescored = Rescored(
             weights_sha256=sha256_file(weights),

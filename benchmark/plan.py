@@ -30,7 +30,7 @@ from benchmark.data.captions import vocabulary_size_of
 from benchmark.data.catalog import get_entry
 from benchmark.data.hub import Download, download_estimate
 from benchmark.data.scenes import ScenesOptions
-from benchmark.recipe import EnsembleRecipe, Recipe, check_fields, load_recipe, run_name
+from benchmark.recipe import EnsembleRecipe, Recipe, about, check_fields, load_recipe, run_name
 
 PROBE_PAIRS = 4
 TYPICAL_CAPTION = 14
@@ -185,7 +185,8 @@ def dry_run_tables(paths: Sequence[Path], seeds: Sequence[int] | None, data_dir:
         chosen = list(seeds or [recipe.training.seed])
         folder = f"{recipe.data.name}/{run_name(path, recipe.data.name)}"
         writes = [f".rematch/{folder}/{seed}/ and results/runs/{folder}/{seed}.json, .npz" for seed in chosen]
-        plan = make_plan(recipe, vocabulary_size(recipe), writes, data_dir)
+        with about(path):
+            plan = make_plan(recipe, vocabulary_size(recipe), writes, data_dir)
         tables.append(plan_table(plan, f"{path.as_posix()}, {len(chosen)} seed(s)"))
     return tables
 

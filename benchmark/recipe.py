@@ -6,6 +6,8 @@ missing file are one-line errors that name the file, the field and the nearest v
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -45,9 +47,9 @@ class DataSettings(Strict):
     """`scenes`, `flickr30k` or `mscoco` (`rematch list` shows all)."""
     options: dict[str, int | float | str | bool] = {}
     """Options of that dataset: sizes and seed of `scenes`; `restval` of `mscoco`."""
-    captions_per_image: int = 5
+    captions_per_image: int = Field(default=5, ge=1)
     """The first so many captions of an image are used (papers: 5)."""
-    validation_images: int | None = None
+    validation_images: int | None = Field(default=None, ge=1)
     """Use the first so many validation images; None: all."""
 
 
@@ -236,7 +238,8 @@ def load_recipe(path: Path) -> Recipe | EnsembleRecipe:
         raise UserError(
             f"{path.as_posix()}: found {type(document).__name__}, expected a mapping of recipe fields"
         )
-    schema: type[Recipe] | type[EnsembleRecipe] = EnsembleRecipe if "ensemble" in document else Recipe
+    single = "ensemble" not in document and document.keys() & {"method", "model", "data", "training"}
+    schema: type[Recipe] | type[EnsembleRecipe] = Recipe if single else EnsembleRecipe
     try:
         recipe = schema.model_validate(document)
     except ValidationError as error:
@@ -251,6 +254,17 @@ def load_recipe(path: Path) -> Recipe | EnsembleRecipe:
                     f"{path.as_posix()}: field 'ensemble': no recipe '{member}'{nearest(member, known)}"
                 )
     return recipe
+
+
+@contextmanager
+def about(path: Path) -> Iterator[None]:
+    """Name the recipe in errors about its fields that only show with the data or the model at hand."""
+    try:
+        yield
+    except UserError as error:
+        if not str(error).startswith(("field ", "unknown dataset ")):
+            raise
+        raise UserError(f"{path.as_posix()}: {error}") from None
 
 
 def run_name(path: Path, recipe_dataset: str) -> str:

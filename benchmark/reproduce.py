@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -29,9 +28,10 @@ from benchmark.evaluation.protocol import ProtocolResult, ensemble, evaluate, pr
 from benchmark.evaluation.ranking import Floats, rank, top_k
 from benchmark.evaluation.scoring import encode_split, score
 from benchmark.files import replacing, sha256_bytes, sha256_file, write_text
-from benchmark.recipe import EnsembleRecipe, Recipe, load_recipe, run_name
+from benchmark.recipe import EnsembleRecipe, Recipe, about, load_recipe, run_name
 from benchmark.reporting.collect import dataset_part, make_sidecar, protocol_part, training_part
 from benchmark.reporting.environment import collect
+from benchmark.reporting.paper import ReportedProtocol
 from benchmark.reporting.record import RUNS, RunRecord, new_record, read_record, recipe_digest, write_record
 from benchmark.reporting.sidecar import pack, write_sidecar
 from benchmark.training import TrainingResult, deterministic, seed_initialisation, train
@@ -113,7 +113,8 @@ def reproduce(path: Path, seed: int, settings: Settings) -> RunRecord:
     deterministic()
     job = prepare(path, recipe, seed, settings)
     model = build_model(job, pretrained=recipe.pretrained)
-    result = train_model(job, model)
+    with about(path):
+        result = train_model(job, model)
     return evaluate_model(job, model, result)[0]
 
 
@@ -128,14 +129,15 @@ def prepare(
     method, config = get_method(recipe.method), recipe.method_config()
     spec = method.inputs(config)
     data = recipe.data
-    dataset = load_dataset(
-        data.name,
-        data.options,
-        splits=splits,
-        captions_per_image=data.captions_per_image,
-        validation_images=data.validation_images,
-        data_dir=settings.data_dir,
-    )
+    with about(path):
+        dataset = load_dataset(
+            data.name,
+            data.options,
+            splits=splits,
+            captions_per_image=data.captions_per_image,
+            validation_images=data.validation_images,
+            data_dir=settings.data_dir,
+        )
     return Job(path, recipe, seed, method, config, spec, dataset, make_codec(spec.text, dataset), settings)
 
 
@@ -242,7 +244,7 @@ def evaluate_model(
         method=job.method.name,
         recipe_path=job.path.as_posix(),
         recipe=job.resolved(),
-        departures=[*job.recipe.departures, *job.dataset.notes],
+        departures=departures_of(job),
         weights="official" if official else "trained",
         weights_sha256=sha256_file(weights) if weights else None,
         dataset=dataset_part(job.dataset, job.recipe.data.captions_per_image),
@@ -260,6 +262,15 @@ def evaluate_model(
     )
     _write(record, packed, scored.sims, job.settings)
     return record, results, scored.sims
+
+
+def departures_of(job: Job) -> list[str]:
+    """Why the numbers can't be held against the paper's; data that no paper reports are reason enough."""
+    found = [*job.recipe.departures, *job.dataset.notes]
+    names = [protocol.name for protocol in protocols_of(job.dataset.name)]
+    if not found and not set(names) & set(get_args(ReportedProtocol)):
+        found.append(f"no paper reports {job.dataset.name}")
+    return found
 
 
 def latency_of(job: Job, model: Baseline, scored: Scored, repeats: int = LEAST_REPEATS) -> LatencyReport:
@@ -321,7 +332,10 @@ def reproduce_ensemble(path: Path, recipe: EnsembleRecipe, seed: int, settings: 
 
 
 def member_of(path: Path, seed: int, settings: Settings) -> tuple[RunRecord, Path]:
-    """A member's record and similarity matrix, from its last run where both are sound, else from a new one."""
+    """A member's record and similarity matrix, from its last run where both are sound, else from a new one.
+
+    A training that was interrupted is taken up with `resume` only: its recipe may have changed since.
+    """
     recipe = load_recipe(path)
     if isinstance(recipe, EnsembleRecipe):
         raise UserError(f"{path.as_posix()}: an ensemble can't be a member of an ensemble")
@@ -330,11 +344,11 @@ def member_of(path: Path, seed: int, settings: Settings) -> tuple[RunRecord, Pat
     stored = settings.runs / recipe.data.name / run / f"{seed}.json"
     if stored.is_file() and matrix.is_file() and matrix.with_suffix(".json").is_file():
         record = read_record(stored)
-        made = json.loads(matrix.with_suffix(".json").read_text(encoding="utf-8"))
+        made = matrix.with_suffix(".json").read_text(encoding="utf-8")
         current = prepare(path, recipe, seed, settings, splits=("test",)).digest
         if made == _matrix_facts(record, matrix) and record.recipe_digest == current:
             return record, matrix
-    return reproduce(path, seed, replace(settings, resume=True)), matrix
+    return reproduce(path, seed, settings), matrix
 
 
 def _member_part(record: RunRecord) -> dict[str, Any]:
@@ -356,10 +370,11 @@ def _write(record: RunRecord, packed: bytes, sims: Floats, settings: Settings) -
     matrix = settings.work / record.dataset.name / record.run / str(record.seed) / "sims.npy"
     with replacing(matrix) as handle:
         np.save(handle, sims)
-    write_text(matrix.with_suffix(".json"), json.dumps(_matrix_facts(record, matrix)))
+    write_text(matrix.with_suffix(".json"), _matrix_facts(record, matrix))
     write_sidecar(packed, record, settings.runs)
     write_record(record, settings.runs)
 
 
-def _matrix_facts(record: RunRecord, matrix: Path) -> Mapping[str, str]:
-    return {"canonical_hash": record.canonical_hash, "sha256": sha256_file(matrix)}
+def _matrix_facts(record: RunRecord, matrix: Path) -> str:
+    """What lies beside a matrix: of which run it is, and that it is whole."""
+    return json.dumps({"canonical_hash": record.canonical_hash, "sha256": sha256_file(matrix)})

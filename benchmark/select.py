@@ -12,17 +12,21 @@ from benchmark.baseline import get_method, method_names
 from benchmark.data.catalog import CATALOG, get_entry
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.protocol import protocols_of
-from benchmark.recipe import RECIPES, EnsembleRecipe, Recipe, load_recipe
+from benchmark.recipe import RECIPES, EnsembleRecipe, Recipe, check_fields, load_recipe
+from benchmark.reporting.paper import resolve
 from benchmark.reporting.record import RUNS, RunRecord, read_all
 
 LISTS = ("methods", "recipes", "datasets", "runs")
 ALL = "all"
+DEVICES = ("cpu", "cuda", "mps")
 
 
 def pick_device(name: str | None) -> torch.device:
     """The named device, else a GPU where there is one; raises UserError for a device that isn't there."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.split(":")[0] not in DEVICES:
+        raise UserError(f"unknown device '{name}'{nearest(name, DEVICES)}")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -59,6 +63,41 @@ def recipe_paths(target: str, dataset: str | None, folder: Path = RECIPES) -> li
     return found
 
 
+def check_recipes(paths: Sequence[Path]) -> None:
+    """Raise UserError now for what would else show after hours: names that other files and tables must know."""
+    for path in paths:
+        recipe = load_recipe(path)
+        if isinstance(recipe, EnsembleRecipe):
+            check_recipes(member_paths(path, recipe))
+        try:
+            if isinstance(recipe, Recipe):
+                check_fields("data.options", recipe.data.options, get_entry(recipe.data.name).options)
+            resolve(recipe.paper_row)
+            known = [protocol.name for protocol in protocols_of(dataset_of(path))]
+            for number, item in enumerate(recipe.expected):
+                if item.protocol not in known:
+                    field = f"field 'expected.{number}.protocol'"
+                    hint = nearest(item.protocol, known)
+                    raise UserError(f"{field}: found '{item.protocol}', no protocol of its dataset{hint}")
+        except UserError as error:
+            raise UserError(f"{path.as_posix()}: {error}") from None
+
+
+def member_paths(path: Path, recipe: EnsembleRecipe) -> list[Path]:
+    """The recipes of an ensemble's members; raises UserError where one is an ensemble itself."""
+    members = [path.parent / f"{name}.yaml" for name in recipe.ensemble]
+    for member in members:
+        if isinstance(load_recipe(member), EnsembleRecipe):
+            raise UserError(f"{path.as_posix()}: field 'ensemble': '{member.stem}' is an ensemble itself")
+    return members
+
+
+def dataset_of(path: Path) -> str:
+    """The dataset of a recipe; an ensemble has its first member's."""
+    recipe = load_recipe(path)
+    return recipe.data.name if isinstance(recipe, Recipe) else dataset_of(member_paths(path, recipe)[0])
+
+
 def single_models(dataset: str, folder: Path = RECIPES) -> list[Path]:
     """The recipes of all methods on a dataset, ensembles left out."""
     paths = recipe_paths(ALL, dataset, folder)
@@ -76,7 +115,7 @@ def default_seed(path: Path) -> int:
     recipe = load_recipe(path)
     if isinstance(recipe, Recipe):
         return recipe.training.seed
-    return default_seed(path.parent / f"{recipe.ensemble[0]}.yaml")
+    return default_seed(member_paths(path, recipe)[0])
 
 
 def headline(record: RunRecord) -> str:

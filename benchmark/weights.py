@@ -24,7 +24,7 @@ from benchmark.reproduce import (
     results_of,
     score_split,
 )
-from benchmark.training import load_weights
+from benchmark.training import deterministic, load_weights
 
 
 def single_recipe(path: Path) -> Recipe:
@@ -38,7 +38,7 @@ def single_recipe(path: Path) -> Recipe:
 
 def evaluate_weights(
     path: Path,
-    seed: int,
+    seed: int | None,
     settings: Settings,
     checkpoint: Path | None,
     official: Path | None,
@@ -51,22 +51,28 @@ def evaluate_weights(
     """
     if checkpoint is not None and official is not None:
         raise UserError("options '--checkpoint' and '--official-checkpoint': give one of them")
+    deterministic()
     recipe = single_recipe(path)
-    job = prepare(path, recipe, seed, settings, splits=("test",))
+    job = prepare(path, recipe, recipe.training.seed if seed is None else seed, settings, splits=("test",))
     model = build_model(job, pretrained=False)
     if official is not None:
         notes = load_official(job, model, official)
         for line in notes:
-            console.print(line, highlight=False)
+            console.print(line, highlight=False, markup=False)
         _, results, sims = evaluate_model(job, model, None, official=official, notes=notes)
     else:
-        load_weights(checkpoint or job.folder / "best.safetensors", model)
+        weights = checkpoint or job.folder / "best.safetensors"
+        trained_with = load_weights(weights, model).get("recipe_digest")
+        if trained_with not in (None, job.digest):
+            console.print(
+                f"note: {weights.as_posix()} were not trained with this recipe as it is now", markup=False
+            )
         sims = score_split(job, model, "test", show_progress=settings.show_progress).sims
         results = results_of(job.dataset, sims, recipe.evaluation.tie_rule)
     if save_sims is not None:
         with replacing(save_sims) as handle:
             np.save(handle, sims)
-        console.print(f"wrote {save_sims.as_posix()}", highlight=False)
+        console.print(f"wrote {save_sims.as_posix()}", highlight=False, markup=False)
     return results
 
 

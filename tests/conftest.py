@@ -1,0 +1,37 @@
+"""One tiny run of HAT, both directions and their ensemble, shared by all tests of a worker."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import make_home, reproduce
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder after `rematch reproduce hat scenes`; not to be written to."""
+    folder = make_home(tmp_path_factory.mktemp("trained"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        (folder / "said.txt").write_text(reproduce("hat", "scenes").good, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def home(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the trained folder, to work in."""
+    folder = tmp_path / "home"
+    shutil.copytree(trained, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with recipes and nothing run, to work in."""
+    folder = make_home(tmp_path / "fresh")
+    monkeypatch.chdir(folder)
+    return folder
