@@ -31,6 +31,7 @@ from benchmark.data.catalog import get_entry
 from benchmark.data.hub import Download, download_estimate
 from benchmark.data.scenes import ScenesOptions
 from benchmark.recipe import EnsembleRecipe, Recipe, about, check_fields, load_recipe, run_name
+from benchmark.select import dataset_of, default_seed
 
 PROBE_PAIRS = 4
 TYPICAL_CAPTION = 14
@@ -176,15 +177,16 @@ def dry_run_tables(paths: Sequence[Path], seeds: Sequence[int] | None, data_dir:
     """The plan of every recipe; an ensemble trains nothing of its own."""
     tables = []
     for path in paths:
-        recipe = load_recipe(path)
+        recipe, dataset = load_recipe(path), dataset_of(path)
+        chosen = list(seeds or [default_seed(path)])
+        folder = f"{dataset}/{run_name(path, dataset)}"
+        writes = [f".rematch/{folder}/{seed}/ and results/runs/{folder}/{seed}.json, .npz" for seed in chosen]
         if isinstance(recipe, EnsembleRecipe):
             table = Table(title=f"dry run: {path.as_posix()}", show_header=False)
             table.add_row("ensemble", f"mean of the similarity matrices of {', '.join(recipe.ensemble)}")
+            table.add_row("writes", "\n".join(writes))
             tables.append(table)
             continue
-        chosen = list(seeds or [recipe.training.seed])
-        folder = f"{recipe.data.name}/{run_name(path, recipe.data.name)}"
-        writes = [f".rematch/{folder}/{seed}/ and results/runs/{folder}/{seed}.json, .npz" for seed in chosen]
         with about(path):
             plan = make_plan(recipe, vocabulary_size(recipe), writes, data_dir)
         tables.append(plan_table(plan, f"{path.as_posix()}, {len(chosen)} seed(s)"))
