@@ -7,6 +7,7 @@ whole training is repeated. All of them run on the CPU, where the references wer
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -139,9 +140,11 @@ def rescore(job: Job, weights: Path, sha256: str | None = None) -> tuple[dict[st
 
 
 def sample(sims: Floats) -> list[float]:
-    """Similarities evenly spread over the matrix; the step is odd, so that no column is favoured."""
+    """Similarities evenly spread over the matrix; the step has no factor in common with a row: all columns differ."""
     flat = sims.ravel()
-    step = max(1, flat.size // SAMPLE) | 1
+    step = max(1, flat.size // SAMPLE)
+    while math.gcd(step, sims.shape[1]) > 1:
+        step += 1
     return [float(value) for value in flat[::step][:SAMPLE]]
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from baselines.hat.parity import official_key
+from benchmark import reproduce as module
 from benchmark.baseline import PairBatch, Progress
 from benchmark.files import sha256_file
 from benchmark.reporting.record import RunRecord, read_record
@@ -208,8 +209,6 @@ def test_an_ensemble_is_the_mean_of_its_members(trained: Path) -> None:
 
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the runs that are trained from here on."""
-    from benchmark import reproduce as module
-
     started: list[str] = []
     original = module.train_model
 
