@@ -38,7 +38,7 @@ def failed(*paths: Path) -> set[str]:
 # ---------------------------------------------------------------------------- the recorded files
 
 
-def test_evaluation_passes_as_a_whole():
+def test_evaluation_passes_as_a_whole() -> None:
     report = run_parity("evaluation")
     assert not report.failed
     assert report.ok
@@ -47,19 +47,19 @@ def test_evaluation_passes_as_a_whole():
 
 
 @pytest.mark.parametrize("path", RANK_FILES, ids=lambda path: path.stem)
-def test_every_recorded_array_has_a_row(path):
+def test_every_recorded_array_has_a_row(path: Path) -> None:
     rows = {row.quantity for row in run_parity("evaluation", [path]).rows}
     assert {key for key in arrays(path) if key.startswith("outputs/")} <= rows
 
 
 @pytest.mark.parametrize("path", [*RANK_FILES, TEXT], ids=lambda path: path.stem)
-def test_names_do_not_matter(path, tmp_path):
+def test_names_do_not_matter(path: Path, tmp_path: Path) -> None:
     other = tmp_path / "ties_nan_full_i2t.data"
     shutil.copy(path, other)
     assert failed(other) == set()
 
 
-def test_a_plain_file_under_the_name_of_a_tied_one(tmp_path):
+def test_a_plain_file_under_the_name_of_a_tied_one(tmp_path: Path) -> None:
     """And with its configuration saying so: what is compared follows from the matrix."""
     content = dict(arrays(GOLDEN / "evaluation" / "ties_40x200.npz"))
     content["config"] = np.array(json.dumps({"kind": "plain", "captions_per_image": 5}))
@@ -94,7 +94,7 @@ def perturbations(value: np.ndarray) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize(("path", "key"), OUTPUTS, ids=lambda item: getattr(item, "stem", item))
-def test_one_perturbed_number_fails(path, key, tmp_path):
+def test_one_perturbed_number_fails(path: Path, key: str, tmp_path: Path) -> None:
     content = arrays(path)
     choices = perturbations(content[key])
     value = choices[OUTPUTS.index((path, key)) % len(choices)]  # each kind on some array; all of them below
@@ -103,7 +103,7 @@ def test_one_perturbed_number_fails(path, key, tmp_path):
 
 
 @pytest.mark.parametrize("path", RANK_FILES, ids=lambda path: path.stem)
-def test_every_perturbation_shows_in_its_own_row(path, tmp_path):
+def test_every_perturbation_shows_in_its_own_row(path: Path, tmp_path: Path) -> None:
     """All arrays at once, but for the ranks of the sort that can't be had: those are held to agree with themselves."""
     content = arrays(path)
     keys = [key for key in content if key.startswith("outputs/") and not key.endswith("ranks")]
@@ -118,7 +118,7 @@ def test_every_perturbation_shows_in_its_own_row(path, tmp_path):
 
 
 @pytest.mark.parametrize("path", EVALUATION, ids=lambda path: path.stem)
-def test_every_single_rank_counts(path, tmp_path):
+def test_every_single_rank_counts(path: Path, tmp_path: Path) -> None:
     """Also where ties or the sort of another processor leave a rank open: any one rank, moved by one."""
     key = "outputs/other_sort/t2i_ranks"
     content = arrays(path)
@@ -139,7 +139,7 @@ def numbers_of(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...
     return [path]
 
 
-def test_every_recorded_value_of_the_captions_counts(tmp_path):
+def test_every_recorded_value_of_the_captions_counts(tmp_path: Path) -> None:
     document = json.loads(TEXT.read_text(encoding="utf-8"))
     places = [p for p in numbers_of(document) if p[0] in ("rows", "collate") and p[-1] != "caption"]
     assert len(places) > 300
@@ -157,7 +157,7 @@ def test_every_recorded_value_of_the_captions_counts(tmp_path):
         assert failed(tmp_path / "copy.json"), place
 
 
-def test_recorded_arrays_that_nobody_knows_fail(tmp_path):
+def test_recorded_arrays_that_nobody_knows_fail(tmp_path: Path) -> None:
     content = {**arrays(RANK_FILES[0]), "outputs/rcar/i2t/novelty": np.zeros(3), "grads/sims": np.zeros(2)}
     np.savez(tmp_path / "copy.npz", **content)
     assert failed(tmp_path / "copy.npz") == {"outputs/rcar/i2t/novelty", "grads/sims"}
@@ -167,7 +167,7 @@ def test_recorded_arrays_that_nobody_knows_fail(tmp_path):
     assert failed(tmp_path / "copy.json") == {"rows/novelty"}
 
 
-def test_an_array_of_another_shape_fails(tmp_path):
+def test_an_array_of_another_shape_fails(tmp_path: Path) -> None:
     content = dict(arrays(RANK_FILES[0]))
     content["outputs/hat/i2t/ranks"] = content["outputs/hat/i2t/ranks"][:-1]
     np.savez(tmp_path / "copy.npz", **content)
@@ -177,8 +177,9 @@ def test_an_array_of_another_shape_fails(tmp_path):
 # ----------------------------------------------------------------- nothing compared, bad input
 
 
-def test_a_file_that_nobody_recognises_fails_the_run(tmp_path):
-    np.savez(tmp_path / "other.npz", **{"inputs/x": np.zeros(2), "outputs/y": np.zeros(2)})
+def test_a_file_that_nobody_recognises_fails_the_run(tmp_path: Path) -> None:
+    content: dict[str, Any] = {"inputs/x": np.zeros(2), "outputs/y": np.zeros(2)}
+    np.savez(tmp_path / "other.npz", **content)
     (tmp_path / "other.json").write_text('{"a": 1}', encoding="utf-8")
     (tmp_path / "other.mat").write_bytes(b"MATLAB 5.0 MAT-file")
     report = run_parity("evaluation", [tmp_path, RANK_FILES[0]])
@@ -186,7 +187,7 @@ def test_a_file_that_nobody_recognises_fails_the_run(tmp_path):
     assert report.exit_code == 1
 
 
-def test_a_run_in_which_nothing_was_compared_fails(tmp_path):
+def test_a_run_in_which_nothing_was_compared_fails(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("no golden file", encoding="utf-8")
     report = run_parity("evaluation", [tmp_path])
     assert report.exit_code == 1
@@ -194,12 +195,12 @@ def test_a_run_in_which_nothing_was_compared_fails(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["random_40x20.npz", "nothing"])
-def test_missing_paths_are_one_line(name):
+def test_missing_paths_are_one_line(name: str) -> None:
     with pytest.raises(UserError, match="no such file or folder"):
         run_parity("evaluation", [GOLDEN / "evaluation" / name])
 
 
-def test_unknown_methods_name_the_nearest():
+def test_unknown_methods_name_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'evaluation'"):
         run_parity("evalution")
     with pytest.raises(UserError, match="did you mean 'hat'"):
@@ -207,7 +208,7 @@ def test_unknown_methods_name_the_nearest():
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04 cut off", b'{"vocab": [', b"PK"])
-def test_damaged_files_are_one_line(tmp_path, content):
+def test_damaged_files_are_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.npz").write_bytes(content)
     with pytest.raises(UserError, match=r"bad\.npz: damaged: ") as caught:
         run_parity("evaluation", [tmp_path / "bad.npz"])
@@ -221,10 +222,11 @@ def case(expected: Any, actual: Any, tolerance: float = 0.1, relative: bool = Fa
     return ParityCase("q", np.asarray(expected), np.asarray(actual), tolerance, relative)
 
 
-def test_errors_are_the_largest_and_relative_to_the_largest():
+def test_errors_are_the_largest_and_relative_to_the_largest() -> None:
     assert compare("f", case([1.0, 100.0], [1.05, 100.0])).error == pytest.approx(0.05)
     row = compare("f", case([1.0, 100.0], [6.0, 100.0], 0.1, True))
-    assert (row.error, row.ok) == (pytest.approx(0.05), True)
+    assert row.error == pytest.approx(0.05)
+    assert row.ok
     assert not compare("f", case([1.0, 100.0], [1.11, 100.0])).ok
 
 
@@ -239,17 +241,17 @@ def test_errors_are_the_largest_and_relative_to_the_largest():
         (["a", "b"], ["a", "c"]),
     ],
 )
-def test_nan_shape_empty_and_text_never_pass(expected, actual):
+def test_nan_shape_empty_and_text_never_pass(expected: Any, actual: Any) -> None:
     assert not compare("f", case(expected, actual, 0.5)).ok
 
 
-def test_names_cover_a_key_only_as_a_whole():
+def test_names_cover_a_key_only_as_a_whole() -> None:
     content = {"config": 0, "inputs/a": 0, "weights/b": 0, "outputs/sims": 0, "outputs/sims_1": 0}
     cases = [ParityCase("outputs/sims_1", np.zeros(1), np.zeros(1), 0.0)]
     assert not_compared(content, cases) == ["outputs/sims"]
 
 
-def test_the_table_says_what_failed(tmp_path):
+def test_the_table_says_what_failed(tmp_path: Path) -> None:
     content = dict(arrays(RANK_FILES[0]))
     content["outputs/rsum"] = content["outputs/rsum"] + 1
     np.savez(tmp_path / "copy.npz", **content)
@@ -266,7 +268,7 @@ def test_the_table_says_what_failed(tmp_path):
 
 
 @pytest.mark.parametrize("size", [1, 2, 16, 17, 18, 33, 200, 1000])
-def test_the_sort_is_numpys_own(size):
+def test_the_sort_is_numpys_own(size: int) -> None:
     """NumPy sorts extended precision without vector instructions on every machine."""
     rng = np.random.default_rng(size)
     for levels in (1, 2, 7, 10**6):
@@ -275,7 +277,7 @@ def test_the_sort_is_numpys_own(size):
         assert scalar_argsort(values).tolist() == np.argsort(values.astype(np.longdouble)).tolist()
 
 
-def test_bounds_are_the_best_and_the_worst_order():
+def test_bounds_are_the_best_and_the_worst_order() -> None:
     rng = np.random.default_rng(0)
     sims, caption_image = rng.integers(0, 4, (9, 30)).astype(np.float32), np.arange(30) % 9
     low, high = bounds_of(sims, caption_image)

@@ -13,6 +13,7 @@ import timm
 import torch
 from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 from timm.models.swin_transformer import SwinTransformer
+from torch import nn
 from transformers import BertConfig, BertModel
 
 from baselines.hat.model import HAT, HATConfig
@@ -30,7 +31,17 @@ def build_hat(config: HATConfig, facts: DataFacts) -> HAT:
 
     Raises UserError when pretrained parts can't be fetched or don't fit the configuration.
     """
-    return HAT(config, _build_swin(config, facts.pretrained), _build_bert(config, facts))
+    if config.initialisation == "fan_in" and facts.pretrained:
+        raise UserError(
+            "field 'model.initialisation': found 'fan_in' with pretrained weights, which it would overwrite; "
+            "expected 'published'"
+        )
+    model = HAT(config, _build_swin(config, facts.pretrained), _build_bert(config, facts))
+    if config.initialisation == "fan_in":
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+    return model
 
 
 def _build_swin(config: HATConfig, pretrained: bool) -> SwinTransformer:

@@ -88,6 +88,9 @@ class HATConfig(Strict):
     """Swin stages (from 0) whose outputs are aligned, shallow to deep."""
     text_layers: tuple[int, ...] = Field(default=(4, 10, 12), min_length=1)
     """BERT `hidden_states` indices aligned with them: 4 is the output of the 4th layer (hat.md 3.1)."""
+    initialisation: Literal["published", "fan_in"] = "published"
+    """`published`: projections from N(0, 0.02^2), encoders as their libraries draw them (hat.md 3.2). `fan_in`: all
+    linear weights from N(0, 1 / fan_in); 0.02 is made for wide layers and leaves narrow ones nearly linear."""
     swin: SwinConfig = SwinConfig()
     bert: BERTConfig = BERTConfig()
 

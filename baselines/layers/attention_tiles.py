@@ -141,7 +141,7 @@ def _caption_groups(captions: Tensor, lengths: Tensor, order: Tensor) -> list[tu
     """Captions in `order` (of length) as groups: tokens (g, longest of the group, D), zeros after `lengths` (g,)."""
     size = group_size(len(order), captions.device)
     groups = []
-    for rows, ends in zip(order.split(size), lengths[order].split(size), strict=True):
+    for rows, ends in zip(torch.split(order, size), torch.split(lengths[order], size), strict=True):
         longest = int(ends[-1])
         padding = torch.arange(longest, device=ends.device) >= ends[:, None]  # (g, longest)
         groups.append((captions[rows, :longest].masked_fill_(padding[..., None], 0), ends))

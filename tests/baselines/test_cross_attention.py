@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.layers.attention_tiles import MAX_TEMPERATURE, Sizes, cheaper_form
+from baselines.layers.attention_tiles import MAX_TEMPERATURE, Direction, Sizes, cheaper_form
 from baselines.layers.cross_attention import (
-    Direction,
+    Form,
     attention_scores,
     attention_weights,
     pair_bytes,
@@ -19,12 +19,12 @@ from benchmark.baseline import Codes
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "hat" / "cross_attention.npz"
 DIRECTIONS: tuple[Direction, ...] = ("i2t", "t2i")
-FORMS = ("auto", "gram", "direct", "naive")
+FORMS: tuple[Form, ...] = ("auto", "gram", "direct", "naive")
 
 
 def tokens(
     n: int, m: int, regions: int, width: int, lengths: list[int], *, seed: int = 0, scale: float = 1.0
-):
+) -> tuple[Tensor, Tensor, Tensor]:
     """Random images (n, R, D), captions (m, L + 2, D) with junk after their ends, lengths (m,); float64."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.tensor(lengths)[torch.randint(len(lengths), (m,), generator=generator)]
@@ -51,19 +51,21 @@ def by_the_formula(v: Tensor, t: Tensor, direction: Direction, temperature: floa
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_recorded_scores_and_gradients(direction: Direction, form: str) -> None:
+def test_recorded_scores_and_gradients(direction: Direction, form: Form) -> None:
     with np.load(GOLDEN) as golden:
         used = golden[f"outputs/{direction}/caption_index"]
         images = torch.tensor(golden["inputs/images"], requires_grad=True)
         captions = torch.tensor(golden["inputs/captions"][used], requires_grad=True)
         lengths = torch.tensor(golden["inputs/lengths"][used])
         scores = attention_scores(images, captions, lengths, direction=direction, temperature=9.0, form=form)
-        (scores * torch.linspace(-1, 1, scores.numel()).view_as(scores)).sum().backward()
+        torch.autograd.backward((scores * torch.linspace(-1, 1, scores.numel()).view_as(scores)).sum())
         np.testing.assert_allclose(scores.detach(), golden[f"outputs/{direction}/sims"], rtol=0, atol=1e-6)
+        assert images.grad is not None
+        assert captions.grad is not None
         np.testing.assert_allclose(images.grad, golden[f"grads/{direction}/images"], rtol=0, atol=1e-6)
         np.testing.assert_allclose(captions.grad, golden[f"grads/{direction}/captions"], rtol=0, atol=1e-6)
         wide = [torch.tensor(golden["inputs/images"]).double(), captions.detach().double()]
-        scores = attention_scores(*wide, lengths, direction=direction, temperature=9.0, form=form)
+        scores = attention_scores(wide[0], wide[1], lengths, direction=direction, temperature=9.0, form=form)
         np.testing.assert_allclose(
             scores, golden[f"outputs/{direction}/sims_float64_path"], rtol=0, atol=1e-6
         )
@@ -71,7 +73,7 @@ def test_recorded_scores_and_gradients(direction: Direction, form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_every_form_is_the_formula(direction: Direction, form: str) -> None:
+def test_every_form_is_the_formula(direction: Direction, form: Form) -> None:
     images, captions, lengths = tokens(3, 6, 5, 7, [1, 2, 4, 9])
     scores = attention_scores(
         images, captions, lengths, direction=direction, temperature=4.0, slope=0.3, form=form
@@ -99,8 +101,10 @@ def test_fast_forms_are_the_naive_loop_with_gradients(direction: Direction, shap
     results = {}
     for form in FORMS:
         leaves = [side.clone().requires_grad_() for side in (images, captions)]
-        scores = attention_scores(*leaves, lengths, direction=direction, temperature=9.0, form=form)
-        (scores * weights).sum().backward()
+        scores = attention_scores(
+            leaves[0], leaves[1], lengths, direction=direction, temperature=9.0, form=form
+        )
+        torch.autograd.backward((scores * weights).sum())
         results[form] = (scores.detach(), *(leaf.grad for leaf in leaves))
     for form in FORMS[:-1]:
         for found, expected in zip(results[form], results["naive"], strict=True):
@@ -131,11 +135,14 @@ def test_gradient_of_a_few_pairs_is_the_naive_one(direction: Direction) -> None:
     """A hardest-negative loss: most pairs have no gradient and are not computed again."""
     images, captions, lengths = tokens(8, 8, 6, 10, [1, 3, 7])
     gradients = []
-    for form in ("auto", "naive"):
+    compared: tuple[Form, ...] = ("auto", "naive")
+    for form in compared:
         leaves = [side.clone().requires_grad_() for side in (images, captions)]
-        scores = attention_scores(*leaves, lengths, direction=direction, temperature=9.0, form=form)
+        scores = attention_scores(
+            leaves[0], leaves[1], lengths, direction=direction, temperature=9.0, form=form
+        )
         off = scores - 9 * torch.eye(8, dtype=scores.dtype)
-        (off.amax(1) + off.amax(0) - 2 * scores.diagonal()).sum().backward()
+        torch.autograd.backward((off.amax(1) + off.amax(0) - 2 * scores.diagonal()).sum())
         gradients.append([leaf.grad for leaf in leaves])
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-9, atol=1e-12)
 
@@ -151,16 +158,16 @@ def test_gradients_are_the_numeric_ones(direction: Direction) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_zero_vectors_give_zero_and_finite_gradients(direction: Direction, form: str) -> None:
+def test_zero_vectors_give_zero_and_finite_gradients(direction: Direction, form: Form) -> None:
     images, captions, lengths = tokens(2, 3, 4, 5, [2, 3])
     images[0], captions[1], captions[2, 0] = 0, 0, 0
     leaves = [side.clone().requires_grad_() for side in (images, captions)]
-    scores = attention_scores(*leaves, lengths, direction=direction, temperature=9.0, form=form)
-    scores.sum().backward()
+    scores = attention_scores(leaves[0], leaves[1], lengths, direction=direction, temperature=9.0, form=form)
+    torch.autograd.backward(scores.sum())
     assert (scores[0] == 0).all()
     assert (scores[:, 1] == 0).all()
     assert (scores[1, ::2] != 0).all()
-    assert all(torch.isfinite(leaf.grad).all() for leaf in leaves)
+    assert all(leaf.grad is not None and torch.isfinite(leaf.grad).all() for leaf in leaves)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -202,9 +209,11 @@ def test_half_precision(direction: Direction, dtype: torch.dtype) -> None:
         assert scores.dtype == torch.float32
         torch.testing.assert_close(scores, exact, rtol=0, atol=0.03 if dtype == torch.bfloat16 else 4e-3)
     halves = (images.to(dtype), captions.to(dtype))
-    by_type = attention_scores(*halves, lengths, direction=direction, temperature=9.0, form="naive")
+    by_type = attention_scores(
+        halves[0], halves[1], lengths, direction=direction, temperature=9.0, form="naive"
+    )
     torch.testing.assert_close(by_type, scores, rtol=0, atol=1e-6)
-    scores.sum().backward()
+    torch.autograd.backward(scores.sum())
     assert images.grad is not None
     assert images.grad.dtype == torch.float32
 
@@ -224,7 +233,9 @@ def test_padding_is_never_read() -> None:
 def test_only_the_side_that_needs_it_gets_a_gradient() -> None:
     images, captions, lengths = tokens(2, 3, 4, 5, [2, 3])
     captions.requires_grad_()
-    attention_scores(images, captions, lengths, direction="i2t", temperature=9.0).sum().backward()
+    torch.autograd.backward(
+        attention_scores(images, captions, lengths, direction="i2t", temperature=9.0).sum()
+    )
     assert images.grad is None
     assert captions.grad is not None
     assert captions.grad.abs().sum() > 0
@@ -284,7 +295,7 @@ def test_chunks_change_nothing(direction: Direction) -> None:
         calls.clear()
         scores = score_in_chunks(score, left, right, budget_bytes=budget, pair_bytes=100)
         forward_calls = list(calls)
-        (scores * weights).sum().backward()
+        torch.autograd.backward((scores * weights).sum())
         results.append((scores.detach(), *(leaf.grad for leaf in leaves)))
         expected = {None: [9], 10**9: [9], 1600: [4, 4, 1], 1: [1] * 9}[budget]
         assert forward_calls == expected

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def make(seed: int, n_images: int = 60, n_captions: int = 200) -> tuple[Ranks, n
     return Ranks(rng.integers(0, 20, n_images), rng.integers(0, 20, n_captions), 0.0, 0.0), caption_image
 
 
-def test_hits_are_counted_by_image():
+def test_hits_are_counted_by_image() -> None:
     ranks, caption_image = make(0)
     hits = image_hits(ranks, caption_image, (1, 5))
     for image in range(60):
@@ -28,7 +30,7 @@ def test_hits_are_counted_by_image():
         assert hits[image].tolist() == expected
 
 
-def test_bounds_equal_those_of_a_loop_over_the_same_draws():
+def test_bounds_equal_those_of_a_loop_over_the_same_draws() -> None:
     ranks, caption_image = make(1, 12, 31)
     resamples, seed = 150, 4
     rng = np.random.default_rng(seed)
@@ -45,7 +47,7 @@ def test_bounds_equal_those_of_a_loop_over_the_same_draws():
         assert bounds == pytest.approx(tuple(expected))
 
 
-def test_width_is_that_of_a_proportion():
+def test_width_is_that_of_a_proportion() -> None:
     """R@1 of 400 independent images at 50 %: a 95 % interval is 2 x 1.96 x 50 / 20 = 9.8 points wide."""
     i2t = np.arange(400) % 2
     ranks = Ranks(i2t, np.repeat(i2t, 5), 0.0, 0.0)  # captions of an image all hit or all miss
@@ -55,13 +57,13 @@ def test_width_is_that_of_a_proportion():
         assert bounds[name][0] < 50 < bounds[name][1]
 
 
-def test_folds_are_drawn_apart_and_averaged():
+def test_folds_are_drawn_apart_and_averaged() -> None:
     good, bad = np.zeros(50, int), np.full(50, 99)
     folds = [(Ranks(r, np.repeat(r, 5), 0.0, 0.0), np.arange(250) // 5) for r in (good, bad)]
     assert bootstrap(folds, resamples=50).bounds["i2t_r1"] == (50, 50)
 
 
-def test_same_seed_same_intervals_and_another_seed_others():
+def test_same_seed_same_intervals_and_another_seed_others() -> None:
     fold = [make(2)]
     first = bootstrap(fold, seed=1)
     assert first == bootstrap(fold, seed=1)
@@ -69,6 +71,6 @@ def test_same_seed_same_intervals_and_another_seed_others():
 
 
 @pytest.mark.parametrize("options", [{"resamples": 1}, {"level": 0.0}, {"level": 1.0}])
-def test_senseless_settings_are_refused(options):
+def test_senseless_settings_are_refused(options: Any) -> None:
     with pytest.raises(UserError, match="bootstrap: found"):
         bootstrap([make(3)], **options)

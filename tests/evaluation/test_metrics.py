@@ -26,7 +26,7 @@ def some_ranks(seed: int) -> Ranks:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_metric_equals_a_loop(seed):
+def test_every_metric_equals_a_loop(seed: int) -> None:
     ranks = some_ranks(seed)
     metrics = retrieval_metrics(ranks, (1, 3, 20))
     for direction, values in ((metrics.i2t, ranks.i2t.tolist()), (metrics.t2i, ranks.t2i.tolist())):
@@ -38,18 +38,18 @@ def test_every_metric_equals_a_loop(seed):
     assert metrics.r1_sum == pytest.approx(six[0] + six[3])
 
 
-def test_median_is_rounded_down_then_counted_from_one():
+def test_median_is_rounded_down_then_counted_from_one() -> None:
     assert median_rank(np.array([0, 1])) == 1
     assert median_rank(np.array([3, 4, 9, 9])) == 7
     assert mean_rank(np.array([0, 1])) == 1.5
 
 
-def test_recall_counts_ranks_below_k():
+def test_recall_counts_ranks_below_k() -> None:
     assert recall_at_k(np.array([0, 4, 5, 9]), 5) == 50
     assert recall_at_k(np.array([0, 4, 5, 9]), 100) == 100
 
 
-def test_flat_names_hold_every_value():
+def test_flat_names_hold_every_value() -> None:
     values = retrieval_metrics(some_ranks(1)).values()
     assert len(values) == 13
     assert values["mean_r1"] == pytest.approx((values["i2t_r1"] + values["t2i_r1"]) / 2)
@@ -57,13 +57,13 @@ def test_flat_names_hold_every_value():
     assert values["rsum"] == pytest.approx(sum(recalls))
 
 
-def test_folds_are_averaged_unrounded():
+def test_folds_are_averaged_unrounded() -> None:
     folds = [retrieval_metrics(some_ranks(seed)) for seed in range(3)]
     mean = mean_metrics(folds).values()
     for name in mean:
         assert mean[name] == pytest.approx(sum(fold.values()[name] for fold in folds) / 3)
 
 
-def test_no_queries_are_an_error():
+def test_no_queries_are_an_error() -> None:
     with pytest.raises(UserError, match="found no query"):
         direction_metrics(np.array([], int))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmark.errors import UserError
 from benchmark.evaluation.protocol import PROTOCOLS, ensemble, evaluate, protocols_of, score_matrix
+from benchmark.evaluation.ranking import TieRule
 from tests.evaluation.naive import naive_ranks, naive_recall, naive_ties, scattered_map
 
 
@@ -16,7 +18,7 @@ def matrix(seed: int, n_images: int, n_captions: int, levels: int = 40) -> np.nd
     return np.random.default_rng(seed).integers(0, levels, (n_images, n_captions)).astype(np.float32)
 
 
-def test_datasets_have_their_protocols():
+def test_datasets_have_their_protocols() -> None:
     assert [protocol.name for protocol in protocols_of("mscoco")] == ["mscoco-1k", "mscoco-5k"]
     assert (PROTOCOLS["mscoco-1k"].n_images, PROTOCOLS["mscoco-1k"].folds) == (5000, 5)
     assert PROTOCOLS["flickr30k"].n_images == 1000
@@ -25,7 +27,7 @@ def test_datasets_have_their_protocols():
 
 
 @pytest.mark.parametrize("tie_rule", ["lower_index", "pessimistic"])
-def test_folds_are_consecutive_images_with_their_own_captions(tie_rule):
+def test_folds_are_consecutive_images_with_their_own_captions(tie_rule: TieRule) -> None:
     """Captions are scattered: a fold's gallery is the captions of its images, wherever they stand."""
     sims = matrix(0, 30, 100)
     caption_image = scattered_map(np.random.default_rng(1), 30, 100)
@@ -47,7 +49,7 @@ def test_folds_are_consecutive_images_with_their_own_captions(tie_rule):
     assert (result.n_images, result.n_captions, result.fold_size) == (30, 100, 6)
 
 
-def test_without_folds_the_gallery_is_everything():
+def test_without_folds_the_gallery_is_everything() -> None:
     sims, caption_image = matrix(2, 20, 70), scattered_map(np.random.default_rng(2), 20, 70)
     result = evaluate(sims, caption_image, "scenes")
     i2t, t2i = naive_ranks(sims, caption_image, "lower_index")
@@ -59,7 +61,7 @@ def test_without_folds_the_gallery_is_everything():
     assert low <= result.metrics.rsum <= high
 
 
-def test_adjacent_and_scattered_captions_score_alike():
+def test_adjacent_and_scattered_captions_score_alike() -> None:
     sims = np.random.default_rng(5).random((20, 100))  # no ties
     moved = np.random.default_rng(6).permutation(100)
     plain = evaluate(sims, np.arange(100) // 5, "mscoco-1k", n_images=20)
@@ -69,7 +71,7 @@ def test_adjacent_and_scattered_captions_score_alike():
     assert plain.intervals == other.intervals
 
 
-def test_a_bad_score_is_found_in_its_fold():
+def test_a_bad_score_is_found_in_its_fold() -> None:
     sims = matrix(0, 20, 100)
     sims[9, 47] = np.nan
     with pytest.raises(
@@ -79,18 +81,18 @@ def test_a_bad_score_is_found_in_its_fold():
 
 
 @pytest.mark.parametrize("name", ["flickr30k", "mscoco-1k", "mscoco-5k"])
-def test_wrong_sizes_are_refused(name):
+def test_wrong_sizes_are_refused(name: str) -> None:
     expected = PROTOCOLS[name].n_images
     with pytest.raises(UserError, match=f"protocol {name}: found scores of 20 images, expected {expected}"):
         evaluate(matrix(0, 20, 100), np.arange(100) // 5, name)
 
 
-def test_folds_must_divide_the_images():
+def test_folds_must_divide_the_images() -> None:
     with pytest.raises(UserError, match="21 images can't be cut into 5 equal folds"):
         evaluate(matrix(0, 21, 105), np.arange(105) // 5, "mscoco-1k", n_images=21)
 
 
-def test_ensemble_is_the_mean():
+def test_ensemble_is_the_mean() -> None:
     parts = [matrix(seed, 4, 20) for seed in range(3)]
     mean = ensemble(parts)
     for i in range(4):
@@ -98,7 +100,7 @@ def test_ensemble_is_the_mean():
             assert mean[i, j] == pytest.approx(sum(float(part[i, j]) for part in parts) / 3)
 
 
-def test_ensemble_makes_no_ties():
+def test_ensemble_makes_no_ties() -> None:
     """float32 rounding would make these two means equal."""
     a = np.array([[1.0, np.nextafter(np.float32(1), np.float32(2))]], np.float32)
     b = np.array([[1e-9, 0.0]], np.float32)
@@ -106,7 +108,7 @@ def test_ensemble_makes_no_ties():
     assert ensemble([a, b]).dtype == np.float64
 
 
-def test_ensembles_of_other_shapes_are_refused():
+def test_ensembles_of_other_shapes_are_refused() -> None:
     with pytest.raises(UserError, match=r"matrix 1 has shape \(5, 20\), expected \(4, 20\)"):
         ensemble([matrix(0, 4, 20), matrix(0, 5, 20)])
     with pytest.raises(UserError, match="at least two"):
@@ -121,7 +123,7 @@ def saved(path: Path, array: np.ndarray) -> Path:
     return path
 
 
-def test_a_foreign_matrix_is_evaluated_like_our_own(tmp_path):
+def test_a_foreign_matrix_is_evaluated_like_our_own(tmp_path: Path) -> None:
     sims = matrix(3, 1000, 5000, 10**6)
     sims[np.arange(5000) // 5, np.arange(5000)] += 50_000
     [result] = score_matrix(saved(tmp_path / "sims.npy", sims), "flickr30k", resamples=10)
@@ -129,7 +131,7 @@ def test_a_foreign_matrix_is_evaluated_like_our_own(tmp_path):
     assert 0 < result.metrics.i2t.recall[1] < 100
 
 
-def test_every_protocol_of_the_dataset_or_the_one_asked_for(tmp_path):
+def test_every_protocol_of_the_dataset_or_the_one_asked_for(tmp_path: Path) -> None:
     path = saved(tmp_path / "sims.npy", matrix(0, 50, 250))
     assert [r.protocol.name for r in score_matrix(path, "mscoco", n_images=50)] == ["mscoco-1k", "mscoco-5k"]
     [result] = score_matrix(path, "mscoco", protocol="mscoco-5k", n_images=50)
@@ -138,7 +140,7 @@ def test_every_protocol_of_the_dataset_or_the_one_asked_for(tmp_path):
         score_matrix(path, "mscoco", protocol="flickr30k")
 
 
-def test_a_caption_map_allows_any_number_of_captions(tmp_path):
+def test_a_caption_map_allows_any_number_of_captions(tmp_path: Path) -> None:
     sims, caption_image = matrix(1, 10, 37), scattered_map(np.random.default_rng(0), 10, 37)
     path, given = saved(tmp_path / "sims.npy", sims), saved(tmp_path / "map.npy", caption_image)
     [result] = score_matrix(path, "scenes", caption_map=given)
@@ -148,14 +150,14 @@ def test_a_caption_map_allows_any_number_of_captions(tmp_path):
 
 
 @pytest.mark.parametrize("with_map", [False, True])
-def test_a_transposed_matrix_is_told_apart(tmp_path, with_map):
+def test_a_transposed_matrix_is_told_apart(tmp_path: Path, with_map: bool) -> None:
     path = saved(tmp_path / "sims.npy", matrix(0, 1000, 200))
     given = saved(tmp_path / "map.npy", np.arange(1000) // 5) if with_map else None
     with pytest.raises(UserError, match=r"sims.npy: found scores of shape \(1000, 200\).*transpose it"):
         score_matrix(path, "scenes", caption_map=given)
 
 
-def test_a_transposed_matrix_of_a_sized_dataset(tmp_path):
+def test_a_transposed_matrix_of_a_sized_dataset(tmp_path: Path) -> None:
     path = saved(tmp_path / "sims.npy", np.zeros((5000, 1000), np.float32))
     with pytest.raises(UserError, match="transpose it"):
         score_matrix(path, "flickr30k")
@@ -171,12 +173,12 @@ def test_a_transposed_matrix_of_a_sized_dataset(tmp_path):
         (np.full((1000, 5000), np.nan, np.float32), "found nan at image 0, caption 0"),
     ],
 )
-def test_unfit_matrices_name_the_file(tmp_path, array, message):
+def test_unfit_matrices_name_the_file(tmp_path: Path, array: Any, message: str) -> None:
     with pytest.raises(UserError, match=rf"sims\.npy: .*{message}"):
         score_matrix(saved(tmp_path / "sims.npy", array), "flickr30k")
 
 
-def test_unreadable_files_are_one_line(tmp_path):
+def test_unreadable_files_are_one_line(tmp_path: Path) -> None:
     saved(tmp_path / "sims.npy", np.zeros((1, 5)))
     with pytest.raises(UserError, match=r"sim\.npy: no such file; did you mean '.*sims\.npy'"):
         score_matrix(tmp_path / "sim.npy", "scenes")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmark.errors import UserError
 from benchmark.evaluation import ranking
-from benchmark.evaluation.ranking import rank, top_k
+from benchmark.evaluation.ranking import TieRule, rank, top_k
 from tests.evaluation.naive import naive_ranks, naive_ties, order_of, scattered_map
 
 
@@ -17,7 +19,14 @@ from tests.evaluation.naive import naive_ranks, naive_ties, order_of, scattered_
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("levels", [2, 6, 1000])
 @pytest.mark.parametrize(("n_images", "n_captions"), [(1, 1), (1, 5), (7, 7), (13, 50), (40, 90)])
-def test_ranks_equal_a_sort(tie_rule, dtype, levels, n_images, n_captions, monkeypatch):
+def test_ranks_equal_a_sort(
+    tie_rule: TieRule,
+    dtype: Any,
+    levels: Any,
+    n_images: int,
+    n_captions: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(ranking, "ROWS", 9)  # several blocks
     rng = np.random.default_rng([levels, n_captions])
     caption_image = scattered_map(rng, n_images, n_captions)
@@ -29,7 +38,7 @@ def test_ranks_equal_a_sort(tie_rule, dtype, levels, n_images, n_captions, monke
     assert (ranks.ties_i2t, ranks.ties_t2i) == pytest.approx(naive_ties(sims, caption_image))
 
 
-def test_more_images_than_a_byte_counts():
+def test_more_images_than_a_byte_counts() -> None:
     rng = np.random.default_rng(0)
     sims = rng.integers(0, 50, (700, 900)).astype(np.float32)
     caption_image = scattered_map(rng, 700, 900)
@@ -37,7 +46,7 @@ def test_more_images_than_a_byte_counts():
     assert rank(sims, caption_image).t2i.tolist() == [699] * 900
 
 
-def test_zeros_of_both_signs_and_the_smallest_numbers_are_told_apart_exactly():
+def test_zeros_of_both_signs_and_the_smallest_numbers_are_told_apart_exactly() -> None:
     tiny = np.nextafter(np.float32(0), np.float32(1))
     sims = np.array([[0.0, -0.0], [tiny, 0.0], [-tiny, -tiny]], np.float32)
     caption_image = np.array([1, 0, 2])
@@ -48,13 +57,13 @@ def test_zeros_of_both_signs_and_the_smallest_numbers_are_told_apart_exactly():
 
 
 @pytest.mark.parametrize("extreme", [np.finfo(np.float32).max, np.finfo(np.float32).min])
-def test_the_largest_numbers_tie_like_others(extreme):
+def test_the_largest_numbers_tie_like_others(extreme: float) -> None:
     sims = np.full((3, 3), extreme, np.float32)
     assert rank(sims, np.arange(3)).t2i.tolist() == [0, 1, 2]
     assert rank(sims, np.arange(3), "pessimistic").i2t.tolist() == [2, 2, 2]
 
 
-def test_float64_is_not_rounded_to_float32():
+def test_float64_is_not_rounded_to_float32() -> None:
     sims = np.full((4, 4), 0.5)
     sims[0, 1:] += 1e-12
     assert rank(sims, np.arange(4)).i2t[0] == 3
@@ -62,7 +71,7 @@ def test_float64_is_not_rounded_to_float32():
 
 
 @pytest.mark.parametrize("layout", ["fortran", "big_endian", "strided", "mapped"])
-def test_memory_layout_does_not_matter(layout, tmp_path):
+def test_memory_layout_does_not_matter(layout: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     sims = rng.integers(0, 9, (30, 70)).astype(np.float32)
     caption_image = scattered_map(rng, 30, 70)
@@ -85,7 +94,7 @@ def test_memory_layout_does_not_matter(layout, tmp_path):
 
 @pytest.mark.parametrize("levels", [2, 7, 10**6])
 @pytest.mark.parametrize("k", [1, 10, 60])
-def test_top_k_is_the_head_of_a_stable_sort(levels, k, monkeypatch):
+def test_top_k_is_the_head_of_a_stable_sort(levels: Any, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranking, "ROWS", 9)
     sims = np.random.default_rng(levels).integers(0, levels, (25, 55)).astype(np.float64)
     best = top_k(sims, k)
@@ -96,7 +105,7 @@ def test_top_k_is_the_head_of_a_stable_sort(levels, k, monkeypatch):
         assert best.t2i[caption].tolist() == order_of(sims[:, caption])[:k]
 
 
-def test_top_one_and_rank_zero_agree():
+def test_top_one_and_rank_zero_agree() -> None:
     rng = np.random.default_rng(5)
     sims = rng.integers(0, 4, (20, 60)).astype(np.float32)
     caption_image = scattered_map(rng, 20, 60)
@@ -107,7 +116,7 @@ def test_top_one_and_rank_zero_agree():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("check", [lambda sims: rank(sims, np.arange(200) // 5), top_k])
-def test_the_first_bad_score_is_named(value, check):
+def test_the_first_bad_score_is_named(value: float, check: Any) -> None:
     sims = np.random.default_rng(0).random((40, 200)).astype(np.float32)
     sims[30, 4], sims[7, 123], sims[7, 150] = value, value, np.nan
     with pytest.raises(UserError, match=rf"found {value} at image 7, caption 123"):
@@ -124,7 +133,7 @@ def test_the_first_bad_score_is_named(value, check):
         ([[1.0]], "found list"),
     ],
 )
-def test_other_arrays_are_refused(sims, message):
+def test_other_arrays_are_refused(sims: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         rank(sims, np.repeat(np.arange(2), 5))
 
@@ -140,17 +149,17 @@ def test_other_arrays_are_refused(sims, message):
         ([0] * 10, "found list"),
     ],
 )
-def test_maps_that_do_not_fit_are_refused(caption_image, message):
+def test_maps_that_do_not_fit_are_refused(caption_image: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         rank(np.zeros((2, 10), np.float32), caption_image)
 
 
-def test_unknown_tie_rule_names_the_nearest():
+def test_unknown_tie_rule_names_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'pessimistic'"):
         rank(np.zeros((1, 1), np.float32), np.zeros(1, int), "pesimistic")  # type: ignore[arg-type]
 
 
-def test_time_grows_with_the_matrix_only():
+def test_time_grows_with_the_matrix_only() -> None:
     """The full 5K x 25K takes a third of a second of one core; a twentieth of it must not take a second."""
     sims = np.random.default_rng(0).random((1000, 5000), np.float32)
     start = time.process_time()

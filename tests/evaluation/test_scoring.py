@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def naive(model: Tokens, images: Codes, captions: Codes) -> np.ndarray:
 
 @pytest.mark.parametrize("budget", [200, 500, 3000, 10**9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_scores_do_not_depend_on_the_plan(budget, dtype):
+def test_scores_do_not_depend_on_the_plan(budget: Any, dtype: Any) -> None:
     model = Tokens()
     images, captions = codes(dtype=dtype)
     sims, plan = score(model, images, captions, memory_bytes=budget, device=CPU)
@@ -87,7 +88,7 @@ def test_scores_do_not_depend_on_the_plan(budget, dtype):
     assert sum(n * m for n, m, _, _ in model.blocks) == 13 * 41
 
 
-def test_float64_leaves_the_weights_as_they_were():
+def test_float64_leaves_the_weights_as_they_were() -> None:
     model = Tokens()
     before, kept = model.scale.weight.detach().clone(), model.scale.weight
     score(model, *codes(dtype=torch.float64), memory_bytes=1000, device=CPU)
@@ -96,7 +97,7 @@ def test_float64_leaves_the_weights_as_they_were():
     assert torch.equal(model.scale.weight, before)
 
 
-def test_captions_of_like_length_share_a_block():
+def test_captions_of_like_length_share_a_block() -> None:
     model = Tokens()
     images, captions = codes()
     plan, order = plan_blocks(model, images, captions, 2000)
@@ -113,14 +114,14 @@ def test_captions_of_like_length_share_a_block():
     assert scored < 1.15 * needed  # in the given order, padding would be 70 %
 
 
-def test_the_plan_is_a_function_of_codes_and_budget():
+def test_the_plan_is_a_function_of_codes_and_budget() -> None:
     images, captions = codes()
     plans = [plan_blocks(Tokens(), images, captions, 777)[0] for _ in range(2)]
     assert plans[0] == plans[1]
     assert plan_blocks(Tokens(), images, captions, 778_000)[0].summary()["caption_blocks"] == 1
 
 
-def test_codes_without_lengths_are_scored_as_given():
+def test_codes_without_lengths_are_scored_as_given() -> None:
     model = toy_model()
     rows = torch.arange(40)
     images = encode_images(model, [toy_images(rows)], 40, CPU)
@@ -131,27 +132,27 @@ def test_codes_without_lengths_are_scored_as_given():
     assert np.abs(sims - (images["vectors"] @ vectors["vectors"].T).numpy()).max() < 1e-6
 
 
-def test_a_budget_below_one_pair_is_refused():
+def test_a_budget_below_one_pair_is_refused() -> None:
     with pytest.raises(UserError, match=r"evaluation\.memory_mb: one pair takes .* MB, the budget is"):
         score(Tokens(), *codes(), memory_bytes=30, device=CPU)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_bad_scores_are_refused_by_their_rows_in_the_split(value):
+def test_bad_scores_are_refused_by_their_rows_in_the_split(value: float) -> None:
     model = Tokens()
     model.broken = value
     with pytest.raises(UserError, match=f"returned {value} for image 3, caption 11, expected finite"):
         score(model, *codes(), memory_bytes=600, device=CPU)
 
 
-def test_scores_of_a_wrong_shape_are_refused():
+def test_scores_of_a_wrong_shape_are_refused() -> None:
     model = Tokens()
     model.similarity = lambda images, captions: torch.zeros(len(captions), len(images))  # type: ignore
     with pytest.raises(UserError, match=r"returned shape \(41, 13\), expected \(13, 41\)"):
         score(model, *codes(), memory_bytes=10**9, device=CPU)
 
 
-def test_nothing_to_score_is_an_error():
+def test_nothing_to_score_is_an_error() -> None:
     images, captions = codes()
     with pytest.raises(UserError, match="found 0 images and 41 captions"):
         score(Tokens(), images.rows(slice(0, 0)), captions, memory_bytes=1000, device=CPU)
@@ -178,7 +179,7 @@ class Words(Toy):
 
 
 @pytest.mark.parametrize("size", [3, 7, 40])
-def test_codes_come_in_order_whatever_the_batches(size):
+def test_codes_come_in_order_whatever_the_batches(size: int) -> None:
     torch.manual_seed(0)
     model = Words(ToyConfig())
     found = encode_captions(model, caption_parts(size), 40, CPU, torch.float64)
@@ -192,7 +193,7 @@ def test_codes_come_in_order_whatever_the_batches(size):
     assert found["lengths"].dtype == torch.int64
 
 
-def test_encoding_is_done_in_evaluation_mode_and_training_goes_on():
+def test_encoding_is_done_in_evaluation_mode_and_training_goes_on() -> None:
     model = toy_model(dropout=0.5)
     model.train()
     batches = [toy_images(torch.arange(20)), toy_images(torch.arange(20, 40))]
@@ -207,12 +208,12 @@ def test_encoding_is_done_in_evaluation_mode_and_training_goes_on():
 @pytest.mark.parametrize(
     ("rows", "message"), [([0, 1, 1], "row 1 came 2 times"), ([0, 1], "row 2 came 0 times")]
 )
-def test_every_row_comes_once(rows, message):
+def test_every_row_comes_once(rows: Any, message: str) -> None:
     with pytest.raises(UserError, match=f"images: {message}, expected once"):
         encode_images(toy_model(), [toy_images(torch.tensor(rows))], 3, CPU)
 
 
-def test_codes_of_another_shape_are_refused():
+def test_codes_of_another_shape_are_refused() -> None:
     class Growing(Toy):
         def encode_images(self, batch: ImageBatch) -> Codes:
             return Codes({"vectors": torch.zeros(len(batch.index), len(batch.index))})
@@ -235,11 +236,10 @@ class Lengths:
         return ids, lengths
 
 
-def test_a_split_is_encoded_and_scored_in_its_order():
+def test_a_split_is_encoded_and_scored_in_its_order() -> None:
     dataset = load_dataset("scenes", {"n_test": 11}, splits=["test"])
     split, spec, model = dataset.splits["test"], inputs(ToyConfig()), toy_model()
-    options = {"device": CPU, "batch_size": 4}
-    images, captions = encode_split(model, split, spec, Lengths(), **options)
+    images, captions = encode_split(model, split, spec, Lengths(), device=CPU, batch_size=4)
     assert (len(images), len(captions)) == (11, 55)
     sims, _ = score(model, images, captions, memory_bytes=200, device=CPU)
     whole = encode_split(model, split, spec, Lengths(), device=CPU, batch_size=100)

@@ -38,7 +38,7 @@ def test_floor_is_at_the_rate_of_the_plain_product(monkeypatch: pytest.MonkeyPat
     clock = iter(
         [0, 9, 0, 9, 0, 8, 0, 4, 0, 2]
     )  # fast and plain once untimed; then loop 8 s, fast 4 s, plain 2 s
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
     (row,) = speed.scoring_benchmark(
         [ScoringCase("made up", "gram", lambda: sleeping(0, 1), lambda: sleeping(0, 1), 500.0)], repeats=1
     )
@@ -52,23 +52,26 @@ def test_floor_is_at_the_rate_of_the_plain_product(monkeypatch: pytest.MonkeyPat
 def test_a_slow_loop_is_not_repeated(monkeypatch: pytest.MonkeyPatch, patience: float, expected: int) -> None:
     monkeypatch.setattr(speed, "MATRIX", 64)
     monkeypatch.setattr(speed, "NAIVE_SECONDS", patience)
-    calls = []
-    slow = ScoringCase(
-        "slow", "gram", lambda: calls.append(0) or sleeping(0.001, 1), lambda: sleeping(0, 1), 1e6
-    )
+    calls: list[int] = []
+
+    def loop() -> Tensor:
+        calls.append(0)
+        return sleeping(0.001, 1)
+
+    slow = ScoringCase("slow", "gram", loop, lambda: sleeping(0, 1), 1e6)
     speed.scoring_benchmark([slow], repeats=4)
     assert len(calls) == expected
 
 
 def test_threads_are_set_and_given_back() -> None:
-    before, seen = torch.get_num_threads(), []
-    threads = ScoringCase(
-        "threads",
-        "-",
-        lambda: seen.append(torch.get_num_threads()) or torch.ones(1),
-        lambda: torch.ones(1),
-        1.0,
-    )
+    before = torch.get_num_threads()
+    seen: list[int] = []
+
+    def loop() -> Tensor:
+        seen.append(torch.get_num_threads())
+        return torch.ones(1)
+
+    threads = ScoringCase("threads", "-", loop, lambda: torch.ones(1), 1.0)
     speed.scoring_benchmark([threads], repeats=1, threads=before + 1)
     assert seen == [before + 1]
     assert torch.get_num_threads() == before
