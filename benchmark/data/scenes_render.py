@@ -25,6 +25,10 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "blue": (40, 76, 214),
     "purple": (134, 52, 176),
     "pink": (248, 140, 190),
+    "brown": (124, 74, 34),
+    "lime": (158, 224, 48),
+    "teal": (12, 122, 124),
+    "magenta": (212, 30, 150),
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 TEXTURES = ("plain", "striped", "dotted")
