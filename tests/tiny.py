@@ -20,6 +20,7 @@ import yaml
 
 from benchmark.cli import main
 from benchmark.files import sha256_file
+from benchmark.reporting.record import RunRecord, read_record
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -125,6 +126,19 @@ def change_recipe(path: Path, change: Change) -> None:
     write_recipe(path, document)
 
 
+def put(keys: str, value: Any) -> Change:
+    """Set the field at the dotted path `keys`."""
+
+    def change(document: dict[str, Any]) -> None:
+        *path, last = keys.split(".")
+        place: Any = document
+        for key in path:
+            place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
+        place[last] = value
+
+    return change
+
+
 def make_home(folder: Path) -> Path:
     """A working folder: tiny recipes for scenes, the real ones for the rest, the papers' numbers."""
     shutil.copytree(ROOT / "results" / "paper", folder / "results" / "paper")
@@ -139,6 +153,11 @@ def make_home(folder: Path) -> Path:
     return folder
 
 
+def record_of(run: str, seed: int = 0, folder: Path = Path()) -> RunRecord:
+    """The record of a run on scenes."""
+    return read_record(folder / "results/runs/scenes" / run / f"{seed}.json")
+
+
 def contents(folder: Path = Path()) -> dict[str, str]:
     """Every file below `folder` with the digest of its bytes."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
@@ -149,3 +168,11 @@ def cut_in_half(path: Path) -> None:
     """Damage a file as a full disk or a broken download does."""
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
+
+
+def refused(*arguments: object) -> str:
+    """The error of a command that must leave every file as it was."""
+    before = contents()
+    error = rematch(*arguments).error
+    assert contents() == before
+    return error
