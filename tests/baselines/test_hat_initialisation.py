@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.hat import METHOD, HATConfig
-from baselines.hat.model import BERTConfig, SwinConfig
+from baselines.hat import METHOD
+from baselines.hat.model import BERTConfig, HATConfig, SwinConfig
 from benchmark.baseline import DataFacts
 from benchmark.errors import UserError
 
@@ -27,7 +27,7 @@ def spreads(initialisation: str) -> dict[str, tuple[float, int]]:
     model = METHOD.build(config, DataFacts(vocab_size=30))
     assert isinstance(model, nn.Module)
     return {
-        name: (float(layer.weight.std()), layer.in_features)
+        name: (float(layer.weight.detach().std()), layer.in_features)
         for name, layer in model.named_modules()
         if isinstance(layer, nn.Linear)
     }

@@ -1,0 +1,79 @@
+"""The committed references: of the recipes as they are, and good for what they are there for."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark import drift
+from benchmark.recipe import Recipe, load_recipe
+from benchmark.reporting.reference import REFERENCE, Reference, Rescored, read_reference
+from benchmark.reproduce import Job, Settings, build_model, prepare
+from tests.tiny import ROOT
+
+PATHS = sorted((ROOT / REFERENCE).glob("*/*.json"))
+WITH_WEIGHTS = [path for path in PATHS if path.with_suffix(".safetensors").is_file()]
+
+
+def name_of(path: Path) -> str:
+    return path.stem
+
+
+def job_of(reference: Reference) -> Job | None:
+    """What the reference is about; None for an ensemble, which has no weights of its own."""
+    path = Path(reference.recipe_path)
+    recipe = load_recipe(path)
+    return prepare(path, recipe, reference.full.seed, Settings()) if isinstance(recipe, Recipe) else None
+
+
+def furthest(rescored: Rescored, sims: list[float]) -> float:
+    return float(np.abs(np.subtract(sims, rescored.sims)).max())
+
+
+def halved(job: Job, *, pretrained: bool) -> Any:
+    """The recipe's model with half its attention temperature."""
+    config = job.config.model_copy(update={"temperature": job.config.temperature / 2})
+    return build_model(dataclasses.replace(job, config=config), pretrained=pretrained)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=name_of)
+def test_a_reference_belongs_to_its_recipe(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    reference = read_reference(path)
+    job = job_of(reference)
+    assert (job is None) == (reference.rescored is None) == (reference.trace is None)
+    if job is not None:
+        assert job.digest == reference.recipe_digest, "the recipe changed: `rematch drift --update`"
+        assert job.run == path.stem
+        assert reference.trace is not None
+        assert len(reference.trace.losses) == drift.STEPS
+        assert path.with_suffix(".safetensors").stat().st_size < 600_000  # these files stay in the history
+
+
+@pytest.mark.parametrize("path", WITH_WEIGHTS, ids=name_of)
+def test_scores_stand_another_thread_count_but_no_halved_temperature(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    reference = read_reference(path)
+    job, rescored = job_of(reference), reference.rescored
+    assert job is not None
+    assert rescored is not None
+    weights = path.with_suffix(".safetensors")
+    former = torch.get_num_threads()
+    torch.set_num_threads(int(reference.made_with["threads"]) + 1)
+    try:
+        metrics, sims = drift.rescore(job, weights, rescored.weights_sha256)
+    finally:
+        torch.set_num_threads(former)
+    assert furthest(rescored, sims) <= rescored.sims_tolerance
+    for name, value in rescored.metrics.items():
+        parts = 6 if name == "rsum" else 1
+        assert metrics[name] == pytest.approx(value, abs=parts * rescored.metrics_tolerance), name
+    monkeypatch.setattr(drift, "build_model", halved)
+    assert furthest(rescored, drift.rescore(job, weights)[1]) > 10 * rescored.sims_tolerance
