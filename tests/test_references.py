@@ -52,7 +52,6 @@ def test_a_reference_belongs_to_its_recipe(path: Path, monkeypatch: pytest.Monke
         assert job.run == path.stem
         assert reference.trace is not None
         assert len(reference.trace.losses) == drift.STEPS
-        assert path.with_suffix(".safetensors").stat().st_size < 600_000  # these files stay in the history
 
 
 @pytest.mark.parametrize("path", WITH_WEIGHTS, ids=name_of)
