@@ -46,10 +46,9 @@ def main() -> None:
     """Entry point of `rematch`: user errors become one line and exit code 2."""
     try:
         app(args=several_values(sys.argv[1:], "--seeds"), standalone_mode=True)
-    except UserError as error:
-        line = Text.assemble(
-            ("error:", "red"), " ", " ".join(str(error).splitlines())
-        )  # Text: no markup in it
+    except (UserError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        line = Text.assemble(("error:", "red"), " ", " ".join(said.splitlines()))  # Text: no markup in it
         Console(stderr=True, soft_wrap=True).print(line)
         raise SystemExit(2) from None
 

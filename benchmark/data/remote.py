@@ -30,7 +30,7 @@ def unreachable(what: str) -> UserError:
     why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
     return UserError(
         f"{what} is not in the Hugging Face cache and {why}: go online, or set HF_HOME to a cache that holds it, "
-        "or run without a dataset name (`nox -s reproduce-hat`) for the embedded dataset scenes"
+        "or name the embedded dataset (`nox -s reproduce-hat -- scenes`)"
     )
 
 
