@@ -154,7 +154,8 @@ def recipe_digest(recipe: Mapping[str, Any]) -> str:
 
     Left out: the seed, loader processes (they change speed only), and the prose and expectations.
     """
-    kept = {name: value for name, value in recipe.items() if name not in ("summary", "expected")}
+    prose = ("summary", "departures", "paper_row", "expected")
+    kept = {name: value for name, value in recipe.items() if name not in prose}
     if isinstance(kept.get("training"), Mapping):
         kept["training"] = {k: v for k, v in kept["training"].items() if k not in ("seed", "workers")}
     return sha256_bytes(_canonical(kept))

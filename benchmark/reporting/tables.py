@@ -334,6 +334,5 @@ def show(groups: Sequence[Group], console: Console | None = None) -> None:
             spread = "" if cells["sd"] == NONE else f" ± {cells['sd']}"
             shown = ["run", "i2t_r1", "t2i_r1", "rsum", "paper", "difference", "seeds", "verdict"]
             cells["rsum"] += spread
-            cells["verdict"] = cells["verdict"].partition(":")[0]  # the reasons are in results/tables/
             table.add_row(*(escape(cells[name]) for name in shown))
         console.print(table)
