@@ -55,7 +55,7 @@ def deterministic() -> None:
     # the same switch as use_deterministic_algorithms(True), which loads the compiler first (seconds)
     torch.set_deterministic_debug_mode("error")
     # filling every fresh tensor with NaN costs a sixth of a step; it finds faults, it doesn't change results
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
