@@ -6,6 +6,7 @@ exits with 1. Heavy imports stand inside the commands, so that `rematch doctor` 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-console = Console()
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)  # room in logs
 
 TieRule = Literal["lower_index", "pessimistic"]
 ScoredDataset = Annotated[

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmark.cli import main
+from benchmark import cli
 from benchmark.files import sha256_file
 from benchmark.reporting.record import RunRecord, read_record
 
@@ -59,10 +59,10 @@ def rematch(*arguments: object) -> Outcome:
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["rematch", *map(str, arguments)])
-        patch.setenv("COLUMNS", "200")
+        patch.setattr(cli.console, "width", 200)  # no table is cropped, whatever the terminal
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                main()
+                cli.main()
                 code = 0
             except SystemExit as end:
                 code = end.code if isinstance(end.code, int) else int(end.code is not None)
