@@ -20,7 +20,6 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmark.baseline import method_names
-from benchmark.data import train_batches
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.ranking import Floats
 from benchmark.files import replacing, sha256_file
@@ -150,19 +149,11 @@ def sample(sims: Floats) -> list[float]:
 
 def first_steps(job: Job) -> list[float]:
     """Losses of the first steps of the recipe's training, from freshly drawn weights."""
-    training = job.recipe.training.model_copy(update={"seed": job.seed})
     return first_losses(
         build_model(job, pretrained=False),
-        training=training,
+        training=job.training,
         loss_type=job.method.loss,
-        make_batches=lambda epoch: train_batches(
-            job.dataset.splits["train"],
-            job.spec,
-            job.codec,
-            seed=job.seed,
-            epoch=epoch,
-            batch_size=training.batch_size,
-        ),
+        make_batches=job.batches,
         device=torch.device("cpu"),
         max_steps=STEPS,
     )

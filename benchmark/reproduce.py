@@ -20,6 +20,7 @@ from benchmark import __version__
 from benchmark.baseline import Baseline, Codes, DataFacts, InputSpec, Method, get_method
 from benchmark.data import Dataset, caption_batches, image_batches, load_dataset, make_codec, train_batches
 from benchmark.data.captions import Codec
+from benchmark.data.loading import PairLoader
 from benchmark.data.splits import SplitName
 from benchmark.errors import UserError
 from benchmark.evaluation.latency import LEAST_REPEATS, LatencyReport, measure_latency
@@ -28,7 +29,7 @@ from benchmark.evaluation.protocol import ProtocolResult, ensemble, evaluate, pr
 from benchmark.evaluation.ranking import Floats, rank, top_k
 from benchmark.evaluation.scoring import encode_split, score
 from benchmark.files import replacing, sha256_bytes, sha256_file, write_text
-from benchmark.recipe import EnsembleRecipe, Recipe, about, load_recipe, run_name
+from benchmark.recipe import EnsembleRecipe, Recipe, Training, about, load_recipe, run_name
 from benchmark.reporting.collect import dataset_part, make_sidecar, protocol_part, training_part
 from benchmark.reporting.environment import collect
 from benchmark.reporting.paper import ReportedProtocol
@@ -77,6 +78,23 @@ class Job:
     def folder(self) -> Path:
         """The work folder of this run."""
         return self.settings.work / self.dataset.name / self.run / str(self.seed)
+
+    @property
+    def training(self) -> Training:
+        """The recipe's training with the run's seed."""
+        return self.recipe.training.model_copy(update={"seed": self.seed})
+
+    def batches(self, epoch: int) -> PairLoader:
+        """The training batches of one epoch."""
+        return train_batches(
+            self.dataset.splits["train"],
+            self.spec,
+            self.codec,
+            seed=self.seed,
+            epoch=epoch,
+            batch_size=self.recipe.training.batch_size,
+            workers=self.recipe.training.workers,
+        )
 
     def resolved(self) -> dict[str, Any]:
         """The recipe with the seed and every default of the method spelled out."""
@@ -158,19 +176,7 @@ def build_model(job: Job, *, pretrained: bool) -> Baseline:
 
 def train_model(job: Job, model: Baseline) -> TrainingResult:
     """Train as the recipe says; the model then holds the best weights."""
-    training, settings = job.recipe.training.model_copy(update={"seed": job.seed}), job.settings
-    resolved = job.resolved()
-
-    def batches(epoch: int) -> Any:
-        return train_batches(
-            job.dataset.splits["train"],
-            job.spec,
-            job.codec,
-            seed=job.seed,
-            epoch=epoch,
-            batch_size=training.batch_size,
-            workers=training.workers,
-        )
+    training, settings = job.training, job.settings
 
     def validate() -> dict[str, float]:
         sims = score_split(job, model, "val", show_progress=False).sims
@@ -181,13 +187,13 @@ def train_model(job: Job, model: Baseline) -> TrainingResult:
         model,
         training=training,
         loss_type=job.method.loss,
-        make_batches=batches,
+        make_batches=job.batches,
         validate=None if training.select == "last" else validate,
         work_dir=job.folder,
         resume=settings.resume,
         device=settings.device,
         recipe_digest=job.digest,
-        recipe=resolved,
+        recipe=job.resolved(),
         show_progress=None if settings.show_progress else False,
     )
 
