@@ -6,17 +6,27 @@ exits with 1. Heavy imports stand inside the commands, so that `rematch doctor` 
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.panel import Panel
 from rich.text import Text
 
+from benchmark.cli_options import (
+    DataDir,
+    Device,
+    ScoredDataset,
+    Seeds,
+    ShowProgress,
+    TieRule,
+    banner,
+    console,
+    make_settings,
+    several_values,
+)
 from benchmark.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -29,18 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)  # room in logs
-
-TieRule = Literal["lower_index", "pessimistic"]
-ScoredDataset = Annotated[
-    str, typer.Option("--dataset", help="Whose protocols: scenes, flickr30k or mscoco.")
-]
-Seeds = Annotated[
-    list[int] | None, typer.Option("--seeds", help="One or several: --seeds 0 1 2. Default: the recipe's.")
-]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: a GPU where there is one.")]
-DataDir = Annotated[Path | None, typer.Option(help="Local data in place of the Hub's.")]
-ShowProgress = Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress bars.")]
 
 
 def main() -> None:
@@ -52,19 +50,6 @@ def main() -> None:
         line = Text.assemble(("error:", "red"), " ", " ".join(said.splitlines()))  # Text: no markup in it
         Console(stderr=True, soft_wrap=True).print(line)
         raise SystemExit(2) from None
-
-
-def several_values(arguments: Sequence[str], option: str) -> list[str]:
-    """Let `option` take several numbers: `--seeds 0 1 2` becomes `--seeds 0 --seeds 1 --seeds 2`."""
-    spread: list[str] = []
-    open_option = False
-    for argument in arguments:
-        number = argument.lstrip("-").isdigit()
-        if open_option and number and spread[-1] != option:
-            spread.append(option)
-        open_option = argument.split("=")[0] == option or (open_option and number)
-        spread.append(argument)
-    return spread
 
 
 # -------------------------------------------------------------------------------------- running
@@ -354,35 +339,6 @@ def doctor() -> None:
 
 
 # --------------------------------------------------------------------------------------- helpers
-
-
-def banner() -> None:
-    """Say that this is not the paper's data."""
-    console.print(
-        Panel(
-            "No CUDA device in use: running on [bold]scenes[/], the small dataset that Rematch makes itself, with "
-            "scaled-down models.\nThe same pipeline, in minutes; the numbers are not comparable with the papers'.\n"
-            "With a GPU, name the dataset: [bold]flickr30k[/] or [bold]mscoco[/].",
-            title="embedded dataset",
-            border_style="yellow",
-        )
-    )
-
-
-def make_settings(
-    device: str | None,
-    data_dir: Path | None,
-    *,
-    resume: bool = False,
-    latency: bool = False,
-    progress: bool = False,
-) -> Settings:
-    """Settings of a run on the named device, else on a GPU where there is one."""
-    from benchmark.reproduce import Settings
-    from benchmark.select import pick_device
-
-    where = pick_device(device)
-    return Settings(where, data_dir, resume=resume, latency=latency, show_progress=progress)
 
 
 def run_all(paths: Sequence[Path], seeds: Sequence[int] | None, settings: Settings) -> None:

@@ -13,6 +13,7 @@ import pytest
 import typer.main
 
 from benchmark import cli
+from benchmark.cli_options import several_values
 from benchmark.errors import UserError
 from tests.tiny import BOTH, I2T, ROOT, contents, cut_in_half, refused, rematch, reproduce
 
@@ -26,7 +27,7 @@ COMMANDS = sorted(typer.main.get_command(cli.app).commands)  # type: ignore[attr
 
 def test_several_values() -> None:
     def spread(text: str) -> str:
-        return " ".join(cli.several_values(text.split(), "--seeds"))
+        return " ".join(several_values(text.split(), "--seeds"))
 
     assert spread("reproduce hat --seeds 0 1 2") == "reproduce hat --seeds 0 --seeds 1 --seeds 2"
     assert spread("--seeds 3 hat --resume") == "--seeds 3 hat --resume"

@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from benchmark import cli
+from benchmark.cli_options import console
 from benchmark.files import sha256_file
 from benchmark.reporting.record import RunRecord, read_record
 
@@ -59,7 +60,7 @@ def rematch(*arguments: object) -> Outcome:
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["rematch", *map(str, arguments)])
-        patch.setattr(cli.console, "width", 200)  # no table is cropped, whatever the terminal
+        patch.setattr(console, "width", 200)  # no table is cropped, whatever the terminal
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 cli.main()

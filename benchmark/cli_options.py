@@ -1,0 +1,83 @@
+"""What the commands share: the console, the types of their options, and the settings made of them.
+
+Heavy imports stand inside the functions, as in cli.py.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+
+if TYPE_CHECKING:
+    from benchmark.reproduce import Settings
+
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)  # room in logs
+
+TieRule = Literal["lower_index", "pessimistic"]
+ScoredDataset = Annotated[
+    str, typer.Option("--dataset", help="Whose protocols: scenes, flickr30k or mscoco.")
+]
+Seeds = Annotated[
+    list[int] | None, typer.Option("--seeds", help="One or several: --seeds 0 1 2. Default: the recipe's.")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: a GPU where there is one.")]
+DataDir = Annotated[Path | None, typer.Option(help="Local data in place of the Hub's.")]
+Profile = Annotated[
+    str | None, typer.Option(help="Another size of the recipes: recipes/METHOD/profiles/PROFILE.yaml.")
+]
+Unverified = Annotated[
+    bool, typer.Option("--unverified", help="Take data that aren't the published split; every table says so.")
+]
+SkipCorrupt = Annotated[
+    bool, typer.Option("--skip-corrupt", help="Leave out pictures that can't be decoded, and record which.")
+]
+ShowProgress = Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress bars.")]
+
+
+def several_values(arguments: Sequence[str], option: str) -> list[str]:
+    """Let `option` take several numbers: `--seeds 0 1 2` becomes `--seeds 0 --seeds 1 --seeds 2`."""
+    spread: list[str] = []
+    open_option = False
+    for argument in arguments:
+        number = argument.lstrip("-").isdigit()
+        if open_option and number and spread[-1] != option:
+            spread.append(option)
+        open_option = argument.split("=")[0] == option or (open_option and number)
+        spread.append(argument)
+    return spread
+
+
+def make_settings(
+    device: str | None,
+    data_dir: Path | None,
+    *,
+    resume: bool = False,
+    latency: bool = False,
+    progress: bool = False,
+) -> Settings:
+    """Settings of a run on the named device, else on a GPU where there is one."""
+    from benchmark.reproduce import Settings
+    from benchmark.select import pick_device
+
+    where = pick_device(device)
+    return Settings(where, data_dir, resume=resume, latency=latency, show_progress=progress)
+
+
+def banner() -> None:
+    """Say that this is not the paper's data."""
+    console.print(
+        Panel(
+            "No CUDA device in use: running on [bold]scenes[/], the small dataset that Rematch makes itself, with "
+            "scaled-down models.\nThe same pipeline, in minutes; the numbers are not comparable with the papers'.\n"
+            "With a GPU, name the dataset: [bold]flickr30k[/] or [bold]mscoco[/].",
+            title="embedded dataset",
+            border_style="yellow",
+        )
+    )
