@@ -105,8 +105,8 @@ def split_sizes(recipe: Recipe) -> Mapping[str, int]:
     sizes = {str(name): count for name, count in entry.counts.items()}
     if isinstance(options, ScenesOptions):
         sizes = {"train": options.n_train, "val": options.n_val, "test": options.n_test}
-    if entry.hub is not None and getattr(options, "restval", False):
-        sizes["train"] = entry.hub.train_images_with_restval or sizes["train"]
+    if entry.train_images_with_restval is not None and getattr(options, "restval", False):
+        sizes["train"] = entry.train_images_with_restval
     if recipe.data.validation_images is not None:
         sizes["val"] = min(sizes["val"], recipe.data.validation_images)
     return sizes

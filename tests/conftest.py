@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.tiny import make_home, reproduce
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_lock(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test writes the lock of data revisions that is committed."""
+    os.environ["REMATCH_REVISIONS"] = str(tmp_path_factory.mktemp("lock") / "revisions.yaml")
 
 
 @pytest.fixture(scope="session")

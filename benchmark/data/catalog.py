@@ -1,30 +1,24 @@
-"""The datasets this suite knows: where they live, at which commit, how many images and captions, under what terms.
+"""The datasets this suite knows: what each published split holds, where it is to be had, and under what terms.
 
-Source of every number and hash: data.md sections 0, 1.1, 1.2, 1.5, 1.6 and 2.1.
+Source of every number and hash: data.md sections 1.1, 1.2, 1.5, 1.6 and 2.1.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from benchmark.baseline import Strict
+from benchmark.data import sources
 from benchmark.data.scenes import VERSION, ScenesOptions
+from benchmark.data.sources import Source
 from benchmark.data.splits import SplitName
 from benchmark.errors import UserError, nearest
 
-SPLIT_FILES: dict[SplitName, tuple[str, ...]] = {
-    "train": ("train",),
-    "val": ("val", "validation", "dev"),
-    "test": ("test",),
-}
-"""Names that repositories give to a split."""
-
 
 class HubOptions(Strict):
-    """Options of every dataset from the Hub."""
-
-    verify: bool = True
-    """Refuse data whose counts or ids are not the published split's. Off: it is noted in the run record."""
+    """A dataset from the Hub without options of its own."""
 
 
 class CocoOptions(HubOptions):
@@ -35,51 +29,30 @@ class CocoOptions(HubOptions):
 
 
 @dataclass(frozen=True)
-class HubSplit:
-    """One split in a dataset repository, and what must be found there."""
+class CaptionStatistics:
+    """Of all captions of a split, five an image."""
 
-    repo: str
-    commit: str
-    """First digits of the commit whose files were described."""
+    captions: int
+    distinct: int
+    characters: int
+    shortest: int
+    longest: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a published split holds; None: not known."""
+
     images: int
-    download_bytes: int
+    checked: Literal["filenames", "image_ids"] = "filenames"
+    """What the hashes are about: file names as strings, or image ids as integers."""
     ids_sha256: str | None = None
     """Of the ids, sorted, one a line."""
     ordered_sha256: str | None = None
     """Of the ids in protocol order, one a line."""
     caption_ids_sha256: str | None = None
     """Of the first five caption ids of each image, in protocol order, one a line."""
-
-
-@dataclass(frozen=True)
-class Columns:
-    """What a repository calls things. `checked` is the column the hashes are about."""
-
-    image_id: str
-    captions: str
-    caption_ids: str
-    checked: str
-    order: str
-    """Images are sorted by it: as integers where it holds integers, else as strings."""
-    filename: str = "filename"
-    image: str = "image"
-    part: str = "split"
-    """The split of the original annotation file (`train` or `restval`)."""
-
-    def names(self) -> list[str]:
-        """All columns, each once."""
-        values = (self.image, self.image_id, self.captions, self.caption_ids, self.checked, self.order)
-        return list(dict.fromkeys([*values, self.filename, self.part]))
-
-
-@dataclass(frozen=True)
-class HubEntry:
-    """A dataset of the Hugging Face Hub."""
-
-    columns: Columns
-    splits: dict[SplitName, HubSplit]
-    train_images_with_restval: int | None = None
-    """Images of `train` with option `restval`; None: the dataset has no such part."""
+    statistics: CaptionStatistics | None = None
 
 
 @dataclass(frozen=True)
@@ -93,56 +66,53 @@ class Entry:
     counts: dict[SplitName, int]
     """Images of each split with default options."""
     revision: str
-    hub: HubEntry | None = field(default=None)
-    """None: made by code."""
+    terms: str = ""
+    """Said once, before the first download."""
+    facts: Mapping[SplitName, Facts] = field(default_factory=dict)
+    train_images_with_restval: int | None = None
+    """Images of `train` with option `restval`; None: the dataset has no such part."""
+    sources: tuple[Source, ...] = ()
+    """Tried in this order; none: made by code."""
 
 
-_FLICKR = "umaru97/flickr30k_train_val_test"
-_COCO = "Multimodal-Fatima/COCO_captions_"
+_FLICKR_TERMS = (
+    "The pictures come from Flickr and stay under Flickr's terms of use: non-commercial research and education "
+    "only. The origin (University of Illinois) hands them out on request, by a form; none of the repositories on "
+    "the Hub states a clear licence."
+)
 
-FLICKR30K = HubEntry(
-    Columns(image_id="img_id", captions="caption", caption_ids="sentids", checked="filename", order="filename"),
-    {
-        "train": HubSplit(
-            _FLICKR, "d775c63", 29_000, 4_026_000_000,
-            "97ee57e160a46c7d0e75298ebf57967e1245698a6f8806436ff07e61d1a41221",
+FLICKR30K: dict[SplitName, Facts] = {
+    "train": Facts(29_000, ids_sha256="97ee57e160a46c7d0e75298ebf57967e1245698a6f8806436ff07e61d1a41221"),
+    "val": Facts(1_014, ids_sha256="db26f03eaf833ec47bfaea129ed053b68cbcfc5d1f9a09c4cdf7c88fbfea7108"),
+    "test": Facts(
+        1_000,
+        ids_sha256="871e8ecafc66fb13e044ecccf669d04a865b4c58553227df86b933f0337a1563",
+        statistics=CaptionStatistics(
+            captions=5_000, distinct=4_999, characters=319_250, shortest=11, longest=375
         ),
-        "val": HubSplit(
-            _FLICKR, "d775c63", 1_014, 141_000_000,
-            "db26f03eaf833ec47bfaea129ed053b68cbcfc5d1f9a09c4cdf7c88fbfea7108",
-        ),
-        "test": HubSplit(
-            _FLICKR, "d775c63", 1_000, 139_000_000,
-            "871e8ecafc66fb13e044ecccf669d04a865b4c58553227df86b933f0337a1563",
-        ),
-    },
-)  # fmt: skip
-"""Karpathy's order is the string order of the file names. Bytes: 4,305,964,964 in all, shared out by images."""
-
-MSCOCO = HubEntry(
-    Columns(
-        image_id="cocoid",
-        captions="sentences_raw",
-        caption_ids="sentences_sentid",
-        checked="cocoid",
-        order="imgid",
     ),
-    {
-        "train": HubSplit(_COCO + "train", "6e270e9", 82_783, 18_500_000_000),
-        "val": HubSplit(
-            _COCO + "validation", "", 5_000, 820_000_000,
-            "b7a7a89dd86f75f60dc1984613bde9048118c37bc5246e028c7b22aeb4199477",
-        ),
-        "test": HubSplit(
-            _COCO + "test", "", 5_000, 820_000_000,
-            "d20da3dd48646d91a7ff7837c1c1f591d52c75e72921b2fd7f6854dc1093339f",
-            ordered_sha256="7bc285f5d29e0240c138f0adff1a2a4c3a4a4569522ea2a1607631f9ffe62108",
-            caption_ids_sha256="f80641277519ca01c71720575a015c3c71453da1125e2f6e09409d1b82fb7284",
-        ),
-    },
-    train_images_with_restval=113_287,
-)  # fmt: skip
-"""Karpathy's order is ascending `imgid`, which fixes the five folds of the 1K protocol. An empty commit: the newest."""
+}
+"""Karpathy's order is the string order of the file names."""
+
+MSCOCO: dict[SplitName, Facts] = {
+    "train": Facts(82_783, "image_ids"),
+    "val": Facts(5_000, "image_ids", "b7a7a89dd86f75f60dc1984613bde9048118c37bc5246e028c7b22aeb4199477"),
+    "test": Facts(
+        5_000,
+        "image_ids",
+        "d20da3dd48646d91a7ff7837c1c1f591d52c75e72921b2fd7f6854dc1093339f",
+        ordered_sha256="7bc285f5d29e0240c138f0adff1a2a4c3a4a4569522ea2a1607631f9ffe62108",
+        caption_ids_sha256="f80641277519ca01c71720575a015c3c71453da1125e2f6e09409d1b82fb7284",
+    ),
+}
+"""Ids are cocoids. Karpathy's order is ascending `imgid`, which fixes the five folds of the 1K protocol."""
+
+FLICKR8K: dict[SplitName, Facts] = {"train": Facts(6_000), "val": Facts(1_000), "test": Facts(1_000)}
+
+
+def _counts(facts: Mapping[SplitName, Facts]) -> dict[SplitName, int]:
+    return {split: found.images for split, found in facts.items()}
+
 
 CATALOG: dict[str, Entry] = {
     "scenes": Entry(
@@ -158,18 +128,35 @@ CATALOG: dict[str, Entry] = {
         "Flickr30K, Karpathy split",
         "images under Flickr's terms, for non-commercial research and education; captions CC BY 3.0",
         HubOptions,
-        {name: split.images for name, split in FLICKR30K.splits.items()},
-        f"{_FLICKR}@d775c63",
+        _counts(FLICKR30K),
+        "umaru97/flickr30k_train_val_test@d775c63",
+        _FLICKR_TERMS + " The captions are described as CC BY 3.0 (a secondary source).",
         FLICKR30K,
+        sources=sources.FLICKR30K,
     ),
     "mscoco": Entry(
         "mscoco",
         "MSCOCO captions 2014, Karpathy split",
         "annotations CC BY 4.0; images under the Flickr licence named for each",
         CocoOptions,
-        {name: split.images for name, split in MSCOCO.splits.items()},
-        f"{_COCO}train@6e270e9, {_COCO}validation, {_COCO}test",
+        _counts(MSCOCO),
+        "Multimodal-Fatima/COCO_captions_train@6e270e9, and its validation and test",
+        "The annotations are CC BY 4.0. Each picture is under the Flickr licence that its annotation names: some "
+        "forbid commercial use, some forbid changes.",
         MSCOCO,
+        train_images_with_restval=113_287,
+        sources=sources.MSCOCO,
+    ),
+    "flickr8k": Entry(
+        "flickr8k",
+        "Flickr8K, a small real dataset; no paper here reports it",
+        "images under Flickr's terms, for non-commercial research and education",
+        HubOptions,
+        _counts(FLICKR8K),
+        "jxie/flickr8k@56f58c9",
+        _FLICKR_TERMS,
+        FLICKR8K,
+        sources=sources.FLICKR8K,
     ),
 }
 
@@ -184,3 +171,11 @@ def get_entry(name: str) -> Entry:
     if name not in CATALOG:
         raise UserError(f"unknown dataset '{name}'{nearest(name, CATALOG)}")
     return CATALOG[name]
+
+
+def facts_of(entry: Entry, split: SplitName, options: Mapping[str, Any]) -> Facts | None:
+    """What the published split holds under these options; None where nothing is known (made by code)."""
+    facts = entry.facts.get(split)
+    if facts is not None and split == "train" and options.get("restval"):
+        return replace(facts, images=entry.train_images_with_restval or facts.images)
+    return facts

@@ -1,17 +1,18 @@
-"""`load_dataset`: one door to every dataset."""
+"""`load_dataset`: one door to every dataset. What comes out was verified, or says that it isn't the published data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmark.baseline import TextInput
 from benchmark.data.captions import Codec, codec_for
-from benchmark.data.catalog import get_entry
+from benchmark.data.catalog import Entry, get_entry
 from benchmark.data.scenes import VERSION, ScenesOptions, scenes_split
 from benchmark.data.splits import Dataset, Split, SplitName
-from benchmark.errors import UserError
+from benchmark.errors import UserError, nearest
 from benchmark.recipe import check_fields
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
@@ -23,45 +24,122 @@ def load_dataset(
     *,
     splits: Sequence[SplitName] = SPLITS,
     captions_per_image: int = 5,
-    validation_images: int | None = None,
+    first_images: Mapping[SplitName, int] | None = None,
     data_dir: Path | None = None,
+    unverified: bool = False,
+    skip_corrupt: bool = False,
+    show_progress: bool = True,
 ) -> Dataset:
-    """Load some splits of a dataset, each image with its first `captions_per_image` captions.
+    """Load some splits of a dataset, each image with its first `captions_per_image` captions, and verify them.
 
-    `validation_images` keeps the first so many images of `val`; `data_dir` is a local folder with the parquet
-    files of a Hub dataset. Raises UserError for an unknown dataset or option, and for data that cannot be had.
+    first_images: keep the first so many images of a split, after the verification.
+    data_dir: a local folder in place of the Hub (parquet files, or pictures with Karpathy's JSON file).
+    unverified: take data that aren't the published split, and say so in `departures`; else they are refused.
+    skip_corrupt: leave out pictures that can't be decoded, with their captions, and say so in `departures`.
+    Raises UserError for an unknown dataset or option, for data that can't be had and for a failed check.
     """
     entry = get_entry(name)
     chosen = check_fields("data.options", dict(options or {}), entry.options)
+    wanted = _check_numbers(captions_per_image, first_images or {})
+    if isinstance(chosen, ScenesOptions):
+        dataset = _scenes(entry, chosen, splits, captions_per_image, data_dir)
+    else:
+        dataset = _published(
+            entry, chosen.model_dump(), splits, captions_per_image, data_dir, show_progress=show_progress
+        )
+        dataset = _verified(dataset, entry, captions_per_image, unverified=unverified)
+    if skip_corrupt:
+        dataset = _without_corrupt(dataset, show_progress=show_progress)
+    kept = {
+        split: found.first_images(wanted[split]) if split in wanted else found
+        for split, found in dataset.splits.items()
+    }
+    return replace(dataset, splits=kept)
+
+
+def _check_numbers(captions_per_image: int, first_images: Mapping[SplitName, int]) -> dict[SplitName, int]:
     if captions_per_image < 1:
         raise UserError(f"field 'data.captions_per_image': found {captions_per_image}, expected 1 or more")
-    if validation_images is not None and validation_images < 1:
-        raise UserError(f"field 'data.validation_images': found {validation_images}, expected 1 or more")
-    loaded: dict[SplitName, Split] = {}
-    notes: list[str] = []
-    if isinstance(chosen, ScenesOptions):
-        if captions_per_image > 5:
-            raise UserError(
-                f"field 'data.captions_per_image': found {captions_per_image}, scenes has 5 an image"
-            )
-        if data_dir is not None:
-            raise UserError(f"data folder {data_dir.as_posix()}: scenes is made by code and reads no folder")
-        loaded = {split: scenes_split(chosen, split, captions_per_image) for split in splits}
-        revision, source = VERSION, "made by code"
-    else:
-        from benchmark.data.hub import hub_split  # `datasets` takes a second to import
+    for split, count in first_images.items():
+        if split not in SPLITS:
+            raise UserError(f"field 'data.first_images.{split}' is not a split{nearest(split, SPLITS)}")
+        if count < 1:
+            raise UserError(f"field 'data.first_images.{split}': found {count}, expected 1 or more")
+    return dict(first_images)
 
-        revisions = []
+
+def _scenes(
+    entry: Entry,
+    options: ScenesOptions,
+    splits: Sequence[SplitName],
+    captions_per_image: int,
+    data_dir: Path | None,
+) -> Dataset:
+    if captions_per_image > 5:
+        raise UserError(f"field 'data.captions_per_image': found {captions_per_image}, scenes has 5 an image")
+    if data_dir is not None:
+        raise UserError(f"data folder {data_dir.as_posix()}: scenes is made by code and reads no folder")
+    loaded = {split: scenes_split(options, split, captions_per_image) for split in splits}
+    return Dataset(entry.name, VERSION, "made by code", entry.license, loaded, options.model_dump())
+
+
+def _published(
+    entry: Entry,
+    options: dict[str, Any],
+    splits: Sequence[SplitName],
+    captions_per_image: int,
+    data_dir: Path | None,
+    *,
+    show_progress: bool,
+) -> Dataset:
+    """The splits from the Hub or a local folder, as they are."""
+    from benchmark.data.hub import Request, hub_split  # `datasets` takes a second to import
+    from benchmark.data.local import local_split
+    from benchmark.data.tables import progress_bars
+
+    loaded = {}
+    with progress_bars(show_progress):
         for split in splits:
-            values = chosen.model_dump()
-            loaded[split], found, more = hub_split(entry, split, values, captions_per_image, data_dir)
-            revisions.append(found)
-            notes += more
-        revision = ", ".join(dict.fromkeys(revisions))
-        source = "local parquet files" if data_dir is not None else "Hugging Face Hub"
-    if validation_images is not None and "val" in loaded:
-        loaded["val"] = loaded["val"].first_images(validation_images)
-    return Dataset(name, revision, source, entry.license, loaded, chosen.model_dump(), notes)
+            request = Request(entry, split, bool(options.get("restval")), captions_per_image)
+            loaded[split] = hub_split(request) if data_dir is None else local_split(request, data_dir)
+    found = list(loaded.values())
+    return Dataset(
+        entry.name,
+        ", ".join(dict.fromkeys(item.revision for item in found)),
+        ", ".join(dict.fromkeys(item.source for item in found)),
+        entry.license,
+        {split: item.split for split, item in loaded.items()},
+        options,
+        notes=[note for item in found for note in item.notes],
+    )
+
+
+def _verified(dataset: Dataset, entry: Entry, captions_per_image: int, *, unverified: bool) -> Dataset:
+    """The dataset, with what differs from the published one in `departures`; refused unless `unverified`."""
+    from benchmark.data.verify import check_dataset, departures, first_fault
+
+    checks = check_dataset(entry, dataset.splits, dataset.options, captions_per_image)
+    fault = first_fault(checks)
+    if fault is not None and not unverified:
+        raise UserError(f"{entry.name} from {dataset.revision}: {fault}")
+    return replace(dataset, departures=[*dataset.departures, *departures(checks)])
+
+
+def _without_corrupt(dataset: Dataset, *, show_progress: bool) -> Dataset:
+    """Every picture is decoded once; those that can't be are left out, and named."""
+    from benchmark.data.pictures import corrupt_rows
+
+    kept: dict[SplitName, Split] = {}
+    lines = []
+    for name, split in dataset.splits.items():
+        bad = corrupt_rows(split.images, show_progress=show_progress)
+        sound = [row for row in range(len(split)) if row not in bad]
+        kept[name] = split.select_images(sound) if bad else split
+        if bad:
+            names = ", ".join(split.filenames[row] for row in sorted(bad)[:5])
+            more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+            lines.append(f"split '{name}': {len(bad)} pictures that can't be decoded left out: {names}{more}")
+    return replace(dataset, splits=kept, departures=[*dataset.departures, *lines])
 
 
 def make_codec(spec: TextInput, dataset: Dataset) -> Codec:

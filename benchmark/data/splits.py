@@ -66,20 +66,26 @@ class Split:
         ends = np.searchsorted(self.caption_image, np.arange(len(self) + 1))
         return [range(int(start), int(stop)) for start, stop in pairwise(ends)]
 
-    def first_images(self, count: int) -> Split:
-        """The first `count` images with their captions; all where there are fewer."""
-        if count >= len(self):
-            return self
-        captions = int(np.searchsorted(self.caption_image, count))
+    def select_images(self, rows: Sequence[int]) -> Split:
+        """These images, in ascending order, with their captions."""
+        kept = np.zeros(len(self), dtype=bool)
+        kept[np.asarray(rows, dtype=np.int64)] = True
+        captions = np.flatnonzero(kept[self.caption_image])
+        new_rows = np.cumsum(kept) - 1
+        ascending = np.flatnonzero(kept).tolist()
         return replace(
             self,
-            image_ids=self.image_ids[:count],
-            filenames=self.filenames[:count],
-            captions=self.captions[:captions],
-            caption_ids=self.caption_ids[:captions],
-            caption_image=self.caption_image[:captions],
-            images=self.images.select(range(count)),
+            image_ids=[self.image_ids[row] for row in ascending],
+            filenames=[self.filenames[row] for row in ascending],
+            captions=[self.captions[row] for row in captions],
+            caption_ids=[self.caption_ids[row] for row in captions],
+            caption_image=new_rows[self.caption_image[captions]],
+            images=self.images.select(ascending),
         )
+
+    def first_images(self, count: int) -> Split:
+        """The first `count` images with their captions; all where there are fewer."""
+        return self if count >= len(self) else self.select_images(range(count))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +102,9 @@ class Dataset:
     options: dict[str, Any] = field(default_factory=dict)
     """Every option with its value, defaults included."""
     notes: list[str] = field(default_factory=list)
-    """What a reader of the scores should know (for example, that a check was switched off)."""
+    """What a reader of the record should know (for example, that a fallback repository was used)."""
+    departures: list[str] = field(default_factory=list)
+    """Why this isn't the published data; scores on it can't be held against a paper's."""
 
     @cached_property
     def fingerprint(self) -> str:
