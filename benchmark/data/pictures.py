@@ -1,0 +1,255 @@
+"""Encoded pictures on disk: cells of a memory-mapped Arrow table, or files of a folder.
+
+Nothing is decoded before it is asked for. A cell's bytes are read from the Arrow file with an ordinary read: pages
+read through the mapping count as the process's memory, which after a pass over MSCOCO would come to 20 GB.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from benchmark.data.splits import Images
+from benchmark.errors import UserError
+from benchmark.files import sha256_bytes, sha256_file
+
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class BrokenPictureError(UserError):
+    """A picture that can't be decoded: the message says which, `reason` what the decoder said."""
+
+    reason: str = ""
+
+
+def decode(encoded: bytes, what: str) -> Image.Image:
+    """A picture file's bytes as RGB, decoded in full; grey, palette and CMYK pictures are converted.
+
+    Raises BrokenPictureError, whose line begins with `what`.
+    """
+    try:
+        return Image.open(io.BytesIO(encoded)).convert("RGB")
+    except Exception as error:  # damaged files make decoders raise nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if "cannot identify" in reason:  # Pillow goes on with the address of an object
+            reason = f"not a picture: {len(encoded)} bytes of no known format"
+        broken = BrokenPictureError(
+            f"{what}: cannot be decoded ({reason}); --skip-corrupt leaves such pictures out"
+        )
+        broken.reason = reason
+        raise broken from None
+
+
+class EncodedImages:
+    """Pictures of a split: rows of an Arrow table whose column `column` holds picture files.
+
+    `table` is a `datasets.Dataset` with that column not decoded, `rows` (n,) its row for each of ours, `filenames`
+    (n,) what they are called. `source` is a repository at a commit, which says which pixels these are, or local files.
+    """
+
+    def __init__(
+        self,
+        table: Any,
+        column: str,
+        rows: Integers,
+        filenames: Sequence[str],
+        source: str | tuple[Path, ...],
+    ) -> None:
+        self._cells = _cells(table, column)
+        self._rows = np.asarray(rows, dtype=np.int64)
+        self._source = source
+        self.filenames = list(filenames)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def encoded(self, row: int) -> bytes:
+        """The picture's file as it is stored, b"" where there is none. Raises UserError if it can't be read."""
+        return self._cells.read(int(self._rows[row]))
+
+    def __getitem__(self, row: int) -> Image.Image:
+        """RGB picture. Raises BrokenPictureError, in one line, where it can't be decoded."""
+        where = self._source if isinstance(self._source, str) else _names(self._source)
+        return decode(self.encoded(row), f"image {self.filenames[row]} (row {row}, from {where})")
+
+    def select(self, rows: Sequence[int]) -> EncodedImages:
+        """The same pictures, fewer rows; the table is shared."""
+        chosen = copy(self)
+        chosen._rows = self._rows[np.asarray(rows, dtype=np.int64)]
+        chosen.filenames = [self.filenames[row] for row in rows]
+        return chosen
+
+    def identity(self) -> bytes:
+        """The repository at its commit, or the sha256 of each local file."""
+        if isinstance(self._source, str):
+            return self._source.encode()
+        return "".join(sha256_file(path) for path in self._source).encode()
+
+
+def _names(paths: Sequence[Path]) -> str:
+    more = f" or one of {len(paths) - 1} more files" if len(paths) > 1 else ""
+    return f"{paths[0].name}{more}"
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Where the cells of a binary column are: `lengths` bytes at `starts` of a source; length -1: a null."""
+
+    sources: list[Any]
+    """Paths of files (str), or buffers in memory."""
+    source: Integers  # (n,) which of them
+    starts: Integers  # (n,)
+    lengths: Integers  # (n,)
+
+    def read(self, row: int) -> bytes:
+        source, start, length = (
+            self.sources[int(self.source[row])],
+            int(self.starts[row]),
+            int(self.lengths[row]),
+        )
+        if length <= 0:
+            return b""
+        if not isinstance(source, str):
+            return bytes(memoryview(source)[start : start + length])
+        try:
+            # opened for each cell, which takes microseconds: nothing is shared with other processes or threads
+            with Path(source).open("rb", buffering=0) as handle:
+                handle.seek(start)
+                return handle.read(length)
+        except OSError as error:
+            raise UserError(f"{Path(source).name}: the prepared pictures cannot be read ({error})") from None
+
+
+def _cells(table: Any, column: str) -> _Cells:
+    """Places of the files in a column of picture files, {bytes, path} each, in the order of the table's rows."""
+    mapped = _mapped_files()
+    sources: dict[str, Any] = {}
+    parts: list[tuple[Integers, Integers, Integers]] = []
+    for chunk in filter(len, table.data.column(column).chunks):
+        cells = chunk.field("bytes") if hasattr(chunk, "field") else chunk
+        _, offsets, content = cells.buffers()
+        width = np.dtype(np.int64 if str(cells.type).startswith("large") else np.int32)
+        ends = np.frombuffer(offsets, width)[cells.offset : cells.offset + len(cells) + 1].astype(np.int64)
+        lengths = np.where(cells.is_valid().to_numpy(zero_copy_only=False), np.diff(ends), -1)
+        path, start = _place(content, mapped)
+        which = list(sources).index(path) if path in sources else len(sources)
+        sources[path or f"memory {which}"] = path or content
+        parts.append((np.full(len(cells), which), start + ends[:-1], lengths))
+    columns = [np.concatenate([part[k] for part in parts] or [np.zeros(0, np.int64)]) for k in range(3)]
+    if table._indices is not None:  # a view of the table that skips or reorders rows
+        order = table._indices.column(0).to_numpy()
+        columns = [values[order] for values in columns]
+    return _Cells(list(sources.values()), *columns)
+
+
+def _mapped_files() -> list[tuple[int, int, int, str]]:
+    """(first address, last address + 1, offset in the file, path) of files mapped into this process.
+
+    [] where the system doesn't tell (it isn't Linux): cells are then read through the mapping.
+    """
+    try:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    found = []
+    for parts in (line.split(maxsplit=5) for line in lines):
+        if len(parts) == 6 and parts[1].startswith("r-") and Path(parts[5]).is_file():
+            first, last = parts[0].split("-")
+            found.append((int(first, 16), int(last, 16), int(parts[2], 16), parts[5]))
+    return found
+
+
+def _place(buffer: Any, mapped: list[tuple[int, int, int, str]]) -> tuple[str | None, int]:
+    """The file and the position in it of a buffer; (None, 0) where the buffer isn't a mapped file's."""
+    if buffer is None:
+        return None, 0
+    for first, last, offset, path in mapped:
+        if first <= buffer.address and buffer.address + buffer.size <= last:
+            return path, offset + buffer.address - first
+    return None, 0
+
+
+@dataclass(frozen=True, eq=False)
+class FileImages:
+    """Pictures in a local folder: `paths` below `folder` (n,), and what they are called."""
+
+    folder: Path
+    paths: Sequence[str | Path]
+    filenames: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def encoded(self, row: int) -> bytes:
+        """The file's bytes. Raises UserError where it is missing or can't be read."""
+        path = self.folder / self.paths[row]
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"image {self.filenames[row]} (row {row}): {path.as_posix()} cannot be read ({error.strerror}); "
+                "expected a picture there"
+            ) from None
+
+    def __getitem__(self, row: int) -> Image.Image:
+        """RGB picture. Raises BrokenPictureError, in one line, where it can't be decoded."""
+        return decode(self.encoded(row), f"image {self.filenames[row]} (row {row}, from {self.paths[row]})")
+
+    def select(self, rows: Sequence[int]) -> FileImages:
+        """The same folder, fewer rows."""
+        paths, names = [self.paths[row] for row in rows], [self.filenames[row] for row in rows]
+        return FileImages(self.folder, paths, names)
+
+    def identity(self) -> bytes:
+        """sha256 over names and sizes, a line each: reading every picture would take as long as an epoch.
+
+        Raises UserError for a missing file.
+        """
+        lines = [f"{name} {self._size(row)}\n".encode() for row, name in enumerate(self.filenames)]
+        return sha256_bytes(*lines).encode()
+
+    def _size(self, row: int) -> int:
+        path = self.folder / self.paths[row]
+        if not path.is_file():
+            raise UserError(
+                f"image {self.filenames[row]} (row {row}): found no file {path.as_posix()}, expected a picture there"
+            )
+        return path.stat().st_size
+
+
+def corrupt_rows(images: Images, *, show_progress: bool = True) -> dict[int, str]:
+    """Rows whose picture can't be decoded in full, each with the reason; every picture is decoded.
+
+    Raises UserError where a file can't be read at all: that is a missing picture, not a damaged one.
+    """
+
+    def reason(row: int) -> str | None:
+        try:
+            images[row]
+        except BrokenPictureError as error:
+            return error.reason
+        return None
+
+    broken: dict[int, str] = {}
+    # threads: decoders let go of the interpreter's lock
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(total=len(images), desc="decode", unit=" pictures", disable=not show_progress) as progress,
+    ):
+        for start in range(0, len(images), 256):
+            rows = range(start, min(start + 256, len(images)))
+            for row, found in zip(rows, pool.map(reason, rows), strict=True):
+                if found is not None:
+                    broken[row] = found
+            progress.update(len(rows))
+    return broken
