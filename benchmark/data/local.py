@@ -119,7 +119,7 @@ def find_pictures(folder: Path, rows: Rows, kept: Sequence[int]) -> FileImages:
             f"data folder {folder.as_posix()}: {len(absent):,} of {len(kept):,} pictures are missing, the first is "
             f"{rows.filenames[absent[0]]}"
         )
-    there = [path for path in paths if path is not None]
+    there = [path.relative_to(folder) for path in paths if path is not None]
     return FileImages(folder, there, [rows.filenames[row] for row in kept])
 
 

@@ -112,8 +112,10 @@ def resolve_commit(repo: str, digits: str, branch: str = "main") -> str:
     """
     if len(digits) == 40:
         return digits
+    cached = cached_snapshot(repo, digits)
+    if cached is not None and digits:
+        return cached.name
     if not hub_reachable():
-        cached = cached_snapshot(repo, digits)
         if cached is None:
             raise unreachable(f"dataset repository {repo} at commit {digits or branch}")
         return cached.name
