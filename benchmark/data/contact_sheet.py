@@ -112,7 +112,7 @@ def make_sheet(dataset: Dataset, name: SplitName, count: int, seed: int | None) 
         if all_of_them
         else f"{len(rows):,} of {len(split):,} images, {how}",
         facts=facts,
-        departures=dataset.departures,
+        departures=[line.removeprefix("not verified: ") for line in dataset.departures],
         notes=dataset.notes,
         tiles=_tiles(split, rows),
     )
