@@ -1,8 +1,9 @@
-"""A golden file of HAT: its arrays, which of them have been compared, and how close ours must come."""
+"""A golden file of a method: its arrays, which of them have been compared, and how close ours must come."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -16,26 +17,15 @@ from benchmark.errors import UserError
 
 Array = np.ndarray[Any, Any]
 
-TOLERANCES: dict[str, tuple[float, bool]] = {
-    "features": (1e-5, False),
-    "scores": (1e-5, False),
-    "loss": (1e-5, False),
-    "gradients": (1e-3, True),
-    "step losses": (5e-5, False),
-    "stepped weights": (2e-6, False),
-    "one level": (1e-6, False),
-    "ranking loss": (1e-6, False),
-    "percentages": (1e-4, False),
-    "exact": (0.0, False),
-}
-"""Quantity -> (tolerance, relative to the largest entry?), from the golden README."""
+Tolerances = Mapping[str, tuple[float, float]]
+"""Quantity -> (absolute tolerance, share of the largest recorded entry); the two are added."""
 
 
 class Recorded:
     """The arrays of a file, which knows what of it has been compared."""
 
-    def __init__(self, arrays: dict[str, Array]) -> None:
-        self.arrays = arrays
+    def __init__(self, arrays: dict[str, Array], tolerances: Tolerances) -> None:
+        self.arrays, self.tolerances = arrays, tolerances
         self.compared: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
@@ -55,22 +45,25 @@ class Recorded:
     def case(self, key: str, actual: Tensor | Array, quantity: str) -> ParityCase:
         """Ours beside the array recorded under `key`."""
         self.compared.add(key)
-        tolerance, relative = TOLERANCES[quantity]
+        expected = self.arrays[key]
         ours = actual.detach().numpy() if isinstance(actual, Tensor) else actual
-        return ParityCase(key, self.arrays[key], ours, tolerance, relative)
+        absolute, share = self.tolerances[quantity]
+        if share and not absolute:
+            return ParityCase(key, expected, ours, share, relative=True)
+        return ParityCase(key, expected, ours, absolute + share * float(np.abs(expected).max(initial=0)))
 
     def not_compared(self) -> list[str]:
         return [key for key in self.under("outputs/") + self.under("grads/") if key not in self.compared]
 
 
-def read_recorded(path: Path) -> Recorded | Any:
+def read_recorded(path: Path, tolerances: Tolerances) -> Recorded | Any:
     """Arrays of an .npz, the document of a .json, None for anything else; told apart by content."""
     with path.open("rb") as handle:
         head = handle.read(64)
     try:
         if head.startswith(b"PK"):
             with np.load(path, allow_pickle=False) as file:
-                return Recorded({key: file[key] for key in file.files})
+                return Recorded({key: file[key] for key in file.files}, tolerances)
         if head.lstrip().startswith((b"{", b"[")):
             return json.loads(path.read_text(encoding="utf-8"))
     except (BadZipFile, ValueError, OSError, EOFError) as error:
