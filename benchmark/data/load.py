@@ -138,7 +138,7 @@ def _without_corrupt(dataset: Dataset, *, show_progress: bool) -> Dataset:
         if bad:
             names = ", ".join(split.filenames[row] for row in sorted(bad)[:5])
             more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-            lines.append(f"split '{name}': {len(bad)} pictures that can't be decoded left out: {names}{more}")
+            lines.append(f"split '{name}': left out {len(bad)} that can't be decoded: {names}{more}")
     return replace(dataset, splits=kept, departures=[*dataset.departures, *lines])
 
 

@@ -1,367 +1,305 @@
-"""Flickr30K and MSCOCO, tested on tiny folders and caches with the repositories' own layout and column types."""
+"""Flickr30K, MSCOCO and Flickr8K from a twin of the Hub: which source serves, what is asked for, what is locked."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
 import pytest
-from datasets import Features, List, Value
-from huggingface_hub import constants
-from PIL import Image
 
-from benchmark.baseline import InputSpec, PixelInput, TextInput
-from benchmark.data import image_batches, load_dataset
-from benchmark.data.catalog import CATALOG, CocoOptions, Entry, HubOptions
-from benchmark.data.hub import download_estimate, hub_split, lines_sha256
-from benchmark.data.scenes import ScenesOptions
-from benchmark.data.splits import SplitName
+from benchmark.data import load_dataset
+from benchmark.data.hub import download_estimate
+from benchmark.data.revisions import keep, read_revisions
+from benchmark.data.splits import Dataset, SplitName
 from benchmark.errors import UserError
+from tests.hub.client import pointed_at
+from tests.hub.repositories import write_parquet
+from tests.hub.rows import flickr8k_rows, flickr30k_rows, mscoco_rows
+from tests.hub.server import HubTwin
+from tests.hub.store import Repository, made_up_commit
 
-COMMIT = "d775c63" + "0" * 33
-FLICKR = Features(
-    {
-        "image": datasets.Image(),
-        "caption": List(Value("string")),
-        "sentids": List(Value("string")),
-        "split": Value("string"),
-        "img_id": Value("string"),
-        "filename": Value("string"),
-    }
-)
-COCO = Features(
-    {
-        "image": datasets.Image(),
-        "filepath": Value("string"),
-        "sentids": List(Value("int32")),
-        "filename": Value("string"),
-        "imgid": Value("int32"),
-        "split": Value("string"),
-        "sentences_tokens": List(List(Value("string"))),
-        "sentences_raw": List(Value("string")),
-        "sentences_sentid": List(Value("int32")),
-        "cocoid": Value("int32"),
-        "id": Value("int64"),
-    }
-)
+FLICKR = ("umaru97/flickr30k_train_val_test", "AnyModal/flickr30k", "nlphuji/flickr30k")
+FATIMA = "Multimodal-Fatima/COCO_captions_"
+pytestmark = pytest.mark.usefixtures("hub")
+
+KOREAN = "jp1924/KoreanImageCaptioningDataset"
 
 
-def picture(number: int, mode: str = "RGB") -> dict[str, Any]:
-    image = Image.new("RGB", (40 + number, 30), (10 * number, 200, 30)).convert(mode)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG")
-    return {"bytes": buffer.getvalue(), "path": f"{number}.jpg"}
+def load(name: str, *splits: SplitName, restval: bool = False, data_dir: Path | None = None) -> Dataset:
+    options = {"restval": True} if restval else {}
+    return load_dataset(name, options, splits=splits, data_dir=data_dir, unverified=True, show_progress=False)
 
 
-def flickr_rows(split: str, numbers: list[int]) -> list[dict[str, Any]]:
-    return [
-        {
-            "image": picture(n, "L" if n == 2 else "RGB"),
-            "caption": [f"caption {k} of picture {n} ." for k in range(5)],
-            "sentids": [str(5 * n + k) for k in range(5)],
-            "split": split,
-            "img_id": str(n),
-            "filename": f"{1000 + n}.jpg",
-        }
-        for n in numbers
+def expected_captions(name: str, split: str, parts: tuple[str, ...]) -> list[str]:
+    """The first five captions of each image in Karpathy's order, as the rows of the twins have them."""
+    makers = {"flickr30k": flickr30k_rows, "mscoco": mscoco_rows, "flickr8k": flickr8k_rows}
+    rows = [row for row in makers[name]() if row.split in parts]
+    if name != "flickr8k":
+        rows = sorted(rows, key=lambda row: row.imgid)
+    assert rows, split
+    return [" ".join(text.strip().splitlines()) for row in rows for text in row.captions[:5]]
+
+
+# ---------------------------------------------------------------------------------- what is loaded
+
+
+@pytest.mark.parametrize("name", ["flickr30k", "mscoco", "flickr8k"])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_in_karpathys_order(name: str, split: SplitName) -> None:
+    data = load(name, split)
+    found = data.splits[split]
+    assert found.captions == expected_captions(name, split, (split,))
+    assert np.array_equal(found.caption_image, np.arange(len(found.captions)) // 5)
+    for row in range(len(found)):  # one is grey, one CMYK
+        assert found.images[row].mode == "RGB"
+    assert data.source == "Hugging Face Hub"
+    assert len(data.revision.split("@")[1]) == 40
+
+
+def test_pictures_that_are_grey_or_cmyk_are_converted() -> None:
+    """The second picture of a tiny split is grey and the third CMYK; both come out in colour channels."""
+    modes = [row.image[:2] for row in flickr30k_rows() if row.split == "test"]
+    assert len(modes) == 3
+    images = load("flickr30k", "test").splits["test"].images
+    assert [image.mode for image in (images[0], images[1], images[2])] == ["RGB"] * 3
+    grey = np.asarray(images[1])
+    assert np.array_equal(grey[..., 0], grey[..., 1])
+
+
+def test_restval_is_part_of_training_only_where_it_is_asked_for() -> None:
+    assert load("mscoco", "train").splits["train"].captions == expected_captions(
+        "mscoco", "train", ("train",)
+    )
+    both = load("mscoco", "train", restval=True)
+    assert both.splits["train"].captions == expected_captions("mscoco", "train", ("train", "restval"))
+    assert both.options == {"restval": True}
+
+
+def test_the_sixth_caption_is_left_out() -> None:
+    rows = [row for row in mscoco_rows() if row.split == "test"]
+    assert max(len(row.captions) for row in rows) == 6
+    ids = load("mscoco", "test").splits["test"].caption_ids
+    assert ids == [
+        str(number) for row in sorted(rows, key=lambda row: row.imgid) for number in row.sentids[:5]
     ]
 
 
-def coco_rows(parts: list[tuple[int, str]]) -> list[dict[str, Any]]:
-    """(imgid, part) of each row; cocoid runs against imgid; imgid 3 has six captions, one with a line end."""
-    rows = []
-    for n, part in parts:
-        raw = [f"Caption {k} of image {n}" for k in range(6 if n == 3 else 5)]
-        raw[1] = " Two lines\nof text. "
-        rows.append(
-            {
-                "image": picture(n, "CMYK" if n == 4 else "RGB"),
-                "filepath": "val2014",
-                "sentids": [100 * n + k for k in range(len(raw))],
-                "filename": f"COCO_{n}.jpg",
-                "imgid": n,
-                "split": part,
-                "sentences_tokens": [text.lower().split() for text in raw],
-                "sentences_raw": raw,
-                "sentences_sentid": [100 * n + k for k in range(len(raw))],
-                "cocoid": 9000 - n,
-                "id": n,
-            }
-        )
-    return rows
+# ----------------------------------------------------------------------------- which source serves
 
 
-def write(rows: list[dict[str, Any]], features: Features, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    datasets.Dataset.from_list(rows, features=features).to_parquet(path)
+def gone(hub: HubTwin, repo: str) -> None:
+    hub.repositories[repo].state = "gone"
 
 
-def flickr_folder(folder: Path) -> Path:
-    write(flickr_rows("train", [5, 1, 3]), FLICKR, folder / "data/train-00000-of-00002-ab.parquet")
-    write(flickr_rows("train", [4, 2]), FLICKR, folder / "data/train-00001-of-00002-cd.parquet")
-    write(flickr_rows("val", [6]), FLICKR, folder / "data/val-00000-of-00001.parquet")
-    write(flickr_rows("test", [8, 7]), FLICKR, folder / "data/test-00000-of-00001.parquet")
-    return folder
+def gated(hub: HubTwin, repo: str) -> None:
+    hub.repositories[repo].state = "gated"
 
 
-def coco_folder(folder: Path) -> Path:
-    parts = [(2, "restval"), (5, "train"), (1, "train"), (9, "restval"), (4, "train")]
-    write(coco_rows(parts), COCO, folder / "COCO_captions_train/data/train-00000-of-00001.parquet")
-    write(coco_rows([(7, "val"), (6, "val")]), COCO, folder / "v/data/validation-00000-of-00001.parquet")
-    write(coco_rows([(8, "test"), (3, "test")]), COCO, folder / "t/data/test-00000-of-00001.parquet")
-    return folder
+def other_columns(hub: HubTwin, repo: str) -> None:
+    """The repository with its captions under another name."""
+    found = hub.repositories[repo]
+    for folder in list(found.commits.values()):
+        copy = Path(f"{folder}-{repo.replace('/', '-')}-altered")
+        for path in sorted(folder.rglob("*.parquet")):
+            table = datasets.Dataset.from_parquet(path.as_posix(), cache_dir=str(copy / "prepared"))
+            column = next(name for name in ("sentences_raw", "caption") if name in table.column_names)
+            table.rename_column(column, "texts").to_parquet(copy / path.relative_to(folder))
+        found.commits = dict.fromkeys(found.commits, copy)
 
 
-def twin(name: str, split: SplitName, **expected: Any) -> Entry:
-    """The catalog's entry with what the twin's split holds in place of the real counts and hashes."""
-    entry = CATALOG[name]
-    assert entry.hub is not None
-    bare = {"ids_sha256": None, "ordered_sha256": None, "caption_ids_sha256": None}
-    changed = replace(entry.hub.splits[split], **{**bare, **expected})
-    hub = replace(entry.hub, splits={**entry.hub.splits, split: changed})
-    return replace(entry, hub=replace(hub, train_images_with_restval=5 if name == "mscoco" else None))
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Empty Hugging Face caches, and no network."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "prepared")
-    return tmp_path / "hub"
-
-
-def test_flickr_in_the_order_of_file_names(tmp_path: Path) -> None:
-    folder = flickr_folder(tmp_path / "twin")
-    entry = twin(
-        "flickr30k", "train", images=5, ids_sha256=lines_sha256(f"{1000 + n}.jpg" for n in range(1, 6))
-    )
-    split, revision, notes = hub_split(entry, "train", HubOptions().model_dump(), 5, folder)
-    assert (revision, notes) == ("local", [])
-    assert split.image_ids == ["1", "2", "3", "4", "5"]
-    assert split.filenames[0] == "1001.jpg"
-    assert split.captions[5:7] == ["caption 0 of picture 2 .", "caption 1 of picture 2 ."]
-    assert split.caption_ids[5] == "10"
-    assert split.caption_image.tolist() == [row // 5 for row in range(25)]
-    for row in range(5):
-        image = split.images[row]
-        assert (image.mode, image.size) == ("RGB", (41 + row, 30))  # row 1 is grey in the file
-
-
-@pytest.mark.parametrize(("restval", "imgids"), [(False, [1, 4, 5]), (True, [1, 2, 4, 5, 9])])
-def test_coco_in_the_order_of_imgid_with_or_without_restval(
-    tmp_path: Path, restval: bool, imgids: list[int]
-) -> None:
-    entry = twin("mscoco", "train", images=3)
-    options = CocoOptions(restval=restval).model_dump()
-    split, _, notes = hub_split(entry, "train", options, 5, coco_folder(tmp_path / "twin"))
-    assert split.image_ids == [str(9000 - n) for n in imgids]
-    assert split.caption_ids[:2] == ["100", "101"]
-    assert notes == []
-    assert split.images[imgids.index(4)].mode == "RGB"
-
-
-def test_coco_keeps_the_first_five_captions_and_single_lines(tmp_path: Path) -> None:
-    ids = [300 + k for k in range(5)] + [800 + k for k in range(5)]
-    entry = twin(
-        "mscoco",
-        "test",
-        images=2,
-        ordered_sha256=lines_sha256([8997, 8992]),
-        caption_ids_sha256=lines_sha256(ids),
-    )
-    split, _, notes = hub_split(entry, "test", CocoOptions().model_dump(), 5, coco_folder(tmp_path / "twin"))
-    assert split.image_ids == ["8997", "8992"]
-    assert split.caption_ids == [str(item) for item in ids]
-    assert split.captions[1] == "Two lines of text."
-    assert notes == []
-
-
+@pytest.mark.parametrize("trouble", [gone, gated, other_columns])
 @pytest.mark.parametrize(
-    ("expected", "message"),
-    [
-        ({"images": 3}, "found 2 images, expected 3"),
-        ({"images": 2, "ids_sha256": "0" * 64}, "the cocoids are not those of the published split"),
-        ({"images": 2, "ordered_sha256": "0" * 64}, "not in the published order"),
-    ],
+    ("name", "first", "second"),
+    [("flickr30k", FLICKR[0], FLICKR[1]), ("mscoco", f"{FATIMA}test", KOREAN)],
 )
-def test_other_data_are_refused_or_noted(tmp_path: Path, expected: dict[str, Any], message: str) -> None:
-    folder, entry = coco_folder(tmp_path / "twin"), twin("mscoco", "test", **expected)
-    with pytest.raises(UserError, match=message):
-        hub_split(entry, "test", CocoOptions().model_dump(), 5, folder)
-    _, _, notes = hub_split(entry, "test", CocoOptions(verify=False).model_dump(), 5, folder)
-    assert len(notes) == 1
-    assert message in notes[0]
+def test_the_next_source_is_taken_and_said(
+    hub: HubTwin,
+    trouble: Callable[[HubTwin, str], None],
+    name: str,
+    first: str,
+    second: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trouble(hub, first)
+    data = load(name, "test")
+    part = ("test",)
+    assert data.splits["test"].captions == expected_captions(name, "test", part)
+    assert data.revision.startswith(f"{second}@")
+    assert data.notes[0] == f"split 'test': from {second}, a fallback of {first}"
+    said = capsys.readouterr().err
+    assert f"{first}: " in said
+    assert "trying the next source" in said
+    assert read_revisions().sources == {f"{name}/test": second}
 
 
-def test_other_captions_are_noted(tmp_path: Path) -> None:
-    entry = twin("mscoco", "test", images=2, caption_ids_sha256="0" * 64)
-    _, _, notes = hub_split(entry, "test", CocoOptions().model_dump(), 5, coco_folder(tmp_path / "twin"))
-    assert "may not be the papers' five" in notes[0]
-    _, _, notes = hub_split(entry, "test", CocoOptions().model_dump(), 2, coco_folder(tmp_path / "twin"))
-    assert notes == []
+def test_the_third_source_of_flickr30k_is_a_whole_corpus(hub: HubTwin) -> None:
+    gone(hub, FLICKR[0])
+    gated(hub, FLICKR[1])
+    for split in ("train", "val", "test"):
+        found = load("flickr30k", split).splits[split]
+        assert found.captions == expected_captions("flickr30k", split, (split,))
+    asked = hub.downloads(FLICKR[2])
+    assert asked
+    assert not [name for name in asked if name.endswith("duckdb")]
 
 
-def test_whole_door_with_a_local_folder(tmp_path: Path) -> None:
-    folder = coco_folder(tmp_path / "twin")
-    options = {"verify": False}
-    data = load_dataset("mscoco", options, splits=["val", "test"], validation_images=1, data_dir=folder)
-    assert data.splits["val"].image_ids == ["8994"]
-    assert (data.revision, data.source) == ("local", "local parquet files")
-    assert data.options == {"verify": False, "restval": False}
-    assert len(data.notes) == 5  # counts and ids of both, captions of test
-    spec = InputSpec(PixelInput(16, "plain", "resize_center_crop", 20), TextInput("wordpiece", 8))
-    (batch,) = image_batches(data.splits["test"], spec, batch_size=8, workers=1)
-    assert batch.pixels.shape == (2, 3, 16, 16)
-    other = load_dataset("mscoco", options, splits=["val", "test"], validation_images=1, data_dir=folder)
-    assert other.fingerprint == data.fingerprint
-    write(coco_rows([(8, "test"), (4, "test")]), COCO, folder / "t/data/test-00000-of-00001.parquet")
-    changed = load_dataset("mscoco", options, splits=["val", "test"], validation_images=1, data_dir=folder)
-    assert changed.fingerprints["val"] == data.fingerprints["val"]
-    assert changed.fingerprints["test"] != data.fingerprints["test"]
+def test_the_third_source_of_mscoco_takes_pictures_from_a_folder(tmp_path: Path) -> None:
+    for row in mscoco_rows():
+        path = tmp_path / "coco" / row.filepath / row.filename
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(row.image)
+    data = load("mscoco", "train", "test", restval=True, data_dir=tmp_path / "coco")
+    assert data.splits["train"].captions == expected_captions("mscoco", "train", ("train", "restval"))
+    assert data.splits["test"].captions == expected_captions("mscoco", "test", ("test",))
+    assert data.splits["test"].images[0].size == (48, 32)
+    assert data.revision.startswith("yerevann/coco-karpathy@03528ca")
 
 
-def test_cached_snapshot_serves_offline_and_pins(cache: Path) -> None:
-    repository = cache / "datasets--umaru97--flickr30k_train_val_test"
-    flickr_folder(repository / "snapshots" / COMMIT)
-    flickr_folder(repository / "snapshots" / ("e" * 40))
-    entry = twin("flickr30k", "val", images=1)
-    split, revision, _ = hub_split(entry, "val", HubOptions().model_dump(), 5)
-    assert revision == f"umaru97/flickr30k_train_val_test@{COMMIT}"
-    assert split.image_ids == ["6"]
-    assert split.images.identity() == revision.encode()
+def test_no_source_left_is_one_line_with_every_reason(hub: HubTwin) -> None:
+    gone(hub, FLICKR[0])
+    gated(hub, FLICKR[1])
+    gone(hub, FLICKR[2])
+    with pytest.raises(UserError, match=r"no such repository.*gated; ask for access.*--data-dir") as caught:
+        load("flickr30k", "test")
+    assert "\n" not in str(caught.value)
+    assert read_revisions().sources == {}
 
 
-def test_newest_commit_is_what_the_cache_last_saw(cache: Path) -> None:
-    repository = cache / "datasets--Multimodal-Fatima--COCO_captions_test"
-    coco_folder(repository / "snapshots" / ("a" * 40))
-    coco_folder(repository / "snapshots" / ("b" * 40))
-    (repository / "refs").mkdir()
-    (repository / "refs/main").write_text("b" * 40, encoding="utf-8")
-    _, revision, _ = hub_split(twin("mscoco", "test", images=2), "test", CocoOptions().model_dump(), 5)
-    assert revision.endswith("b" * 40)
+def test_a_source_once_taken_stays(hub: HubTwin) -> None:
+    gone(hub, FLICKR[0])
+    first = load("flickr30k", "test")
+    hub.repositories[FLICKR[0]].state = "present"
+    second = load("flickr30k", "test")
+    assert (second.revision, second.notes) == (first.revision, first.notes)
+    assert second.fingerprint == first.fingerprint
+
+
+# -------------------------------------------------------------------------------- which files, when
+
+
+@pytest.mark.parametrize(("name", "repo"), [("flickr30k", FLICKR[0]), ("mscoco", f"{FATIMA}test")])
+def test_only_the_wanted_split_is_asked_for(hub: HubTwin, name: str, repo: str) -> None:
+    load(name, "test")
+    asked = hub.downloads()
+    assert asked
+    assert all("test-" in path for path in asked if path.endswith(".parquet"))
+    assert {item.repo for item in hub.requests if item.repo} == {repo}
+
+
+def test_what_is_cached_and_locked_asks_nobody(hub: HubTwin) -> None:
+    load("flickr30k", "test")
+    hub.requests.clear()
+    load("flickr30k", "test")
+    assert hub.requests == []
+
+
+def test_an_interrupted_download_goes_on_where_it_stopped(hub: HubTwin, tiny: Path) -> None:
+    path = next((tiny / FLICKR[0] / "data").glob("train-*.parquet"))
+    size, name = path.stat().st_size, f"data/{path.name}"
+    hub.repositories[FLICKR[0]].cuts[name] = [size // 2] * 12  # the library tries again by itself
+    with pytest.raises(UserError, match=r"the connection broke.*run the same command again") as caught:
+        load("flickr30k", "train")
+    assert "\n" not in str(caught.value)
+    hub.repositories[FLICKR[0]].cuts.clear()
+    hub.requests.clear()
+    assert len(load("flickr30k", "train").splits["train"]) == 6
+    served = [item for item in hub.requests if item.method == "GET" and item.file == name]
+    assert served
+    assert sum(item.sent for item in served) <= size - size // 2 + 4096
+
+
+# ---------------------------------------------------------------------------------------- revisions
+
+
+def test_the_commit_is_locked_and_taken_again(hub: HubTwin, tiny: Path, tmp_path: Path) -> None:
+    repo = FLICKR[0]
+    old = hub.repositories[repo].main
+    load("flickr30k", "test")
+    assert read_revisions().commits == {repo: old}
+    newer = made_up_commit("beef", repo)
+    folder = write_parquet(repo, flickr30k_rows({"train": 1, "val": 1, "test": 2}), tmp_path / "newer")
+    hub.repositories[repo] = Repository(repo, {newer: folder, old: tiny / repo})
+    assert load("flickr30k", "val").revision == f"{repo}@{old}"
+
+
+def test_a_locked_commit_that_is_gone_is_no_reason_for_another(hub: HubTwin) -> None:
+    found = hub.repositories[f"{FATIMA}test"]
+    load("mscoco", "test")
+    (folder,) = found.commits.values()
+    hub.repositories[f"{FATIMA}test"] = Repository(f"{FATIMA}test", {made_up_commit("cafe", "x"): folder})
+    assert len(load("mscoco", "test").splits["test"]) == 3  # cached
+    lock_of_another_machine = read_revisions().commits[f"{FATIMA}test"]
+    for path in (Path(datasets.config.HF_CACHE_HOME) / "hub").rglob(f"snapshots/{lock_of_another_machine}"):
+        path.rename(path.with_name("f" * 40))
+    with pytest.raises(UserError, match=r"has no revision .*--update"):
+        load("mscoco", "test")
+
+
+def test_a_described_commit_that_is_not_in_the_history(hub: HubTwin, tiny: Path) -> None:
+    hub.repositories[FLICKR[0]] = Repository(FLICKR[0], {"e" * 40: tiny / FLICKR[0]})
+    with pytest.raises(UserError, match=r"no commit d775c63 in its history of 1 commits.*--update"):
+        load("flickr30k", "test")
+
+
+def test_offline_takes_the_locked_commit_from_the_cache(
+    hub: HubTwin, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    online = load("flickr30k", "test", "val")
+    pointed_at(hub, monkeypatch, cache, offline=True)
+    hub.requests.clear()
+    assert load("flickr30k", "test", "val").fingerprint == online.fingerprint
+    with pytest.raises(UserError, match=r"not in the Hugging Face cache|not whole in the Hugging Face cache"):
+        load("flickr30k", "train")
+    assert hub.requests == []
+
+
+def test_offline_with_another_commit_cached_is_an_error(
+    hub: HubTwin, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load("flickr30k", "test")
+    commit = read_revisions().commits[FLICKR[0]]
+    for path in (cache / "hub").rglob(f"snapshots/{commit}"):
+        path.rename(path.with_name("abcdef0" + "0" * 33))
+    pointed_at(hub, monkeypatch, cache, offline=True)
+    with pytest.raises(
+        UserError, match=r"commit d775c63 is not whole .*holds abcdef0.*never taken in its place"
+    ):
+        load("flickr30k", "test")
 
 
 @pytest.mark.parametrize("name", ["flickr30k", "mscoco"])
-def test_offline_without_a_cache_is_one_line(name: str) -> None:
+def test_offline_without_a_cache_is_one_line(
+    hub: HubTwin, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    pointed_at(hub, monkeypatch, cache, offline=True)
     with pytest.raises(UserError, match=r"HF_HUB_OFFLINE.*HF_HOME.*scenes") as caught:
-        load_dataset(name, splits=["test"])
+        load(name, "test")
     assert "\n" not in str(caught.value)
 
 
-def test_no_network_is_one_line_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
-    start = time.monotonic()
-    with pytest.raises(UserError, match="cannot be reached"):
-        load_dataset("flickr30k", splits=["test"])
-    assert time.monotonic() - start < 10
+def test_a_hub_out_of_order_is_one_line(hub: HubTwin) -> None:
+    hub.repositories[FLICKR[0]].errors = [500] * 40
+    with pytest.raises(UserError, match=r"the Hub answered 500 for umaru97.*run the same command again"):
+        load("flickr30k", "test")
 
 
-def damage_truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-200])
+# -------------------------------------------------------------------------------------- the estimate
 
 
-def damage_middle(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[4:400] = bytes(396)
-    path.write_bytes(content)
-
-
-def damage_column(path: Path) -> None:
-    datasets.Dataset.from_list(flickr_rows("test", [7]), features=FLICKR).remove_columns(
-        "sentids"
-    ).to_parquet(path)
-
-
-def damage_captions(path: Path) -> None:
-    rows = flickr_rows("test", [7])
-    rows[0]["caption"] = rows[0]["caption"][:4]
-    write(rows, FLICKR, path)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (damage_truncate, "cannot read test-"),
-        (damage_middle, "cannot read test-"),
-        (damage_column, "column 'sentids' is missing"),
-        (damage_captions, "image 1007.jpg: found 4 captions, expected 5"),
-        (Path.unlink, r"split 'test': no file test-\*"),
-    ],
-)
-def test_damaged_files_are_one_line(tmp_path: Path, damage: Callable[[Path], None], message: str) -> None:
-    folder = flickr_folder(tmp_path / "twin")
-    damage(folder / "data/test-00000-of-00001.parquet")
-    with pytest.raises(UserError, match=message) as caught:
-        load_dataset("flickr30k", {"verify": False}, splits=["test"], data_dir=folder)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_broken_picture_names_itself(tmp_path: Path) -> None:
-    rows = flickr_rows("test", [7, 8])
-    rows[1]["image"]["bytes"] = rows[1]["image"]["bytes"][:100]
-    write(rows, FLICKR, tmp_path / "twin/test-0.parquet")
-    data = load_dataset("flickr30k", {"verify": False}, splits=["test"], data_dir=tmp_path / "twin")
-    assert data.splits["test"].images[0].mode == "RGB"
-    with pytest.raises(UserError, match=r"image 1008\.jpg: cannot be decoded"):
-        data.splits["test"].images[1]
-
-
-def test_download_estimate(cache: Path) -> None:
-    estimate = download_estimate("flickr30k", ["val", "test"])
-    assert estimate.bytes == 280_000_000
-    assert estimate.disk_bytes == 560_000_000
-    assert all("to download" in line for line in estimate.items)
-    flickr_folder(cache / "datasets--umaru97--flickr30k_train_val_test/snapshots" / COMMIT)
-    assert download_estimate("flickr30k", ["val", "test"]).bytes == 0
+def test_the_estimate_knows_what_is_cached() -> None:
+    before = download_estimate("flickr30k", ["val", "test"])
+    assert (before.bytes, before.disk_bytes) == (280_000_000, 560_000_000)
+    assert all("to download" in line for line in before.items)
+    load("flickr30k", "val", "test")
+    after = download_estimate("flickr30k", ["val", "test"])
+    assert (after.bytes, after.disk_bytes) == (0, 280_000_000)
+    assert all("in the cache" in line for line in after.items)
     assert download_estimate("scenes", ["train"]).bytes == 0
 
 
-def test_catalog_counts_are_the_published_ones() -> None:
-    assert CATALOG["flickr30k"].counts == {"train": 29_000, "val": 1_014, "test": 1_000}
-    assert CATALOG["mscoco"].counts == {"train": 82_783, "val": 5_000, "test": 5_000}
-    assert CATALOG["mscoco"].hub is not None
-    assert CATALOG["mscoco"].hub.train_images_with_restval == 82_783 + 30_504
-    options = ScenesOptions().model_dump()
-    assert CATALOG["scenes"].counts == {name: options[f"n_{name}"] for name in ("train", "val", "test")}
-
-
-def test_hash_of_lines_ends_every_line() -> None:
-    assert lines_sha256([1, "b"]) == hashlib.sha256(b"1\nb\n").hexdigest()
-    assert lines_sha256(np.array([1, 2])) == hashlib.sha256(b"1\n2\n").hexdigest()
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
-        ("scens", {}, "unknown dataset 'scens'; did you mean 'scenes'"),
-        ("scenes", {"n_tset": 5}, r"'data\.options\.n_tset' is not known; did you mean 'n_test'"),
-        ("scenes", {"n_test": "many"}, r"data\.options\.n_test.*found 'many'"),
-        ("scenes", {"hard_share": 2}, r"data\.options\.hard_share.*found 2"),
-        ("flickr30k", {"restval": True}, r"data\.options\.restval"),
-    ],
-)
-def test_unknown_names_and_values(name: str, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        load_dataset(name, options)
-
-
-def test_other_bad_requests(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="captions_per_image"):
-        load_dataset("scenes", captions_per_image=6)
-    with pytest.raises(UserError, match="captions_per_image"):
-        load_dataset("scenes", captions_per_image=0)
-    with pytest.raises(UserError, match="validation_images"):
-        load_dataset("scenes", validation_images=0)
-    with pytest.raises(UserError, match="reads no folder"):
-        load_dataset("scenes", data_dir=tmp_path)
-    with pytest.raises(UserError, match="no such folder"):
-        load_dataset("flickr30k", data_dir=tmp_path / "absent")
+def test_the_estimate_counts_a_whole_corpus_once(hub: HubTwin) -> None:
+    for split in ("train", "val", "test"):
+        keep("flickr30k", split, FLICKR[2], hub.repositories[FLICKR[2]].main)
+    assert download_estimate("flickr30k", ["train", "val", "test"]).bytes == 4_306_000_000
