@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -277,6 +278,35 @@ def test_offline_without_a_cache_is_one_line(
     with pytest.raises(UserError, match=r"HF_HUB_OFFLINE.*HF_HOME.*scenes") as caught:
         load(name, "test")
     assert "\n" not in str(caught.value)
+
+
+def test_no_network_is_one_line_within_seconds(hub: HubTwin) -> None:
+    hub.stop()
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"umaru97.*cannot be reached: go online, or set HF_HOME") as caught:
+        load("flickr30k", "test")
+    assert time.monotonic() - start < 10
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gated_repository_opens_for_those_who_have_access(
+    hub: HubTwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gated(hub, FLICKR[0])
+    hub.repositories[FLICKR[0]].tokens.add("mine")
+    monkeypatch.setenv("HF_TOKEN", "mine")
+    assert load("flickr30k", "test").revision.startswith(FLICKR[0])
+    monkeypatch.setenv("HF_TOKEN", "another")
+    assert load("flickr30k", "val").revision.startswith(FLICKR[1])
+
+
+def test_a_repository_with_a_loading_script_only_gives_way(hub: HubTwin, tmp_path: Path) -> None:
+    (tmp_path / "script").mkdir()
+    (tmp_path / "script" / "flickr30k_train_val_test.py").write_text("raise SystemExit", encoding="utf-8")
+    hub.repositories[FLICKR[0]] = Repository(
+        FLICKR[0], {hub.repositories[FLICKR[0]].main: tmp_path / "script"}
+    )
+    assert load("flickr30k", "test").revision.startswith(FLICKR[1])
 
 
 def test_a_hub_out_of_order_is_one_line(hub: HubTwin) -> None:
