@@ -110,8 +110,9 @@ def check_split(subject: Subject, options: Mapping[str, Any]) -> list[Check]:
     if facts and subject.same_images and _published_order(facts) is not None:
         checks.append(check_order(subject, facts))
     checks += [check_captions(subject), check_captions_an_image(subject), check_empty(subject)]
-    if facts and subject.captions_per_image == PUBLISHED_CAPTIONS:
-        if subject.same_images and facts.caption_ids_sha256 is not None:
+    # what other images have for captions says nothing more
+    if facts and subject.same_images and subject.captions_per_image == PUBLISHED_CAPTIONS:
+        if facts.caption_ids_sha256 is not None:
             checks.append(check_caption_ids(subject, facts.caption_ids_sha256))
         if facts.statistics is not None:
             checks.append(check_statistics(subject, facts.statistics))
@@ -128,7 +129,7 @@ def check_images(subject: Subject, options: Mapping[str, Any]) -> Check:
     hint = subject.diagnosis if count != expected else ""
     if count in _training_splits(subject):
         other = "false" if options.get("restval") else "true"
-        hint = f"that is the training split of option restval: {other}; set it so, or {TAKE}"
+        hint = f"that is the training split with option restval: {other}; set it so, or {TAKE}"
     return subject.check("images", f"{expected:,}", f"{count:,}", count == expected, hint)
 
 
@@ -306,9 +307,10 @@ def first_fault(checks: Iterable[Check]) -> str | None:
     failed = [check for check in checks if not check.ok]
     if not failed:
         return None
-    more = f" ({len(failed) - 1} more checks differ, `rematch data verify` lists them)" if failed[1:] else ""
+    others = len(failed) - 1
+    more = f"{others} more check{'s differ' if others > 1 else ' differs'}, `rematch data verify` lists all"
     advice = "--unverified uses the data as they are, and every table says so"
-    return f"{_line(failed[0])}{more}: {failed[0].hint}; {advice}"
+    return f"{_line(failed[0])}{f' ({more})' if others else ''}: {failed[0].hint}; {advice}"
 
 
 def departures(checks: Iterable[Check]) -> list[str]:
@@ -321,15 +323,21 @@ def _line(check: Check) -> str:
 
 
 def checks_table(checks: Sequence[Check], title: str = "verification") -> Table:
-    """All checks for a terminal; what to do stands beside those that differ."""
-    table = Table(title=title, title_justify="left")
-    for name in ("split", "check", "", "expected", "found", "what to do"):
+    """All checks for a terminal; below them what to do, each advice once."""
+    table = Table(title=title, title_justify="left", caption_justify="left", caption_style="")
+    for name in ("split", "check", "", "expected", "found"):
         table.add_column(name, overflow="fold")
     for number, check in enumerate(checks):
         if number and checks[number - 1].split != check.split:
             table.add_section()
         mark = "[green]ok[/]" if check.ok else "[bold red]differs[/]"
-        table.add_row(check.split, check.what, mark, *map(escape, (check.expected, check.found, check.hint)))
+        table.add_row(check.split, check.what, mark, escape(check.expected), escape(check.found))
+    advice: dict[str, list[str]] = {}
+    for check in checks:
+        if check.hint:
+            advice.setdefault(check.hint, []).append(f"{check.split} {check.what}")
+    lines = [f"[bold]{', '.join(whats)}[/]: {escape(hint)}" for hint, whats in advice.items()]
+    table.caption = "\n".join(lines) or None
     return table
 
 

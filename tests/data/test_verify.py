@@ -301,7 +301,7 @@ def test_the_first_fault_is_one_line_with_everything_in_it() -> None:
     assert line is not None
     assert "\n" not in line
     assert line.startswith("split 'train', images: found 29,783, expected 29,000 (")
-    assert f"({len(failed(checks)) - 1} more checks differ, `rematch data verify` lists them): " in line
+    assert f"({len(failed(checks)) - 1} more checks differ, `rematch data verify` lists all): " in line
     for part in ("Flickr30K Entities", "leave out --data-dir", "--unverified"):
         assert part in line
 
@@ -316,20 +316,33 @@ def test_departures_have_a_line_each() -> None:
     assert lines[0].endswith("expected Karpathy's (sha256 7bc285f5)")
 
 
+def test_the_first_fault_counts_the_others() -> None:
+    faults = [Check("test", str(number), "1", "2", False, "do it") for number in range(3)]
+    assert first_fault([*faults[:1], Check("test", "x", "1", "1", True)]) == (
+        "split 'test', 0: found 2, expected 1: do it; --unverified uses the data as they are, and every table says so"
+    )
+    assert "(1 more check differs, " in str(first_fault(faults[:2]))
+    assert "(2 more checks differ, " in str(first_fault(faults))
+
+
 def test_the_table_says_in_words_what_differs() -> None:
     checks = [
-        Check("train", "images", "5", "[bold]4", False, "take five"),
+        Check("train", "images", "5", "[bold]4", False, "take five [of them]"),
+        Check("train", "captions", "25", "20", False, "take five [of them]"),
         Check("test", "images", "2", "2", True),
     ]
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(checks_table(checks, "flickr30k"))
-    lines = console.export_text().splitlines()
-    assert lines[0].strip() == "flickr30k"
-    (wrong,) = [line for line in lines if "differs" in line]
-    assert all(part in wrong for part in ("train", "images", "5", "[bold]4", "take five"))
+    lines = [line.strip() for line in console.export_text().splitlines()]
+    assert lines[0] == "flickr30k"
+    wrong = [line for line in lines if "differs" in line]
+    assert len(wrong) == 2
+    assert all(part in wrong[0] for part in ("train", "images", "5", "[bold]4"))
     (right,) = [line for line in lines if " ok " in line]
     assert "test" in right
     assert "differs" not in right
+    advice = " ".join(lines[lines.index(right) + 2 :]).strip()
+    assert advice == "train images, train captions: take five [of them]"
 
 
 def test_captions_are_counted_by_image_rows() -> None:
