@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
@@ -139,7 +140,7 @@ def show(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option(help="A .html or .png file. Default: .rematch/data/DATASET-SPLIT.html."),
+        typer.Option(help="A .html or .png file. Default: a page in .rematch/data/."),
     ] = None,
     data_dir: DataDir = None,
     unverified: Unverified = False,
@@ -275,8 +276,8 @@ def places_table(dataset: str, names: Sequence[SplitName], options: dict[str, An
     table = Table("split", "repository", "commit", "size", "folder", box=None, pad_edge=False)
     entry = get_entry(dataset)
     for place in filter(None, (place_of(entry, name, options) for name in names)):
-        size = f"{place.bytes / 1e6:,.1f} MB"
-        table.add_row(place.split, place.repo, place.commit[:12], size, escape(shown(place.folder)))
+        row = (place.repo, place.commit[:12], decimal(place.bytes), escape(shown(place.folder)))
+        table.add_row(place.split, *row)
     return table
 
 

@@ -15,11 +15,11 @@ from benchmark.data.remote import (
     cached_snapshot,
     hub_reachable,
     resolve_commit,
-    unreachable,
 )
 from benchmark.data.revisions import keep, lock_path, read_revisions
 from benchmark.data.sources import wanted
 from benchmark.data.splits import SplitName
+from benchmark.errors import UserError
 from benchmark.files import write_text
 
 
@@ -56,7 +56,10 @@ def newest_commits(entry: Entry, splits: Sequence[SplitName]) -> Iterator[None]:
     Hub can't be reached: what the cache saw last need not be the newest.
     """
     if not hub_reachable():
-        raise unreachable(f"the newest commit of {entry.name}")
+        raise UserError(
+            f"option --update: the Hub can't be asked for the newest commits of {entry.name}: go online (unset "
+            "HF_HUB_OFFLINE), or leave the option out"
+        )
     path = lock_path()
     before = path.read_text(encoding="utf-8") if path.is_file() else None
     try:
