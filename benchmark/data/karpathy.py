@@ -1,4 +1,4 @@
-"""Karpathy's split lists, read from the files in karpathy/; its README says where they are from.
+"""Karpathy's split lists, read from the files in split_lists/; its README says where they are from.
 
 Loaded data are checked against them, and pictures in a folder can be split by them.
 """
@@ -33,8 +33,8 @@ def mscoco_test_captions() -> tuple[tuple[int, ...], ...]:
 
 
 def _lines(name: str) -> list[str]:
-    """Lines of `karpathy/<name>.txt`, without their ends."""
-    path = resources.files("benchmark.data") / "karpathy" / f"{name}.txt"
+    """Lines of `split_lists/<name>.txt`, without their ends."""
+    path = resources.files("benchmark.data") / "split_lists" / f"{name}.txt"
     return path.read_text(encoding="utf-8").splitlines()
 
 
