@@ -67,19 +67,6 @@ def keep(dataset: str, split: str, repo: str, commit: str) -> None:
         _write(after)
 
 
-def forget(dataset: str) -> None:
-    """Unlock a dataset's sources and their commits, so that the next download chooses anew."""
-    before = read_revisions()
-    gone = {key for key in before.sources if key.startswith(f"{dataset}/")}
-    repos = {before.sources[key] for key in gone}
-    kept = {key: repo for key, repo in before.sources.items() if key not in gone}
-    commits = {
-        repo: commit for repo, commit in before.commits.items() if repo not in repos or repo in kept.values()
-    }
-    if gone:
-        _write(Revisions(commits=commits, sources=kept))
-
-
 def _write(revisions: Revisions) -> None:
     text = yaml.safe_dump(revisions.model_dump(), sort_keys=True, allow_unicode=True)
     write_text(lock_path(), HEADER + text)

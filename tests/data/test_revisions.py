@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.data.revisions import Revisions, forget, keep, lock_path, read_revisions
+from benchmark.data.revisions import Revisions, keep, lock_path, read_revisions
 from benchmark.errors import UserError
 
 A, B = "a" * 40, "b" * 40
@@ -39,15 +39,6 @@ def test_the_file_is_left_alone_where_nothing_is_new(lock: Path) -> None:
     lock.write_text(lock.read_text(encoding="utf-8") + "# a remark\n", encoding="utf-8")
     keep("flickr30k", "test", "owner/name", A)
     assert lock.read_text(encoding="utf-8").endswith("# a remark\n")
-
-
-def test_forgetting_a_dataset_keeps_the_others() -> None:
-    keep("flickr30k", "test", "owner/name", A)
-    keep("flickr30k", "val", "shared/name", B)
-    keep("mscoco", "test", "shared/name", B)
-    forget("flickr30k")
-    assert read_revisions() == Revisions(commits={"shared/name": B}, sources={"mscoco/test": "shared/name"})
-    forget("flickr30k")  # nothing left to forget
 
 
 @pytest.mark.parametrize(
