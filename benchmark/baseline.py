@@ -61,6 +61,8 @@ class TextInput:
     codec: Literal["wordpiece", "words", "word_vectors"]
     max_length: int
     """Longest caption in tokens, special tokens included; longer captions are cut."""
+    vocabulary: Literal["dataset", "letters"] = "dataset"
+    """Of WordPiece. `dataset`: that of bert-base-uncased, or what the dataset brings along; `letters`: made by code."""
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,17 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from benchmark.cli_data import data_app
 from benchmark.cli_options import (
     DataDir,
     Device,
+    Profile,
     ScoredDataset,
     Seeds,
     ShowProgress,
+    SkipCorrupt,
     TieRule,
+    Unverified,
     banner,
     console,
     make_settings,
@@ -30,7 +34,7 @@ from benchmark.cli_options import (
 from benchmark.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from benchmark.reproduce import Settings
+    from benchmark.job import Settings
 
 app = typer.Typer(
     name="rematch",
@@ -39,12 +43,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:
     """Entry point of `rematch`: user errors become one line and exit code 2."""
     try:
-        app(args=several_values(sys.argv[1:], "--seeds"), standalone_mode=True)
+        app(args=several_values(several_values(sys.argv[1:], "--seeds"), "--workers"), standalone_mode=True)
     except (UserError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
         said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
         line = Text.assemble(("error:", "red"), " ", " ".join(said.splitlines()))  # Text: no markup in it
@@ -69,8 +74,11 @@ def reproduce(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would happen, with estimates; do nothing.")
     ] = False,
+    profile: Profile = None,
     device: Device = None,
     data_dir: DataDir = None,
+    unverified: Unverified = False,
+    skip_corrupt: SkipCorrupt = False,
     latency: Annotated[bool, typer.Option(help="Measure latency after the evaluation.")] = True,
     tables: Annotated[bool, typer.Option(help="Write results/tables/ at the end.")] = True,
     progress: ShowProgress = True,
@@ -86,20 +94,23 @@ def reproduce(
       rematch reproduce recipes/hat/scenes-i2t.yaml --resume
 
       rematch reproduce hat mscoco --dry-run
+
+      rematch reproduce hat flickr30k --profile reduced     (a smoke run, in a minute)
     """
     from benchmark.select import check_recipes, choose_dataset, recipe_paths
 
-    settings = make_settings(device, data_dir, resume=resume, latency=latency, progress=progress)
+    flags = {"unverified": unverified, "skip_corrupt": skip_corrupt, "resume": resume}
+    settings = make_settings(device, data_dir, profile=profile, **flags, latency=latency, progress=progress)
     if dataset is None and not Path(target).suffix:
         dataset = choose_dataset(settings.device)
         if dataset == "scenes":
             banner()
     paths = recipe_paths(target, dataset)
-    check_recipes(paths)
+    check_recipes(paths, profile)
     if dry_run:
         from benchmark.plan import dry_run_tables
 
-        for table in dry_run_tables(paths, seeds, data_dir):
+        for table in dry_run_tables(paths, seeds, data_dir, profile):
             console.print(table)
         return
     run_all(paths, seeds, settings)
@@ -117,8 +128,11 @@ def evaluate(
     save_sims: Annotated[
         Path | None, typer.Option(help="Also write the similarity matrix to this .npy file.")
     ] = None,
+    profile: Profile = None,
     device: Device = None,
     data_dir: DataDir = None,
+    unverified: Unverified = False,
+    skip_corrupt: SkipCorrupt = False,
     seed: Annotated[
         int | None, typer.Option(help="Of the run that the weights come from. Default: the recipe's.")
     ] = None,
@@ -139,7 +153,8 @@ def evaluate(
     from benchmark.evaluation.show import results_table
     from benchmark.weights import evaluate_weights
 
-    settings = make_settings(device, data_dir, latency=latency, progress=progress)
+    flags = {"unverified": unverified, "skip_corrupt": skip_corrupt}
+    settings = make_settings(device, data_dir, profile=profile, **flags, latency=latency, progress=progress)
     results = evaluate_weights(recipe, seed, settings, checkpoint, official_checkpoint, save_sims, console)
     console.print(results_table(results, recipe.stem))
 
@@ -288,8 +303,11 @@ def latency(
         typer.Argument(help="The recipe whose model is timed. Default: every single model of scenes."),
     ] = None,
     repeats: Annotated[int, typer.Option(min=30, help="Timed calls of every operation.")] = 30,
+    profile: Profile = None,
     device: Device = None,
     data_dir: DataDir = None,
+    unverified: Unverified = False,
+    skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Time encoding, scoring and ranking of a recipe's model (its trained weights where there are some).
 
@@ -299,7 +317,8 @@ def latency(
     from benchmark.select import single_models
     from benchmark.weights import time_weights
 
-    settings = make_settings(device, data_dir)
+    flags = {"unverified": unverified, "skip_corrupt": skip_corrupt}
+    settings = make_settings(device, data_dir, profile=profile, **flags)
     for path in [recipe] if recipe else single_models("scenes"):
         report, weights = time_weights(path, settings, repeats)
         console.print(f"{path.as_posix()}, weights {weights}")
@@ -347,9 +366,9 @@ def run_all(paths: Sequence[Path], seeds: Sequence[int] | None, settings: Settin
     from benchmark.select import default_seed, expectation_lines, headline
 
     for path in paths:
-        for seed in dict.fromkeys(seeds or [default_seed(path)]):
+        for seed in dict.fromkeys(seeds or [default_seed(path, settings.profile)]):
             console.rule(f"{path.as_posix()}, seed {seed}")
             record = run_recipe(path, seed, settings)
             console.print(headline(record), highlight=False)
-            for line in expectation_lines(path, record):
+            for line in expectation_lines(path, record, settings.profile):
                 console.print(line, highlight=False, markup=False)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 if TYPE_CHECKING:
-    from benchmark.reproduce import Settings
+    from benchmark.job import Settings
 
 console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)  # room in logs
 
@@ -58,16 +58,27 @@ def make_settings(
     device: str | None,
     data_dir: Path | None,
     *,
+    profile: str | None = None,
+    unverified: bool = False,
+    skip_corrupt: bool = False,
     resume: bool = False,
     latency: bool = False,
     progress: bool = False,
 ) -> Settings:
     """Settings of a run on the named device, else on a GPU where there is one."""
-    from benchmark.reproduce import Settings
+    from benchmark.job import Settings
     from benchmark.select import pick_device
 
-    where = pick_device(device)
-    return Settings(where, data_dir, resume=resume, latency=latency, show_progress=progress)
+    return Settings(
+        pick_device(device),
+        data_dir,
+        profile=profile,
+        unverified=unverified,
+        skip_corrupt=skip_corrupt,
+        resume=resume,
+        latency=latency,
+        show_progress=progress,
+    )
 
 
 def banner() -> None:

@@ -23,6 +23,7 @@ from benchmark.baseline import method_names
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.ranking import Floats
 from benchmark.files import replacing, sha256_file
+from benchmark.job import Job, Settings, build_model, prepare
 from benchmark.recipe import EnsembleRecipe, Recipe, load_recipe
 from benchmark.reporting.environment import collect
 from benchmark.reporting.record import RunRecord, read_all
@@ -36,7 +37,7 @@ from benchmark.reporting.reference import (
     reference_path,
     write_reference,
 )
-from benchmark.reproduce import Job, Settings, build_model, prepare, reproduce, results_of, score_split
+from benchmark.reproduce import reproduce, results_of, score_split
 from benchmark.training import deterministic, first_losses, read_weights
 
 STEPS = 20
@@ -134,7 +135,7 @@ def rescore(job: Job, weights: Path, sha256: str | None = None) -> tuple[dict[st
         {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     )
     sims = score_split(job, model, "test", show_progress=False).sims
-    metrics = results_of(job.dataset, sims, job.recipe.evaluation.tie_rule)[0].metrics.values()
+    metrics = results_of(job, sims)[0].metrics.values()
     return {name: metrics[name] for name in METRICS}, sample(sims)
 
 

@@ -30,6 +30,7 @@ from benchmark.data.captions import vocabulary_size_of
 from benchmark.data.catalog import get_entry
 from benchmark.data.hub import Download, download_estimate
 from benchmark.data.scenes import ScenesOptions
+from benchmark.data.splits import SplitName
 from benchmark.recipe import EnsembleRecipe, Recipe, about, check_fields, load_recipe, run_name
 from benchmark.select import dataset_of, default_seed
 
@@ -43,7 +44,7 @@ class Plan:
     """Estimates for one training run; bytes and seconds."""
 
     dataset: str
-    images: Mapping[str, int]
+    images: Mapping[SplitName, int]
     download: Download
     pretrained: list[str]
     parameters: int
@@ -98,18 +99,17 @@ def probe(model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int) -> 
     return seconds[-1] / PROBE_PAIRS, activations // PROBE_PAIRS
 
 
-def split_sizes(recipe: Recipe) -> Mapping[str, int]:
-    """Images of each split, from the catalog and the recipe's options."""
+def split_sizes(recipe: Recipe) -> Mapping[SplitName, int]:
+    """Images of each split, from the catalog, the recipe's options and its first images."""
     entry = get_entry(recipe.data.name)
     options = check_fields("data.options", recipe.data.options, entry.options)
-    sizes = {str(name): count for name, count in entry.counts.items()}
+    sizes = dict(entry.counts)
     if isinstance(options, ScenesOptions):
         sizes = {"train": options.n_train, "val": options.n_val, "test": options.n_test}
     if entry.train_images_with_restval is not None and getattr(options, "restval", False):
         sizes["train"] = entry.train_images_with_restval
-    if recipe.data.validation_images is not None:
-        sizes["val"] = min(sizes["val"], recipe.data.validation_images)
-    return sizes
+    kept = recipe.data.first_images.counts()
+    return {name: min(size, kept.get(name, size)) for name, size in sizes.items()}
 
 
 def make_plan(recipe: Recipe, vocab_size: int, writes: list[str], data_dir: Path | None = None) -> Plan:
@@ -173,13 +173,15 @@ def plan_table(plan: Plan, title: str) -> Table:
     return table
 
 
-def dry_run_tables(paths: Sequence[Path], seeds: Sequence[int] | None, data_dir: Path | None) -> list[Table]:
-    """The plan of every recipe; an ensemble trains nothing of its own."""
+def dry_run_tables(
+    paths: Sequence[Path], seeds: Sequence[int] | None, data_dir: Path | None, profile: str | None = None
+) -> list[Table]:
+    """The plan of every recipe, under a profile where one is named; an ensemble trains nothing of its own."""
     tables = []
     for path in paths:
-        recipe, dataset = load_recipe(path), dataset_of(path)
-        chosen = list(seeds or [default_seed(path)])
-        folder = f"{dataset}/{run_name(path, dataset)}"
+        recipe, dataset = load_recipe(path, profile), dataset_of(path)
+        chosen = list(seeds or [default_seed(path, profile)])
+        folder = f"{dataset}/{run_name(path, dataset, profile)}"
         writes = [f".rematch/{folder}/{seed}/ and results/runs/{folder}/{seed}.json, .npz" for seed in chosen]
         if isinstance(recipe, EnsembleRecipe):
             table = Table(title=f"dry run: {path.as_posix()}", show_header=False)

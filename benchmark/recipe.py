@@ -1,15 +1,16 @@
-"""Recipes: the strict schema of recipes/<method>/<dataset>-<variant>.yaml.
+"""Recipes: the strict schema of recipes/<method>/<dataset>-<variant>.yaml, and of the profiles over them.
 
-Every number of a training run is in its recipe, none is in the code. A misspelt key, a wrong type and a
-missing file are one-line errors that name the file, the field and the nearest valid name.
+Every number of a training run is in its recipe, none is in the code. A profile, recipes/<method>/profiles/<name>.yaml,
+changes all recipes of its method, for example to a size that trains in seconds. A misspelt key, a wrong type
+and a missing file are one-line errors that name the file, the field and the nearest valid name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -18,6 +19,10 @@ from benchmark.baseline import Method, Strict, get_method
 from benchmark.errors import UserError, nearest
 
 RECIPES = Path("recipes")
+PROFILES = "profiles"
+"""Folder beside a method's recipes."""
+
+SplitName = Literal["train", "val", "test"]
 
 Metric = Literal["rsum", "r1_sum", "i2t_r1", "t2i_r1"]
 """Values a best checkpoint is chosen by; `r1_sum` is R@1(i2t) + R@1(t2i), in percent."""
@@ -40,6 +45,19 @@ class Expected(Strict):
     source: str
 
 
+class FirstImages(Strict):
+    """How many images of each split are used, the first ones in the dataset's order; None: all."""
+
+    train: int | None = Field(default=None, ge=1)
+    val: int | None = Field(default=None, ge=1)
+    test: int | None = Field(default=None, ge=1)
+
+    def counts(self) -> dict[SplitName, int]:
+        """The splits that are cut down, and to how many images."""
+        names: tuple[SplitName, ...] = ("train", "val", "test")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
 class DataSettings(Strict):
     """Which dataset, and the choices a paper makes about it."""
 
@@ -49,8 +67,8 @@ class DataSettings(Strict):
     """Options of that dataset: sizes and seed of `scenes`; `restval` of `mscoco`."""
     captions_per_image: int = Field(default=5, ge=1)
     """The first so many captions of an image are used (papers: 5)."""
-    validation_images: int | None = Field(default=None, ge=1)
-    """Use the first so many validation images; None: all."""
+    first_images: FirstImages = FirstImages()
+    """`{val: 1000}`: the first 1,000 validation images. A run on fewer training or test images is not comparable."""
 
 
 class Optimizer(Strict):
@@ -221,14 +239,98 @@ def _field_names(schema: Any, path: list[str]) -> list[str]:
     return []
 
 
-def load_recipe(path: Path) -> Recipe | EnsembleRecipe:
-    """Read and check a recipe file.
+class Profile(Strict):
+    """Changes to every recipe of a method: the same method on the same data, in another size.
 
-    Raises UserError (file, field, found, expected, nearest valid name) for anything a user can get wrong.
+    Mappings are merged into the recipe's field by field; lists, and mappings that have a `name`, take the place
+    of the recipe's. What the recipe expects to score is dropped.
+    """
+
+    summary: str
+    departures: list[str] = Field(min_length=1)
+    """How the runs differ from the recipes'; such a run is never comparable with the paper."""
+    data: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+    pretrained: bool | None = None
+    training: dict[str, Any] = {}
+    evaluation: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _same_dataset(self) -> Self:
+        if "name" in self.data:
+            raise UserError(
+                f"field 'data.name': found {self.data['name']!r}; a profile leaves the dataset as it is"
+            )
+        return self
+
+    def changes(self) -> dict[str, Any]:
+        """The part of a recipe's document that it gives."""
+        return self.model_dump(exclude={"summary", "departures"}, exclude_unset=True)
+
+
+def load_recipe(path: Path, profile: str | None = None) -> Recipe | EnsembleRecipe:
+    """Read and check a recipe file, with the changes of a profile where one is named.
+
+    An ensemble stays as it is but for its expectations: a profile is about its members. Raises UserError
+    (file, field, found, expected, nearest valid name) for anything a user can get wrong.
     """
     if not path.is_file():
         known = [item.as_posix() for item in RECIPES.glob("*/*.yaml")]
         raise UserError(f"{path.as_posix()}: no such recipe{nearest(path.as_posix(), known)}")
+    document = _read_document(path)
+    recipe = _checked(path, document)
+    if isinstance(recipe, EnsembleRecipe):
+        for member in recipe.ensemble:
+            if not (path.parent / f"{member}.yaml").is_file():
+                known = [item.stem for item in path.parent.glob("*.yaml")]
+                raise UserError(
+                    f"{path.as_posix()}: field 'ensemble': no recipe '{member}'{nearest(member, known)}"
+                )
+    return recipe if profile is None else _with_profile(path, document, profile)
+
+
+def profile_names(folder: Path) -> list[str]:
+    """Names of the profiles of the recipes in `folder`."""
+    return sorted(path.stem for path in (folder / PROFILES).glob("*.yaml"))
+
+
+def load_profile(folder: Path, name: str) -> Profile:
+    """Read and check the profile `name` of the recipes in `folder`; raises UserError as `load_recipe` does."""
+    known = profile_names(folder)
+    if name not in known:
+        there = nearest(name, known) or "; it has none"
+        raise UserError(f"unknown profile '{name}' in {(folder / PROFILES).as_posix()}/{there}")
+    path = folder / PROFILES / f"{name}.yaml"
+    return _validated(Profile, _read_document(path), path)
+
+
+def merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`document` with `changes`, as Profile says."""
+    result = dict(document)
+    for key, value in changes.items():
+        former = result.get(key)
+        if isinstance(value, Mapping) and isinstance(former, Mapping) and "name" not in value:
+            value = merged(former, value)
+        result[key] = value
+    return result
+
+
+def _with_profile(path: Path, document: dict[str, Any], name: str) -> Recipe | EnsembleRecipe:
+    profile = load_profile(path.parent, name)
+    namesake = path.with_name(f"{path.stem}-{name}.yaml")
+    if namesake.is_file():  # both would write the same run record
+        raise UserError(
+            f"{path.as_posix()}: profile '{name}' gives runs the name of {namesake.name}'s; rename it"
+        )
+    document = {**document, "expected": [], "summary": f"{document['summary']}; {profile.summary}"}
+    if "ensemble" not in document:
+        document = merged(document, profile.changes())
+        reasons = [f"profile {name}: {reason}" for reason in profile.departures]
+        document["departures"] = [*reasons, *document["departures"]]
+    return _checked(path.parent / PROFILES / f"{name}.yaml", document)  # the recipe itself is sound
+
+
+def _read_document(path: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -238,22 +340,25 @@ def load_recipe(path: Path) -> Recipe | EnsembleRecipe:
         raise UserError(
             f"{path.as_posix()}: found {type(document).__name__}, expected a mapping of recipe fields"
         )
+    return document
+
+
+def _checked(path: Path, document: dict[str, Any]) -> Recipe | EnsembleRecipe:
     single = "ensemble" not in document and document.keys() & {"method", "model", "data", "training"}
-    schema: type[Recipe] | type[EnsembleRecipe] = Recipe if single else EnsembleRecipe
+    return _validated(Recipe, document, path) if single else _validated(EnsembleRecipe, document, path)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _validated(schema: type[Model], document: dict[str, Any], path: Path) -> Model:
+    """The document as `schema` has it; errors name `path`."""
     try:
-        recipe = schema.model_validate(document)
+        return schema.model_validate(document)
     except ValidationError as error:
         raise UserError(f"{path.as_posix()}: {explain(error, schema)}") from None
     except UserError as error:
         raise UserError(f"{path.as_posix()}: {error}") from None
-    if isinstance(recipe, EnsembleRecipe):
-        for member in recipe.ensemble:
-            if not (path.parent / f"{member}.yaml").is_file():
-                known = [item.stem for item in path.parent.glob("*.yaml")]
-                raise UserError(
-                    f"{path.as_posix()}: field 'ensemble': no recipe '{member}'{nearest(member, known)}"
-                )
-    return recipe
 
 
 @contextmanager
@@ -267,10 +372,10 @@ def about(path: Path) -> Iterator[None]:
         raise UserError(f"{path.as_posix()}: {error}") from None
 
 
-def run_name(path: Path, recipe_dataset: str) -> str:
-    """`recipes/hat/scenes-i2t.yaml` -> `hat-i2t`: the method and the variant; the dataset is the folder of the run."""
+def run_name(path: Path, recipe_dataset: str, profile: str | None = None) -> str:
+    """`recipes/hat/scenes-i2t.yaml` -> `hat-i2t`: method, variant, profile; the dataset is the folder of the run."""
     variant = path.stem.removeprefix(recipe_dataset).strip("-")
-    return f"{path.parent.name}-{variant}" if variant else path.parent.name
+    return "-".join(part for part in (path.parent.name, variant, profile) if part)
 
 
 def method_of(recipe: Recipe) -> Method:

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
 
 from benchmark import __version__
-from benchmark.baseline import Baseline, Codes, DataFacts, InputSpec, Method, get_method
-from benchmark.data import Dataset, caption_batches, image_batches, load_dataset, make_codec, train_batches
-from benchmark.data.captions import Codec
-from benchmark.data.loading import PairLoader
+from benchmark.baseline import Baseline, Codes
+from benchmark.data import caption_batches, image_batches
 from benchmark.data.splits import SplitName
 from benchmark.errors import UserError
 from benchmark.evaluation.latency import LEAST_REPEATS, LatencyReport, measure_latency
@@ -29,85 +27,16 @@ from benchmark.evaluation.protocol import ProtocolResult, ensemble, evaluate, pr
 from benchmark.evaluation.ranking import Floats, rank, top_k
 from benchmark.evaluation.scoring import encode_split, score
 from benchmark.files import replacing, sha256_bytes, sha256_file, write_text
-from benchmark.recipe import EnsembleRecipe, Recipe, Training, about, load_recipe, run_name
+from benchmark.job import Job, Settings, build_model, departures_of, prepare
+from benchmark.recipe import EnsembleRecipe, Recipe, about, load_recipe, run_name
 from benchmark.reporting.collect import dataset_part, make_sidecar, protocol_part, training_part
 from benchmark.reporting.environment import collect
-from benchmark.reporting.paper import ReportedProtocol
-from benchmark.reporting.record import RUNS, RunRecord, new_record, read_record, recipe_digest, write_record
+from benchmark.reporting.record import RunRecord, new_record, read_record, write_record
 from benchmark.reporting.sidecar import pack, write_sidecar
-from benchmark.training import TrainingResult, deterministic, seed_initialisation, train
+from benchmark.training import TrainingResult, deterministic, train
 
-WORK = Path(".rematch")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 MEGABYTE = 2**20
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Where a run happens; none of it changes a number on the same machine."""
-
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    data_dir: Path | None = None
-    """Local data in place of the Hub."""
-    work: Path = WORK
-    runs: Path = RUNS
-    resume: bool = False
-    latency: bool = True
-    show_progress: bool = True
-
-
-@dataclass(frozen=True)
-class Job:
-    """A recipe with its method and data at hand."""
-
-    path: Path
-    recipe: Recipe
-    seed: int
-    method: Method
-    config: Any
-    spec: InputSpec
-    dataset: Dataset
-    codec: Codec
-    settings: Settings
-
-    @property
-    def run(self) -> str:
-        return run_name(self.path, self.dataset.name)
-
-    @property
-    def folder(self) -> Path:
-        """The work folder of this run."""
-        return self.settings.work / self.dataset.name / self.run / str(self.seed)
-
-    @property
-    def training(self) -> Training:
-        """The recipe's training with the run's seed."""
-        return self.recipe.training.model_copy(update={"seed": self.seed})
-
-    def batches(self, epoch: int) -> PairLoader:
-        """The training batches of one epoch."""
-        return train_batches(
-            self.dataset.splits["train"],
-            self.spec,
-            self.codec,
-            seed=self.seed,
-            epoch=epoch,
-            batch_size=self.recipe.training.batch_size,
-            workers=self.recipe.training.workers,
-        )
-
-    def resolved(self) -> dict[str, Any]:
-        """The recipe with the seed and every default of the method spelled out."""
-        document = self.recipe.model_dump(mode="json")
-        document["training"]["seed"] = self.seed
-        document["model"] = self.config.model_dump(mode="json")
-        document["data"]["options"] = dict(self.dataset.options)
-        return document
-
-    @property
-    def digest(self) -> str:
-        """Of the resolved recipe; runs that differ in the seed alone share it."""
-        return recipe_digest(self.resolved())
 
 
 @dataclass(frozen=True)
@@ -125,7 +54,7 @@ def reproduce(path: Path, seed: int, settings: Settings) -> RunRecord:
 
     Raises UserError for whatever a user can put right.
     """
-    recipe = load_recipe(path)
+    recipe = load_recipe(path, settings.profile)
     if isinstance(recipe, EnsembleRecipe):
         return reproduce_ensemble(path, recipe, seed, settings)
     deterministic()
@@ -134,44 +63,6 @@ def reproduce(path: Path, seed: int, settings: Settings) -> RunRecord:
     with about(path):
         result = train_model(job, model)
     return evaluate_model(job, model, result)[0]
-
-
-def prepare(
-    path: Path,
-    recipe: Recipe,
-    seed: int,
-    settings: Settings,
-    splits: tuple[SplitName, ...] = ("train", "val", "test"),
-) -> Job:
-    """Load what `recipe` needs of its data; the model is not built yet."""
-    method, config = get_method(recipe.method), recipe.method_config()
-    spec = method.inputs(config)
-    data = recipe.data
-    with about(path):
-        dataset = load_dataset(
-            data.name,
-            data.options,
-            splits=splits,
-            captions_per_image=data.captions_per_image,
-            validation_images=data.validation_images,
-            data_dir=settings.data_dir,
-        )
-    return Job(path, recipe, seed, method, config, spec, dataset, make_codec(spec.text, dataset), settings)
-
-
-def build_model(job: Job, *, pretrained: bool) -> Baseline:
-    """The recipe's model, its random parts drawn from the seed, on the device."""
-    seed_initialisation(job.seed)
-    train_split = job.dataset.splits.get("train")
-    facts = DataFacts(
-        vocab_size=job.codec.vocab_size,
-        pad_id=job.codec.pad_id,
-        n_train_images=len(train_split) if train_split is not None else 0,
-        pretrained=pretrained,
-    )
-    model = job.method.build(job.config, facts)
-    model.to(job.settings.device)
-    return model
 
 
 def train_model(job: Job, model: Baseline) -> TrainingResult:
@@ -234,7 +125,7 @@ def evaluate_model(
     """Score the test split under every protocol of the dataset, measure latency and write the record."""
     begin = time.perf_counter()
     scored = score_split(job, model, "test", show_progress=job.settings.show_progress)
-    results = results_of(job.dataset, scored.sims, job.recipe.evaluation.tie_rule)
+    results = results_of(job, scored.sims)
     seconds = {"evaluation": time.perf_counter() - begin}
     if training is not None:
         seconds["training"] = training.wall_seconds
@@ -261,22 +152,13 @@ def evaluate_model(
         training=training_part(training, job.recipe.training.select) if training else None,
         block_plan=scored.plan,
         sidecar_sha256=sha256_bytes(packed),
-        notes=notes or [],
+        notes=[*job.dataset.notes, *(notes or [])],
         wall_seconds=seconds,
         latency=latency_of(job, model, scored).record_fields() if job.settings.latency else None,
         environment=collect(job.settings.device, job.recipe.training.precision),
     )
     _write(record, packed, scored.sims, job.settings)
     return record, results, scored.sims
-
-
-def departures_of(job: Job) -> list[str]:
-    """Why the numbers can't be held against the paper's; data that no paper reports are reason enough."""
-    found = [*job.recipe.departures, *job.dataset.notes]
-    names = [protocol.name for protocol in protocols_of(job.dataset.name)]
-    if not found and not set(names) & set(get_args(ReportedProtocol)):
-        found.append(f"no paper reports {job.dataset.name}")
-    return found
 
 
 def latency_of(job: Job, model: Baseline, scored: Scored, repeats: int = LEAST_REPEATS) -> LatencyReport:
@@ -309,18 +191,18 @@ def reproduce_ensemble(path: Path, recipe: EnsembleRecipe, seed: int, settings: 
             f"{path.as_posix()}: the members were not evaluated on the same test split in the same way"
         )
     sims = ensemble([np.load(matrix) for _, matrix in members])
-    member_recipe = load_recipe(path.parent / f"{recipe.ensemble[0]}.yaml")
+    member_recipe = load_recipe(path.parent / f"{recipe.ensemble[0]}.yaml", settings.profile)
     assert isinstance(member_recipe, Recipe), "members of an ensemble are single models"
     job = prepare(path, member_recipe, seed, settings, splits=("test",))
-    results = results_of(job.dataset, sims, member_recipe.evaluation.tie_rule)
+    results = results_of(job, sims)
     packed = pack(make_sidecar(results, top_k(sims, 10), job.dataset.splits["test"], []))
     record = new_record(
-        run=run_name(path, first.dataset.name),
+        run=run_name(path, first.dataset.name, settings.profile),
         seed=seed,
         method="+".join(dict.fromkeys(record.method for record, _ in members)),
         recipe_path=path.as_posix(),
-        recipe=recipe.model_dump(mode="json"),
-        departures=list(recipe.departures),
+        recipe=recipe.model_dump(mode="json") | settings.named_profile(),
+        departures=[*job.dataset.departures, *recipe.departures],
         weights="members",
         members=[_member_part(record) for record, _ in members],
         dataset=dataset_part(job.dataset, first.dataset.captions_per_image),
@@ -330,6 +212,7 @@ def reproduce_ensemble(path: Path, recipe: EnsembleRecipe, seed: int, settings: 
         results={result.protocol.name: protocol_part(result) for result in results},
         block_plan={},
         sidecar_sha256=sha256_bytes(packed),
+        notes=job.dataset.notes,
         wall_seconds={"evaluation": time.perf_counter() - begin},
         environment=collect(settings.device, "float64"),
     )
@@ -342,17 +225,21 @@ def member_of(path: Path, seed: int, settings: Settings) -> tuple[RunRecord, Pat
 
     A training that was interrupted is taken up with `resume` only: its recipe may have changed since.
     """
-    recipe = load_recipe(path)
+    recipe = load_recipe(path, settings.profile)
     if isinstance(recipe, EnsembleRecipe):
         raise UserError(f"{path.as_posix()}: an ensemble can't be a member of an ensemble")
-    run = run_name(path, recipe.data.name)
+    run = run_name(path, recipe.data.name, settings.profile)
     matrix = settings.work / recipe.data.name / run / str(seed) / "sims.npy"
     stored = settings.runs / recipe.data.name / run / f"{seed}.json"
     if stored.is_file() and matrix.is_file() and matrix.with_suffix(".json").is_file():
         record = read_record(stored)
         made = matrix.with_suffix(".json").read_text(encoding="utf-8")
-        current = prepare(path, recipe, seed, settings, splits=("test",)).digest
-        if made == _matrix_facts(record, matrix) and record.recipe_digest == current:
+        now = prepare(path, recipe, seed, settings, splits=("test",))
+        same = (record.recipe_digest, record.dataset.splits["test"].fingerprint) == (
+            now.digest,
+            now.dataset.splits["test"].fingerprint,
+        )
+        if same and made == _matrix_facts(record, matrix):
             return record, matrix
     return reproduce(path, seed, settings), matrix
 
@@ -365,10 +252,13 @@ def _member_part(record: RunRecord) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------------- files
 
 
-def results_of(dataset: Dataset, sims: Floats, tie_rule: Any) -> list[ProtocolResult]:
-    """Every protocol of the dataset over one matrix."""
-    caption_image = dataset.splits["test"].caption_image
-    return [evaluate(sims, caption_image, protocol, tie_rule) for protocol in protocols_of(dataset.name)]
+def results_of(job: Job, sims: Floats) -> list[ProtocolResult]:
+    """Every protocol of the dataset over one matrix, scaled to a test split that isn't the whole published one."""
+    test = job.dataset.splits["test"]
+    partial = job.recipe.data.first_images.test is not None or job.dataset.departures
+    size, rule = len(test) if partial else None, job.recipe.evaluation.tie_rule
+    protocols = protocols_of(job.dataset.name)
+    return [evaluate(sims, test.caption_image, protocol, rule, n_images=size) for protocol in protocols]
 
 
 def _write(record: RunRecord, packed: bytes, sims: Floats, settings: Settings) -> None:

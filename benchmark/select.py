@@ -11,8 +11,16 @@ from rich.table import Table
 from benchmark.baseline import get_method, method_names
 from benchmark.data.catalog import CATALOG, get_entry
 from benchmark.errors import UserError, nearest
-from benchmark.evaluation.protocol import protocols_of
-from benchmark.recipe import RECIPES, EnsembleRecipe, Recipe, check_fields, load_recipe
+from benchmark.evaluation.protocol import check_test_size, protocols_of
+from benchmark.recipe import (
+    RECIPES,
+    DataSettings,
+    EnsembleRecipe,
+    Recipe,
+    check_fields,
+    load_recipe,
+    profile_names,
+)
 from benchmark.reporting.paper import resolve
 from benchmark.reporting.record import RUNS, RunRecord, read_all
 
@@ -63,15 +71,15 @@ def recipe_paths(target: str, dataset: str | None, folder: Path = RECIPES) -> li
     return found
 
 
-def check_recipes(paths: Sequence[Path]) -> None:
+def check_recipes(paths: Sequence[Path], profile: str | None = None) -> None:
     """Raise UserError now for what would else show after hours: names that other files and tables must know."""
     for path in paths:
-        recipe = load_recipe(path)
+        recipe = load_recipe(path, profile)
         if isinstance(recipe, EnsembleRecipe):
-            check_recipes(member_paths(path, recipe))
+            check_recipes(member_paths(path, recipe), profile)
         try:
             if isinstance(recipe, Recipe):
-                check_fields("data.options", recipe.data.options, get_entry(recipe.data.name).options)
+                _check_data(recipe.data)
             resolve(recipe.paper_row)
             known = [protocol.name for protocol in protocols_of(dataset_of(path))]
             for number, item in enumerate(recipe.expected):
@@ -81,6 +89,14 @@ def check_recipes(paths: Sequence[Path]) -> None:
                     raise UserError(f"{field}: found '{item.protocol}', no protocol of its dataset{hint}")
         except UserError as error:
             raise UserError(f"{path.as_posix()}: {error}") from None
+
+
+def _check_data(data: DataSettings) -> None:
+    entry = get_entry(data.name)
+    check_fields("data.options", data.options, entry.options)
+    test = data.first_images.test
+    if test is not None:
+        check_test_size(data.name, min(test, entry.counts["test"]))
 
 
 def member_paths(path: Path, recipe: EnsembleRecipe) -> list[Path]:
@@ -110,12 +126,12 @@ def _ordered(folder: Path, dataset: str) -> list[Path]:
     return sorted(paths, key=lambda path: isinstance(load_recipe(path), EnsembleRecipe))
 
 
-def default_seed(path: Path) -> int:
-    """The seed a recipe names; an ensemble has its first member's."""
-    recipe = load_recipe(path)
+def default_seed(path: Path, profile: str | None = None) -> int:
+    """The seed a recipe (with its profile) names; an ensemble has its first member's."""
+    recipe = load_recipe(path, profile)
     if isinstance(recipe, Recipe):
         return recipe.training.seed
-    return default_seed(member_paths(path, recipe)[0])
+    return default_seed(member_paths(path, recipe)[0], profile)
 
 
 def headline(record: RunRecord) -> str:
@@ -130,10 +146,10 @@ def headline(record: RunRecord) -> str:
     return "\n".join(lines)
 
 
-def expectation_lines(path: Path, record: RunRecord) -> list[str]:
-    """What the recipe expects beside what came out."""
+def expectation_lines(path: Path, record: RunRecord, profile: str | None = None) -> list[str]:
+    """What the recipe expects beside what came out; nothing is expected under a profile."""
     lines = []
-    for item in load_recipe(path).expected:
+    for item in load_recipe(path, profile).expected:
         found = record.results[item.protocol].metrics.value(item.metric)
         word = "as expected" if abs(found - item.value) <= item.tolerance else "NOT as expected"
         lines.append(
@@ -174,10 +190,11 @@ def _datasets() -> Table:
 
 
 def _recipes(folder: Path) -> Table:
-    table = Table("recipe", "summary", "departures", title="recipes", title_justify="left")
+    head = ("recipe", "summary", "departures", "profiles")
+    table = Table(*head, title="recipes", title_justify="left")
     for path in sorted(folder.glob("*/*.yaml")):
-        recipe = load_recipe(path)
-        table.add_row(path.as_posix(), recipe.summary, str(len(recipe.departures) or "none"))
+        recipe, profiles = load_recipe(path), ", ".join(profile_names(path.parent))
+        table.add_row(path.as_posix(), recipe.summary, str(len(recipe.departures) or "none"), profiles)
     return table
 
 

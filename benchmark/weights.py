@@ -13,23 +13,15 @@ from benchmark.errors import UserError
 from benchmark.evaluation.latency import LatencyReport
 from benchmark.evaluation.protocol import ProtocolResult
 from benchmark.files import replacing
+from benchmark.job import Job, Settings, build_model, prepare
 from benchmark.recipe import Recipe, load_recipe
-from benchmark.reproduce import (
-    Job,
-    Settings,
-    build_model,
-    evaluate_model,
-    latency_of,
-    prepare,
-    results_of,
-    score_split,
-)
+from benchmark.reproduce import evaluate_model, latency_of, results_of, score_split
 from benchmark.training import deterministic, load_weights
 
 
-def single_recipe(path: Path) -> Recipe:
+def single_recipe(path: Path, profile: str | None) -> Recipe:
     """The recipe at `path`; raises UserError for an ensemble, which has no weights of its own."""
-    recipe = load_recipe(path)
+    recipe = load_recipe(path, profile)
     if not isinstance(recipe, Recipe):
         names = ", ".join(recipe.ensemble)
         raise UserError(f"{path.as_posix()}: an ensemble has no weights of its own; name a member: {names}")
@@ -52,7 +44,7 @@ def evaluate_weights(
     if checkpoint is not None and official is not None:
         raise UserError("options '--checkpoint' and '--official-checkpoint': give one of them")
     deterministic()
-    recipe = single_recipe(path)
+    recipe = single_recipe(path, settings.profile)
     job = prepare(path, recipe, recipe.training.seed if seed is None else seed, settings, splits=("test",))
     model = build_model(job, pretrained=False)
     if official is not None:
@@ -68,7 +60,7 @@ def evaluate_weights(
                 f"note: {weights.as_posix()} were not trained with this recipe as it is now", markup=False
             )
         sims = score_split(job, model, "test", show_progress=settings.show_progress).sims
-        results = results_of(job.dataset, sims, recipe.evaluation.tie_rule)
+        results = results_of(job, sims)
     if save_sims is not None:
         with replacing(save_sims) as handle:
             np.save(handle, sims)
@@ -98,7 +90,7 @@ def load_official(job: Job, model: Baseline, path: Path) -> list[str]:
 
 def time_weights(path: Path, settings: Settings, repeats: int) -> tuple[LatencyReport, str]:
     """Latency of a recipe's model, and in words which weights it had; speed doesn't depend on them."""
-    recipe = single_recipe(path)
+    recipe = single_recipe(path, settings.profile)
     job = prepare(
         path, recipe, recipe.training.seed, replace(settings, show_progress=False), splits=("test",)
     )

@@ -19,8 +19,8 @@ from benchmark import drift
 from benchmark import reproduce as module
 from benchmark.errors import UserError
 from benchmark.files import sha256_file
+from benchmark.job import Job, build_model
 from benchmark.reporting.reference import Reference, read_reference
-from benchmark.reproduce import Job, build_model
 from benchmark.training import read_weights, trainer
 from benchmark.training.schedules import learning_rate
 from tests.tiny import I2T, Outcome, change_recipe, contents, cut_in_half, rematch, reproduce

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from benchmark import plan
 from benchmark.baseline import InputSpec, PixelInput, RegionInput, TextInput, get_method
+from benchmark.job import Settings, build_model, prepare
 from benchmark.recipe import Recipe, load_recipe
-from benchmark.reproduce import Settings, build_model, prepare
 from tests.tiny import I2T, ROOT, T2I, change_recipe
 
 

@@ -160,9 +160,9 @@ def test_full_size_hat_uses_the_data_as_the_code_does() -> None:
         assert data.captions_per_image == 5
         if data.name == "mscoco":
             assert data.options == {"restval": False}
-            assert data.validation_images == 1000
+            assert data.first_images.counts() == {"val": 1000}
         else:
-            assert (data.options, data.validation_images) == ({}, None)
+            assert (data.options, data.first_images.counts()) == ({}, {})
     assert {single(path).data.name for path in FULL_SIZE} == {"flickr30k", "mscoco"}
 
 
@@ -221,9 +221,12 @@ def test_faults_are_named(tmp_path: Path) -> None:
     )
     schedule = {**good["training"], "schedule": {"name": "linear"}}
     assert "field 'training.schedule'" in problem({**good, "training": schedule}, tmp_path)
-    assert problem({**good, "data": {"name": "scenes", "validation_images": 0}}, tmp_path).startswith(
-        "field 'data.validation_images': found 0"
-    )
+    for first, message in (
+        ({"val": 0}, "val': found 0"),
+        ({"vla": 1}, "vla' is not known; did you mean 'val'?"),
+    ):
+        document = {**good, "data": {"name": "scenes", "first_images": first}}
+        assert problem(document, tmp_path).startswith(f"field 'data.first_images.{message}")
 
 
 def test_two_wrong_values_are_counted(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from benchmark import drift
+from benchmark.job import Job, Settings, build_model, prepare
 from benchmark.recipe import Recipe, load_recipe
 from benchmark.reporting.reference import REFERENCE, Reference, Rescored, read_reference
-from benchmark.reproduce import Job, Settings, build_model, prepare
 from tests.tiny import ROOT
 
 PATHS = sorted((ROOT / REFERENCE).glob("*/*.json"))

@@ -15,6 +15,7 @@ import torch
 from benchmark import reproduce as module
 from benchmark.baseline import PairBatch, Progress
 from benchmark.files import sha256_file
+from benchmark.job import Job
 from benchmark.reporting.sidecar import read_sidecar
 from benchmark.training.trainer import Trainer
 from tests.tiny import (
@@ -202,7 +203,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     started: list[str] = []
     original = module.train_model
 
-    def noted(job: module.Job, model: Any) -> Any:
+    def noted(job: Job, model: Any) -> Any:
         started.append(job.run)
         return original(job, model)
 

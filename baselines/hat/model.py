@@ -84,6 +84,9 @@ class HATConfig(Strict):
     resize_to: int = Field(default=256, ge=32)
     max_text_length: int = Field(default=32, ge=3)
     """Word pieces with [CLS] and [SEP]; every caption is cut and padded to this many."""
+    vocabulary: Literal["dataset", "letters"] = "dataset"
+    """`dataset`: bert-base-uncased's word pieces, as published (scenes has its own); `letters`: a small vocabulary
+    of letters and common words that needs no download, for smoke runs without pretraining."""
     image_levels: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1)
     """Swin stages (from 0) whose outputs are aligned, shallow to deep."""
     text_layers: tuple[int, ...] = Field(default=(4, 10, 12), min_length=1)
@@ -121,7 +124,8 @@ class HATLoss(Strict):
 def inputs(config: HATConfig) -> InputSpec:
     """What HAT reads: every caption with its image's pixels (hat.md 6)."""
     image = PixelInput(config.image_size, config.train_transform, config.test_transform, config.resize_to)
-    return InputSpec(image, TextInput("wordpiece", config.max_text_length), unit="caption", last_batch="keep")
+    text = TextInput("wordpiece", config.max_text_length, config.vocabulary)
+    return InputSpec(image, text, unit="caption", last_batch="keep")
 
 
 class ImageEncoder(nn.Module):

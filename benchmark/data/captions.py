@@ -1,6 +1,7 @@
 """Captions as ids. WordPiece is transformers' BertTokenizer: [CLS] pieces [SEP], cut to length, padded with 0.
 
 `scenes` has a vocabulary made by code; Flickr30K and MSCOCO use that of bert-base-uncased, from the Hub (hat.md 6).
+A method may ask for `letters` instead, which reads any text and needs no download.
 """
 
 from __future__ import annotations
@@ -23,6 +24,22 @@ BERT_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
 BERT_VOCABULARY_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 """Of `vocab.txt`."""
 BERT_VOCABULARY_SIZE = 30_522
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+COMMON_WORDS = """
+a an the this that his her their its some other one two three four several many people person man men woman women boy
+girl child children baby kid lady guy group player crowd team dog cat horse bird elephant zebra giraffe bear cow sheep
+and or of in on at to with from by for near over under up down into out off through along across around behind beside
+between front back next top side while as is are be being was has have it he she they there who which
+standing sitting walking running riding holding wearing looking playing jumping eating talking smiling working laying
+skateboard snowboard surfboard ski bike bicycle motorcycle car truck bus train plane airplane boat ball baseball tennis
+soccer frisbee bat racket game field street road sidewalk grass park beach water ocean snow mountain sky hill tree
+building house city room kitchen bathroom bedroom table chair bench couch bed desk plate bowl cup pizza sandwich cake
+food fruit toilet sink window door wall floor computer laptop phone television camera clock sign traffic light umbrella
+shirt hat pants jacket dress hair face hand red blue green yellow orange white black brown pink gray purple
+young old little large small big long tall group outside outdoors inside air picture photo view background
+"""
+"""Words that captions of photographs are full of; the rest is spelled."""
 
 
 class Codec(Protocol):
@@ -107,10 +124,19 @@ def bert_codec(max_length: int) -> WordPieceCodec:
     return WordPieceCodec(read_vocabulary(path), max_length, "bert-base-uncased")
 
 
+def letters() -> list[str]:
+    """A vocabulary made by code: ASCII signs, letters and digits also inside words, and COMMON_WORDS."""
+    signs = [chr(code) for code in range(ord("!"), ord("~") + 1) if not chr(code).isupper()]
+    inside = [f"##{sign}" for sign in signs if sign.isalnum()]
+    return list(dict.fromkeys([*SPECIAL, *signs, *inside, *COMMON_WORDS.split()]))
+
+
 def codec_for(spec: TextInput, dataset_name: str) -> Codec:
     """The codec that a method's text input and a dataset call for."""
     if spec.codec != "wordpiece":
         raise UserError(f"text codec '{spec.codec}' is not available for {dataset_name}; valid: wordpiece")
+    if spec.vocabulary == "letters":
+        return WordPieceCodec(letters(), spec.max_length, "letters")
     if dataset_name == "scenes":
         return WordPieceCodec(vocabulary(), spec.max_length, "scenes")
     return bert_codec(spec.max_length)
@@ -118,6 +144,6 @@ def codec_for(spec: TextInput, dataset_name: str) -> Codec:
 
 def vocabulary_size_of(spec: TextInput, dataset_name: str) -> int:
     """Ids that the codec of a dataset can give, without fetching it."""
-    if dataset_name == "scenes":
+    if dataset_name == "scenes" or spec.vocabulary == "letters":
         return codec_for(spec, dataset_name).vocab_size
     return BERT_VOCABULARY_SIZE

@@ -2,7 +2,8 @@
 
 flickr30k is the 1,000-image test set; mscoco-5k the whole MSCOCO test set; mscoco-1k the mean over its five
 folds of 1,000 consecutive images in Karpathy order (data.md 1.5, golden/evaluation/README.md); scenes is
-the embedded data, of any size. A new protocol is one more line of the table.
+the embedded data, of any size. A test set that is cut down keeps its protocols, with smaller galleries.
+A new protocol is one more line of the table.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ PROTOCOLS = {
     for protocol in (
         Protocol("scenes", "scenes", None, 1, "embedded test set, any size"),
         Protocol("flickr30k", "flickr30k", 1000, 1, "1K test"),
+        Protocol("flickr8k", "flickr8k", 1000, 1, "1K test"),
         Protocol("mscoco-1k", "mscoco", 5000, 5, "mean of five folds of 1,000 images"),
         Protocol("mscoco-5k", "mscoco", 5000, 1, "all 5,000 test images"),
     )
@@ -117,6 +119,12 @@ def evaluate(
     return ProtocolResult(protocol, n_rows, n_columns, metrics, folds, intervals, ranks)
 
 
+def check_test_size(dataset: str, n_images: int) -> None:
+    """Raise UserError where so many test images can't be cut into the folds of one of the dataset's protocols."""
+    for protocol in protocols_of(dataset):
+        _check_size(n_images, protocol, n_images)
+
+
 def _check_size(found: int, protocol: Protocol, told: int | None) -> None:
     expected = protocol.n_images if told is None else told
     if expected is not None and found != expected:
@@ -125,7 +133,8 @@ def _check_size(found: int, protocol: Protocol, told: int | None) -> None:
         )
     if found % protocol.folds:
         raise UserError(
-            f"protocol {protocol.name}: {found} images can't be cut into {protocol.folds} equal folds"
+            f"protocol {protocol.name}: {found} images can't be cut into {protocol.folds} equal folds; keep a "
+            f"multiple of {protocol.folds} of them (field 'data.first_images.test' of a recipe or profile)"
         )
 
 

@@ -52,7 +52,7 @@ class Environment(Strict):
     git_commit: str | None = None
     """None outside a checkout."""
     git_dirty: bool | None = None
-    """Whether the code differs from the commit; changes under results/ don't count."""
+    """Whether the code differs from the commit; results/ and the lock of data revisions don't count."""
 
 
 def collect(device: torch.device | str, precision: str) -> Environment:
@@ -89,7 +89,9 @@ def package_versions() -> dict[str, str]:
 
 
 def git_state(package: Path | None = None) -> tuple[str | None, bool | None]:
-    """Commit of the code that runs, and whether it was changed since (results/ aside); (None, None) outside git.
+    """Commit of the code that runs, and whether it was changed since; (None, None) outside git.
+
+    What runs write doesn't count: results/, and the lock of data revisions, which every record holds.
 
     Asked of the checkout that tracks the package itself: an installed copy in an environment folder that
     happens to lie inside some other repository has no commit.
@@ -99,7 +101,8 @@ def git_state(package: Path | None = None) -> tuple[str | None, bool | None]:
     if _git(root, "ls-files", "--error-unmatch", f"{package.name}/__init__.py") is None:
         return None, None
     commit = _git(root, "rev-parse", "HEAD")
-    changes = _git(root, "status", "--porcelain", "--", ".", ":(exclude)results")
+    written = ("results", f"{package.name}/data/revisions.yaml")
+    changes = _git(root, "status", "--porcelain", "--", ".", *(f":(exclude){path}" for path in written))
     if commit is None or changes is None:
         return None, None
     return commit.strip(), bool(changes.strip())

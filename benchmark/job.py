@@ -1,0 +1,160 @@
+"""A job: a recipe with its method, data and codec at hand. What `reproduce` and its neighbours all begin with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from benchmark.baseline import Baseline, DataFacts, InputSpec, Method, get_method
+from benchmark.data import Dataset, load_dataset, make_codec, train_batches
+from benchmark.data.captions import Codec
+from benchmark.data.loading import PairLoader
+from benchmark.data.splits import SplitName
+from benchmark.evaluation.protocol import check_test_size, protocols_of
+from benchmark.recipe import Recipe, Training, about, run_name
+from benchmark.reporting.paper import ReportedProtocol
+from benchmark.reporting.record import RUNS, recipe_digest
+from benchmark.training import seed_initialisation
+
+WORK = Path(".rematch")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a run happens and on what; the record keeps whatever of it can change a number."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    data_dir: Path | None = None
+    """Local data in place of the Hub."""
+    profile: str | None = None
+    """Recipes are taken with this profile's changes; runs have its name in theirs."""
+    unverified: bool = False
+    """Take data that aren't the published split, as a departure, instead of refusing them."""
+    skip_corrupt: bool = False
+    work: Path = WORK
+    runs: Path = RUNS
+    resume: bool = False
+    latency: bool = True
+    show_progress: bool = True
+
+    def named_profile(self) -> dict[str, str]:
+        """What a recorded recipe says about the profile."""
+        return {} if self.profile is None else {"profile": self.profile}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe with its method and data at hand."""
+
+    path: Path
+    recipe: Recipe
+    seed: int
+    method: Method
+    config: Any
+    spec: InputSpec
+    dataset: Dataset
+    codec: Codec
+    settings: Settings
+
+    @property
+    def run(self) -> str:
+        return run_name(self.path, self.dataset.name, self.settings.profile)
+
+    @property
+    def folder(self) -> Path:
+        """The work folder of this run."""
+        return self.settings.work / self.dataset.name / self.run / str(self.seed)
+
+    @property
+    def training(self) -> Training:
+        """The recipe's training with the run's seed."""
+        return self.recipe.training.model_copy(update={"seed": self.seed})
+
+    def batches(self, epoch: int) -> PairLoader:
+        """The training batches of one epoch."""
+        return train_batches(
+            self.dataset.splits["train"],
+            self.spec,
+            self.codec,
+            seed=self.seed,
+            epoch=epoch,
+            batch_size=self.recipe.training.batch_size,
+            workers=self.recipe.training.workers,
+        )
+
+    def resolved(self) -> dict[str, Any]:
+        """The recipe with the seed and every default of the method spelled out."""
+        document = self.recipe.model_dump(mode="json")
+        document["training"]["seed"] = self.seed
+        document["model"] = self.config.model_dump(mode="json")
+        document["data"]["options"] = dict(self.dataset.options)
+        return document | self.settings.named_profile()
+
+    @property
+    def digest(self) -> str:
+        """Of the resolved recipe; runs that differ in the seed alone share it."""
+        return recipe_digest(self.resolved())
+
+
+def prepare(
+    path: Path,
+    recipe: Recipe,
+    seed: int,
+    settings: Settings,
+    splits: tuple[SplitName, ...] = ("train", "val", "test"),
+) -> Job:
+    """Load what `recipe` needs of its data; the model is not built yet.
+
+    `recipe` is the file's with the profile of `settings`. Raises UserError for data that can't be had or aren't
+    the published ones, and for a test split that doesn't fit the protocols.
+    """
+    method, config = get_method(recipe.method), recipe.method_config()
+    spec = method.inputs(config)
+    data = recipe.data
+    with about(path):
+        dataset = load_dataset(
+            data.name,
+            data.options,
+            splits=splits,
+            captions_per_image=data.captions_per_image,
+            first_images=data.first_images.counts(),
+            data_dir=settings.data_dir,
+            unverified=settings.unverified,
+            skip_corrupt=settings.skip_corrupt,
+            show_progress=settings.show_progress,
+        )
+        if "test" in splits:  # now, and not after hours of training
+            check_test_size(data.name, len(dataset.splits["test"]))
+    return Job(path, recipe, seed, method, config, spec, dataset, make_codec(spec.text, dataset), settings)
+
+
+def build_model(job: Job, *, pretrained: bool) -> Baseline:
+    """The recipe's model, its random parts drawn from the seed, on the device."""
+    seed_initialisation(job.seed)
+    train_split = job.dataset.splits.get("train")
+    facts = DataFacts(
+        vocab_size=job.codec.vocab_size,
+        pad_id=job.codec.pad_id,
+        n_train_images=len(train_split) if train_split is not None else 0,
+        pretrained=pretrained,
+    )
+    model = job.method.build(job.config, facts)
+    model.to(job.settings.device)
+    return model
+
+
+def departures_of(job: Job) -> list[str]:
+    """Why the numbers can't be held against the paper's: the data first, since tables have room for one reason.
+
+    Fewer training or test images are a reason, and so are data that no paper reports.
+    """
+    cut = {name: count for name, count in job.recipe.data.first_images.counts().items() if name != "val"}
+    fewer = [f"only the first {count:,} {name} images" for name, count in cut.items()]
+    found = [*job.dataset.departures, *job.recipe.departures, *fewer]
+    names = [protocol.name for protocol in protocols_of(job.dataset.name)]
+    if not found and not set(names) & set(get_args(ReportedProtocol)):
+        found.append(f"no paper reports {job.dataset.name}")
+    return found
