@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 from rich.filesize import decimal
-from rich.markup import escape
-from rich.table import Table
 
 from benchmark.cli_options import DataDir, ShowProgress, Unverified, console
 from benchmark.errors import UserError, nearest
 
 if TYPE_CHECKING:
+    from benchmark.data.catalog import Entry
     from benchmark.data.splits import Dataset, SplitName
     from benchmark.data.verify import Check
 
@@ -81,8 +80,8 @@ def download(
             console.print(f"  {line}", markup=False, highlight=False)
         warn_of_space(estimate.bytes, estimate.disk_bytes)
         loaded, checks = load_and_check(dataset, names, options, data_dir, progress=progress)
-    if entry.sources and data_dir is None:
-        console.print(places_table(dataset, names, loaded.options))
+    for line in place_lines(entry, names, loaded.options) if data_dir is None else []:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     _print_notes(loaded)
     for name in names:
         console.print(split_line(loaded, name, checks), highlight=False, markup=False)
@@ -268,17 +267,15 @@ def count_damaged(loaded: Dataset, *, progress: bool) -> int:
     return count
 
 
-def places_table(dataset: str, names: Sequence[SplitName], options: dict[str, Any]) -> Table:
+def place_lines(entry: Entry, names: Sequence[SplitName], options: dict[str, Any]) -> list[str]:
     """Which repository and commit each split came from, its size, and the folder it is in."""
-    from benchmark.data.catalog import get_entry
     from benchmark.data.download import place_of
 
-    table = Table("split", "repository", "commit", "size", "folder", box=None, pad_edge=False)
-    entry = get_entry(dataset)
-    for place in filter(None, (place_of(entry, name, options) for name in names)):
-        row = (place.repo, place.commit[:12], decimal(place.bytes), escape(shown(place.folder)))
-        table.add_row(place.split, *row)
-    return table
+    places = filter(None, (place_of(entry, name, options) for name in names))
+    return [
+        f"{place.split}: {decimal(place.bytes)} of {place.repo}@{place.commit} in {shown(place.folder)}"
+        for place in places
+    ]
 
 
 def shown(path: Path) -> str:

@@ -79,8 +79,8 @@ def test_download_fetches_the_wanted_split_and_says_from_where(twin: HubTwin, ol
     assert "licence: images under Flickr's terms" in outcome.good
     assert f"{REPO} test: about 0.14 GB to download" in outcome.good
     size = decimal((old / FILE).stat().st_size)
-    assert f"test {REPO} {commit[:12]} {size}" in " ".join(outcome.good.split())
-    assert f"snapshots/{commit}" in outcome.good
+    assert f"test: {size} of {REPO}@{commit} in " in outcome.good
+    assert f"snapshots/{commit}\n" in outcome.good
     assert outcome.good.splitlines()[-1].startswith("test: 3 images, 15 captions; ")
     assert outcome.good.splitlines()[-1].endswith("checks agree")
     assert read_revisions().commits == {REPO: commit}
@@ -126,7 +126,7 @@ def test_update_takes_the_newest_commit_and_locks_it(twin: HubTwin, tmp_path: Pa
     shown = rematch("data", "show", "flickr8k", "--no-progress")  # the lock holds the old one
     assert "newer 0" not in Path(shown.good.strip()).read_text(encoding="utf-8")
     outcome = rematch("data", "download", "flickr8k", "--update", "--no-progress")
-    assert newest[:12] in outcome.good
+    assert f"{REPO}@{newest} in " in outcome.good
     assert read_revisions().commits == {REPO: newest}
     shown = rematch("data", "show", "flickr8k", "--no-progress")
     assert "newer 0" in Path(shown.good.strip()).read_text(encoding="utf-8")
