@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,10 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def make_repositories(folder: Path, size: str, datasets: Sequence[str]) -> list[Repository]:
     """The twins below `folder`, made unless they are there."""
-    from tests.hub.repositories import (
-        tiny_repositories,
-        whole_repositories,
-    )  # seconds, which --help need not take
+    from tests.hub.repositories import tiny_repositories, whole_repositories  # takes seconds
 
     if size == "tiny":
         return tiny_repositories(folder / "tiny")
@@ -74,18 +72,13 @@ def instructions(twin: HubTwin, folder: Path, size: str) -> str:
     lines += [f"  {name}" for name in twin.repositories]
     lines += ["", "in another terminal, line by line:"]
     lines += [f"  export {name}={value}" for name, value in variables.items()]
-    lines += [f"  rematch data verify flickr30k{flag}"]
+    lines += ["  rematch data verify flickr30k"]
     lines += [f"  rematch reproduce hat flickr30k --profile reduced{flag}"]
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until Ctrl-C."""
-    options = make_parser().parse_args(arguments)
-    datasets = options.dataset or DATASETS
-    start = time.perf_counter()
-    repositories = make_repositories(options.folder, options.size, datasets)
-    print(f"twins ready after {time.perf_counter() - start:.1f} s in {options.folder}")
+def serve(repositories: Sequence[Repository], options: argparse.Namespace) -> None:
+    """Answer until interrupted, then say what was asked for."""
     with HubTwin(repositories, options.port) as twin:
         print(instructions(twin, options.folder, options.size), flush=True)
         try:
@@ -94,6 +87,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except KeyboardInterrupt:
             sent = sum(item.sent for item in twin.requests)
             print(f"\nended; requests: {len(twin.requests)}, sent: {sent / 1e6:.1f} MB")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the twins, serve them until Ctrl-C."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    # a shell's background commands ignore an interrupt unless told otherwise
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    start = time.perf_counter()
+    repositories = make_repositories(options.folder, options.size, options.dataset or DATASETS)
+    print(f"twins ready after {time.perf_counter() - start:.1f} s in {options.folder}")
+    try:
+        serve(repositories, options)
+    except OSError as error:
+        parser.error(f"port {options.port}: {error.strerror}; choose another, or leave --port out")
 
 
 if __name__ == "__main__":

@@ -184,7 +184,8 @@ def test_mscoco_has_the_published_counts() -> None:
 @pytest.mark.slow
 def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.hub", "--folder", str(tmp_path)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
         assert process.stdout is not None
         said = ""
         while "rematch reproduce hat" not in said:
@@ -197,6 +198,8 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
             assert json.load(answer)["sha"].startswith("d775c63")
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert "requests: 1," in rest
     assert process.returncode == 0
 
