@@ -16,6 +16,7 @@ import pyarrow.parquet  # type: ignore[import-untyped]
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from benchmark.data.adapters import Adapter, recognise
+from benchmark.data.parquet import prepare_table
 from benchmark.errors import UserError
 
 DAMAGED = "the file is damaged or cut short: remove it and fetch it again"
@@ -38,13 +39,7 @@ def read_table(files: Sequence[Path], cache_dir: Path | None = None) -> tuple[An
     adapter = recognise(found, files[0].name)
     columns = [*adapter.columns(), *([adapter.part] if adapter.part in found else [])]
     try:
-        table = datasets.load_dataset(
-            "parquet",
-            data_files={"rows": [path.as_posix() for path in files]},
-            split="rows",
-            columns=columns,
-            cache_dir=cache_dir and str(cache_dir),
-        )
+        table = prepare_table(files, columns, cache_dir)
     except datasets.exceptions.DatasetGenerationError as error:
         which = _first_damaged(files, columns)
         raise UserError(f"cannot read {which} (of {len(files)} files): {_reason(error)}; {DAMAGED}") from None
@@ -62,7 +57,7 @@ def _first_damaged(files: Sequence[Path], columns: Sequence[str]) -> str:
     """The first file that can't be read by itself: the builder doesn't say which it was."""
     for path in files:
         try:
-            reader = pyarrow.parquet.ParquetFile(path)
+            reader = pyarrow.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False)
             for _ in reader.iter_batches(batch_size=64, columns=list(columns)):
                 pass
         except (pyarrow.ArrowException, OSError):
