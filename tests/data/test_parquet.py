@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -62,23 +61,22 @@ def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
         prepare_table(files, ["n", "text"], tmp_path / "cache")
 
 
-def padded_pictures(size: int) -> Iterator[bytes]:
-    """JPEG files of `size` bytes: a few pixels, then zeros that a decoder doesn't read."""
-    shade = 0
-    while True:
-        buffer = io.BytesIO()
-        Image.fromarray(np.full((32, 32, 3), shade % 256, dtype=np.uint8)).save(buffer, "JPEG")
-        yield buffer.getvalue().ljust(size, b"\0")
-        shade += 1
+def padded_picture(shade: int, size: int) -> bytes:
+    """A JPEG file of `size` bytes: a few pixels, then zeros that a decoder doesn't read."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((32, 32, 3), shade % 256, dtype=np.uint8)).save(buffer, "JPEG")
+    return buffer.getvalue().ljust(size, b"\0")
 
 
-def write_pictures(path: Path, count: int, row_group: int, size: int) -> None:
+def write_pictures(path: Path, groups: int, rows: int, size: int) -> None:
+    """A file of `groups` row groups, alike, of `rows` pictures."""
     schema = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))])
-    pictures = padded_pictures(size)
-    with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
-        for _ in range(0, count, row_group):
-            rows = [{"bytes": next(pictures), "path": "x.jpg"} for _ in range(row_group)]
-            writer.write_table(pa.table({"image": rows}, schema=schema), row_group_size=row_group)
+    cells = [{"bytes": padded_picture(row, size), "path": "x.jpg"} for row in range(rows)]
+    table = pa.table({"image": cells}, schema=schema)
+    plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    with pq.ParquetWriter(path, schema, **plain) as writer:
+        for _ in range(groups):
+            writer.write_table(table, row_group_size=rows)
 
 
 PASS = """
@@ -104,12 +102,11 @@ def test_two_and_a_half_gigabytes_pass_through_less_than_two(tmp_path: Path) -> 
     if shutil.disk_usage(tmp_path).free < 8 * GB:
         pytest.skip("needs 8 GB of disk")
     with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
-        rows, size = 8400, 300_000
-        write_pictures(Path(folder) / "rows.parquet", rows, row_group=700, size=size)
+        write_pictures(Path(folder) / "rows.parquet", groups=12, rows=700, size=300_000)
         assert (Path(folder) / "rows.parquet").stat().st_size > 2.5 * GB
         done = subprocess.run(
             [sys.executable, "-c", PASS, folder], capture_output=True, text=True, check=True
         )
     pixels, peak_kb = map(int, done.stdout.split())
-    assert pixels == rows * 32
+    assert pixels == 12 * 700 * 32
     assert peak_kb * 1024 < 2 * GB
