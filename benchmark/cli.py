@@ -65,7 +65,7 @@ def reproduce(
     target: Annotated[str, typer.Argument(help="A method, `all`, or the path of a recipe.")],
     dataset: Annotated[
         str | None,
-        typer.Argument(help="scenes, flickr30k or mscoco. Default: scenes without a GPU, else flickr30k."),
+        typer.Argument(help="A dataset, e.g. mscoco. Default: scenes without a GPU, else flickr30k."),
     ] = None,
     seeds: Seeds = None,
     resume: Annotated[
@@ -156,7 +156,7 @@ def evaluate(
     flags = {"unverified": unverified, "skip_corrupt": skip_corrupt}
     settings = make_settings(device, data_dir, profile=profile, **flags, latency=latency, progress=progress)
     results = evaluate_weights(recipe, seed, settings, checkpoint, official_checkpoint, save_sims, console)
-    console.print(results_table(results, recipe.stem))
+    console.print(results_table(results, recipe.stem if profile is None else f"{recipe.stem}, {profile}"))
 
 
 @app.command()

@@ -55,8 +55,8 @@ def download(
 ) -> None:
     """Fetch and prepare some splits of a dataset, and verify them; exit 1 where they aren't the published ones.
 
-    Only the files of these splits are fetched, at the commit that the lock names; what is cached stays. An
-    interrupted download goes on where it stopped.
+    Only the files of these splits are fetched, at the commit that the lock names; what is cached stays. A
+    broken connection is taken up again; after an interruption, files that came whole are kept.
 
     Examples:
 

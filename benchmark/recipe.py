@@ -62,7 +62,7 @@ class DataSettings(Strict):
     """Which dataset, and the choices a paper makes about it."""
 
     name: str
-    """`scenes`, `flickr30k` or `mscoco` (`rematch list` shows all)."""
+    """`scenes`, `flickr30k`, `mscoco` or `flickr8k` (`rematch list` shows all)."""
     options: dict[str, int | float | str | bool] = {}
     """Options of that dataset: sizes and seed of `scenes`; `restval` of `mscoco`."""
     captions_per_image: int = Field(default=5, ge=1)

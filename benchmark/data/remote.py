@@ -28,7 +28,7 @@ from benchmark.errors import UserError
 TIMEOUT = 5.0
 """Seconds to wait for the Hub's first answer; the library's own retries would take over twenty."""
 
-AGAIN = "run the same command again; it goes on where it stopped"
+AGAIN = "run the same command again; files that came whole are kept"
 
 
 class SourceRefusedError(UserError):
@@ -141,7 +141,8 @@ def fetch_files(
     """The wanted files of a dataset repository at a full commit, downloaded where the cache lacks some.
 
     `check_first` sees the first file before the others are fetched, and may refuse it. Raises SourceRefusedError or
-    UserError; what was downloaded before an interruption is kept and gone on from.
+    UserError. A connection that breaks is taken up where it broke; after a command that was stopped, files that came
+    whole are kept and the others begin anew (so does the library, since it names its partial files at random).
     """
     cached = cached_files(repo, commit, wanted)
     if cached and (_numbered(cached) or not hub_reachable()):

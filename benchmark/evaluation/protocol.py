@@ -1,8 +1,8 @@
 """Protocols: which images make a gallery, and how a similarity matrix becomes the published numbers.
 
 flickr30k is the 1,000-image test set; mscoco-5k the whole MSCOCO test set; mscoco-1k the mean over its five
-folds of 1,000 consecutive images in Karpathy order (data.md 1.5, golden/evaluation/README.md); scenes is
-the embedded data, of any size. A test set that is cut down keeps its protocols, with smaller galleries.
+folds of 1,000 consecutive images in Karpathy order (data.md 1.5, golden/evaluation/README.md); flickr8k is
+a small real test set, and scenes the embedded one, of any size. A test set that is cut down keeps its protocols, with smaller galleries.
 A new protocol is one more line of the table.
 """
 
@@ -39,6 +39,7 @@ PROTOCOLS = {
     for protocol in (
         Protocol("scenes", "scenes", None, 1, "embedded test set, any size"),
         Protocol("flickr30k", "flickr30k", 1000, 1, "1K test"),
+        Protocol("flickr8k", "flickr8k", 1000, 1, "1K test; no paper here reports it"),
         Protocol("flickr8k", "flickr8k", 1000, 1, "1K test"),
         Protocol("mscoco-1k", "mscoco", 5000, 5, "mean of five folds of 1,000 images"),
         Protocol("mscoco-5k", "mscoco", 5000, 1, "all 5,000 test images"),

@@ -15,7 +15,7 @@ from benchmark.data.hub import download_estimate
 from benchmark.data.revisions import keep, read_revisions
 from benchmark.data.splits import Dataset, SplitName
 from benchmark.errors import UserError
-from tests.hub.client import pointed_at
+from tests.hub.client import RESUMED_BY, pointed_at
 from tests.hub.repositories import write_parquet
 from tests.hub.rows import flickr8k_rows, flickr30k_rows, mscoco_rows
 from tests.hub.server import HubTwin
@@ -196,19 +196,39 @@ def test_what_is_cached_and_locked_asks_nobody(hub: HubTwin) -> None:
     assert hub.requests == []
 
 
-def test_an_interrupted_download_goes_on_where_it_stopped(hub: HubTwin, tiny: Path) -> None:
-    path = next((tiny / FLICKR[0] / "data").glob("train-*.parquet"))
-    size, name = path.stat().st_size, f"data/{path.name}"
-    hub.repositories[FLICKR[0]].cuts[name] = [size // 2] * 12  # the library tries again by itself
+@pytest.fixture
+def large(hub: HubTwin, tmp_path: Path) -> list[Path]:
+    """Flickr30K's first source with three training files of some 50 kB; the files."""
+    counts = {"train": 300, "val": 1, "test": 1}
+    folder = write_parquet(FLICKR[0], flickr30k_rows(counts), tmp_path / "large", shards=3)
+    hub.repositories[FLICKR[0]] = Repository(FLICKR[0], {hub.repositories[FLICKR[0]].main: folder})
+    return sorted((folder / "data").glob("train-*.parquet"))
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(hub: HubTwin, large: list[Path]) -> None:
+    size, name = large[1].stat().st_size, f"data/{large[1].name}"
+    assert size > 4 * RESUMED_BY
+    hub.repositories[FLICKR[0]].cuts[name] = [size // 2]
+    assert len(load("flickr30k", "train").splits["train"]) == 300
+    served = [item for item in hub.requests if item.method == "GET" and item.file == name]
+    assert [bool(item.range) for item in served] == [False, True]
+    assert sum(item.sent for item in served) <= size + RESUMED_BY
+
+
+def test_files_that_came_whole_before_an_interruption_are_kept(hub: HubTwin, large: list[Path]) -> None:
+    size, name = large[1].stat().st_size, f"data/{large[1].name}"
+    hub.repositories[FLICKR[0]].cuts[name] = [size // 2] * 99  # more often than the library tries
     with pytest.raises(UserError, match=r"the connection broke.*run the same command again") as caught:
         load("flickr30k", "train")
     assert "\n" not in str(caught.value)
+    assert read_revisions().commits == {}  # nothing was read from it yet
     hub.repositories[FLICKR[0]].cuts.clear()
+    came = set(hub.downloads(FLICKR[0])) - {name}
+    assert f"data/{large[0].name}" in came
     hub.requests.clear()
-    assert len(load("flickr30k", "train").splits["train"]) == 6
-    served = [item for item in hub.requests if item.method == "GET" and item.file == name]
-    assert served
-    assert sum(item.sent for item in served) <= size - size // 2 + 4096
+    assert len(load("flickr30k", "train").splits["train"]) == 300
+    assert name in hub.downloads()
+    assert f"data/{large[0].name}" not in hub.downloads()
 
 
 # ---------------------------------------------------------------------------------------- revisions
