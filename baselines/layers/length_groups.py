@@ -1,0 +1,87 @@
+"""Scores of images x captions where each pair has tensors of its own: captions of one length at a time.
+
+Captions that have the same number of words need neither padding nor masks, and go through one call whatever their
+number; a batch has some twenty lengths, a block of a test set one or two. What pairs take lives for one part of
+a group: a tile in evaluation; in training a part that fits the budget, computed again in the backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import groupby, pairwise
+from math import isqrt
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from benchmark.baseline import Codes
+
+PairScores: TypeAlias = Callable[[Codes, Codes, int], tuple[Tensor, ...]]
+"""Images (n), captions (C) of one length, that length -> scores (n, C), and more tensors with captions last."""
+
+
+def tile_bytes(device: torch.device) -> int:
+    """Of the largest array of a tile: on a CPU a few of them fit the cache; on a GPU they are worth a launch."""
+    return 2**23 if device.type == "cpu" else 2**27
+
+
+def tiled_scores(score: PairScores, images: Codes, captions: Codes, *, width: int) -> Tensor:
+    """Scores (n, m) in tiles; a pair takes `width` floats for each of its caption's words."""
+    floats = tile_bytes(captions["lengths"].device) // 4
+    order, captions = _longest_first(captions)
+    columns = []
+    for length, rows in _groups(captions, lambda length: isqrt(floats // (length * width))):
+        step = max(1, floats // (length * width * (rows.stop - rows.start)))
+        parts = (images.rows(slice(start, start + step)) for start in range(0, len(images), step))
+        group = captions.rows(rows)
+        columns.append(torch.cat([score(part, group, length)[0] for part in parts]))
+    return torch.cat(columns, dim=1)[:, order.argsort()]
+
+
+def scores_within_budget(
+    score: PairScores,
+    images: Codes,
+    captions: Codes,
+    *,
+    pair_bytes: Callable[[int], int],
+    budget_bytes: int | None,
+) -> tuple[Tensor, ...]:
+    """What `score` gives for all images and captions at once, captions in their own order; differentiable.
+
+    `pair_bytes(length)`: what a pair takes until its gradient is there. Where all pairs together take more than
+    `budget_bytes` (None: no limit), captions come in parts that don't, each computed again in the backward pass.
+    Every part holds all images, so statistics over a caption's images don't depend on the parts.
+    """
+    n, m = len(images), len(captions)
+    order, captions = _longest_first(captions)
+    needed = n * sum(map(pair_bytes, captions["lengths"].tolist()))
+    budget = needed if budget_bytes is None else budget_bytes
+    whole = needed <= budget
+    parts = []
+    for length, rows in _groups(captions, lambda length: m if whole else budget // (n * pair_bytes(length))):
+        group = captions.rows(rows)
+        if whole:
+            parts.append(score(images, group, length))
+        else:
+            parts.append(checkpoint(score, images, group, length, use_reentrant=False))
+    back = order.argsort()
+    return tuple(torch.cat(columns, dim=-1)[..., back] for columns in zip(*parts, strict=True))
+
+
+def _longest_first(captions: Codes) -> tuple[Tensor, Codes]:
+    """The order (m,) of decreasing length, equal lengths as they come; and the captions in it."""
+    order = captions["lengths"].argsort(descending=True, stable=True)
+    return order, captions.rows(order)
+
+
+def _groups(captions: Codes, largest: Callable[[int], int]) -> Iterator[tuple[int, slice]]:
+    """Length and rows of every group of captions that come sorted by length, of at most `largest(length)` rows."""
+    start = 0
+    for length, run in groupby(captions["lengths"].tolist()):
+        count, most = len(list(run)), max(1, largest(length))
+        parts = -(-count // most)
+        edges = [start + count * part // parts for part in range(parts + 1)]  # of nearly the same size
+        yield from ((length, slice(*pair)) for pair in pairwise(edges))
+        start += count

@@ -1,0 +1,28 @@
+"""Norms and initial weights that several methods share (sgraf.md 3, rcar.md 3); a norm's eps comes after its root."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+EPS = 1e-8
+
+
+def l2_normalize(vectors: Tensor, dim: int = -1) -> Tensor:
+    """vectors / (sqrt(sum of squares along `dim`) + 1e-8); a vector of zeros stays, with a finite gradient."""
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
+    return vectors * (norms + EPS).reciprocal()
+
+
+def l1_normalize(weights: Tensor, dim: int = -1) -> Tensor:
+    """weights / (sum of absolutes along `dim` + 1e-8)."""
+    return weights / (weights.abs().sum(dim, keepdim=True) + EPS)
+
+
+def xavier_linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
+    """A linear layer with weights from U(-r, r), r = sqrt(6 / (inputs + outputs)), and a bias of 0."""
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.xavier_uniform_(layer.weight)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer

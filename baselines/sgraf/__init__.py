@@ -1,0 +1,20 @@
+"""SAF, SGR and their ensemble SGRAF (sgraf.md); the notes on fidelity are in README.md."""
+
+from baselines.sgraf.build import build_sgraf
+from baselines.sgraf.model import SGRAFConfig, SGRAFLoss, inputs
+from baselines.sgraf.official import read_official
+from baselines.sgraf.parity import parity_cases
+from baselines.sgraf.speed import scoring_cases
+from benchmark.baseline import Method
+
+METHOD = Method(
+    name="sgraf",
+    title="SGRAF",
+    config=SGRAFConfig,
+    loss=SGRAFLoss,
+    inputs=inputs,
+    build=build_sgraf,
+    parity_cases=parity_cases,
+    read_official=read_official,
+    scoring_cases=scoring_cases,
+)

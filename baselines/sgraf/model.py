@@ -1,0 +1,306 @@
+"""SAF and SGR (Diao et al., AAAI 2021; arXiv 2101.01368), top to bottom.
+
+Region vectors of an image and word vectors of a caption meet in a cross-attention: each word attends to the regions.
+A similarity vector stands for each word beside its context, and one for the whole image beside the whole caption.
+These vectors are the nodes of a pair; one head turns them into a score: SAF filters them by attention, SGR reasons
+over their graph. One model has one head; SGRAF is the mean of the scores of one model of each. Where the paper
+leaves a choice open, the published code's behaviour is taken (README.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from baselines.layers.alignment import squared_differences, word_contexts
+from baselines.layers.attention_tiles import wide_type
+from baselines.layers.batch_norm import BatchNorm
+from baselines.layers.gru_encoder import GRUEncoder
+from baselines.layers.length_groups import scores_within_budget, tiled_scores
+from baselines.layers.losses import triplet_ranking_loss
+from baselines.layers.norms import l1_normalize, l2_normalize, xavier_linear
+from baselines.layers.region_encoder import RegionEncoder
+from baselines.layers.self_attention_pooling import SelfAttentionPooling
+from benchmark.baseline import (
+    CaptionBatch,
+    Codes,
+    ImageBatch,
+    InputSpec,
+    PairBatch,
+    Progress,
+    RegionInput,
+    Strict,
+    TextInput,
+    TrainingCodes,
+)
+from benchmark.errors import UserError
+
+
+class SGRAFConfig(Strict):
+    """A SAF or an SGR model; the defaults are the published sizes (sgraf.md 3, 3.9)."""
+
+    module: Literal["SAF", "SGR"]
+    """Which head: similarity attention filtration, or similarity graph reasoning."""
+    regions: int = Field(default=36, ge=1)
+    """Regions of an image; the visual batch norm has a channel for each."""
+    region_dim: int = Field(default=2048, ge=1)
+    """Width of a region's features, which are taken as they are."""
+    dim: int = Field(default=1024, ge=1)
+    """Width of the common space, and of each direction of the GRU (the published `embed_size`)."""
+    sim_dim: int = Field(default=256, ge=1)
+    """Width of a similarity vector."""
+    word_dim: int = Field(default=300, ge=1)
+    gru_layers: int = Field(default=1, ge=1)
+    bidirectional: bool = True
+    """Both directions of the GRU, averaged; false: one."""
+    normalize_images: bool = True
+    """L2 norm of encoded regions; false is the published `--no_imgnorm`."""
+    normalize_captions: bool = True
+    """L2 norm of encoded words; false is the published `--no_txtnorm`."""
+    dropout: float = Field(default=0.4, ge=0, lt=1)
+    """Of embedded words and of both branches of both self-attentions."""
+    temperature: float = Field(default=9.0, gt=0)
+    """The paper's lambda: factor of the normalised products before the softmax over the regions."""
+    negative_slope: float = Field(default=0.1, ge=0)
+    """Of the leaky ReLU on the products, as in the published code; 0 keeps the positive part only."""
+    sgr_steps: int = Field(default=3, ge=1)
+    """Reasoning steps, each with weights of its own; SGR only."""
+    edge_scale: float = Field(default=1.0, gt=0)
+    """Factor of SGR's edges before their softmax; the published code has none, sim_dim ** -0.5 is the usual other."""
+    bias: bool = True
+    """Biases of all linear layers, as in the published code; the formulas of the paper have none."""
+
+
+class SGRAFLoss(Strict):
+    """Settings of the ranking loss (sgraf.md 4)."""
+
+    margin: float = Field(default=0.2, ge=0)
+    """By which a matching pair's score must lead; scores lie in (0, 1)."""
+    hardest: bool = True
+    """Only the worst negative of each row and column counts; false: all of them, summed."""
+
+
+LONGEST_CAPTION = 1000
+"""No caption is cut (sgraf.md 6); the longest of Flickr30K has fewer than a hundred words."""
+
+
+def inputs(config: SGRAFConfig) -> InputSpec:
+    """What SAF and SGR read: every caption with its image's region features (sgraf.md 2, 6)."""
+    image = RegionInput(config.regions, config.region_dim)
+    return InputSpec(image, TextInput("words", LONGEST_CAPTION), unit="caption", last_batch="keep")
+
+
+Reader = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Nodes (n, C, L + 1, m) -> what is scored of a pair (n, C, m), and batch-norm statistics (2, C), or none (0, C)."""
+
+
+class SAF(nn.Module):
+    """Similarity attention filtration: a weighted sum of the nodes (sgraf.md 3.7)."""
+
+    def __init__(self, config: SGRAFConfig) -> None:
+        super().__init__()
+        self.attention = xavier_linear(config.sim_dim, 1, bias=config.bias)
+        self.norm = BatchNorm(1)
+
+    def reader(self, *, batch_statistics: bool) -> Reader:
+        """The head as a function; `batch_statistics`: each caption has its own, over all images and its nodes."""
+        return partial(self._filtered, batch_statistics=batch_statistics)
+
+    def _filtered(self, nodes: Tensor, *, batch_statistics: bool) -> tuple[Tensor, Tensor]:
+        logits = self.attention(nodes).squeeze(3)  # (n, C, L + 1)
+        normalised, statistics = self.norm(logits, batch_statistics=batch_statistics)
+        weights = l1_normalize(normalised.sigmoid())[..., None, :]  # (n, C, 1, L + 1)
+        return l2_normalize((weights @ nodes).squeeze(2)), statistics
+
+
+class ReasoningStep(nn.Module):
+    """One step of SGR: nodes read each other along learnt edges (sgraf.md 3.6)."""
+
+    def __init__(self, config: SGRAFConfig) -> None:
+        super().__init__()
+        width = config.sim_dim
+        self.scale = config.edge_scale
+        self.query, self.key, self.graph = (xavier_linear(width, width, bias=config.bias) for _ in range(3))
+
+    def merged(self) -> tuple[Tensor, Tensor | None]:
+        """Query and key map as one: (S Wq' + q)(S Wk' + k)' = (S Wq' Wk + q Wk) S', but for terms constant along a row.
+
+        The softmax doesn't see those, so the key's bias has no influence (speed.md 4).
+        """
+        weight = self.scale * self.key.weight.mT @ self.query.weight  # (m, m)
+        return weight, None if self.query.bias is None else self.scale * self.query.bias @ self.key.weight
+
+    def forward(self, nodes: Tensor, merged: tuple[Tensor, Tensor | None], readers: int | None) -> Tensor:
+        """The first `readers` nodes (all: None) of `nodes` (P, L + 1, m) after the step."""
+        queries = F.linear(nodes[:, :readers], *merged)
+        edges = (queries @ nodes.mT).softmax(2)  # (P, readers, L + 1)
+        return F.relu(self.graph(edges @ nodes), inplace=True)
+
+
+class SGR(nn.Module):
+    """Similarity graph reasoning: a few steps on the graph of the nodes; the first node is scored (sgraf.md 3.6)."""
+
+    def __init__(self, config: SGRAFConfig) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(ReasoningStep(config) for _ in range(config.sgr_steps))
+
+    def reader(self, *, batch_statistics: bool) -> Reader:  # noqa: ARG002
+        """The head as a function; merged weights are computed here, once for all pairs."""
+        return partial(self._reasoned, [step.merged() for step in self.reasoning_steps()])
+
+    def reasoning_steps(self) -> list[ReasoningStep]:
+        """`steps`, with their type."""
+        return [step for step in self.steps if isinstance(step, ReasoningStep)]
+
+    def _reasoned(self, merged: list[tuple[Tensor, Tensor | None]], nodes: Tensor) -> tuple[Tensor, Tensor]:
+        pairs = nodes.flatten(0, 1)  # (n C, L + 1, m)
+        for number, (step, weights) in enumerate(zip(self.reasoning_steps(), merged, strict=True), start=1):
+            pairs = step(pairs, weights, 1 if number == len(merged) else None)
+        return pairs[:, 0].view(*nodes.shape[:2], -1), nodes.new_empty(0, nodes.shape[1])
+
+
+class SGRAF(nn.Module):
+    """The model with one of the heads; a `benchmark.baseline.Baseline`."""
+
+    def __init__(self, config: SGRAFConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.config = config
+        dim, bias = config.dim, config.bias
+        self.text_encoder = GRUEncoder(
+            vocab_size,
+            config.word_dim,
+            dim,
+            layers=config.gru_layers,
+            bidirectional=config.bidirectional,
+            dropout=config.dropout,
+            normalize=config.normalize_captions,
+        )
+        self.image_encoder = RegionEncoder(
+            config.region_dim, dim, normalize=config.normalize_images, bias=bias
+        )
+        self.image_pooling = SelfAttentionPooling(
+            dim, tokens=config.regions, dropout=config.dropout, bias=bias
+        )
+        self.caption_pooling = SelfAttentionPooling(dim, tokens=None, dropout=config.dropout, bias=bias)
+        self.local_similarity = xavier_linear(dim, config.sim_dim, bias=bias)
+        self.global_similarity = xavier_linear(dim, config.sim_dim, bias=bias)
+        self.head = SAF(config) if config.module == "SAF" else SGR(config)
+        self.score = xavier_linear(config.sim_dim, 1, bias=bias)
+
+    # Encoding (sgraf.md 3.1 - 3.3)
+
+    def encode_images(self, batch: ImageBatch) -> Codes:
+        """`regions`: (B, R, D); `global`: (B, D), their self-attention."""
+        return self._encode_images(batch, batch_statistics=False)[0]
+
+    def encode_captions(self, batch: CaptionBatch) -> Codes:
+        """`words`: (B, L, D), zeros after `lengths` (B,); `global`: (B, D), their self-attention."""
+        words = self.text_encoder(batch.ids, batch.lengths)
+        padding = torch.arange(words.shape[1], device=words.device) >= batch.lengths[:, None]  # (B, L)
+        pooled, _ = self.caption_pooling(words, padding)
+        return Codes({"words": words, "global": pooled, "lengths": batch.lengths})
+
+    def _encode_images(self, batch: ImageBatch, *, batch_statistics: bool) -> tuple[Codes, dict[str, Tensor]]:
+        regions = self.image_encoder(batch.pixels)  # (B, R, D)
+        pooled, statistics = self.image_pooling(regions, batch_statistics=batch_statistics)
+        return Codes({"regions": regions, "global": pooled}), statistics
+
+    # Scores (sgraf.md 3.4 - 3.7)
+
+    def similarity(self, images: Codes, captions: Codes) -> Tensor:
+        """Scores (n, m) in (0, 1), with the running statistics of the batch norms."""
+        score = partial(self._pair_scores, self._reader(batch_statistics=False))
+        return tiled_scores(score, images, captions, width=self.config.dim)
+
+    def _reader(self, *, batch_statistics: bool) -> Reader:
+        with torch.autocast(self.score.weight.device.type, enabled=False):
+            return self.head.reader(batch_statistics=batch_statistics)
+
+    def _pair_scores(
+        self, reader: Reader, images: Codes, captions: Codes, length: int
+    ) -> tuple[Tensor, Tensor]:
+        """Scores (n, C) of captions with `length` words each, and the head's batch-norm statistics."""
+        nodes = self.nodes(images, captions, length)
+        with torch.autocast(
+            nodes.device.type, enabled=False
+        ):  # the head is small, and its scores are compared
+            vectors, statistics = reader(nodes)
+            return self.score(vectors).squeeze(2).sigmoid(), statistics
+
+    def nodes(self, images: Codes, captions: Codes, length: int) -> Tensor:
+        """The similarity vectors of pairs (n, C, L + 1, m), the global one first (sgraf.md 3.5)."""
+        words = captions["words"][:, :length]  # (C, L, D)
+        contexts = word_contexts(
+            images["regions"], words, temperature=self.config.temperature, slope=self.config.negative_slope
+        )  # (n, C, L, D)
+        local = self.local_similarity(squared_differences(contexts, words))  # (n, C, L, m)
+        squares = (images["global"][:, None] - captions["global"]).square()  # (n, C, D)
+        both = torch.cat([self.global_similarity(squares)[:, :, None], local], dim=2)
+        return l2_normalize(both.to(wide_type(both)))
+
+    def pair_bytes(self, images: Codes, captions: Codes) -> int:  # noqa: ARG002
+        """Upper estimate of the bytes a pair takes while it is scored; a pair of many takes its share of a tile."""
+        return min(self._bytes(int(captions["lengths"].max()), copies=3), 8192)
+
+    def _bytes(self, length: int, *, copies: int) -> int:
+        """Of one pair: so many arrays of each kind."""
+        config = self.config
+        return (
+            4
+            * copies
+            * (length * config.dim + 3 * config.regions * length + 4 * (length + 1) * config.sim_dim)
+        )
+
+    # Training (sgraf.md 4, 5)
+
+    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:  # noqa: ARG002
+        """Nothing to mine."""
+        return batch
+
+    def training_codes(self, batch: PairBatch) -> TrainingCodes:
+        """The codes with dropout and the batch's statistics; `extra` carries those to `after_step`."""
+        if self.training and len(batch) < 2:
+            raise UserError(
+                "field 'training.batch_size': the last batch has a single pair, and batch norm needs two or more; "
+                "choose another batch size"
+            )
+        images, statistics = self._encode_images(batch.images, batch_statistics=self.training)
+        captions = self.encode_captions(batch.captions)
+        of_head = images["global"].new_empty(2, len(batch))  # filled by the objective
+        return TrainingCodes(images, captions, {**statistics, "head": of_head})
+
+    def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
+        """Triplet ranking loss over the batch's B x B scores, summed (sgraf.md 4)."""
+        loss = progress.loss
+        assert isinstance(loss, SGRAFLoss)
+        return triplet_ranking_loss(
+            self.training_scores(codes, pair_budget), loss.margin, hardest=loss.hardest
+        )
+
+    def training_scores(self, codes: TrainingCodes, pair_budget: int | None) -> Tensor:
+        """The batch's scores (B, B); SAF leaves the statistics of each caption in `codes.extra` (sgraf.md 3.7)."""
+        scores, statistics = scores_within_budget(
+            partial(self._pair_scores, self._reader(batch_statistics=self.training)),
+            codes.images,
+            codes.captions,
+            pair_bytes=partial(self._bytes, copies=4),
+            budget_bytes=pair_budget,
+        )
+        if isinstance(self.head, SAF):
+            codes.extra["head"].copy_(statistics.detach())
+        return scores
+
+    def after_step(self, codes: TrainingCodes) -> None:
+        """Take the batch's statistics into the running ones; SAF's caption by caption, longest first (sgraf.md 3.7)."""
+        if not self.training:
+            return
+        self.image_pooling.update({name: codes.extra[name] for name in ("local", "query")})
+        if isinstance(self.head, SAF):
+            order = codes.captions["lengths"].argsort(descending=True, stable=True)
+            self.head.norm.update(codes.extra["head"][:, order])

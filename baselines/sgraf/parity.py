@@ -1,0 +1,201 @@
+"""Compares SAF and SGR with quantities that the published code produced (golden README): every recorded number.
+
+A file is recognised by what it holds, never by its name. Scores, losses, gradients, statistics and stepped weights
+go through the production path (`similarity`, `training_codes`, `objective`, `after_step`); values inside a pair
+through `published_trace`, whose score is compared as well. Models are replayed in float64, which leaves the
+recording's own rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from baselines.layers.losses import triplet_ranking_loss
+from baselines.layers.recorded import Recorded, Tolerances, read_recorded
+from baselines.sgraf.build import build_sgraf
+from baselines.sgraf.model import SGRAF, SGRAFConfig, SGRAFLoss
+from baselines.sgraf.official import our_key, translate
+from baselines.sgraf.published import published_trace
+from benchmark.baseline import (
+    CaptionBatch,
+    DataFacts,
+    ImageBatch,
+    PairBatch,
+    ParityCase,
+    Progress,
+    TrainingCodes,
+)
+from benchmark.errors import UserError
+
+TOLERANCES: Tolerances = {
+    "values": (1e-5, 0.0),
+    "loss": (1e-5, 1e-6),
+    "gradients": (1e-4, 1e-5),
+    "gradient norm": (0.0, 1e-5),
+    "statistics": (1e-6, 0.0),
+    "stepped weights": (2e-6, 0.0),
+    "counts": (0.0, 0.0),
+}
+"""From the golden README; of gradients it allows 1e-3 of each entry, which is more for all but the smallest."""
+
+
+def parity_cases(path: Path) -> list[ParityCase]:
+    """Every recorded quantity of one golden file beside ours; [] where the file holds none.
+
+    Ranks are the harness's own and compared there. Raises UserError where the file is damaged or records something
+    that isn't compared.
+    """
+    recorded = read_recorded(path, TOLERANCES)
+    compare = _comparison_for(recorded) if isinstance(recorded, Recorded) else None
+    if compare is None:
+        return []
+    try:
+        cases = list(compare(recorded))
+    except (KeyError, ValueError, IndexError, RuntimeError) as error:
+        raise UserError(f"the recorded SGRAF model can't be replayed: {error!r}"[:300]) from error
+    if left := recorded.not_compared():
+        raise UserError(f"recorded '{left[0]}' is unknown to SGRAF's parity ({len(left)} such)")
+    return cases
+
+
+def _comparison_for(recorded: Recorded) -> Callable[[Recorded], Iterator[ParityCase]] | None:
+    if "weights/sim_enc.sim_eval_w.weight" in recorded:
+        return _model_cases
+    if "config" in recorded and "cases" in recorded.config() and recorded.under("grads/"):
+        return _loss_cases
+    return None
+
+
+# ----------------------------------------------------------------------------------- the whole model
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A recorded model, in float64, with its inputs and what they were compared with."""
+
+    model: SGRAF
+    loss: SGRAFLoss
+    images: ImageBatch
+    captions: CaptionBatch
+    pairs: PairBatch
+
+
+def _model_cases(recorded: Recorded) -> Iterator[ParityCase]:
+    scene = _rebuild(recorded)
+    with torch.no_grad():
+        yield from _evaluation_cases(recorded, scene)
+    yield from _training_cases(recorded, scene)
+
+
+def _rebuild(recorded: Recorded) -> _Scene:
+    """The model with the recorded weights, in evaluation mode; every dropout rate is 0, as it was recorded."""
+    config = recorded.config()
+    model = build_sgraf(
+        SGRAFConfig(
+            module=config["module_name"],
+            regions=config["num_region"],
+            region_dim=config["img_dim"],
+            dim=config["embed_size"],
+            sim_dim=config["sim_dim"],
+            word_dim=config["word_dim"],
+            gru_layers=config["num_layers"],
+            bidirectional=config["bi_gru"],
+            normalize_images=not config["no_imgnorm"],
+            normalize_captions=not config["no_txtnorm"],
+            dropout=0,
+            sgr_steps=config["sgr_step"],
+        ),
+        DataFacts(vocab_size=config["vocab_size"]),
+    )
+    official = {key.removeprefix("weights/"): recorded.tensor(key) for key in recorded.under("weights/")}
+    weights = translate(official, model, "golden weights")
+    if weights.missing or weights.unexpected:
+        raise ValueError(f"missing weights {weights.missing[:3]}, unexpected {weights.unexpected[:3]}")
+    model.load_state_dict(weights.state)
+    model.double().eval()
+    return _Scene(
+        model,
+        SGRAFLoss(margin=config["margin"], hardest=config["max_violation"]),
+        *_inputs(recorded, "eval"),
+        PairBatch(*_inputs(recorded, "train")),
+    )
+
+
+def _inputs(recorded: Recorded, part: str) -> tuple[ImageBatch, CaptionBatch]:
+    images = recorded.tensor(f"inputs/{part}/images").double()
+    ids, lengths = recorded.tensor(f"inputs/{part}/captions"), recorded.tensor(f"inputs/{part}/lengths")
+    return ImageBatch(images, torch.arange(len(images))), CaptionBatch(ids, lengths, torch.arange(len(ids)))
+
+
+def _evaluation_cases(recorded: Recorded, scene: _Scene) -> Iterator[ParityCase]:
+    model = scene.model
+    images, captions = model.encode_images(scene.images), model.encode_captions(scene.captions)
+    yield recorded.case("outputs/eval/img_emb", images["regions"], "values")
+    yield recorded.case("outputs/eval/cap_emb", captions["words"], "values")
+    yield recorded.case("outputs/eval/sims", model.similarity(images, captions), "values")
+    for caption in recorded.config()["probe_captions"]:
+        for name, value in published_trace(model, images, captions, caption).items():
+            yield recorded.case(f"outputs/eval/cap{caption}/{name}", value, "values")
+
+
+def _training_cases(recorded: Recorded, scene: _Scene) -> Iterator[ParityCase]:
+    """One training step: scores, loss, gradients, statistics, weights after clipping and Adam."""
+    model, config = scene.model.train(), recorded.config()
+    optimizer = torch.optim.Adam(model.parameters(), lr=config["learning_rate"])
+    codes = model.training_codes(scene.pairs)
+    yield recorded.case("outputs/train/img_emb", codes.images["regions"], "values")
+    yield recorded.case("outputs/train/cap_emb", codes.captions["words"], "values")
+    yield recorded.case("outputs/train/sims", model.training_scores(codes, None), "values")
+    loss = _loss(scene, codes)
+    yield recorded.case("outputs/train/loss", loss, "loss")
+    loss.backward()  # type: ignore[no-untyped-call]
+    parameters = dict(model.named_parameters())
+    for key in recorded.under("grads/"):
+        parameter = parameters[_known(key.removeprefix("grads/"), parameters)]
+        # a key's bias has none: the softmax over its row doesn't see it, and the recording is rounding
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+        yield recorded.case(key, gradient, "gradients")
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config["grad_clip"])
+    yield recorded.case("outputs/train/grad_norm", norm, "gradient norm")
+    optimizer.step()
+    model.after_step(codes)
+    yield from _state_cases(recorded, model)
+
+
+def _state_cases(recorded: Recorded, model: SGRAF) -> Iterator[ParityCase]:
+    state = model.state_dict()
+    for prefix, quantity in (("buffers_after/", "statistics"), ("after_step/", "stepped weights")):
+        for key in recorded.under(f"outputs/train/{prefix}"):
+            value = state[_known(key.removeprefix(f"outputs/train/{prefix}"), state)]
+            yield recorded.case(key, value, quantity if value.is_floating_point() else "counts")
+
+
+def _loss(scene: _Scene, codes: TrainingCodes) -> Tensor:
+    return scene.model.objective(codes, Progress(epoch=0, step=0, stage=0, loss=scene.loss), None)
+
+
+def _known(official: str, names: dict[str, Any]) -> str:
+    name = our_key(official)
+    if name not in names:
+        raise ValueError(f"unknown weight '{official}'")
+    return name
+
+
+# ------------------------------------------------------------------------------------------ the loss
+
+
+def _loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
+    for case in recorded.config()["cases"]:
+        name = case["name"]
+        scores = recorded.tensor(f"inputs/{name}/scores").double().requires_grad_()
+        loss = triplet_ranking_loss(scores, case["margin"], hardest=case["max_violation"])
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert scores.grad is not None
+        yield recorded.case(f"outputs/{name}/loss", loss, "loss")
+        yield recorded.case(f"grads/{name}/scores", scores.grad, "gradients")
