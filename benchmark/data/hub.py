@@ -29,12 +29,13 @@ from benchmark.data.remote import (
     SourceRefusedError,
     cached_files,
     cached_snapshot,
+    drop_damaged,
     fetch_files,
     resolve_commit,
 )
 from benchmark.data.sources import Files, Source, wanted
 from benchmark.data.splits import Images, Split, SplitName
-from benchmark.data.tables import column_names, read_table
+from benchmark.data.tables import DamagedError, column_names, read_table
 from benchmark.errors import UserError
 
 _terms_said: set[str] = set()
@@ -117,9 +118,12 @@ def _read_source(request: Request, source: Source, pictures: PicturesOf | None) 
 
     if not cached_files(files.repo, commit, is_wanted):
         say_terms(entry)
-    paths = fetch_files(files.repo, commit, is_wanted, check_columns)
     revision = f"{files.repo}@{commit}"
-    table_split, adapter = read_split(request, paths, files.repo, revision, pictures)
+    try:
+        paths = fetch_files(files.repo, commit, is_wanted, check_columns)
+        table_split, adapter = read_split(request, paths, files.repo, revision, pictures)
+    except DamagedError as error:
+        raise _damaged(files.repo, error) from None
     notes = []
     first = next(item for item in entry.sources if item.needs_pictures == source.needs_pictures)
     if source is not first:
@@ -127,6 +131,16 @@ def _read_source(request: Request, source: Source, pictures: PicturesOf | None) 
     if adapter.order is None and not request.published:
         notes.append(f"split '{split}': images in the order of {files.repo}, which may not be Karpathy's")
     return Loaded(table_split, revision, "Hugging Face Hub", notes), commit
+
+
+def _damaged(repo: str, error: DamagedError) -> UserError:
+    """A file that was spoilt on this disk is taken away, so that it can be fetched; else the repository's is bad."""
+    if drop_damaged(error.path):
+        return UserError(
+            f"{repo}: {error.path.name} was damaged in the Hugging Face cache and is removed from it; run the same "
+            "command again to fetch it"
+        )
+    return SourceRefusedError(f"{repo}: {error.path.name} is damaged in the repository itself ({error})")
 
 
 def read_split(

@@ -24,6 +24,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError:
 from huggingface_hub.file_download import repo_folder_name
 
 from benchmark.errors import UserError
+from benchmark.files import sha256_file
 
 TIMEOUT = 5.0
 """Seconds to wait for the Hub's first answer; the library's own retries would take over twenty."""
@@ -88,6 +89,20 @@ def cached_files(repo: str, commit: str, wanted: Callable[[str], bool]) -> list[
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     chosen = [path for path in found if wanted(path.relative_to(folder).as_posix())]
     return chosen if _whole(chosen) else []
+
+
+def drop_damaged(path: Path) -> bool:
+    """Take a cached file out of the cache where its content isn't what the Hub sent; whether it was.
+
+    The cache names large files by the sha256 of their content. While a damaged one lies there, no download
+    replaces it.
+    """
+    content = path.resolve()
+    if not path.is_symlink() or len(content.name) != 64 or sha256_file(content) == content.name:
+        return False
+    path.unlink()
+    content.unlink()
+    return True
 
 
 def _whole(files: Sequence[Path]) -> bool:

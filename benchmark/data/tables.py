@@ -19,21 +19,29 @@ from benchmark.data.adapters import Adapter, recognise
 from benchmark.data.parquet import prepare_table
 from benchmark.errors import UserError
 
-DAMAGED = "the file is damaged or cut short: remove it and fetch it again"
+
+class DamagedError(UserError):
+    """A parquet file that can't be read."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"cannot read {path.as_posix()}: {reason}; it is damaged or cut short: fetch it again"
+        )
+        self.path = path
 
 
 def column_names(path: Path) -> list[str]:
-    """Columns of a parquet file, from its footer alone; raises UserError for a file that has none."""
+    """Columns of a parquet file, from its footer alone; raises DamagedError for a file that has none."""
     try:
         return list(pyarrow.parquet.read_schema(path).names)
     except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"cannot read {path.name}: {_reason(error)}; {DAMAGED}") from None
+        raise DamagedError(path, _reason(error)) from None
 
 
 def read_table(files: Sequence[Path], cache_dir: Path | None = None) -> tuple[Any, Adapter]:
     """The files' rows as a `datasets.Dataset` with the columns that are needed, pictures not decoded.
 
-    Raises OtherColumnsError where no adapter reads them, UserError for damaged files and a full disk.
+    Raises OtherColumnsError where no adapter reads them, DamagedError, and UserError for a full disk.
     """
     found = column_names(files[0])
     adapter = recognise(found, files[0].name)
@@ -41,8 +49,7 @@ def read_table(files: Sequence[Path], cache_dir: Path | None = None) -> tuple[An
     try:
         table = prepare_table(files, columns, cache_dir)
     except datasets.exceptions.DatasetGenerationError as error:
-        which = _first_damaged(files, columns)
-        raise UserError(f"cannot read {which} (of {len(files)} files): {_reason(error)}; {DAMAGED}") from None
+        raise DamagedError(_first_damaged(files, columns), _reason(error)) from None
     except OSError as error:
         raise UserError(
             f"cannot prepare {files[0].name} for reading: {_reason(error)}; the pictures take their size again on "
@@ -53,7 +60,7 @@ def read_table(files: Sequence[Path], cache_dir: Path | None = None) -> tuple[An
     return table, adapter
 
 
-def _first_damaged(files: Sequence[Path], columns: Sequence[str]) -> str:
+def _first_damaged(files: Sequence[Path], columns: Sequence[str]) -> Path:
     """The first file that can't be read by itself: the builder doesn't say which it was."""
     for path in files:
         try:
@@ -61,8 +68,8 @@ def _first_damaged(files: Sequence[Path], columns: Sequence[str]) -> str:
             for _ in reader.iter_batches(batch_size=64, columns=list(columns)):
                 pass
         except (pyarrow.ArrowException, OSError):
-            return path.name
-    return files[0].name
+            return path
+    return files[0]
 
 
 def _reason(error: BaseException) -> str:

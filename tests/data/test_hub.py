@@ -231,6 +231,33 @@ def test_files_that_came_whole_before_an_interruption_are_kept(hub: HubTwin, lar
     assert f"data/{large[0].name}" not in hub.downloads()
 
 
+def spoil(path: Path) -> None:
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+def test_a_file_spoilt_in_the_cache_is_taken_away_and_fetched_again(hub: HubTwin, cache: Path) -> None:
+    before = load("flickr30k", "test")
+    (link,) = (cache / "hub").rglob("snapshots/*/data/test-*.parquet")
+    spoil(link.resolve())
+    with pytest.raises(
+        UserError, match=r"test-.* was damaged in the Hugging Face cache.*run the same command"
+    ):
+        load("flickr30k", "test")
+    hub.requests.clear()
+    assert load("flickr30k", "test").fingerprint == before.fingerprint
+    assert hub.downloads() == [f"data/{link.name}"]
+
+
+def test_a_repository_with_a_damaged_file_gives_way(hub: HubTwin, tmp_path: Path) -> None:
+    folder = write_parquet(FLICKR[0], flickr30k_rows(), tmp_path / "damaged")
+    for path in (folder / "data").glob("test-*.parquet"):
+        spoil(path)
+    hub.repositories[FLICKR[0]] = Repository(FLICKR[0], {hub.repositories[FLICKR[0]].main: folder})
+    assert load("flickr30k", "test").revision.startswith(FLICKR[1])
+    assert load("flickr30k", "val").revision.startswith(FLICKR[0])
+
+
 # ---------------------------------------------------------------------------------------- revisions
 
 
