@@ -69,4 +69,10 @@ def keep(dataset: str, split: str, repo: str, commit: str) -> None:
 
 def _write(revisions: Revisions) -> None:
     text = yaml.safe_dump(revisions.model_dump(), sort_keys=True, allow_unicode=True)
-    write_text(lock_path(), HEADER + text)
+    try:
+        write_text(lock_path(), HEADER + text)
+    except OSError as error:
+        raise UserError(
+            f"the lock of revisions {lock_path().as_posix()} cannot be written ({error.strerror}): set REMATCH_REVISIONS "
+            "to a file that can"
+        ) from None

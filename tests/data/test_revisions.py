@@ -41,6 +41,13 @@ def test_the_file_is_left_alone_where_nothing_is_new(lock: Path) -> None:
     assert lock.read_text(encoding="utf-8").endswith("# a remark\n")
 
 
+def test_a_place_that_cannot_be_written_is_one_line(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock.write_text("", encoding="utf-8")
+    monkeypatch.setenv("REMATCH_REVISIONS", str(lock / "below" / "a file"))
+    with pytest.raises(UserError, match=r"cannot be written \(.*set REMATCH_REVISIONS to a file that can"):
+        keep("flickr30k", "test", "owner/name", A)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
