@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from rich.markup import escape
 from rich.table import Table
 
 from benchmark.baseline import get_method, method_names
@@ -199,10 +200,13 @@ def _recipes(folder: Path) -> Table:
 
 
 def _runs(folder: Path) -> Table:
-    table = Table("run", "seed", "protocol", "i2t R@1", "t2i R@1", "rsum", title="runs", title_justify="left")
+    head = ("run", "seed", "protocol", "i2t R@1", "t2i R@1", "rsum", "comparable with the paper")
+    table = Table(*head, title="runs", title_justify="left")
     for record in read_all(folder):
         for name, result in record.results.items():
             metrics = result.metrics
             scores = (metrics.i2t.r1, metrics.t2i.r1, metrics.rsum)
-            table.add_row(record.run, str(record.seed), name, *(f"{value:.1f}" for value in scores))
+            comparable = f"no: {escape(record.departures[0])}" if record.departures else "yes"
+            cells = (record.run, str(record.seed), name, *(f"{value:.1f}" for value in scores))
+            table.add_row(*cells, comparable)
     return table

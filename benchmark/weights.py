@@ -13,7 +13,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation.latency import LatencyReport
 from benchmark.evaluation.protocol import ProtocolResult
 from benchmark.files import replacing
-from benchmark.job import Job, Settings, build_model, prepare
+from benchmark.job import Job, Settings, build_model, departures_of, prepare
 from benchmark.recipe import Recipe, load_recipe
 from benchmark.reproduce import evaluate_model, latency_of, results_of, score_split
 from benchmark.training import deterministic, load_weights
@@ -61,6 +61,8 @@ def evaluate_weights(
             )
         sims = score_split(job, model, "test", show_progress=settings.show_progress).sims
         results = results_of(job, sims)
+    for reason in departures_of(job):
+        console.print(f"not comparable with the paper: {reason}", highlight=False, markup=False)
     if save_sims is not None:
         with replacing(save_sims) as handle:
             np.save(handle, sims)

@@ -11,7 +11,14 @@ from huggingface_hub import constants
 
 from benchmark.baseline import TextInput
 from benchmark.data import load_dataset, make_codec
-from benchmark.data.captions import BERT, BERT_REVISION, WordPieceCodec, codec_for
+from benchmark.data.captions import (
+    BERT,
+    BERT_REVISION,
+    WordPieceCodec,
+    codec_for,
+    letters,
+    vocabulary_size_of,
+)
 from benchmark.data.scenes_text import vocabulary
 from benchmark.errors import UserError
 
@@ -87,6 +94,24 @@ def test_identity_names_vocabulary_and_length() -> None:
         WordPieceCodec(words, 20, "scenes").identity
         == codec_for(TextInput("wordpiece", 20), "scenes").identity
     )
+
+
+def test_letters_spell_any_text_and_need_nothing() -> None:
+    words = letters()
+    assert len(words) == len(set(words))
+    assert words[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    asked = TextInput("wordpiece", 40, "letters")
+    for dataset in ("flickr30k", "mscoco", "scenes"):
+        codec = codec_for(asked, dataset)
+        assert codec.vocab_size == vocabulary_size_of(asked, dataset) == len(words)
+        assert codec.identity.startswith(f"wordpiece:letters:{len(words)}:")
+    printable = "".join(chr(code) for code in range(33, 127))
+    text = f"A Man, 2 zebras & the café: {printable} {printable[::-1]}"
+    tokens = WordPieceCodec(words, 400, "letters").tokens(text)
+    assert tokens[:8] == ["[CLS]", "a", "man", ",", "2", "zebra", "##s", "&"]
+    assert "[UNK]" not in tokens
+    spelled = "".join(token.removeprefix("##") for token in tokens[1:-1])
+    assert spelled == text.lower().replace(" ", "").replace("é", "e")
 
 
 def test_bad_vocabulary_and_length_are_user_errors() -> None:

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.evaluation.protocol import PROTOCOLS, ensemble, evaluate, protocols_of, score_matrix
+from benchmark.evaluation.protocol import (
+    PROTOCOLS,
+    check_test_size,
+    ensemble,
+    evaluate,
+    protocols_of,
+    score_matrix,
+)
 from benchmark.evaluation.ranking import TieRule
 from tests.evaluation.naive import naive_ranks, naive_recall, naive_ties, scattered_map
 
@@ -90,6 +97,15 @@ def test_wrong_sizes_are_refused(name: str) -> None:
 def test_folds_must_divide_the_images() -> None:
     with pytest.raises(UserError, match="21 images can't be cut into 5 equal folds"):
         evaluate(matrix(0, 21, 105), np.arange(105) // 5, "mscoco-1k", n_images=21)
+
+
+def test_a_test_set_is_checked_before_it_is_scored() -> None:
+    for dataset, size in (("mscoco", 50), ("mscoco", 5000), ("flickr30k", 7), ("scenes", 1)):
+        check_test_size(dataset, size)
+    with pytest.raises(
+        UserError, match="mscoco-1k: 4999 images can't be cut into 5 equal folds; keep a multiple"
+    ):
+        check_test_size("mscoco", 4999)
 
 
 def test_ensemble_is_the_mean() -> None:

@@ -48,13 +48,17 @@ def test_clean_checkout(checkout: Path) -> None:
     assert dirty is False
 
 
-def test_results_dont_make_it_dirty(checkout: Path) -> None:
+def test_what_runs_write_does_not_make_it_dirty(checkout: Path) -> None:
     (checkout.parent / "results" / "a.json").write_text("{1}")
     (checkout.parent / "results" / "new.json").write_text("{}")
+    (checkout / "data").mkdir()
+    (checkout / "data" / "revisions.yaml").write_text("commits: {}\n")
     assert git_state(checkout)[1] is False
 
 
-@pytest.mark.parametrize("name", ["benchmark/__init__.py", "benchmark/new.py", "recipe.yaml"])
+@pytest.mark.parametrize(
+    "name", ["benchmark/__init__.py", "benchmark/new.py", "recipe.yaml", "revisions.yaml"]
+)
 def test_anything_else_does(checkout: Path, name: str) -> None:
     (checkout.parent / name).write_text("x = 1\n")
     assert git_state(checkout)[1] is True
