@@ -12,6 +12,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from PIL import Image
 
+from benchmark.errors import UserError
+
 SplitName = Literal["train", "val", "test"]
 
 
@@ -33,6 +35,53 @@ class Images(Protocol):
         ...
 
 
+class Regions(Protocol):
+    """Region features of a split's images by row, read when asked for. They can be pickled, for loader processes."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Regions of an image, and their width."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """What they are, for the run record; no path."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def regions(self, rows: Sequence[int], /) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """Features (n, R, D) of some rows; raises UserError where they can't be read or aren't finite."""
+        ...
+
+    def select(self, rows: Sequence[int]) -> Regions:
+        """The features of fewer images."""
+        ...
+
+    def identity(self) -> bytes:
+        """What the fingerprint says about them: the features, or how they are made of the pictures."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoPictures:
+    """Pictures of a split that has none, such as one of region features."""
+
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, row: int) -> Image.Image:
+        raise UserError(f"image {row}: these data hold region features and no pictures")
+
+    def select(self, rows: Sequence[int]) -> NoPictures:
+        return NoPictures(len(rows))
+
+    def identity(self) -> bytes:
+        return b""
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images in protocol order and their captions, flat, in image order.
@@ -47,18 +96,22 @@ class Split:
     caption_ids: list[str]
     caption_image: np.ndarray[Any, np.dtype[np.int64]]
     images: Images
+    regions: Regions | None = None
+    """Region features of the same images, for methods that read them; `images` may then be `NoPictures`."""
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over ids, captions, the caption-to-image map and the pictures' identity."""
+        """sha256 over ids, captions, the caption-to-image map and the identity of pictures and region features."""
         digest = hashlib.sha256()
         for texts in (self.image_ids, self.caption_ids, self.captions):
             digest.update("".join(f"{text}\n" for text in texts).encode())
         digest.update(self.caption_image.astype("<i8").tobytes())
         digest.update(self.images.identity())
+        if self.regions is not None:
+            digest.update(self.regions.identity())
         return digest.hexdigest()
 
     def rows_of_images(self) -> list[range]:
@@ -81,6 +134,7 @@ class Split:
             caption_ids=[self.caption_ids[row] for row in captions],
             caption_image=new_rows[self.caption_image[captions]],
             images=self.images.select(ascending),
+            regions=None if self.regions is None else self.regions.select(ascending),
         )
 
     def first_images(self, count: int) -> Split:
