@@ -73,6 +73,6 @@ def _write(revisions: Revisions) -> None:
         write_text(lock_path(), HEADER + text)
     except OSError as error:
         raise UserError(
-            f"the lock of revisions {lock_path().as_posix()} cannot be written ({error.strerror}): set REMATCH_REVISIONS "
-            "to a file that can"
+            f"the lock of revisions {lock_path().as_posix()} cannot be written ({error.strerror}): set "
+            "REMATCH_REVISIONS to a file that can"
         ) from None
