@@ -59,10 +59,16 @@ class TextInput:
     """Captions as ids: WordPiece, a word vocabulary, or a word-vector dictionary."""
 
     codec: Literal["wordpiece", "words", "word_vectors"]
-    max_length: int
-    """Longest caption in tokens, special tokens included; longer captions are cut."""
+    max_length: int | None = None
+    """Longest caption in tokens, special tokens included; longer captions are cut. None, not for WordPiece: none is."""
     vocabulary: Literal["dataset", "letters"] = "dataset"
     """Of WordPiece. `dataset`: that of bert-base-uncased, or what the dataset brings along; `letters`: made by code."""
+    min_count: int = 4
+    """Of words: how often one must come in the training and validation captions to be in a vocabulary that is built."""
+    mask_token: bool = False
+    """Of words: `<mask>` is added at the end of the vocabulary."""
+    augment: Literal["none", "word_drop"] = "none"
+    """Of words, in training. `word_drop`: some are hidden, replaced or left out (rcar.md 6); needs `mask_token`."""
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def synthetic_batch(spec: InputSpec, vocab_size: int, pairs: int) -> PairBatch:
         images = torch.randn(pairs, 3, spec.image.size, spec.image.size)  # (B, 3, H, W)
     else:
         images = torch.randn(pairs, spec.image.n_regions, spec.image.dim)  # (B, R, D)
-    length = min(TYPICAL_CAPTION, spec.text.max_length)
+    length = min(TYPICAL_CAPTION, spec.text.max_length or TYPICAL_CAPTION)
     ids = torch.randint(1, vocab_size, (pairs, length))  # (B, L)
     captions = CaptionBatch(ids, torch.full((pairs,), length), index)
     return PairBatch(ImageBatch(images, index), captions)

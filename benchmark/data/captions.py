@@ -1,7 +1,7 @@
 """Captions as ids. WordPiece is transformers' BertTokenizer: [CLS] pieces [SEP], cut to length, padded with 0.
 
 `scenes` has a vocabulary made by code; Flickr30K and MSCOCO use that of bert-base-uncased, from the Hub (hat.md 6).
-A method may ask for `letters` instead, which reads any text and needs no download.
+A method may ask for `letters` instead, which reads any text and needs no download. Whole words: word_codec.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from benchmark.baseline import TextInput
 from benchmark.data.remote import fetch_file
 from benchmark.data.scenes_text import vocabulary
+from benchmark.data.word_codec import word_vocabulary_size
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes
 
@@ -132,9 +133,13 @@ def letters() -> list[str]:
 
 
 def codec_for(spec: TextInput, dataset_name: str) -> Codec:
-    """The codec that a method's text input and a dataset call for."""
+    """The WordPiece codec that a method's text input and a dataset call for; `make_codec` knows the others."""
     if spec.codec != "wordpiece":
-        raise UserError(f"text codec '{spec.codec}' is not available for {dataset_name}; valid: wordpiece")
+        raise UserError(
+            f"text codec '{spec.codec}' is not available for {dataset_name}; valid: wordpiece, words"
+        )
+    if spec.max_length is None:
+        raise UserError("field 'text.max_length': found none, WordPiece needs a number")
     if spec.vocabulary == "letters":
         return WordPieceCodec(letters(), spec.max_length, "letters")
     if dataset_name == "scenes":
@@ -142,8 +147,10 @@ def codec_for(spec: TextInput, dataset_name: str) -> Codec:
     return bert_codec(spec.max_length)
 
 
-def vocabulary_size_of(spec: TextInput, dataset_name: str) -> int:
-    """Ids that the codec of a dataset can give, without fetching it."""
+def vocabulary_size_of(spec: TextInput, dataset_name: str, given: Path | None = None) -> int:
+    """Ids that the codec of a dataset can give, without fetching it. given: the file of a word vocabulary."""
+    if spec.codec == "words":
+        return word_vocabulary_size(spec, dataset_name, given)
     if dataset_name == "scenes" or spec.vocabulary == "letters":
         return codec_for(spec, dataset_name).vocab_size
     return BERT_VOCABULARY_SIZE

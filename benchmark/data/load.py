@@ -12,6 +12,7 @@ from benchmark.data.captions import Codec, codec_for
 from benchmark.data.catalog import Entry, get_entry
 from benchmark.data.scenes import VERSION, ScenesOptions, scenes_split
 from benchmark.data.splits import Dataset, Split, SplitName
+from benchmark.data.word_codec import make_word_codec
 from benchmark.errors import UserError, nearest
 from benchmark.recipe import check_fields
 
@@ -142,9 +143,18 @@ def _without_corrupt(dataset: Dataset, *, show_progress: bool) -> Dataset:
     return replace(dataset, splits=kept, departures=[*dataset.departures, *lines])
 
 
-def make_codec(spec: TextInput, dataset: Dataset) -> Codec:
+def make_codec(
+    spec: TextInput, dataset: Dataset, vocabulary: Path | None = None, kept: Path | None = None
+) -> Codec:
     """The codec that a method's text input and a dataset call for.
 
-    Raises UserError where its vocabulary is neither cached nor reachable.
+    vocabulary, kept: a word vocabulary that the user names, and the one beside a checkpoint (word_codec.py).
+    Raises UserError where the vocabulary is neither cached nor reachable, damaged, or can't be built.
     """
+    if spec.codec == "words":
+        return make_word_codec(spec, dataset, vocabulary, kept)
+    if vocabulary is not None:
+        raise UserError(
+            f"option '--vocab': the recipe reads captions as {spec.codec}, which takes no such file"
+        )
     return codec_for(spec, dataset.name)

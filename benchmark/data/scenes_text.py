@@ -141,16 +141,22 @@ def _background_sentence(a: Thing, b: Thing, background: str, choose: Chooser) -
     return forms[choose.below(len(forms))]
 
 
+def words() -> list[str]:
+    """Every word that a caption may hold, in alphabetical order."""
+    found = {*GLUE, *LEADS, *COUNTS.values(), *COLOURS, *SHAPES, *TEXTURES, *SIZES, *BACKGROUNDS}
+    for phrase in (*PLACES, *(form for forms in RELATIONS.values() for form in forms)):
+        found.update(phrase.split())
+    return sorted(found)
+
+
 def vocabulary() -> list[str]:
     """The WordPiece vocabulary of `scenes`; the position is the id.
 
     Special tokens, every word a caption may hold, and enough pieces that any word of the Latin alphabet splits
     into known pieces instead of becoming `[UNK]`.
     """
-    words = {*GLUE, *LEADS, *COUNTS.values(), *COLOURS, *SHAPES, *TEXTURES, *SIZES, *BACKGROUNDS}
-    for phrase in (*PLACES, *(form for forms in RELATIONS.values() for form in forms)):
-        words.update(phrase.split())
+    whole = words()
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-    single = [letter for letter in letters if letter not in words]
+    single = [letter for letter in letters if letter not in whole]
     endings = ["##ed", "##er", "##es", "##ing", "##ish", "##ly", *(f"##{letter}" for letter in letters)]
-    return ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *",.-'", *sorted(words), *single, *endings]
+    return ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *",.-'", *whole, *single, *endings]

@@ -119,8 +119,10 @@ def test_bad_vocabulary_and_length_are_user_errors() -> None:
         WordPieceCodec(["a", "[PAD]"], 10, "mine")
     with pytest.raises(UserError, match="max_length"):
         WordPieceCodec(vocabulary(), 2, "scenes")
-    with pytest.raises(UserError, match="text codec 'words'"):
-        codec_for(TextInput("words", 10), "scenes")
+    with pytest.raises(UserError, match="text codec 'word_vectors'"):
+        codec_for(TextInput("word_vectors", 10), "scenes")
+    with pytest.raises(UserError, match="max_length': found none"):
+        codec_for(TextInput("wordpiece"), "scenes")
 
 
 def test_bert_vocabulary_offline_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
