@@ -19,14 +19,16 @@ def word_contexts(regions: Tensor, words: Tensor, *, temperature: float, slope: 
 
     `regions`: (n, R, D); `words`: (C, L, D) of C captions that have L words each, without padding.
     """
-    products = regions @ words.flatten(0, 1).mT  # (n, R, C L)
-    shape = (len(regions), regions.shape[1], *words.shape[:2])
-    products = products.to(wide_type(products)).view(shape)  # (n, R, C, L)
+    shape = (*words.shape[:2], *regions.shape[:2])
+    products = words.flatten(0, 1) @ regions.flatten(0, 1).mT  # (C L, n R)
     weights = attention_weights(
-        products, query_axis=3, context_axis=1, temperature=temperature, slope=slope
-    )  # (n, R, C, L)
-    # a copy in reading order makes the product faster than its price
-    contexts: Tensor = weights.flatten(2).mT.contiguous().to(regions.dtype) @ regions  # (n, C L, D)
+        products.to(wide_type(products)).view(shape),
+        query_axis=1,
+        context_axis=3,
+        temperature=temperature,
+        slope=slope,
+    )  # (C, L, n, R)
+    contexts: Tensor = weights.to(regions.dtype).flatten(0, 1).transpose(0, 1) @ regions  # (n, C L, D)
     return contexts.view(len(regions), *words.shape)
 
 
@@ -35,7 +37,7 @@ def squared_differences(contexts: Tensor, queries: Tensor) -> Tensor:
     norms = torch.linalg.vector_norm(contexts, dim=-1, keepdim=True, dtype=wide_type(contexts))
     scale = (norms + EPS).reciprocal()
     if torch.is_grad_enabled():
-        return torch.addcmul(-queries, contexts, scale).square()
+        return torch.addcmul(queries, contexts, scale, value=-1).square()
     return torch.addcmul(
-        -queries, contexts, scale, out=contexts
-    ).square_()  # a fresh array costs more than the sum
+        queries, contexts, scale, value=-1, out=contexts
+    ).square_()  # a fresh array is dearer

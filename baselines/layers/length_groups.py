@@ -18,8 +18,8 @@ from torch.utils.checkpoint import checkpoint
 
 from benchmark.baseline import Codes
 
-PairScores: TypeAlias = Callable[[Codes, Codes, int], tuple[Tensor, ...]]
-"""Images (n), captions (C) of one length, that length -> scores (n, C), and more tensors with captions last."""
+PairScores: TypeAlias = Callable[[Codes, Codes], tuple[Tensor, ...]]
+"""Images (n), captions with `words` (C, L, D) and no padding -> scores (n, C), then whatever has captions last."""
 
 
 def tile_bytes(device: torch.device) -> int:
@@ -32,11 +32,10 @@ def tiled_scores(score: PairScores, images: Codes, captions: Codes, *, width: in
     floats = tile_bytes(captions["lengths"].device) // 4
     order, captions = _longest_first(captions)
     columns = []
-    for length, rows in _groups(captions, lambda length: isqrt(floats // (length * width))):
-        step = max(1, floats // (length * width * (rows.stop - rows.start)))
+    for group in _groups(captions, lambda length: isqrt(floats // (length * width))):
+        step = max(1, floats // (group["words"].shape[1] * width * len(group)))
         parts = (images.rows(slice(start, start + step)) for start in range(0, len(images), step))
-        group = captions.rows(rows)
-        columns.append(torch.cat([score(part, group, length)[0] for part in parts]))
+        columns.append(torch.cat([score(part, group)[0] for part in parts]))
     return torch.cat(columns, dim=1)[:, order.argsort()]
 
 
@@ -60,12 +59,11 @@ def scores_within_budget(
     budget = needed if budget_bytes is None else budget_bytes
     whole = needed <= budget
     parts = []
-    for length, rows in _groups(captions, lambda length: m if whole else budget // (n * pair_bytes(length))):
-        group = captions.rows(rows)
+    for group in _groups(captions, lambda length: m if whole else budget // (n * pair_bytes(length))):
         if whole:
-            parts.append(score(images, group, length))
+            parts.append(score(images, group))
         else:
-            parts.append(checkpoint(score, images, group, length, use_reentrant=False))
+            parts.append(checkpoint(score, images, group, use_reentrant=False))
     back = order.argsort()
     return tuple(torch.cat(columns, dim=-1)[..., back] for columns in zip(*parts, strict=True))
 
@@ -76,12 +74,14 @@ def _longest_first(captions: Codes) -> tuple[Tensor, Codes]:
     return order, captions.rows(order)
 
 
-def _groups(captions: Codes, largest: Callable[[int], int]) -> Iterator[tuple[int, slice]]:
-    """Length and rows of every group of captions that come sorted by length, of at most `largest(length)` rows."""
+def _groups(captions: Codes, largest: Callable[[int], int]) -> Iterator[Codes]:
+    """Captions that come sorted by length, in groups of one length, at most `largest(length)` in each."""
     start = 0
     for length, run in groupby(captions["lengths"].tolist()):
         count, most = len(list(run)), max(1, largest(length))
         parts = -(-count // most)
         edges = [start + count * part // parts for part in range(parts + 1)]  # of nearly the same size
-        yield from ((length, slice(*pair)) for pair in pairwise(edges))
+        for edge in pairwise(edges):
+            group = captions.rows(slice(*edge))
+            yield Codes({**group.tensors, "words": group["words"][:, :length].contiguous()})
         start += count

@@ -136,10 +136,9 @@ class ReasoningStep(nn.Module):
         weight = self.scale * self.key.weight.mT @ self.query.weight  # (m, m)
         return weight, None if self.query.bias is None else self.scale * self.query.bias @ self.key.weight
 
-    def forward(self, nodes: Tensor, merged: tuple[Tensor, Tensor | None], readers: int | None) -> Tensor:
-        """The first `readers` nodes (all: None) of `nodes` (P, L + 1, m) after the step."""
-        queries = F.linear(nodes[:, :readers], *merged)
-        edges = (queries @ nodes.mT).softmax(2)  # (P, readers, L + 1)
+    def forward(self, readers: Tensor, nodes: Tensor, merged: tuple[Tensor, Tensor | None]) -> Tensor:
+        """What becomes of `readers` (P, k, m), some or all of `nodes` (P, L + 1, m), in the step."""
+        edges = (F.linear(readers, *merged) @ nodes.mT).softmax(2)  # (P, k, L + 1)
         return F.relu(self.graph(edges @ nodes), inplace=True)
 
 
@@ -160,9 +159,12 @@ class SGR(nn.Module):
 
     def _reasoned(self, merged: list[tuple[Tensor, Tensor | None]], nodes: Tensor) -> tuple[Tensor, Tensor]:
         pairs = nodes.flatten(0, 1)  # (n C, L + 1, m)
-        for number, (step, weights) in enumerate(zip(self.reasoning_steps(), merged, strict=True), start=1):
-            pairs = step(pairs, weights, 1 if number == len(merged) else None)
-        return pairs[:, 0].view(*nodes.shape[:2], -1), nodes.new_empty(0, nodes.shape[1])
+        *steps, last = zip(self.reasoning_steps(), merged, strict=True)
+        for step, weights in steps:
+            pairs = step(pairs, pairs, weights)
+        step, weights = last
+        first = step(pairs[:, :1].contiguous(), pairs, weights)  # (n C, 1, m), the only one that is scored
+        return first.view(*nodes.shape[:2], -1), nodes.new_empty(0, nodes.shape[1])
 
 
 class SGRAF(nn.Module):
@@ -222,20 +224,18 @@ class SGRAF(nn.Module):
         with torch.autocast(self.score.weight.device.type, enabled=False):
             return self.head.reader(batch_statistics=batch_statistics)
 
-    def _pair_scores(
-        self, reader: Reader, images: Codes, captions: Codes, length: int
-    ) -> tuple[Tensor, Tensor]:
-        """Scores (n, C) of captions with `length` words each, and the head's batch-norm statistics."""
-        nodes = self.nodes(images, captions, length)
+    def _pair_scores(self, reader: Reader, images: Codes, captions: Codes) -> tuple[Tensor, Tensor]:
+        """Scores (n, C) of captions of one length, and the head's batch-norm statistics."""
+        nodes = self.nodes(images, captions)
         with torch.autocast(
             nodes.device.type, enabled=False
         ):  # the head is small, and its scores are compared
             vectors, statistics = reader(nodes)
             return self.score(vectors).squeeze(2).sigmoid(), statistics
 
-    def nodes(self, images: Codes, captions: Codes, length: int) -> Tensor:
-        """The similarity vectors of pairs (n, C, L + 1, m), the global one first (sgraf.md 3.5)."""
-        words = captions["words"][:, :length]  # (C, L, D)
+    def nodes(self, images: Codes, captions: Codes) -> Tensor:
+        """The similarity vectors of pairs (n, C, L + 1, m), the global one first (sgraf.md 3.5); no word is padding."""
+        words = captions["words"]  # (C, L, D)
         contexts = word_contexts(
             images["regions"], words, temperature=self.config.temperature, slope=self.config.negative_slope
         )  # (n, C, L, D)

@@ -142,10 +142,10 @@ def test_self_attention_skips_padding() -> None:
 # ----------------------------------------------------------------------------- groups of one length
 
 
-def product_scores(images: Codes, captions: Codes, length: int) -> tuple[Tensor, Tensor]:
+def product_scores(images: Codes, captions: Codes) -> tuple[Tensor, Tensor]:
     """A score that needs true lengths, and one number a caption."""
-    assert captions["lengths"].tolist() == [length] * len(captions)
-    words = captions["words"][:, :length].mean(1)  # (C, D)
+    assert captions["lengths"].tolist() == [captions["words"].shape[1]] * len(captions)
+    words = captions["words"].mean(1)  # (C, D)
     return images["vectors"] @ words.T, words.sum(1)[None]
 
 
@@ -165,9 +165,9 @@ def test_tiles_cover_every_pair_in_its_place(floats: int, monkeypatch: pytest.Mo
     images, captions = random_codes(LENGTHS)
     sizes: list[int] = []
 
-    def score(part: Codes, group: Codes, length: int) -> tuple[Tensor, ...]:
-        sizes.append(len(part) * len(group) * length * 2)
-        return product_scores(part, group, length)
+    def score(part: Codes, group: Codes) -> tuple[Tensor, ...]:
+        sizes.append(len(part) * len(group) * group["words"].shape[1] * 2)
+        return product_scores(part, group)
 
     scores = tiled_scores(score, images, captions, width=2)
     for j, length in enumerate(LENGTHS):
@@ -182,10 +182,10 @@ def test_parts_stay_within_the_budget_and_come_back_in_order(budget: int | None)
     images, captions = random_codes(LENGTHS)
     calls: list[tuple[int, int]] = []
 
-    def score(part: Codes, group: Codes, length: int) -> tuple[Tensor, ...]:
+    def score(part: Codes, group: Codes) -> tuple[Tensor, ...]:
         assert len(part) == 7  # statistics over a caption's images need all of them
-        calls.append((length, len(group)))
-        return product_scores(part, group, length)
+        calls.append((group["words"].shape[1], len(group)))
+        return product_scores(part, group)
 
     scores, sums = scores_within_budget(
         score, images, captions, pair_bytes=lambda length: 2 * length, budget_bytes=budget
@@ -208,9 +208,9 @@ def test_pairs_that_are_computed_again_draw_the_same_numbers() -> None:
     vectors = images["vectors"].requires_grad_()
     masks: list[Tensor] = []
 
-    def score(part: Codes, group: Codes, length: int) -> tuple[Tensor, ...]:
+    def score(part: Codes, group: Codes) -> tuple[Tensor, ...]:
         masks.append(torch.rand(len(part), len(group)))
-        return (product_scores(part, group, length)[0] * masks[-1],)
+        return (product_scores(part, group)[0] * masks[-1],)
 
     (scores,) = scores_within_budget(
         score, Codes({"vectors": vectors}), captions, pair_bytes=lambda _: 1, budget_bytes=1
