@@ -1,12 +1,17 @@
-"""Pictures as tensors: the published transforms (hat.md 6), with torchvision.
+"""Pictures as tensors: the published transforms (hat.md 6), pixel for pixel those of torchvision on PIL images.
 
-Decoding and cropping give uint8; normalising happens a batch at a time.
+Cutting and scaling is Pillow's, one picture at a time; scaling to 0..1 and normalising happen a batch at a time.
+
+Measured on one core with photo-like JPEG files of 500x375 and 100 KB: 1.4 ms to decode, 1.0 ms to cut and scale for
+training (1.6 ms for evaluation), and 0.3 ms for everything else. What would be faster has other pixels: torch's own
+scaling of uint8 takes half the time and differs by 1 in 0.16 % of the values, and so does any decoder that
+scales while it decodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,48 +20,86 @@ from torch import Tensor
 
 from benchmark.baseline import PixelInput
 
+AREA = (0.08, 1.0)
+"""Share of the picture's area that a training crop has."""
 
-@contextmanager
-def seeded(*key: int) -> Iterator[None]:
-    """Make torch's CPU generator depend on `key` only, and put it back as it was."""
-    before = torch.get_rng_state()
+RATIO = (3 / 4, 4 / 3)
+"""Width over height of a training crop; drawn evenly on a logarithmic scale."""
+
+_LOG_RATIO = torch.log(torch.tensor(RATIO)).tolist()  # in float32, as torchvision draws it
+
+BILINEAR = (
+    Image.Resampling.BILINEAR
+)  # Pillow's: a filter as wide as the pictures shrink, so there is no aliasing
+
+
+def seeded(key: Sequence[int]) -> torch.Generator:
+    """A generator of its own for `key`, which nothing else draws from."""
     state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
-    # not torch.manual_seed, which would reset the devices' generators too
-    torch.default_generator.manual_seed(int(state) >> 1)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before)
+    return torch.Generator().manual_seed(int(state) >> 1)
 
 
-def evaluation_pixels(image: Image.Image, spec: PixelInput) -> Tensor:
-    """One picture as it is evaluated: (3, size, size) uint8."""
-    from torchvision.transforms import functional as tv  # here, since importing it takes seconds
+def evaluation_image(image: Image.Image, spec: PixelInput) -> Image.Image:
+    """One RGB picture as it is evaluated, size x size."""
+    size = spec.size
+    if spec.evaluate == "resize":
+        return image if image.size == (size, size) else image.resize((size, size), BILINEAR)
+    width, height = image.size
+    short, long = spec.resize_to, int(spec.resize_to * max(image.size) / min(image.size))  # rounded down
+    scaled = (short, long) if width <= height else (long, short)
+    image = image if image.size == scaled else image.resize(scaled, BILINEAR)
+    left, top = (round((edge - size) / 2) for edge in scaled)  # halves to even, as torchvision rounds
+    return image.crop((left, top, left + size, top + size))
 
-    if spec.evaluate == "resize_center_crop":
-        image = tv.center_crop(tv.resize(image, spec.resize_to), [spec.size, spec.size])
-    elif image.size != (spec.size, spec.size):
-        image = tv.resize(image, [spec.size, spec.size])
-    pixels: Tensor = tv.pil_to_tensor(image)
-    return pixels  # (3, S, S)
 
-
-def training_pixels(image: Image.Image, spec: PixelInput, key: tuple[int, ...]) -> Tensor:
-    """One picture as it is trained on, (3, size, size) uint8; crop and flip depend on `key` only."""
+def training_image(image: Image.Image, spec: PixelInput, key: Sequence[int]) -> Image.Image:
+    """One RGB picture as it is trained on, size x size; crop and flip depend on `key` only."""
     if spec.train == "plain":
-        return evaluation_pixels(image, spec)
-    from torchvision import transforms
-    from torchvision.transforms import functional as tv
+        return evaluation_image(image, spec)
+    generator = seeded(key)
+    box = crop_box(*image.size, generator)
+    image = image.crop(box)
+    if image.size != (spec.size, spec.size):
+        image = image.resize((spec.size, spec.size), BILINEAR)
+    flipped = bool(torch.rand(1, generator=generator) < 0.5)
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flipped else image
 
-    with seeded(*key):
-        image = transforms.RandomResizedCrop(spec.size)(image)
-        image = transforms.RandomHorizontalFlip()(image)
-    pixels: Tensor = tv.pil_to_tensor(image)
-    return pixels  # (3, S, S)
+
+def crop_box(width: int, height: int, generator: torch.Generator) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a random crop, with the draws of torchvision's RandomResizedCrop in their order.
+
+    Ten tries at an area and a ratio that fit; else the largest centred part whose ratio is allowed.
+    """
+    for _ in range(10):
+        area = width * height * torch.empty(1).uniform_(*AREA, generator=generator).item()
+        ratio = torch.exp(torch.empty(1).uniform_(*_LOG_RATIO, generator=generator)).item()
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            top = int(torch.randint(0, height - h + 1, (1,), generator=generator))
+            left = int(torch.randint(0, width - w + 1, (1,), generator=generator))
+            return left, top, left + w, top + h
+    w, h = width, height
+    if width / height < RATIO[0]:
+        h = round(width / RATIO[0])
+    elif width / height > RATIO[1]:
+        w = round(height * RATIO[1])
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def as_pixels(images: Sequence[Image.Image], size: int) -> Tensor:
+    """RGB pictures of size x size as (B, 3, size, size) uint8."""
+    pixels = np.empty((len(images), 3, size, size), dtype=np.uint8)
+    for image, planes in zip(images, pixels, strict=True):
+        for band, plane in zip("RGB", planes, strict=True):  # twice as fast as turning an array's axes
+            plane[:] = np.frombuffer(image.tobytes("raw", band), np.uint8).reshape(size, size)
+    return torch.from_numpy(pixels)  # (B, 3, S, S)
 
 
 def normalise(pixels: Tensor, spec: PixelInput) -> Tensor:
     """(B, 3, S, S) uint8 -> float32, scaled to 0..1, less the mean, over the deviation."""
     mean = torch.tensor(spec.mean).reshape(3, 1, 1)
     std = torch.tensor(spec.std).reshape(3, 1, 1)
-    return pixels.to(torch.float32).div_(255).sub_(mean).div_(std)  # (B, 3, S, S)
+    # numpy asks for large memory pages, torch doesn't: filling a fresh batch takes less than half the time
+    values = torch.from_numpy(np.empty(pixels.shape, dtype=np.float32))
+    return values.copy_(pixels).div_(255).sub_(mean).div_(std)  # (B, 3, S, S)

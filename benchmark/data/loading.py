@@ -6,6 +6,7 @@ restart changes what a model sees.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -17,12 +18,13 @@ from torch.utils.data import DataLoader
 
 from benchmark.baseline import CaptionBatch, ImageBatch, InputSpec, PairBatch, PixelInput
 from benchmark.data.captions import Codec
-from benchmark.data.images import evaluation_pixels, normalise, training_pixels
+from benchmark.data.images import as_pixels, evaluation_image, normalise, training_image
 from benchmark.data.splits import Images, Split
 from benchmark.errors import UserError
 
-TABLE_BYTES = 512 * 2**20
-"""Splits whose unchanging pixels fit in this are decoded once and kept."""
+TABLE_BYTES = 768 * 2**20
+"""Pixels that don't change from epoch to epoch are made once and kept, as many splits as fit in this together: MSCOCO's
+5,000 validation images are 753 MB at 224 pixels."""
 
 _ORDER, _CAPTION, _PIXELS = 0, 1, 2  # what a random number is for: part of its key
 
@@ -31,7 +33,7 @@ _captions: WeakKeyDictionary[Split, dict[str, tuple[Tensor, Tensor]]] = WeakKeyD
 
 
 @dataclass(frozen=True)
-class _Pixels:
+class Pixels:
     """What a loader process does: rows of the split (and sample numbers) -> (B, 3, S, S) uint8."""
 
     images: Images
@@ -39,26 +41,40 @@ class _Pixels:
     key: tuple[int, ...] | None = None
     """(seed, epoch) in training, None in evaluation."""
 
-    def __getitem__(self, batch: tuple[list[int], list[int]]) -> Tensor:
-        if self.key is None:
-            return torch.stack([evaluation_pixels(self.images[row], self.spec) for row in batch[0]])
-        keys = [(*self.key, _PIXELS, sample) for sample in batch[1]]
-        pairs = zip(batch[0], keys, strict=True)
-        return torch.stack([training_pixels(self.images[row], self.spec, key) for row, key in pairs])
+    def __getitem__(self, batch: tuple[list[int], list[int]]) -> Tensor | UserError:
+        rows, samples = batch
+        try:
+            if self.key is None:
+                images = [evaluation_image(self.images[row], self.spec) for row in rows]
+            else:
+                keys = ((*self.key, _PIXELS, sample) for sample in samples)
+                images = [
+                    training_image(self.images[row], self.spec, key)
+                    for row, key in zip(rows, keys, strict=True)
+                ]
+        except UserError as error:  # handed over, for a loader process would wrap it in its traceback
+            return error
+        return as_pixels(images, self.spec.size)  # (B, 3, S, S)
 
 
-def _decoded(
-    pixels: _Pixels, batches: Sequence[tuple[list[int], list[int]]], workers: int
+def pixel_batches(
+    pixels: Pixels, batches: Sequence[tuple[list[int], list[int]]], workers: int
 ) -> Iterator[Tensor]:
-    """uint8 pixels of each batch in turn, made by `workers` processes (0: by this one)."""
-    loader: DataLoader[Tensor] = DataLoader(
+    """uint8 pixels of each batch in turn, made by `workers` processes (0: by this one).
+
+    Raises UserError, in one line also from a loader process, for a picture that is broken or missing.
+    """
+    loader: DataLoader[Tensor | UserError] = DataLoader(
         pixels,  # type: ignore[arg-type]  # a map from batches, not from rows
         sampler=batches,
         batch_size=None,
         num_workers=workers,
         generator=torch.Generator(),  # else a loader draws from the generator that dropout uses
     )
-    return iter(loader)
+    for found in loader:
+        if isinstance(found, UserError):
+            raise found
+        yield found
 
 
 def _in_order(count: int, batch_size: int) -> list[list[int]]:
@@ -67,12 +83,18 @@ def _in_order(count: int, batch_size: int) -> list[list[int]]:
 
 def _table(split: Split, spec: PixelInput, workers: int) -> Tensor | None:
     """Evaluation pixels of a whole split, (n, 3, S, S) uint8, made once; None where they are too many."""
-    if len(split) * 3 * spec.size**2 > TABLE_BYTES:
-        return None
     kept = _tables.setdefault(split, {})
     if spec not in kept:
-        batches = [(rows, rows) for rows in _in_order(len(split), 64)]
-        kept[spec] = torch.cat(list(_decoded(_Pixels(split.images, spec), batches, workers)))
+        shape = (len(split), 3, spec.size, spec.size)
+        others = sum(table.nbytes for tables in _tables.values() for table in tables.values())
+        if others + math.prod(shape) > TABLE_BYTES:
+            return None
+        table = torch.empty(shape, dtype=torch.uint8)
+        work = [(rows, rows) for rows in _in_order(len(split), 64)]
+        made = pixel_batches(Pixels(split.images, spec), work, workers)
+        for (rows, _), pixels in zip(work, made, strict=True):
+            table[rows[0] : rows[-1] + 1] = pixels
+        kept[spec] = table
     return kept[spec]
 
 
@@ -131,9 +153,9 @@ class PairLoader:
         batches = [order[k * self.batch_size : (k + 1) * self.batch_size] for k in range(len(self))]
         table = _table(self.split, image_spec, self.workers) if image_spec.train == "plain" else None
         if table is None:
-            pixels = _Pixels(self.split.images, image_spec, (self.seed, self.epoch))
+            pixels = Pixels(self.split.images, image_spec, (self.seed, self.epoch))
             work = [(images[batch].tolist(), batch.tolist()) for batch in batches]
-            decoded = _decoded(pixels, work, self.workers)
+            decoded = pixel_batches(pixels, work, self.workers)
         else:
             decoded = (table[torch.from_numpy(images[batch])] for batch in batches)
         for batch, raw in zip(batches, decoded, strict=True):
@@ -163,7 +185,7 @@ def image_batches(
     table = _table(split, image_spec, workers)
     if table is None:
         work = [(batch, batch) for batch in rows]
-        decoded = _decoded(_Pixels(split.images, image_spec), work, workers)
+        decoded = pixel_batches(Pixels(split.images, image_spec), work, workers)
     else:
         decoded = (table[batch[0] : batch[-1] + 1] for batch in rows)
     for batch, raw in zip(rows, decoded, strict=True):

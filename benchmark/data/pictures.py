@@ -38,7 +38,9 @@ def decode(encoded: bytes, what: str) -> Image.Image:
     Raises BrokenPictureError, whose line begins with `what`.
     """
     try:
-        return Image.open(io.BytesIO(encoded)).convert("RGB")
+        image = Image.open(io.BytesIO(encoded))
+        image.load()
+        return image if image.mode == "RGB" else image.convert("RGB")  # which would copy the pixels
     except Exception as error:  # damaged files make decoders raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
         if "cannot identify" in reason:  # Pillow goes on with the address of an object

@@ -1,14 +1,17 @@
-"""Batches and transforms: what torchvision gives, in an order and with crops that depend on the seed alone."""
+"""Batches: an order and crops that depend on the seed alone, in this process or in others."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision import transforms
+from torch.utils.data import DataLoader
 
 from benchmark.baseline import InputSpec, PairBatch, PixelInput, RegionInput, TextInput
 from benchmark.data import (
@@ -21,7 +24,8 @@ from benchmark.data import (
     train_batches,
 )
 from benchmark.data.captions import Codec
-from benchmark.data.images import evaluation_pixels, normalise, seeded, training_pixels
+from benchmark.data.images import as_pixels, evaluation_image, normalise
+from benchmark.data.pictures import BrokenPictureError
 from benchmark.errors import UserError
 
 PLAIN = InputSpec(PixelInput(64, "plain", "resize", 64), TextInput("wordpiece", 20))
@@ -135,63 +139,87 @@ def test_images_as_unit_take_one_of_their_captions(data: Dataset, codec: Codec) 
 
 
 @pytest.mark.parametrize("spec", [PLAIN, CROPPED], ids=["plain", "cropped"])
-def test_evaluation_images_are_torchvisions(
+def test_images_in_order_decoded_or_kept(
     data: Dataset, spec: InputSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     split, wanted = data.splits["test"], spec.image
     assert isinstance(wanted, PixelInput)
-    steps = [transforms.ToTensor(), transforms.Normalize(wanted.mean, wanted.std)]
-    if wanted.evaluate == "resize_center_crop":
-        steps = [transforms.Resize(wanted.resize_to), transforms.CenterCrop(wanted.size), *steps]
-    expected = torch.stack([transforms.Compose(steps)(split.images[row]) for row in range(len(split))])
-    kept = list(image_batches(split, spec, batch_size=4))
-    assert [batch.index.tolist() for batch in kept] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
-    assert torch.equal(torch.cat([batch.pixels for batch in kept]), expected)
-    monkeypatch.setattr(loading, "TABLE_BYTES", 0)
-    decoded = list(image_batches(split, spec, batch_size=4, workers=1))
-    assert torch.equal(torch.cat([batch.pixels for batch in decoded]), expected)
+    pictures = [evaluation_image(split.images[row], wanted) for row in range(len(split))]
+    expected = normalise(as_pixels(pictures, wanted.size), wanted)
+    monkeypatch.setattr(loading, "_tables", WeakKeyDictionary())
+    for limit, tables in ((0, 0), (2**30, 1), (2**30, 1)):
+        monkeypatch.setattr(loading, "TABLE_BYTES", limit)
+        found = list(image_batches(split, spec, batch_size=4, workers=1))
+        assert [batch.index.tolist() for batch in found] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
+        assert torch.equal(torch.cat([batch.pixels for batch in found]), expected)
+        assert len(loading._tables.get(split, {})) == tables
 
 
-def test_training_crop_is_torchvisions() -> None:
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8))
-    spec = PixelInput(48, "random_resized_crop_flip", "resize_center_crop", 56)
-    flipped = 0
-    for sample in range(8):
-        with seeded(1, 2, sample):
-            crop = transforms.RandomResizedCrop(48)(image)
-            turned = transforms.RandomHorizontalFlip()(crop)
-        flipped += turned is not crop
-        assert torch.equal(training_pixels(image, spec, (1, 2, sample)), transforms.PILToTensor()(turned))
-    assert 0 < flipped < 8
+def test_kept_pixels_are_limited_in_all(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 3 * 64 * 64
+    monkeypatch.setattr(loading, "_tables", WeakKeyDictionary())
+    monkeypatch.setattr(loading, "TABLE_BYTES", size * (6 + 9))
+    for name, kept in (("val", True), ("train", False), ("test", True), ("val", True)):
+        split = data.splits[name]  # type: ignore[index]
+        assert len(list(image_batches(split, PLAIN, batch_size=100))) == 1
+        assert bool(loading._tables.get(split)) is kept
 
 
-def test_seeded_leaves_no_trace_even_after_an_error() -> None:
-    before = torch.get_rng_state()
+@dataclass(frozen=True)
+class BrokenImages:
+    """Grey pictures; one raises a UserError, as a damaged file does."""
 
-    def fail() -> None:
-        with seeded(5):
-            torch.rand(3)
-            raise RuntimeError
+    broken: int
 
-    with pytest.raises(RuntimeError):
-        fail()
-    assert torch.equal(torch.get_rng_state(), before)
+    def __len__(self) -> int:
+        return 14
+
+    def __getitem__(self, row: int) -> Image.Image:
+        if row == self.broken:
+            error = BrokenPictureError("image 7.jpg (row 7): cannot be decoded")
+            error.reason = "damaged"
+            raise error
+        return Image.new("RGB", (70, 60), (row, row, row))
+
+    def select(self, rows: Sequence[int]) -> BrokenImages:
+        raise NotImplementedError
+
+    def identity(self) -> bytes:
+        return b"grey"
 
 
-def test_resize_straight_to_size() -> None:
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 80, 3), dtype=np.uint8))
-    pixels = evaluation_pixels(image, PixelInput(32, "plain", "resize", 32))
-    expected = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR))
-    assert (pixels.permute(1, 2, 0).numpy() == expected).all()
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("limit", [0, 2**30])
+def test_a_broken_picture_is_one_line_from_any_process(
+    data: Dataset, codec: Codec, workers: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "TABLE_BYTES", limit)
+    split = replace(data.splits["train"], images=BrokenImages(7))
+    for found in (
+        train_batches(split, CROPPED, codec, seed=0, epoch=0, batch_size=4, workers=workers),
+        train_batches(split, PLAIN, codec, seed=0, epoch=0, batch_size=4, workers=workers),
+        image_batches(split, PLAIN, batch_size=4, workers=workers),
+    ):
+        with pytest.raises(BrokenPictureError) as caught:
+            list(found)
+        assert str(caught.value) == "image 7.jpg (row 7): cannot be decoded"
+        assert caught.value.reason == "damaged"
 
 
-def test_normalise() -> None:
-    spec = PixelInput(2, "plain", "resize", 2, mean=(0.1, 0.2, 0.3), std=(0.5, 0.25, 2.0))
-    pixels = torch.arange(24, dtype=torch.uint8).reshape(2, 3, 2, 2) * 10
-    found = normalise(pixels, spec)
-    for b, c, y, x in np.ndindex(2, 3, 2, 2):
-        wanted = (int(pixels[b, c, y, x]) / 255 - spec.mean[c]) / spec.std[c]
-        assert float(found[b, c, y, x]) == pytest.approx(wanted, abs=1e-6)
+def test_a_fault_of_ours_keeps_its_traceback(data: Dataset) -> None:
+    split = replace(data.splits["test"], images=[])  # type: ignore[arg-type]
+    with pytest.raises(IndexError, match="Traceback"):
+        list(image_batches(split, PLAIN, batch_size=4, workers=1))
+
+
+@pytest.mark.slow
+def test_loader_processes_may_start_from_nothing(
+    data: Dataset, codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they do where processes can't be forked: all that a loader needs is pickled."""
+    alone = batches(data, codec, CROPPED)
+    monkeypatch.setattr(loading, "DataLoader", partial(DataLoader, multiprocessing_context="spawn"))
+    assert_same(alone, batches(data, codec, CROPPED, workers=1))
 
 
 def test_caption_batches_in_order(data: Dataset, codec: Codec) -> None:
