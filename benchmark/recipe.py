@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from benchmark.baseline import Method, Strict, get_method
+from benchmark.baseline import Strict, get_method
 from benchmark.errors import UserError, nearest
 
 RECIPES = Path("recipes")
@@ -58,6 +58,23 @@ class FirstImages(Strict):
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
+class StoredRegions(Strict):
+    """Features in the folder that `--data-dir` names: SCAN's arrays, or bottom-up-attention TSV files."""
+
+    source: Literal["scan", "tsv"]
+
+
+class GridRegions(Strict):
+    """6 x 6 cells of each picture through a fixed extractor: a stand-in, never comparable with a paper."""
+
+    source: Literal["grid"]
+    backbone: str = "random"
+    """`random`: fixed random filters, 128 wide, made for scenes; else a timm model, with its weights from the Hub."""
+
+
+RegionSettings = Annotated[StoredRegions | GridRegions, Field(discriminator="source")]
+
+
 class DataSettings(Strict):
     """Which dataset, and the choices a paper makes about it."""
 
@@ -69,6 +86,8 @@ class DataSettings(Strict):
     """The first so many captions of an image are used (papers: 5)."""
     first_images: FirstImages = FirstImages()
     """`{val: 1000}`: the first 1,000 validation images. A run on fewer training or test images is not comparable."""
+    regions: RegionSettings | None = None
+    """Where region features come from, for methods that read them."""
 
 
 class Optimizer(Strict):
@@ -221,8 +240,6 @@ def explain(error: ValidationError, schema: type[BaseModel], prefix: str = "") -
 
 def _field_names(schema: Any, path: list[str]) -> list[str]:
     """Valid names at `path` inside a schema; list positions and union tags are passed over."""
-    from typing import get_args
-
     candidates: list[Any] = [schema]
     for part in [*path, None]:
         models = []
@@ -376,8 +393,3 @@ def run_name(path: Path, recipe_dataset: str, profile: str | None = None) -> str
     """`recipes/hat/scenes-i2t.yaml` -> `hat-i2t`: method, variant, profile; the dataset is the folder of the run."""
     variant = path.stem.removeprefix(recipe_dataset).strip("-")
     return "-".join(part for part in (path.parent.name, variant, profile) if part)
-
-
-def method_of(recipe: Recipe) -> Method:
-    """The method a recipe names."""
-    return get_method(recipe.method)
