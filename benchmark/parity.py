@@ -22,6 +22,7 @@ from rich.table import Table
 from benchmark.baseline import ParityCase, get_method, method_names
 from benchmark.errors import UserError, nearest
 from benchmark.parity_cases import is_rank_file, is_text_file, rank_cases, text_cases
+from benchmark.parity_words import is_word_file, word_cases
 
 GOLDEN = Path("tests/golden")
 SHARED = "evaluation"
@@ -125,6 +126,8 @@ def check_file(method: str, path: Path) -> list[ParityRow]:
             missing = not_compared(content, cases)
         elif is_text_file(content):
             cases, missing = text_cases(content)
+        elif is_word_file(content):
+            cases, missing = word_cases(content)
         elif method == SHARED:
             cases, missing = [], []
         else:

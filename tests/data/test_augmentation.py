@@ -1,0 +1,92 @@
+"""Words hidden, replaced and left out: the recorded draws, the shares, and what a sample's numbers hang on."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+
+from benchmark.data.augmentation import drop_words, padded, seeded_random, word_drop
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden/rcar/text.json").read_text(encoding="utf-8"))
+CASES = {case["caption"]: case for case in GOLDEN["cases"]}
+
+
+@pytest.mark.parametrize("row", GOLDEN["word_drop"], ids=lambda row: f"{row['dataset']}-{row['caption']}")
+def test_recorded_draws(row: dict[str, Any]) -> None:
+    vocabulary = GOLDEN["vocab"][row["dataset"]]
+    start, *words, end = CASES[row["caption"]][f"ids_{row['dataset']}"]
+    random = Random(row["python_random_seed"])
+    size = vocabulary["size_after_adding_mask"]
+    dropped = word_drop([[word] for word in words], vocabulary["mask"], size, random)
+    assert [start, *dropped, end] == row["ids"]
+    assert random.random() == row["next_random_after"]
+
+
+def test_shares_are_those_of_the_paper() -> None:
+    words = [[-1]] * 100_000
+    found = Counter(word_drop(words, -2, 50, Random(0)))
+    replaced = {number: count for number, count in found.items() if number >= 0}
+    assert found[-1] / 100_000 == pytest.approx(0.80, abs=0.005)
+    assert found[-2] / 100_000 == pytest.approx(0.10, abs=0.004)
+    assert sum(replaced.values()) / 100_000 == pytest.approx(0.02, abs=0.002)
+    assert set(replaced) == set(range(50))
+
+
+def test_pieces_of_a_word_share_its_fate_and_are_replaced_one_by_one() -> None:
+    fates = set()
+    for seed in range(300):
+        found = word_drop([[7, 8, 9]], 99, 10_000, Random(seed))
+        kind = {(): "gone", (7, 8, 9): "kept", (99, 99, 99): "masked"}.get(tuple(found), "replaced")
+        if kind == "replaced":
+            assert len(set(found)) == 3
+        fates.add(kind)
+    assert fates == {"gone", "kept", "masked", "replaced"}
+
+
+def test_a_batch_is_its_captions_one_by_one() -> None:
+    rows = [[1, *range(4, 4 + length), 2] for length in (9, 1, 0, 5)]
+    ids, lengths = padded(rows)
+    keys = [(3, 1, 3, sample) for sample in (40, 7, 2, 11)]
+    found, new_lengths = drop_words(ids, lengths, keys, mask_id=60, vocab_size=61)
+    expected = [
+        [1, *word_drop([[word] for word in row[1:-1]], 60, 61, seeded_random(*key)), 2]
+        for row, key in zip(rows, keys, strict=True)
+    ]
+    assert new_lengths.tolist() == [len(row) for row in expected]
+    assert found.shape == (4, max(map(len, expected)))
+    for row, length, wanted in zip(found.tolist(), new_lengths.tolist(), expected, strict=True):
+        assert row[:length] == wanted
+        assert not any(row[length:])
+    order = [2, 0, 3, 1]
+    again, _ = drop_words(ids[order], lengths[order], [keys[place] for place in order], 60, 61)
+    assert torch.equal(again, found[order])
+
+
+def test_every_part_of_the_key_counts() -> None:
+    draws = {seeded_random(*key).random() for key in ((0, 0, 3, 0), (1, 0, 3, 0), (0, 1, 3, 0), (0, 0, 3, 1))}
+    assert len(draws) == 4
+    assert seeded_random(0, 0, 3, 0).random() in draws
+
+
+def test_all_words_may_vanish() -> None:
+    ids, lengths = padded([[1, 5, 2]] * 200)
+    found, new_lengths = drop_words(ids, lengths, [(0, 0, 3, sample) for sample in range(200)], 60, 61)
+    alone = found[new_lengths == 2]
+    assert 0 < len(alone) < 60
+    assert alone.tolist() == [[1, 2, 0]] * len(alone)
+
+
+def test_padding() -> None:
+    ids, lengths = padded([[1, 2], [1, 7, 8, 2], [3]])
+    assert ids.tolist() == [[1, 2, 0, 0], [1, 7, 8, 2], [3, 0, 0, 0]]
+    assert lengths.tolist() == [2, 4, 1]
+    assert (ids.dtype, lengths.dtype) == (torch.int64, torch.int64)
+    empty, none = padded([])
+    assert empty.shape == (0, 0)
+    assert none.shape == (0,)
