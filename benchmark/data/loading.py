@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from benchmark.baseline import CaptionBatch, ImageBatch, InputSpec, PairBatch, PixelInput
+from benchmark.baseline import CaptionBatch, ImageBatch, InputSpec, PairBatch, PixelInput, RegionInput
 from benchmark.data.captions import Codec
 from benchmark.data.images import as_pixels, evaluation_image, normalise, training_image
-from benchmark.data.splits import Images, Split
+from benchmark.data.splits import Images, NoPictures, Regions, Split
 from benchmark.errors import UserError
 
 TABLE_BYTES = 768 * 2**20
@@ -32,6 +33,19 @@ _tables: WeakKeyDictionary[Split, dict[PixelInput, Tensor]] = WeakKeyDictionary(
 _captions: WeakKeyDictionary[Split, dict[str, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
 
 
+Work = tuple[list[int], list[int]]
+"""A batch: rows of the split, and the numbers of the samples that they are for."""
+
+Made = TypeVar("Made")
+Result = TypeVar("Result", covariant=True)
+
+
+class Task(Protocol[Result]):
+    """What a loader process does with a batch. It returns a UserError, which raised would carry a traceback."""
+
+    def __getitem__(self, work: Work, /) -> Result | UserError: ...
+
+
 @dataclass(frozen=True)
 class Pixels:
     """What a loader process does: rows of the split (and sample numbers) -> (B, 3, S, S) uint8."""
@@ -41,8 +55,8 @@ class Pixels:
     key: tuple[int, ...] | None = None
     """(seed, epoch) in training, None in evaluation."""
 
-    def __getitem__(self, batch: tuple[list[int], list[int]]) -> Tensor | UserError:
-        rows, samples = batch
+    def __getitem__(self, work: Work) -> Tensor | UserError:
+        rows, samples = work
         try:
             if self.key is None:
                 images = [evaluation_image(self.images[row], self.spec) for row in rows]
@@ -52,20 +66,18 @@ class Pixels:
                     training_image(self.images[row], self.spec, key)
                     for row, key in zip(rows, keys, strict=True)
                 ]
-        except UserError as error:  # handed over, for a loader process would wrap it in its traceback
+        except UserError as error:
             return error
         return as_pixels(images, self.spec.size)  # (B, 3, S, S)
 
 
-def pixel_batches(
-    pixels: Pixels, batches: Sequence[tuple[list[int], list[int]]], workers: int
-) -> Iterator[Tensor]:
-    """uint8 pixels of each batch in turn, made by `workers` processes (0: by this one).
+def run_batches(task: Task[Made], batches: Sequence[Work], workers: int) -> Iterator[Made]:
+    """What `task` makes of each batch in turn, in `workers` processes (0: in this one).
 
-    Raises UserError, in one line also from a loader process, for a picture that is broken or missing.
+    Raises the UserError that the task returned, in one line also where it comes from another process.
     """
-    loader: DataLoader[Tensor | UserError] = DataLoader(
-        pixels,  # type: ignore[arg-type]  # a map from batches, not from rows
+    loader: DataLoader[Made | UserError] = DataLoader(
+        task,  # type: ignore[arg-type]  # a map from batches, not from rows
         sampler=batches,
         batch_size=None,
         num_workers=workers,
@@ -91,7 +103,7 @@ def _table(split: Split, spec: PixelInput, workers: int) -> Tensor | None:
             return None
         table = torch.empty(shape, dtype=torch.uint8)
         work = [(rows, rows) for rows in _in_order(len(split), 64)]
-        made = pixel_batches(Pixels(split.images, spec), work, workers)
+        made = run_batches(Pixels(split.images, spec), work, workers)
         for (rows, _), pixels in zip(work, made, strict=True):
             table[rows[0] : rows[-1] + 1] = pixels
         kept[spec] = table
@@ -106,10 +118,49 @@ def encoded(split: Split, codec: Codec) -> tuple[Tensor, Tensor]:
     return kept[codec.identity]
 
 
-def _pixel_input(spec: InputSpec) -> PixelInput:
-    if not isinstance(spec.image, PixelInput):
-        raise UserError("input 'image': found region features, expected pixels; no dataset here has regions")
-    return spec.image
+def check_input(split: Split, spec: InputSpec) -> None:
+    """Whether a split has what a method reads; raises UserError that says what it has."""
+    wanted, regions = spec.image, split.regions
+    if isinstance(wanted, PixelInput):
+        if isinstance(split.images, NoPictures):
+            raise UserError(
+                "field 'data.regions': found region features without pictures, the model reads pixels"
+            )
+    elif regions is None:
+        raise UserError(
+            f"field 'data.regions' is missing: the model reads {wanted.n_regions} x {wanted.dim} region features; say "
+            "where they come from (source: scan, tsv or grid)"
+        )
+    elif regions.shape != (wanted.n_regions, wanted.dim):
+        count, width = regions.shape
+        raise UserError(
+            f"field 'data.regions': split '{split.name}' has {count} regions of width {width} an image "
+            f"({regions.description}), the model reads {wanted.n_regions} of width {wanted.dim}"
+        )
+
+
+def _inputs(
+    split: Split,
+    spec: InputSpec,
+    batches: Sequence[tuple[list[int], list[int]]],
+    workers: int,
+    key: tuple[int, int] | None = None,
+) -> Iterator[Tensor]:
+    """What the model reads of the images of each batch (rows, samples); `key`: (seed, epoch) in training."""
+    check_input(split, spec)
+    wanted = spec.image
+    if isinstance(wanted, RegionInput):
+        assert split.regions is not None
+        yield from raw_batches(RegionRows(split.regions), batches, workers)
+        return
+    unchanging = key is None or wanted.train == "plain"
+    table = _table(split, wanted, workers) if unchanging else None
+    if table is None:
+        raws = raw_batches(Pixels(split.images, wanted, key), batches, workers)
+    else:
+        raws = (table[torch.tensor(rows)] for rows, _ in batches)
+    for raw in raws:
+        yield normalise(raw, wanted)
 
 
 @dataclass(frozen=True)
@@ -145,23 +196,17 @@ class PairLoader:
         return first + np.floor(self._random(_CAPTION).random(self.samples) * counts).astype(np.int64)
 
     def __iter__(self) -> Iterator[PairBatch]:
-        image_spec = _pixel_input(self.spec)
         ids, lengths = encoded(self.split, self.codec)
         captions = self._caption_rows()
         images = self.split.caption_image[captions]
         order = self._random(_ORDER).permutation(self.samples)
         batches = [order[k * self.batch_size : (k + 1) * self.batch_size] for k in range(len(self))]
-        table = _table(self.split, image_spec, self.workers) if image_spec.train == "plain" else None
-        if table is None:
-            pixels = Pixels(self.split.images, image_spec, (self.seed, self.epoch))
-            work = [(images[batch].tolist(), batch.tolist()) for batch in batches]
-            decoded = pixel_batches(pixels, work, self.workers)
-        else:
-            decoded = (table[torch.from_numpy(images[batch])] for batch in batches)
-        for batch, raw in zip(batches, decoded, strict=True):
+        work = [(images[batch].tolist(), batch.tolist()) for batch in batches]
+        inputs = _inputs(self.split, self.spec, work, self.workers, (self.seed, self.epoch))
+        for batch, pixels in zip(batches, inputs, strict=True):
             rows = torch.from_numpy(captions[batch])
             yield PairBatch(
-                ImageBatch(normalise(raw, image_spec), torch.from_numpy(images[batch])),
+                ImageBatch(pixels, torch.from_numpy(images[batch])),
                 CaptionBatch(ids[rows], lengths[rows], rows),
             )
 
@@ -179,17 +224,11 @@ def train_batches(
 def image_batches(
     split: Split, spec: InputSpec, *, batch_size: int, workers: int = 0
 ) -> Iterator[ImageBatch]:
-    """Images of a split in order, as they are evaluated: pixels (B, 3, S, S) float32 and rows (B,)."""
-    image_spec = _pixel_input(spec)
+    """Images of a split in order, as they are evaluated: pixels (B, 3, S, S) or regions (B, R, D), and rows (B,)."""
     rows = _in_order(len(split), batch_size)
-    table = _table(split, image_spec, workers)
-    if table is None:
-        work = [(batch, batch) for batch in rows]
-        decoded = pixel_batches(Pixels(split.images, image_spec), work, workers)
-    else:
-        decoded = (table[batch[0] : batch[-1] + 1] for batch in rows)
-    for batch, raw in zip(rows, decoded, strict=True):
-        yield ImageBatch(normalise(raw, image_spec), torch.tensor(batch))
+    inputs = _inputs(split, spec, [(batch, batch) for batch in rows], workers)
+    for batch, pixels in zip(rows, inputs, strict=True):
+        yield ImageBatch(pixels, torch.tensor(batch))
 
 
 def caption_batches(
