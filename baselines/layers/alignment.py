@@ -1,7 +1,8 @@
-"""Alignment vectors: queries beside what they attend to, W (context - query)^2, normalised (sgraf.md 3.4, 3.5).
+"""What queries attend to, and alignment vectors W (context - query)^2 of both (sgraf.md 3.4, 3.5; rcar.md 3.3, 3.4).
 
-The context is needed in full width here, so all of it is built; what is saved is copies of queries and contexts
-for each pair, and passes over the memory (speed.md 4).
+Queries are words and contexts regions (t2i), or the other way round (i2t). The context is needed in full width
+here, so all of it is built; what is saved is copies of queries and contexts for each pair, and passes over the
+memory (speed.md 4).
 """
 
 from __future__ import annotations
@@ -14,26 +15,43 @@ from baselines.layers.cross_attention import attention_weights
 from baselines.layers.norms import EPS
 
 
-def word_contexts(regions: Tensor, words: Tensor, *, temperature: float, slope: float) -> Tensor:
-    """What each word attends to in each image, (n, C, L, D), not normalised.
+def attended_contexts(
+    queries: Tensor,
+    contexts: Tensor,
+    *,
+    temperature: float | Tensor,
+    slope: float,
+    modulation: Tensor | None = None,
+) -> Tensor:
+    """What each query token attends to in each context, (K, N, Q, D), not normalised.
 
-    `regions`: (n, R, D); `words`: (C, L, D) of C captions that have L words each, without padding.
+    `queries`: (N, Q, D), N items of Q tokens each; `contexts`: (K, S, D), K items of S tokens each; neither has
+    padding. `modulation` (K, N, Q, D) multiplies the queries, each pair's with its own; `temperature` is one
+    number, or (K, N, Q, 1).
     """
-    shape = (*words.shape[:2], *regions.shape[:2])
-    products = words.flatten(0, 1) @ regions.flatten(0, 1).mT  # (C L, n R)
+    n_queries, n_tokens, width = queries.shape
+    if modulation is None:
+        shape = (*queries.shape[:2], *contexts.shape[:2])
+        products = (queries.flatten(0, 1) @ contexts.flatten(0, 1).mT).view(shape).movedim(2, 0)
+    else:
+        shape = (len(contexts), n_queries, n_tokens, contexts.shape[1])
+        products = ((queries * modulation).flatten(1, 2) @ contexts.mT).view(shape)
     weights = attention_weights(
-        products.to(wide_type(products)).view(shape),
-        query_axis=1,
+        products.to(wide_type(products)),  # (K, N, Q, S)
+        query_axis=2,
         context_axis=3,
         temperature=temperature,
         slope=slope,
-    )  # (C, L, n, R)
-    contexts: Tensor = weights.to(regions.dtype).flatten(0, 1).transpose(0, 1) @ regions  # (n, C L, D)
-    return contexts.view(len(regions), *words.shape)
+    )
+    attended: Tensor = weights.to(contexts.dtype).flatten(1, 2) @ contexts  # (K, N Q, D)
+    return attended.view(len(contexts), n_queries, n_tokens, width)
 
 
 def squared_differences(contexts: Tensor, queries: Tensor) -> Tensor:
-    """(context / |context| - query)^2 (n, C, L, D) of contexts (n, C, L, D) and queries (C, L, D), elementwise."""
+    """(context / |context| - query)^2 (K, N, Q, D) of contexts (K, N, Q, D) and queries (N, Q, D), elementwise.
+
+    Without gradient the result takes the place of `contexts`.
+    """
     norms = torch.linalg.vector_norm(contexts, dim=-1, keepdim=True, dtype=wide_type(contexts))
     scale = (norms + EPS).reciprocal()
     if torch.is_grad_enabled():

@@ -134,14 +134,15 @@ def attention_weights(
     *,
     query_axis: int,
     context_axis: int,
-    temperature: float,
+    temperature: float | Tensor,
     slope: float = 0.1,
     padding: Tensor | None = None,
 ) -> Tensor:
     """Weights from the raw products of query and context tokens, of the same shape; differentiable.
 
-    Leaky ReLU, L2 norm over the query axis, softmax over the context axis (hat.md 3.5). `padding` (like
-    `products`, or broadcast to it) is true for context tokens that get no weight. Products of padding must be 0.
+    Leaky ReLU, L2 norm over the query axis, softmax over the context axis (hat.md 3.5). `temperature`: one number,
+    or broadcast to `products` (rcar.md 3.3). `padding` (like `products`, or broadcast to it) is true for context
+    tokens that get no weight. Products of padding must be 0.
     """
     activations = F.leaky_relu(products, slope)
     norms = _safe_root(activations.square().sum(query_axis, keepdim=True)) + EPS

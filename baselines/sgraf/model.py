@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.layers.alignment import squared_differences, word_contexts
+from baselines.layers.alignment import attended_contexts, squared_differences
 from baselines.layers.attention_tiles import wide_type
 from baselines.layers.batch_norm import BatchNorm
 from baselines.layers.gru_encoder import GRUEncoder
@@ -236,8 +236,8 @@ class SGRAF(nn.Module):
     def nodes(self, images: Codes, captions: Codes) -> Tensor:
         """The similarity vectors of pairs (n, C, L + 1, m), the global one first (sgraf.md 3.5); no word is padding."""
         words = captions["words"]  # (C, L, D)
-        contexts = word_contexts(
-            images["regions"], words, temperature=self.config.temperature, slope=self.config.negative_slope
+        contexts = attended_contexts(
+            words, images["regions"], temperature=self.config.temperature, slope=self.config.negative_slope
         )  # (n, C, L, D)
         local = self.local_similarity(squared_differences(contexts, words))  # (n, C, L, m)
         squares = (images["global"][:, None] - captions["global"]).square()  # (n, C, D)
