@@ -71,6 +71,19 @@ class Pixels:
         return as_pixels(images, self.spec.size)  # (B, 3, S, S)
 
 
+@dataclass(frozen=True)
+class RegionRows:
+    """What a loader process does for a model of regions: rows of the split -> (B, R, D) float32."""
+
+    regions: Regions
+
+    def __getitem__(self, work: Work) -> Tensor | UserError:
+        try:
+            return torch.from_numpy(self.regions.regions(work[0]))
+        except UserError as error:
+            return error
+
+
 def run_batches(task: Task[Made], batches: Sequence[Work], workers: int) -> Iterator[Made]:
     """What `task` makes of each batch in turn, in `workers` processes (0: in this one).
 
@@ -142,7 +155,7 @@ def check_input(split: Split, spec: InputSpec) -> None:
 def _inputs(
     split: Split,
     spec: InputSpec,
-    batches: Sequence[tuple[list[int], list[int]]],
+    batches: Sequence[Work],
     workers: int,
     key: tuple[int, int] | None = None,
 ) -> Iterator[Tensor]:
@@ -151,12 +164,12 @@ def _inputs(
     wanted = spec.image
     if isinstance(wanted, RegionInput):
         assert split.regions is not None
-        yield from raw_batches(RegionRows(split.regions), batches, workers)
+        yield from run_batches(RegionRows(split.regions), batches, workers)
         return
     unchanging = key is None or wanted.train == "plain"
     table = _table(split, wanted, workers) if unchanging else None
     if table is None:
-        raws = raw_batches(Pixels(split.images, wanted, key), batches, workers)
+        raws = run_batches(Pixels(split.images, wanted, key), batches, workers)
     else:
         raws = (table[torch.tensor(rows)] for rows, _ in batches)
     for raw in raws:

@@ -235,7 +235,7 @@ def test_caption_batches_in_order(data: Dataset, codec: Codec) -> None:
     assert torch.equal(torch.cat([batch.lengths for batch in found]), lengths)
 
 
-def test_regions_are_refused(data: Dataset, codec: Codec) -> None:
+def test_a_model_of_regions_refuses_pictures(data: Dataset, codec: Codec) -> None:
     spec = replace(PLAIN, image=RegionInput(36, 2048))
-    with pytest.raises(UserError, match="expected pixels"):
+    with pytest.raises(UserError, match="the model reads 36 x 2048 region features"):
         next(iter(train_batches(data.splits["train"], spec, codec, seed=0, epoch=0, batch_size=4)))
