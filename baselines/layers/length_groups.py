@@ -27,13 +27,15 @@ def tile_bytes(device: torch.device) -> int:
     return 2**23 if device.type == "cpu" else 2**27
 
 
-def tiled_scores(score: PairScores, images: Codes, captions: Codes, *, width: int) -> Tensor:
-    """Scores (n, m) in tiles; a pair takes `width` floats for each of its caption's words."""
+def tiled_scores(
+    score: PairScores, images: Codes, captions: Codes, *, pair_floats: Callable[[int], int]
+) -> Tensor:
+    """Scores (n, m) in tiles; `pair_floats(length)`: numbers of a pair in the largest array of its scoring."""
     floats = tile_bytes(captions["lengths"].device) // 4
     order, captions = _longest_first(captions)
     columns = []
-    for group in _groups(captions, lambda length: isqrt(floats // (length * width))):
-        step = max(1, floats // (group["words"].shape[1] * width * len(group)))
+    for group in _groups(captions, lambda length: isqrt(floats // pair_floats(length))):
+        step = max(1, floats // (pair_floats(group["words"].shape[1]) * len(group)))
         parts = (images.rows(slice(start, start + step)) for start in range(0, len(images), step))
         columns.append(torch.cat([score(part, group)[0] for part in parts]))
     return torch.cat(columns, dim=1)[:, order.argsort()]

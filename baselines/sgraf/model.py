@@ -218,7 +218,7 @@ class SGRAF(nn.Module):
     def similarity(self, images: Codes, captions: Codes) -> Tensor:
         """Scores (n, m) in (0, 1), with the running statistics of the batch norms."""
         score = partial(self._pair_scores, self._reader(batch_statistics=False))
-        return tiled_scores(score, images, captions, width=self.config.dim)
+        return tiled_scores(score, images, captions, pair_floats=lambda length: length * self.config.dim)
 
     def _reader(self, *, batch_statistics: bool) -> Reader:
         with torch.autocast(self.score.weight.device.type, enabled=False):
