@@ -12,10 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from benchmark.data.adapters import PARTS, Rows, assemble, rows_in_order
-from benchmark.data.hub import Loaded, Request, hub_split, read_split
+from benchmark.data.hub import Loaded, PicturesOf, Request, hub_split, read_split
 from benchmark.data.pictures import FileImages
 from benchmark.data.sources import Files, wanted
-from benchmark.data.splits import SplitName
+from benchmark.data.splits import NoPictures, SplitName
 from benchmark.errors import UserError
 
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -31,12 +31,27 @@ def local_split(request: Request, folder: Path) -> Loaded:
         return Loaded(split, "local", "local parquet files", [])
     annotations = karpathy_file(folder)
     if annotations is not None:
-        return _karpathy_split(request, folder, annotations)
+        return _karpathy_split(request, annotations, lambda rows, kept: find_pictures(folder, rows, kept))
     if any(source.needs_pictures for source in request.entry.sources) and pictures_of(folder):
         return hub_split(request, lambda rows, kept: find_pictures(folder, rows, kept))
     raise UserError(
         f"data folder {folder.as_posix()}: found no parquet file of split '{request.split}' "
         f"({request.split}-*.parquet) and no dataset_*.json; expected one of the two"
+    )
+
+
+def captions_split(request: Request, folder: Path) -> Loaded:
+    """One split without pictures: by Karpathy's JSON in the folder, else captions that the Hub has by themselves.
+
+    Raises UserError where there are neither.
+    """
+    annotations = karpathy_file(folder)
+    if annotations is not None:
+        return _karpathy_split(request, annotations, lambda _rows, kept: NoPictures(len(kept)))
+    if any(source.needs_pictures for source in request.entry.sources):
+        return hub_split(request, lambda _rows, kept: NoPictures(len(kept)))
+    raise UserError(
+        f"data folder {folder.as_posix()}: found no dataset_*.json, expected Karpathy's annotations beside the features"
     )
 
 
@@ -60,12 +75,13 @@ def karpathy_file(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _karpathy_split(request: Request, folder: Path, annotations: Path) -> Loaded:
+def _karpathy_split(request: Request, annotations: Path, pictures: PicturesOf) -> Loaded:
     rows = _read_karpathy(annotations, annotations.stat().st_mtime_ns)
     kept = rows_in_order(rows, request.split, restval=request.restval, published=(), where=annotations.name)
-    images = find_pictures(folder, rows, kept)
+    images = pictures(rows, kept)
     split = assemble(request.split, rows, kept, images, request.captions_per_image)
-    return Loaded(split, "local", f"local pictures with {annotations.name}", [])
+    what = "features" if isinstance(images, NoPictures) else "pictures"
+    return Loaded(split, "local", f"local {what} with {annotations.name}", [])
 
 
 @lru_cache(maxsize=2)
