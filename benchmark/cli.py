@@ -26,6 +26,7 @@ from benchmark.cli_options import (
     SkipCorrupt,
     TieRule,
     Unverified,
+    Vocab,
     banner,
     console,
     make_settings,
@@ -79,6 +80,7 @@ def reproduce(
     data_dir: DataDir = None,
     unverified: Unverified = False,
     skip_corrupt: SkipCorrupt = False,
+    vocab: Vocab = None,
     latency: Annotated[bool, typer.Option(help="Measure latency after the evaluation.")] = True,
     tables: Annotated[bool, typer.Option(help="Write results/tables/ at the end.")] = True,
     progress: ShowProgress = True,
@@ -100,7 +102,9 @@ def reproduce(
     from benchmark.select import check_recipes, choose_dataset, recipe_paths
 
     flags = {"unverified": unverified, "skip_corrupt": skip_corrupt, "resume": resume}
-    settings = make_settings(device, data_dir, profile=profile, **flags, latency=latency, progress=progress)
+    settings = make_settings(
+        device, data_dir, profile=profile, vocab=vocab, **flags, latency=latency, progress=progress
+    )
     if dataset is None and not Path(target).suffix:
         dataset = choose_dataset(settings.device)
         if dataset == "scenes":
@@ -110,7 +114,7 @@ def reproduce(
     if dry_run:
         from benchmark.plan import dry_run_tables
 
-        for table in dry_run_tables(paths, seeds, data_dir, profile):
+        for table in dry_run_tables(paths, seeds, data_dir, profile, vocab):
             console.print(table)
         return
     run_all(paths, seeds, settings)
@@ -133,6 +137,7 @@ def evaluate(
     data_dir: DataDir = None,
     unverified: Unverified = False,
     skip_corrupt: SkipCorrupt = False,
+    vocab: Vocab = None,
     seed: Annotated[
         int | None, typer.Option(help="Of the run that the weights come from. Default: the recipe's.")
     ] = None,
@@ -154,7 +159,9 @@ def evaluate(
     from benchmark.weights import evaluate_weights
 
     flags = {"unverified": unverified, "skip_corrupt": skip_corrupt}
-    settings = make_settings(device, data_dir, profile=profile, **flags, latency=latency, progress=progress)
+    settings = make_settings(
+        device, data_dir, profile=profile, vocab=vocab, **flags, latency=latency, progress=progress
+    )
     results = evaluate_weights(recipe, seed, settings, checkpoint, official_checkpoint, save_sims, console)
     console.print(results_table(results, recipe.stem if profile is None else f"{recipe.stem}, {profile}"))
 
@@ -308,6 +315,7 @@ def latency(
     data_dir: DataDir = None,
     unverified: Unverified = False,
     skip_corrupt: SkipCorrupt = False,
+    vocab: Vocab = None,
 ) -> None:
     """Time encoding, scoring and ranking of a recipe's model (its trained weights where there are some).
 
@@ -318,7 +326,7 @@ def latency(
     from benchmark.weights import time_weights
 
     flags = {"unverified": unverified, "skip_corrupt": skip_corrupt}
-    settings = make_settings(device, data_dir, profile=profile, **flags)
+    settings = make_settings(device, data_dir, profile=profile, vocab=vocab, **flags)
     for path in [recipe] if recipe else single_models("scenes"):
         report, weights = time_weights(path, settings, repeats)
         console.print(f"{path.as_posix()}, weights {weights}")

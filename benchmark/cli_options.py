@@ -38,6 +38,10 @@ Unverified = Annotated[
 SkipCorrupt = Annotated[
     bool, typer.Option("--skip-corrupt", help="Leave out pictures that can't be decoded, and record which.")
 ]
+Vocab = Annotated[
+    Path | None,
+    typer.Option(help="A word vocabulary in the authors' layout (.json), for recipes that read words."),
+]
 ShowProgress = Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress bars.")]
 
 
@@ -61,6 +65,7 @@ def make_settings(
     profile: str | None = None,
     unverified: bool = False,
     skip_corrupt: bool = False,
+    vocab: Path | None = None,
     resume: bool = False,
     latency: bool = False,
     progress: bool = False,
@@ -75,6 +80,7 @@ def make_settings(
         profile=profile,
         unverified=unverified,
         skip_corrupt=skip_corrupt,
+        vocabulary=vocab,
         resume=resume,
         latency=latency,
         show_progress=progress,

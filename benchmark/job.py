@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
 from benchmark.baseline import Baseline, DataFacts, InputSpec, Method, get_method
-from benchmark.data import Dataset, load_dataset, make_codec, train_batches
+from benchmark.data import Dataset, check_vocabulary, load_dataset, make_codec, train_batches
 from benchmark.data.captions import Codec
 from benchmark.data.loading import PairLoader
 from benchmark.data.splits import SplitName
+from benchmark.data.word_codec import KEPT, WordCodec, keep_vocabulary
 from benchmark.evaluation.protocol import check_test_size, protocols_of
 from benchmark.recipe import Recipe, Training, about, run_name
 from benchmark.reporting.paper import ReportedProtocol
@@ -34,6 +36,8 @@ class Settings:
     unverified: bool = False
     """Take data that aren't the published split, as a departure, instead of refusing them."""
     skip_corrupt: bool = False
+    vocabulary: Path | None = None
+    """A word vocabulary in the authors' layout; None: the one beside the checkpoint, or one that is built."""
     work: Path = WORK
     runs: Path = RUNS
     resume: bool = False
@@ -56,8 +60,12 @@ class Job:
     config: Any
     spec: InputSpec
     dataset: Dataset
-    codec: Codec
     settings: Settings
+
+    @cached_property
+    def codec(self) -> Codec:
+        """Captions to ids; made when asked for, since an ensemble needs none. Raises UserError as `make_codec`."""
+        return make_codec(self.spec.text, self.dataset, self.settings.vocabulary, self.folder / KEPT)
 
     @property
     def run(self) -> str:
@@ -72,6 +80,12 @@ class Job:
     def training(self) -> Training:
         """The recipe's training with the run's seed."""
         return self.recipe.training.model_copy(update={"seed": self.seed})
+
+    def keep_vocabulary(self) -> None:
+        """Lay a word vocabulary beside the checkpoint of the training that begins now, or goes on."""
+        if isinstance(self.codec, WordCodec):
+            resume = self.settings.resume and (self.folder / "checkpoint.pt").is_file()
+            keep_vocabulary(self.codec, self.folder, resume=resume)
 
     def batches(self, epoch: int) -> PairLoader:
         """The training batches of one epoch."""
@@ -116,6 +130,7 @@ def prepare(
     method, config = get_method(recipe.method), recipe.method_config()
     spec = method.inputs(config)
     data = recipe.data
+    check_vocabulary(spec.text, settings.vocabulary)
     with about(path):
         dataset = load_dataset(
             data.name,
@@ -130,7 +145,7 @@ def prepare(
         )
         if "test" in splits:  # now, and not after hours of training
             check_test_size(data.name, len(dataset.splits["test"]))
-    return Job(path, recipe, seed, method, config, spec, dataset, make_codec(spec.text, dataset), settings)
+    return Job(path, recipe, seed, method, config, spec, dataset, settings)
 
 
 def build_model(job: Job, *, pretrained: bool) -> Baseline:

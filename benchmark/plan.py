@@ -26,6 +26,7 @@ from benchmark.baseline import (
     Progress,
     get_method,
 )
+from benchmark.data import check_vocabulary
 from benchmark.data.captions import vocabulary_size_of
 from benchmark.data.catalog import get_entry
 from benchmark.data.hub import Download, download_estimate
@@ -174,9 +175,16 @@ def plan_table(plan: Plan, title: str) -> Table:
 
 
 def dry_run_tables(
-    paths: Sequence[Path], seeds: Sequence[int] | None, data_dir: Path | None, profile: str | None = None
+    paths: Sequence[Path],
+    seeds: Sequence[int] | None,
+    data_dir: Path | None,
+    profile: str | None = None,
+    vocabulary: Path | None = None,
 ) -> list[Table]:
-    """The plan of every recipe, under a profile where one is named; an ensemble trains nothing of its own."""
+    """The plan of every recipe, under a profile where one is named; an ensemble trains nothing of its own.
+
+    vocabulary: the file of a word vocabulary; None: it is built, and its size the published one.
+    """
     tables = []
     for path in paths:
         recipe, dataset = load_recipe(path, profile), dataset_of(path)
@@ -190,12 +198,13 @@ def dry_run_tables(
             tables.append(table)
             continue
         with about(path):
-            plan = make_plan(recipe, vocabulary_size(recipe), writes, data_dir)
+            plan = make_plan(recipe, vocabulary_size(recipe, vocabulary), writes, data_dir)
         tables.append(plan_table(plan, f"{path.as_posix()}, {len(chosen)} seed(s)"))
     return tables
 
 
-def vocabulary_size(recipe: Recipe) -> int:
+def vocabulary_size(recipe: Recipe, vocabulary: Path | None = None) -> int:
     """Of the codec that the recipe's captions go through; known without a download."""
     spec = get_method(recipe.method).inputs(recipe.method_config())
-    return vocabulary_size_of(spec.text, recipe.data.name)
+    check_vocabulary(spec.text, vocabulary)
+    return vocabulary_size_of(spec.text, recipe.data.name, vocabulary)

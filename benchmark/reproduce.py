@@ -68,6 +68,7 @@ def reproduce(path: Path, seed: int, settings: Settings) -> RunRecord:
 def train_model(job: Job, model: Baseline) -> TrainingResult:
     """Train as the recipe says; the model then holds the best weights."""
     training, settings = job.training, job.settings
+    job.keep_vocabulary()
 
     def validate() -> dict[str, float]:
         sims = score_split(job, model, "val", show_progress=False).sims
@@ -239,6 +240,8 @@ def member_of(path: Path, seed: int, settings: Settings) -> tuple[RunRecord, Pat
             now.digest,
             now.dataset.splits["test"].fingerprint,
         )
+        named = settings.vocabulary is not None  # it may be another than that of the last run
+        same = same and (not named or now.codec.identity == record.codec)
         if same and made == _matrix_facts(record, matrix):
             return record, matrix
     return reproduce(path, seed, settings), matrix

@@ -9,6 +9,8 @@ import numpy as np
 from rich.console import Console
 
 from benchmark.baseline import Baseline
+from benchmark.data.vocabulary import check_embedding
+from benchmark.data.word_codec import KEPT, WordCodec
 from benchmark.errors import UserError
 from benchmark.evaluation.latency import LatencyReport
 from benchmark.evaluation.protocol import ProtocolResult
@@ -16,7 +18,7 @@ from benchmark.files import replacing
 from benchmark.job import Job, Settings, build_model, departures_of, prepare
 from benchmark.recipe import Recipe, load_recipe
 from benchmark.reproduce import evaluate_model, latency_of, results_of, score_split
-from benchmark.training import deterministic, load_weights
+from benchmark.training import deterministic, load_weights, read_weights
 
 
 def single_recipe(path: Path, profile: str | None) -> Recipe:
@@ -45,6 +47,8 @@ def evaluate_weights(
         raise UserError("options '--checkpoint' and '--official-checkpoint': give one of them")
     deterministic()
     recipe = single_recipe(path, settings.profile)
+    if settings.vocabulary is None and checkpoint is not None and (checkpoint.parent / KEPT).is_file():
+        settings = replace(settings, vocabulary=checkpoint.parent / KEPT)
     job = prepare(path, recipe, recipe.training.seed if seed is None else seed, settings, splits=("test",))
     model = build_model(job, pretrained=False)
     if official is not None:
@@ -54,6 +58,7 @@ def evaluate_weights(
         _, results, sims = evaluate_model(job, model, None, official=official, notes=notes)
     else:
         weights = checkpoint or job.folder / "best.safetensors"
+        check_words(job, model, weights)
         trained_with = load_weights(weights, model).get("recipe_digest")
         if trained_with not in (None, job.digest):
             console.print(
@@ -68,6 +73,19 @@ def evaluate_weights(
             np.save(handle, sims)
         console.print(f"wrote {save_sims.as_posix()}", highlight=False, markup=False)
     return results
+
+
+def check_words(job: Job, model: Baseline, weights: Path) -> None:
+    """Raise UserError where the weights' word embedding has another size than the vocabulary."""
+    if not isinstance(job.codec, WordCodec):
+        return
+    state, _ = read_weights(weights)
+    for name, ours in model.state_dict().items():
+        found = state.get(name)
+        if found is None or not ours.dim() or len(ours) != job.codec.vocab_size:
+            continue
+        if found.shape[1:] == ours.shape[1:]:
+            check_embedding(len(ours), job.codec.vocabulary.describe(), len(found), weights.as_posix())
 
 
 def load_official(job: Job, model: Baseline, path: Path) -> list[str]:

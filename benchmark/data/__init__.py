@@ -2,7 +2,7 @@
 
 from benchmark.data.captions import Codec
 from benchmark.data.catalog import dataset_names, get_entry
-from benchmark.data.load import load_dataset, make_codec
+from benchmark.data.load import check_vocabulary, load_dataset, make_codec
 from benchmark.data.loading import PairLoader, caption_batches, image_batches, train_batches
 from benchmark.data.splits import Dataset, Split, SplitName
 
@@ -13,6 +13,7 @@ __all__ = [
     "Split",
     "SplitName",
     "caption_batches",
+    "check_vocabulary",
     "dataset_names",
     "get_entry",
     "image_batches",

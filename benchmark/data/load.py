@@ -12,6 +12,7 @@ from benchmark.data.captions import Codec, codec_for
 from benchmark.data.catalog import Entry, get_entry
 from benchmark.data.scenes import VERSION, ScenesOptions, scenes_split
 from benchmark.data.splits import Dataset, Split, SplitName
+from benchmark.data.vocabulary import read_words
 from benchmark.data.word_codec import make_word_codec
 from benchmark.errors import UserError, nearest
 from benchmark.recipe import check_fields
@@ -151,10 +152,18 @@ def make_codec(
     vocabulary, kept: a word vocabulary that the user names, and the one beside a checkpoint (word_codec.py).
     Raises UserError where the vocabulary is neither cached nor reachable, damaged, or can't be built.
     """
+    check_vocabulary(spec, vocabulary)
     if spec.codec == "words":
         return make_word_codec(spec, dataset, vocabulary, kept)
-    if vocabulary is not None:
+    return codec_for(spec, dataset.name)
+
+
+def check_vocabulary(spec: TextInput, vocabulary: Path | None) -> None:
+    """Raise UserError for a word vocabulary that the user names and `make_codec` would refuse."""
+    if vocabulary is None:
+        return
+    if spec.codec != "words":
         raise UserError(
             f"option '--vocab': the recipe reads captions as {spec.codec}, which takes no such file"
         )
-    return codec_for(spec, dataset.name)
+    read_words(vocabulary)
