@@ -87,8 +87,9 @@ def open_npy(path: Path) -> NpyFile:
             f"{name}: not a readable .npy file ({' '.join(str(error).split())}), {wanted}"
         ) from None
     if dtype.str not in DTYPES:
+        order = " with the bytes swapped" if dtype.str[1:] in ("f4", "f2") else ""
         raise UserError(
-            f"{name}: found an array of {dtype.name}, {wanted}; save it again with .astype('float32')"
+            f"{name}: found an array of {dtype.name}{order}, {wanted}; save it again with .astype('float32')"
         )
     if len(shape) != 3 or 0 in shape:
         raise UserError(f"{name}: found an array of shape {shape}, {wanted}")

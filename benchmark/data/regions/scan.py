@@ -1,0 +1,223 @@
+"""SCAN folders as users have them: `<part>_ims.npy`, `_caps.txt` and `_ids.txt` make whole splits (data.md 2.2).
+
+Images are stored once, or repeated for each of their five captions; only the counts tell which. The published code
+validates on the first 5,000 captions of `dev`. MSCOCO's whole test split is the part `testall`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.data.catalog import Entry
+from benchmark.data.karpathy import flickr30k_names, lines_sha256
+from benchmark.data.regions.arrays import ArrayRegions, Integers, NpyFile, open_npy
+from benchmark.data.splits import NoPictures, Split, SplitName, flatten_captions
+from benchmark.errors import UserError
+
+PARTS: dict[SplitName, tuple[str, ...]] = {"train": ("train",), "val": ("dev",), "test": ("testall", "test")}
+"""What the files of a split begin with; the first part that is there counts."""
+
+CAPTIONS = 5
+"""Consecutive lines of an image."""
+
+VALIDATION_IMAGES = 1_000
+"""The published code cuts `dev` to its first 5,000 captions, whatever the dataset."""
+
+WHERE = "SCAN's features are to be had as the Kaggle data set kuanghueilee/scan-features"
+
+
+def scan_split(dataset: str, name: SplitName, folder: Path, captions_per_image: int = CAPTIONS) -> Split:
+    """One split from a SCAN folder: region features, captions and ids, but no pictures.
+
+    Images without an `_ids.txt` are called by part and row. File names come from `id_mapping.json` in the folder or
+    the one above; those of Flickr30K are known. Raises UserError, in one line, for files that are missing or damaged
+    and for counts that don't fit.
+    """
+    if captions_per_image > CAPTIONS:
+        raise UserError(
+            f"field 'data.captions_per_image': found {captions_per_image}, SCAN folders have {CAPTIONS} an image"
+        )
+    part = part_of(name, folder)
+    captions = read_captions(folder / f"{part}_caps.txt")
+    file = open_npy(folder / f"{part}_ims.npy")
+    rows = rows_of_images(file, captions, part)
+    ids = read_ids(folder / f"{part}_ids.txt", part, len(rows), len(captions))
+    per_image = [captions[k : k + captions_per_image] for k in range(0, len(captions), CAPTIONS)]
+    caption_ids = [[f"{image}#{k}" for k in range(captions_per_image)] for image in ids]
+    flat, flat_ids, caption_image = flatten_captions(ids, per_image, caption_ids)
+    regions = ArrayRegions((file,), rows, f"SCAN features {part}_ims.npy")
+    names = file_names(folder, dataset, ids)
+    return Split(name, ids, names, flat, flat_ids, caption_image, NoPictures(len(ids)), regions)
+
+
+def part_of(name: SplitName, folder: Path) -> str:
+    """The part of the folder that is a split; raises UserError where none is there."""
+    if not folder.is_dir():
+        raise UserError(f"data folder {folder.as_posix()}: no such folder")
+    for part in PARTS[name]:
+        if (folder / f"{part}_ims.npy").is_file():
+            return part
+    wanted = " or ".join(f"{part}_ims.npy" for part in PARTS[name])
+    raise UserError(
+        f"data folder {folder.as_posix()}: found no {wanted}, expected a SCAN folder with _ims.npy, _caps.txt and "
+        f"_ids.txt of split '{name}'; {WHERE}"
+    )
+
+
+# ---------------------------------------------------------------------------------------- counts
+
+
+def rows_of_images(file: NpyFile, captions: Sequence[str], part: str) -> Integers:
+    """Row of each image (n_images,) in the array of features, which may hold every image five times.
+
+    Raises UserError where the counts don't fit, and where rows that should repeat each other don't.
+    """
+    stored, wanted = file.shape[0], len(captions)
+    if wanted % CAPTIONS:
+        raise UserError(f"{part}_caps.txt: found {wanted:,} captions, expected {CAPTIONS} an image")
+    images = wanted // CAPTIONS
+    if stored == images:
+        return np.arange(images)
+    if stored != wanted:
+        raise UserError(
+            f"{part}_ims.npy and {part}_caps.txt: found features of {stored:,} images and {wanted:,} captions, "
+            f"expected {images:,} images, or {wanted:,} where each is repeated for its {CAPTIONS} captions"
+        )
+    _check_repeats(file, images)
+    return CAPTIONS * np.arange(images)
+
+
+def _check_repeats(file: NpyFile, images: int) -> None:
+    """A look at twenty images: features of one caption each would pass for repeated ones."""
+    everything = ArrayRegions((file,), np.arange(file.shape[0]), file.path.name)
+    for image in sorted({int(k) for k in np.linspace(0, images - 1, 20)}):
+        first = CAPTIONS * image
+        copies = everything.regions(range(first, first + CAPTIONS))  # (5, R, D)
+        if not (copies == copies[:1]).all():
+            raise UserError(
+                f"{file.path.name}: found as many rows as captions ({file.shape[0]:,}) but rows {first:,} to "
+                f"{first + CAPTIONS - 1:,} differ, expected every image {CAPTIONS} times in a row"
+            )
+
+
+# ----------------------------------------------------------------------------------------- files
+
+
+def read_captions(path: Path) -> list[str]:
+    """Lines of a `_caps.txt`, without blanks at their ends; raises UserError that names an empty line."""
+    captions = []
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            text = " ".join(line.decode("utf-8").strip().splitlines())
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{path.name}: line {number:,} is not UTF-8 ({error.reason}); convert the file"
+            ) from None
+        if not text:
+            raise UserError(f"{path.name}: line {number:,} is empty, expected a caption")
+        captions.append(text)
+    return captions
+
+
+def read_ids(path: Path, part: str, images: int, captions: int) -> list[str]:
+    """Id of each image: the lines of an `_ids.txt`, one an image or one a caption; else `<part>-<row>`.
+
+    Raises UserError for a line that is no integer and for another number of lines.
+    """
+    if not path.is_file():
+        return [f"{part}-{row}" for row in range(images)]
+    lines = [line.strip() for line in _lines(path)]
+    odd = next((number for number, line in enumerate(lines, start=1) if not line.isdigit()), None)
+    if odd is not None:
+        found = lines[odd - 1].decode("utf-8", "replace")
+        raise UserError(f"{path.name}: line {odd:,}: found {found!r}, expected the number of an image")
+    if len(lines) == captions:
+        lines = lines[::CAPTIONS]
+    if len(lines) != images:
+        raise UserError(
+            f"{path.name}: found {len(lines):,} ids, expected {images:,}, one an image, or {captions:,}, one a caption"
+        )
+    return [str(int(line)) for line in lines]
+
+
+def _lines(path: Path) -> list[bytes]:
+    """Split at line feeds only: some captions hold other characters that count as line ends."""
+    try:
+        return path.read_bytes().removesuffix(b"\n").split(b"\n")
+    except OSError as error:
+        raise UserError(
+            f"{path.as_posix()} cannot be read ({error.strerror}), expected it beside the features"
+        ) from None
+
+
+def file_names(folder: Path, dataset: str, ids: Sequence[str]) -> list[str]:
+    """File name of each image as far as it is known, else its id."""
+    for path in (folder / "id_mapping.json", folder.parent / "id_mapping.json"):
+        if path.is_file():
+            mapping = read_mapping(path)
+            absent = [item for item in ids if item not in mapping]
+            if absent and absent[0].isdigit():
+                raise UserError(
+                    f"{path.name}: {len(absent):,} of {len(ids):,} ids are missing, the first is {absent[0]}"
+                )
+            return [mapping.get(item, item) for item in ids]
+    known = flickr30k_by_id() if dataset == "flickr30k" else {}
+    return [known.get(item, item) for item in ids]
+
+
+def read_mapping(path: Path) -> Mapping[str, str]:
+    """`id_mapping.json`: id -> file name; raises UserError for anything else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
+            raise ValueError("not a mapping of names")
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path.name}: not a mapping from ids to file names ({reason}); fetch it again"
+        ) from None
+    return found
+
+
+@cache
+def flickr30k_by_id() -> dict[str, str]:
+    """Ids of Flickr30K are positions in Karpathy's file, whose file names are in string order (data.md 2.2)."""
+    splits: tuple[SplitName, ...] = ("train", "val", "test")
+    names = sorted(name for split in splits for name in flickr30k_names(split))
+    return {str(number): name for number, name in enumerate(names)}
+
+
+# ---------------------------------------------------------------------------------- verification
+
+
+def scan_entry(entry: Entry, splits: Mapping[SplitName, Split]) -> Entry:
+    """What can be known of these splits: no caption ids, no ids of images called by row, perhaps 1,000 of `dev`."""
+    facts = {name: replace(known, caption_ids_sha256=None) for name, known in entry.facts.items()}
+    for name, split in splits.items():
+        known = facts.get(name)
+        if known is None:
+            continue
+        if name == "val" and len(split) == VALIDATION_IMAGES < known.images:
+            first = flickr30k_names("val")[:VALIDATION_IMAGES] if entry.name == "flickr30k" else ()
+            known = replace(
+                known, images=VALIDATION_IMAGES, ids_sha256=lines_sha256(first) if first else None
+            )
+        if not split.image_ids[0].isdigit():
+            known = replace(known, ids_sha256=None, ordered_sha256=None)
+        facts[name] = known
+    return replace(entry, facts=facts)
+
+
+def unnamed(splits: Mapping[SplitName, Split]) -> list[str]:
+    """A departure for each split without ids: nothing says which images it holds."""
+    return [
+        f"split '{name}': no _ids.txt, so nothing says which images these are"
+        for name, split in splits.items()
+        if not split.image_ids[0].isdigit()
+    ]

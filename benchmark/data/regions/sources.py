@@ -1,0 +1,121 @@
+"""Datasets with region features: whole ones from a folder (`scan`, `tsv`), or computed from pictures (`grid`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.data.catalog import Entry
+from benchmark.data.regions.grid import PROXY, FeatureStore, extractor_for, with_grid
+from benchmark.data.regions.scan import VALIDATION_IMAGES, WHERE, scan_entry, scan_split, unnamed
+from benchmark.data.regions.tsv import convert_tsv, with_tsv
+from benchmark.data.splits import Dataset, SplitName
+from benchmark.errors import UserError
+from benchmark.recipe import GridRegions, StoredRegions
+
+
+def stored_dataset(
+    settings: StoredRegions,
+    entry: Entry,
+    options: dict[str, Any],
+    splits: Sequence[SplitName],
+    captions_per_image: int,
+    folder: Path | None,
+    store: FeatureStore,
+    *,
+    show_progress: bool,
+) -> Dataset:
+    """Splits whose features lie in `folder`, not verified yet; raises UserError where they can't be read."""
+    if not entry.sources:
+        raise UserError(
+            f"field 'data.regions.source': found '{settings.source}', {entry.name} is made by code; valid: grid"
+        )
+    if folder is None:
+        raise UserError(
+            f"field 'data.regions.source': found '{settings.source}', which reads a folder: name it with --data-dir; "
+            f"{WHERE}"
+        )
+    if settings.source == "scan":
+        loaded = {name: scan_split(entry.name, name, folder, captions_per_image) for name in splits}
+        source = "SCAN region features, a local folder"
+        return Dataset(
+            entry.name, "local", source, entry.license, loaded, options, departures=unnamed(loaded)
+        )
+    return _tsv_dataset(
+        entry, options, splits, captions_per_image, folder, store, show_progress=show_progress
+    )
+
+
+def _tsv_dataset(
+    entry: Entry,
+    options: dict[str, Any],
+    splits: Sequence[SplitName],
+    captions_per_image: int,
+    folder: Path,
+    store: FeatureStore,
+    *,
+    show_progress: bool,
+) -> Dataset:
+    """Captions by Karpathy's annotations, features from all TSV files of the folder."""
+    from benchmark.data.hub import Request  # `datasets` takes a second to import
+    from benchmark.data.local import captions_split
+
+    paths = sorted(folder.glob("*.tsv"))
+    if not paths:
+        raise UserError(
+            f"data folder {folder.as_posix()}: found no .tsv file, expected bottom-up-attention features"
+        )
+    restval = bool(options.get("restval"))
+    loaded = {
+        name: captions_split(Request(entry, name, restval, captions_per_image), folder) for name in splits
+    }
+    converted = convert_tsv(paths, store.folder, show_progress=show_progress)
+    return Dataset(
+        entry.name,
+        ", ".join(dict.fromkeys(item.revision for item in loaded.values())),
+        ", ".join(
+            dict.fromkeys([item.source for item in loaded.values()] + ["local TSV of region features"])
+        ),
+        entry.license,
+        {name: with_tsv(item.split, converted) for name, item in loaded.items()},
+        options,
+        notes=[note for item in loaded.values() for note in item.notes],
+    )
+
+
+def known_of(settings: StoredRegions, entry: Entry, dataset: Dataset) -> Entry:
+    """What the published splits hold, as far as these files can show it."""
+    return scan_entry(entry, dataset.splits) if settings.source == "scan" else entry
+
+
+def cut_down(settings: StoredRegions, wanted: Mapping[SplitName, int]) -> dict[SplitName, int]:
+    """First images of each split: SCAN's `dev` is never used beyond its first 1,000."""
+    if settings.source != "scan":
+        return dict(wanted)
+    return {**wanted, "val": min(VALIDATION_IMAGES, wanted.get("val", VALIDATION_IMAGES))}
+
+
+def grid_dataset(
+    settings: GridRegions, dataset: Dataset, store: FeatureStore, *, show_progress: bool
+) -> Dataset:
+    """The dataset with proxy features of its pictures, which make its scores comparable with no paper's."""
+    extractor = extractor_for(settings, store.device)
+    splits = {
+        name: with_grid(split, extractor, store, show_progress=show_progress)
+        for name, split in dataset.splits.items()
+    }
+    return replace(
+        dataset, splits=splits, departures=[*dataset.departures, PROXY.format(extractor.description)]
+    )
+
+
+def described(dataset: Dataset) -> Dataset:
+    """The dataset with a note for each split: which features, and their identity."""
+    notes = [
+        f"regions of '{name}': {split.regions.description} (identity {split.regions.identity().decode()[:12]})"
+        for name, split in dataset.splits.items()
+        if split.regions is not None
+    ]
+    return replace(dataset, notes=[*dataset.notes, *notes])
