@@ -18,16 +18,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmark.baseline import CaptionBatch, ImageBatch, InputSpec, PairBatch, PixelInput, RegionInput
+from benchmark.data.augmentation import drop_words
 from benchmark.data.captions import Codec
 from benchmark.data.images import as_pixels, evaluation_image, normalise, training_image
 from benchmark.data.splits import Images, NoPictures, Regions, Split
+from benchmark.data.word_codec import WordCodec
 from benchmark.errors import UserError
 
 TABLE_BYTES = 768 * 2**20
 """Pixels that don't change from epoch to epoch are made once and kept, as many splits as fit in this together: MSCOCO's
 5,000 validation images are 753 MB at 224 pixels."""
 
-_ORDER, _CAPTION, _PIXELS = 0, 1, 2  # what a random number is for: part of its key
+_ORDER, _CAPTION, _PIXELS, _WORDS = 0, 1, 2, 3  # what a random number is for: part of its key
 
 _tables: WeakKeyDictionary[Split, dict[PixelInput, Tensor]] = WeakKeyDictionary()
 _captions: WeakKeyDictionary[Split, dict[str, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
@@ -220,8 +222,18 @@ class PairLoader:
             rows = torch.from_numpy(captions[batch])
             yield PairBatch(
                 ImageBatch(pixels, torch.from_numpy(images[batch])),
-                CaptionBatch(ids[rows], lengths[rows], rows),
+                CaptionBatch(*self._as_read(ids[rows], lengths[rows], batch.tolist()), rows),
             )
+
+    def _as_read(self, ids: Tensor, lengths: Tensor, samples: list[int]) -> tuple[Tensor, Tensor]:
+        """Captions (B, L) as the method trains on them: whole words are padded to the batch's longest, some dropped."""
+        text, codec = self.spec.text, self.codec
+        if text.augment == "word_drop":
+            assert isinstance(codec, WordCodec), "only whole words are dropped"
+            assert codec.mask_id is not None, "word_drop needs mask_token"
+            keys = [(self.seed, self.epoch, _WORDS, sample) for sample in samples]
+            return drop_words(ids, lengths, keys, codec.mask_id, codec.vocab_size)
+        return (ids[:, : int(lengths.max())] if text.codec == "words" else ids), lengths
 
 
 def train_batches(

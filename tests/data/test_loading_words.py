@@ -1,0 +1,106 @@
+"""Batches of whole words: padded to their longest, words dropped in training alone, by seed, epoch and sample."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmark.baseline import InputSpec, PairBatch, PixelInput, TextInput
+from benchmark.data import Dataset, caption_batches, load_dataset, train_batches
+from benchmark.data.augmentation import seeded_random, word_drop
+from benchmark.data.loading import _WORDS
+from benchmark.data.word_codec import WordCodec, make_word_codec
+
+PLAIN = InputSpec(PixelInput(32, "plain", "resize", 32), TextInput("words", mask_token=True))
+DROPPED = replace(PLAIN, text=replace(PLAIN.text, augment="word_drop"))
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return load_dataset("scenes", {"n_train": 14, "n_val": 6, "n_test": 9})
+
+
+@pytest.fixture(scope="module")
+def codec(data: Dataset) -> WordCodec:
+    return make_word_codec(PLAIN.text, data)
+
+
+def batches(data: Dataset, codec: WordCodec, spec: InputSpec, **other: int) -> list[PairBatch]:
+    settings = {"seed": 3, "epoch": 1, "batch_size": 16, "workers": 0, **other}
+    return list(train_batches(data.splits["train"], spec, codec, **settings))
+
+
+def rows(found: list[PairBatch]) -> dict[int, list[int]]:
+    """Ids by caption row, padding left out."""
+    captions = [
+        item
+        for batch in found
+        for item in zip(
+            batch.captions.index.tolist(), batch.captions.ids, batch.captions.lengths, strict=True
+        )
+    ]
+    return {row: ids[:length].tolist() for row, ids, length in captions}
+
+
+@pytest.mark.parametrize("spec", [PLAIN, DROPPED], ids=["plain", "dropped"])
+def test_batches_are_padded_to_their_longest(data: Dataset, codec: WordCodec, spec: InputSpec) -> None:
+    shapes = set()
+    for batch in batches(data, codec, spec, batch_size=4):
+        ids, lengths = batch.captions.ids, batch.captions.lengths
+        assert ids.shape == (len(lengths), int(lengths.max()))
+        assert not any(ids[torch.arange(ids.shape[1]) >= lengths[:, None]])
+        shapes.add(ids.shape[1])
+    assert len(shapes) > 1
+
+
+def test_without_augmentation_captions_are_as_encoded(data: Dataset, codec: WordCodec) -> None:
+    captions = data.splits["train"].captions
+    found = rows(batches(data, codec, PLAIN))
+    assert found == {row: codec.encode([text])[0][0].tolist() for row, text in enumerate(captions)}
+
+
+def test_words_are_dropped_as_if_each_caption_were_alone(data: Dataset, codec: WordCodec) -> None:
+    found = rows(batches(data, codec, DROPPED))
+    assert codec.mask_id == codec.vocab_size - 1
+    for row, text in enumerate(data.splits["train"].captions):
+        start, *words, end = codec.encode([text])[0][0].tolist()
+        random = seeded_random(3, 1, _WORDS, row)
+        dropped = word_drop([[word] for word in words], codec.mask_id, codec.vocab_size, random)
+        assert found[row] == [start, *dropped, end]
+    assert codec.mask_id in {number for ids in found.values() for number in ids}
+
+
+def test_drops_depend_on_seed_epoch_and_sample_alone(data: Dataset, codec: WordCodec) -> None:
+    base = rows(batches(data, codec, DROPPED))
+    assert rows(batches(data, codec, DROPPED, batch_size=5)) == base
+    assert rows(batches(data, codec, DROPPED, workers=1)) == base
+    for other in ({"seed": 4}, {"epoch": 2}):
+        assert rows(batches(data, codec, DROPPED, **other)) != base
+
+
+def test_images_as_unit_drop_by_sample_too(data: Dataset, codec: WordCodec) -> None:
+    spec = replace(DROPPED, unit="image")
+    captions = data.splits["train"].captions
+    for batch in batches(data, codec, spec, batch_size=4):
+        for row, image, ids, length in zip(
+            batch.captions.index.tolist(),
+            batch.images.index.tolist(),
+            batch.captions.ids,
+            batch.captions.lengths,
+            strict=True,
+        ):
+            start, *words, end = codec.encode([captions[row]])[0][0].tolist()
+            assert codec.mask_id is not None
+            random = seeded_random(3, 1, _WORDS, image)
+            dropped = word_drop([[word] for word in words], codec.mask_id, codec.vocab_size, random)
+            assert ids[:length].tolist() == [start, *dropped, end]
+
+
+def test_evaluation_never_drops_and_pads_the_split_to_one_length(data: Dataset, codec: WordCodec) -> None:
+    split = data.splits["test"]
+    ids, lengths = codec.encode(split.captions)
+    found = list(caption_batches(split, DROPPED, codec, batch_size=20))
+    assert torch.equal(torch.cat([batch.ids for batch in found]), ids)
+    assert torch.equal(torch.cat([batch.lengths for batch in found]), lengths)
