@@ -145,14 +145,14 @@ def attention_weights(
     tokens that get no weight. Products of padding must be 0.
     """
     activations = F.leaky_relu(products, slope)
-    norms = _safe_root(activations.square().sum(query_axis, keepdim=True)) + EPS
+    norms = safe_root(activations.square().sum(query_axis, keepdim=True)) + EPS
     logits = activations * (temperature / norms)
     if padding is not None:
         logits = logits.masked_fill(padding, -torch.inf)
     return logits.softmax(context_axis)
 
 
-def _safe_root(squares: Tensor) -> Tensor:
+def safe_root(squares: Tensor) -> Tensor:
     """Square root with gradient 0, not infinity or NaN, where the argument is 0 (or rounded below)."""
     positive = squares > 0
     return torch.where(positive, squares, 1.0).sqrt() * positive
@@ -170,7 +170,7 @@ def _naive_scores(images: Tensor, captions: Tensor, lengths: Tensor, attention: 
         )
         attended = weights.to(context.dtype) @ context  # (n, Q, D)
         query, attended = query.to(weights.dtype), attended.to(weights.dtype)
-        norms = _safe_root(query.square().sum(2)) * _safe_root(attended.square().sum(2))
+        norms = safe_root(query.square().sum(2)) * safe_root(attended.square().sum(2))
         columns.append(((query * attended).sum(2) / norms.clamp_min(EPS)).mean(1))
     return torch.stack(columns, dim=1)
 

@@ -1,0 +1,18 @@
+"""RCAR: plug-and-play regulators of cross-attention (rcar.md); the notes on fidelity are in README.md."""
+
+from baselines.rcar.build import build_rcar
+from baselines.rcar.model import RCARConfig, RCARLoss, inputs
+from baselines.rcar.official import read_official
+from baselines.rcar.parity import parity_cases
+from benchmark.baseline import Method
+
+METHOD = Method(
+    name="rcar",
+    title="RCAR",
+    config=RCARConfig,
+    loss=RCARLoss,
+    inputs=inputs,
+    build=build_rcar,
+    parity_cases=parity_cases,
+    read_official=read_official,
+)

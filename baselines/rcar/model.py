@@ -1,0 +1,308 @@
+"""RCAR (Diao et al., IEEE TIP 2023; arXiv 2303.13371), top to bottom.
+
+Region vectors of an image and word vectors of a caption meet in a cross-attention in one of two directions: words
+attend to regions (t2i) or regions to words (i2t). Two regulators can be plugged in, alone or together: RCR attends
+again, with queries and temperatures adjusted to how each query token aligned before; RAR gathers the alignment
+vectors of a pair into one, again and again. Without either, a pair's score is the mean cosine of its query tokens
+with what they attend to. Where the paper leaves a choice open, the published code's behaviour is taken (README.md).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from baselines.layers.alignment import attended_contexts, attended_cosines
+from baselines.layers.batch_norm import BatchNorm
+from baselines.layers.cross_attention import attention_scores, pair_bytes, score_in_chunks
+from baselines.layers.gru_encoder import GRUEncoder
+from baselines.layers.length_groups import scores_within_budget, tiled_scores
+from baselines.layers.losses import triplet_ranking_loss
+from baselines.layers.norms import l2_normalize, xavier_linear
+from baselines.layers.pair_dropout import PairDropout, draw_seeds
+from baselines.layers.regulators import (
+    AggregationRegulator,
+    AlignmentVector,
+    CorrespondenceRegulator,
+    Dropout,
+    Focus,
+)
+from benchmark.baseline import (
+    CaptionBatch,
+    Codes,
+    ImageBatch,
+    InputSpec,
+    PairBatch,
+    Progress,
+    RegionInput,
+    Strict,
+    TextInput,
+    TrainingCodes,
+)
+
+PUBLISHED_TEMPERATURE = {"t2i": 10.0, "i2t": 3.0}
+
+
+class RCARConfig(Strict):
+    """One model of the family; the defaults are the published sizes (rcar.md 3, 5)."""
+
+    direction: Literal["t2i", "i2t"]
+    """Which side queries: words attend to regions (t2i), or regions to words (i2t)."""
+    regulator: Literal["none", "rcr", "rar", "rcar"]
+    """`none` is the paper's BASELINE, `rcar` has both regulators."""
+    steps: int = Field(default=2, ge=1)
+    """Of the regulator, each with weights of its own; `none` has no steps, whatever this says."""
+    regions: int = Field(default=36, ge=1)
+    """Regions of an image."""
+    region_dim: int = Field(default=2048, ge=1)
+    """Width of a region's features, which are taken as they are."""
+    dim: int = Field(default=1024, ge=2)
+    """Width of the common space, and of each direction of the GRU (the published `embed_size`)."""
+    sim_dim: int = Field(default=256, ge=2)
+    """Width of an alignment vector."""
+    word_dim: int = Field(default=300, ge=1)
+    gru_layers: int = Field(default=1, ge=1)
+    bidirectional: bool = True
+    """Both directions of the GRU, averaged; false: one."""
+    normalize_images: bool = True
+    """L2 norm of encoded regions; false is the published `--no_imgnorm`."""
+    normalize_captions: bool = True
+    """L2 norm of encoded words; false is the published `--no_txtnorm`."""
+    dropout: float = Field(default=0.4, ge=0, lt=1)
+    """Of embedded words and of both branches of RAR."""
+    temperature: float | None = Field(default=None, gt=0)
+    """The paper's lambda before any RCR; None: 10 for t2i, 3 for i2t, as published."""
+    negative_slope: float = Field(default=0.1, ge=0)
+    """Of the leaky ReLU on the products."""
+    augment: Literal["word_drop", "none"] = "word_drop"
+    """Of the captions, in training: some words are hidden, replaced or left out (rcar.md 6)."""
+
+    @property
+    def first_temperature(self) -> float:
+        """`temperature`, or the published one of the direction."""
+        return PUBLISHED_TEMPERATURE[self.direction] if self.temperature is None else self.temperature
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many alignment vectors, RCRs and RARs the setting has (rcar.md 3.7)."""
+        n = self.steps
+        alignments, correspondences, aggregations = {
+            "none": (0, 0, 0),
+            "rcr": (n, n, 0),
+            "rar": (1, 0, n),
+            "rcar": (n, n - 1, n),
+        }[self.regulator]
+        return {
+            "alignments": alignments,
+            "correspondences": correspondences,
+            "aggregations": aggregations,
+        }
+
+
+class RCARLoss(Strict):
+    """Settings of the ranking loss (rcar.md 4)."""
+
+    margin: float = Field(default=0.2, ge=0)
+    """By which a matching pair's score must lead."""
+    hardest: bool = True
+    """Only the worst negative of each row and column counts; false: all of them, summed (the warm-up epochs)."""
+
+
+def inputs(config: RCARConfig) -> InputSpec:
+    """What RCAR reads: every caption with its image's region features; the last partial batch is dropped."""
+    text = TextInput("words", mask_token=True, augment=config.augment)
+    return InputSpec(RegionInput(config.regions, config.region_dim), text, unit="caption", last_batch="drop")
+
+
+class ImageEncoder(nn.Module):
+    """Regions into the common space: a linear map and a two-layer perceptron, added and normalised (rcar.md 3.1)."""
+
+    def __init__(self, region_dim: int, dim: int, *, normalize: bool) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.projection = xavier_linear(region_dim, dim)
+        self.hidden = nn.Linear(region_dim, dim // 2)
+        self.hidden_norm = BatchNorm(dim // 2)
+        self.output = nn.Linear(dim // 2, dim)
+        self.output_norm = BatchNorm(dim)  # published models have it and never apply it
+
+    def forward(self, regions: Tensor, *, batch_statistics: bool) -> tuple[Tensor, Tensor]:
+        """Unit vectors (B, R, D) of features (B, R, region_dim), and the statistics that `update` wants."""
+        hidden = self.hidden(regions)  # (B, R, D / 2)
+        flat, statistics = self.hidden_norm(hidden.flatten(0, 1), batch_statistics=batch_statistics)
+        encoded: Tensor = self.projection(regions) + self.output(flat.relu().view(hidden.shape))
+        return l2_normalize(encoded) if self.normalize else encoded, statistics
+
+    def update(self, statistics: Tensor) -> None:
+        """Take the statistics of a batch into the running ones."""
+        self.hidden_norm.update(statistics)
+
+
+class RCAR(nn.Module):
+    """The model in one of its settings; a `benchmark.baseline.Baseline`."""
+
+    def __init__(self, config: RCARConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.config = config
+        dim, sim_dim, counts = config.dim, config.sim_dim, config.counts
+        self.text_encoder = GRUEncoder(
+            vocab_size,
+            config.word_dim,
+            dim,
+            layers=config.gru_layers,
+            bidirectional=config.bidirectional,
+            dropout=config.dropout,
+            normalize=config.normalize_captions,
+        )
+        self.image_encoder = ImageEncoder(config.region_dim, dim, normalize=config.normalize_images)
+        self.alignments = nn.ModuleList(AlignmentVector(dim, sim_dim) for _ in range(counts["alignments"]))
+        self.correspondences = nn.ModuleList(
+            CorrespondenceRegulator(dim, sim_dim) for _ in range(counts["correspondences"])
+        )
+        self.aggregations = nn.ModuleList(
+            AggregationRegulator(sim_dim) for _ in range(counts["aggregations"])
+        )
+        self.score = xavier_linear(sim_dim, 1)  # not read where there is no RAR
+
+    # Encoding (rcar.md 3.1, 3.2)
+
+    def encode_images(self, batch: ImageBatch) -> Codes:
+        """`regions`: (B, R, D)."""
+        return Codes({"regions": self.image_encoder(batch.pixels, batch_statistics=False)[0]})
+
+    def encode_captions(self, batch: CaptionBatch) -> Codes:
+        """`words`: (B, L, D), zeros after `lengths` (B,)."""
+        return Codes({"words": self.text_encoder(batch.ids, batch.lengths), "lengths": batch.lengths})
+
+    # Scores (rcar.md 3.3 - 3.7)
+
+    def similarity(self, images: Codes, captions: Codes) -> Tensor:
+        """Scores (n, m): in (0, 1) with RAR, in [-1, 1] without."""
+        if self.config.regulator == "none":
+            return self._mean_cosines(images, captions)
+        return tiled_scores(self._pair_scores, images, captions, pair_floats=self._query_floats)
+
+    def _mean_cosines(self, images: Codes, captions: Codes) -> Tensor:
+        config = self.config
+        return attention_scores(
+            images["regions"],
+            captions["words"],
+            captions["lengths"],
+            direction=config.direction,
+            temperature=config.first_temperature,
+            slope=config.negative_slope,
+        )
+
+    def _pair_scores(self, images: Codes, captions: Codes) -> tuple[Tensor]:
+        """Scores (n, C) of captions of one length; with `seeds` among their codes, RAR has dropout."""
+        regions, words = images["regions"], captions["words"]  # (n, R, D), (C, L, D)
+        i2t = self.config.direction == "i2t"
+        queries, contexts = (regions, words) if i2t else (words, regions)  # (N, Q, D), (K, S, D)
+        if self.config.regulator == "rcr":
+            scores = self._regulated_cosines(queries, contexts)  # (K, N)
+        else:
+            dropout = None
+            if "seeds" in captions.tensors:
+                dropout = PairDropout(self.config.dropout, captions["seeds"], caption_axis=0 if i2t else 1)
+            vectors = self._gathered(queries, contexts, dropout)  # (K, N, Z)
+            with torch.autocast(
+                vectors.device.type, enabled=False
+            ):  # a few products, and scores are compared
+                scores = self.score(vectors).squeeze(2).sigmoid()
+        return (scores.T if i2t else scores,)
+
+    def _gathered(self, queries: Tensor, contexts: Tensor, dropout: Dropout | None) -> Tensor:
+        """The vectors of pairs (K, N, Z) by RAR, whose steps share an alignment, or by RCAR, which aligns anew."""
+        focus = Focus(None, self.config.first_temperature)
+        alignment = self._align(0, queries, contexts, focus)  # (K, N, Q, Z)
+        vector = alignment.mean(2)  # (K, N, Z)
+        for step, aggregate in enumerate(self.aggregations):
+            if step and self.config.regulator == "rcar":
+                focus = self.correspondences[step - 1](alignment, focus)
+                alignment = self._align(step, queries, contexts, focus)
+            with torch.autocast(vector.device.type, enabled=False):
+                vector = aggregate(alignment, vector, dropout)
+        return vector
+
+    def _regulated_cosines(self, queries: Tensor, contexts: Tensor) -> Tensor:
+        """The mean cosines of pairs (K, N), by the attention that RCR's last step leaves."""
+        focus = Focus(None, self.config.first_temperature)
+        for step, regulate in enumerate(self.correspondences):
+            focus = regulate(self._align(step, queries, contexts, focus), focus)
+        cosines = attended_cosines(queries, contexts, **vars(focus), slope=self.config.negative_slope)
+        return cosines.mean(2)
+
+    def _align(self, step: int, queries: Tensor, contexts: Tensor, focus: Focus) -> Tensor:
+        """Alignment vectors (K, N, Q, Z) of one pass of attention."""
+        attended = attended_contexts(queries, contexts, **vars(focus), slope=self.config.negative_slope)
+        alignment: Tensor = self.alignments[step](attended, queries)
+        return alignment
+
+    def pair_bytes(self, images: Codes, captions: Codes) -> int:
+        """Upper estimate of the bytes a pair takes while it is scored; a pair of many takes its share of a tile."""
+        longest = int(captions["lengths"].max())
+        if self.config.regulator == "none":
+            return pair_bytes(images["regions"].shape[1], longest, self.config.dim)
+        return min(16 * self._query_floats(longest), 8192)
+
+    def _query_floats(self, length: int) -> int:
+        """Numbers in what the query tokens of one pair attend to."""
+        return (length if self.config.direction == "t2i" else self.config.regions) * self.config.dim
+
+    # Training (rcar.md 4, 5)
+
+    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:  # noqa: ARG002
+        """Nothing to mine."""
+        return batch
+
+    def training_codes(self, batch: PairBatch) -> TrainingCodes:
+        """The codes with dropout and the batch's statistics; `extra` carries those to `after_step`."""
+        regions, statistics = self.image_encoder(batch.images.pixels, batch_statistics=self.training)
+        captions = dict(self.encode_captions(batch.captions).tensors)
+        if self.training and self.config.dropout and self.aggregations:
+            captions["seeds"] = draw_seeds(len(batch), regions.device)
+        return TrainingCodes(Codes({"regions": regions}), Codes(captions), {"statistics": statistics})
+
+    def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
+        """Triplet ranking loss over the batch's B x B scores, summed (rcar.md 4)."""
+        loss = progress.loss
+        assert isinstance(loss, RCARLoss)
+        return triplet_ranking_loss(
+            self.training_scores(codes, pair_budget), loss.margin, hardest=loss.hardest
+        )
+
+    def training_scores(self, codes: TrainingCodes, pair_budget: int | None) -> Tensor:
+        """The batch's scores (B, B), with dropout in RAR where the codes bring seeds for it."""
+        images, captions = codes.images, codes.captions
+        if self.config.regulator == "none":
+            longest = int(captions["lengths"].max())
+            own = pair_bytes(images["regions"].shape[1], longest, self.config.dim, gradient=True)
+            return score_in_chunks(
+                self._mean_cosines, images, captions, budget_bytes=pair_budget, pair_bytes=own
+            )
+        (scores,) = scores_within_budget(
+            self._pair_scores, images, captions, pair_bytes=self._training_bytes, budget_bytes=pair_budget
+        )
+        return scores
+
+    def _training_bytes(self, length: int) -> int:
+        """Of one pair until its gradients are there, all passes of attention and all regulators."""
+        config, counts = self.config, self.config.counts
+        queries, contexts = (
+            (length, config.regions) if config.direction == "t2i" else (config.regions, length)
+        )
+        wide, narrow = queries * config.dim, queries * config.sim_dim
+        passes = counts["alignments"] + (config.regulator == "rcr")
+        floats = passes * (4 * wide + 6 * queries * contexts)
+        floats += counts["alignments"] * 4 * narrow
+        floats += counts["correspondences"] * (5 * wide + 6 * narrow)
+        floats += counts["aggregations"] * 8 * narrow
+        return 4 * floats
+
+    def after_step(self, codes: TrainingCodes) -> None:
+        """Take the batch's statistics into the running ones."""
+        if self.training:
+            self.image_encoder.update(codes.extra["statistics"])
