@@ -12,7 +12,8 @@ import torch
 from benchmark.baseline import Baseline, DataFacts, InputSpec, Method, get_method
 from benchmark.data import Dataset, check_vocabulary, load_dataset, make_codec, train_batches
 from benchmark.data.captions import Codec
-from benchmark.data.loading import PairLoader
+from benchmark.data.loading import PairLoader, check_input
+from benchmark.data.regions import FeatureStore
 from benchmark.data.splits import SplitName
 from benchmark.data.word_codec import KEPT, WordCodec, keep_vocabulary
 from benchmark.evaluation.protocol import check_test_size, protocols_of
@@ -141,8 +142,12 @@ def prepare(
             data_dir=settings.data_dir,
             unverified=settings.unverified,
             skip_corrupt=settings.skip_corrupt,
+            regions=data.regions,
+            store=FeatureStore(settings.work / "features", settings.device),
             show_progress=settings.show_progress,
         )
+        for split in dataset.splits.values():
+            check_input(split, spec)
         if "test" in splits:  # now, and not after hours of training
             check_test_size(data.name, len(dataset.splits["test"]))
     return Job(path, recipe, seed, method, config, spec, dataset, settings)

@@ -10,12 +10,21 @@ from typing import Any
 from benchmark.baseline import TextInput
 from benchmark.data.captions import Codec, codec_for
 from benchmark.data.catalog import Entry, get_entry
+from benchmark.data.regions.grid import FeatureStore
+from benchmark.data.regions.sources import (
+    Folder,
+    cut_down,
+    described,
+    grid_dataset,
+    known_of,
+    stored_dataset,
+)
 from benchmark.data.scenes import VERSION, ScenesOptions, scenes_split
 from benchmark.data.splits import Dataset, Split, SplitName
 from benchmark.data.vocabulary import read_words
 from benchmark.data.word_codec import make_word_codec
 from benchmark.errors import UserError, nearest
-from benchmark.recipe import check_fields
+from benchmark.recipe import GridRegions, RegionSettings, StoredRegions, check_fields
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
@@ -30,20 +39,31 @@ def load_dataset(
     data_dir: Path | None = None,
     unverified: bool = False,
     skip_corrupt: bool = False,
+    regions: RegionSettings | None = None,
+    store: FeatureStore | None = None,
     show_progress: bool = True,
 ) -> Dataset:
     """Load some splits of a dataset, each image with its first `captions_per_image` captions, and verify them.
 
     first_images: keep the first so many images of a split, after the verification.
-    data_dir: a local folder in place of the Hub (parquet files, or pictures with Karpathy's JSON file).
+    data_dir: a local folder in place of the Hub (parquet files, pictures with Karpathy's JSON file, or features).
     unverified: take data that aren't the published split, and say so in `departures`; else they are refused.
     skip_corrupt: leave out pictures that can't be decoded, with their captions, and say so in `departures`.
+    regions: where region features come from; those computed from pictures are kept in `store`, and so are converted
+    ones. Of SCAN's features, `val` has the first 1,000 images at most.
     Raises UserError for an unknown dataset or option, for data that can't be had and for a failed check.
     """
     entry = get_entry(name)
     chosen = check_fields("data.options", dict(options or {}), entry.options)
     wanted = _check_numbers(captions_per_image, first_images or {})
-    if isinstance(chosen, ScenesOptions):
+    store = store or FeatureStore()
+    if isinstance(regions, StoredRegions):
+        where = Folder(data_dir, store, show_progress)
+        dataset = stored_dataset(regions, entry, chosen.model_dump(), splits, captions_per_image, where)
+        known = known_of(regions, entry, dataset)
+        dataset = _verified(dataset, known, captions_per_image, unverified=unverified)
+        wanted = cut_down(regions, wanted)
+    elif isinstance(chosen, ScenesOptions):
         dataset = _scenes(entry, chosen, splits, captions_per_image, data_dir)
     else:
         dataset = _published(
@@ -56,7 +76,10 @@ def load_dataset(
         split: found.first_images(wanted[split]) if split in wanted else found
         for split, found in dataset.splits.items()
     }
-    return replace(dataset, splits=kept)
+    dataset = replace(dataset, splits=kept)
+    if isinstance(regions, GridRegions):
+        dataset = grid_dataset(regions, dataset, store, show_progress=show_progress)
+    return described(dataset)
 
 
 def _check_numbers(captions_per_image: int, first_images: Mapping[SplitName, int]) -> dict[SplitName, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +16,36 @@ from benchmark.errors import UserError
 from benchmark.recipe import GridRegions, StoredRegions
 
 
+@dataclass(frozen=True)
+class Folder:
+    """Where features lie, and where converted ones are kept."""
+
+    path: Path | None
+    store: FeatureStore
+    show_progress: bool = True
+
+
 def stored_dataset(
     settings: StoredRegions,
     entry: Entry,
     options: dict[str, Any],
     splits: Sequence[SplitName],
     captions_per_image: int,
-    folder: Path | None,
-    store: FeatureStore,
-    *,
-    show_progress: bool,
+    folder: Folder,
 ) -> Dataset:
-    """Splits whose features lie in `folder`, not verified yet; raises UserError where they can't be read."""
+    """Splits whose features lie in a folder, not verified yet; raises UserError where they can't be read."""
+    found = f"field 'data.regions.source': found '{settings.source}'"
     if not entry.sources:
-        raise UserError(
-            f"field 'data.regions.source': found '{settings.source}', {entry.name} is made by code; valid: grid"
-        )
-    if folder is None:
-        raise UserError(
-            f"field 'data.regions.source': found '{settings.source}', which reads a folder: name it with --data-dir; "
-            f"{WHERE}"
-        )
+        raise UserError(f"{found}, {entry.name} is made by code; valid: grid")
+    if folder.path is None:
+        raise UserError(f"{found}, which reads a folder: name it with --data-dir; {WHERE}")
     if settings.source == "scan":
-        loaded = {name: scan_split(entry.name, name, folder, captions_per_image) for name in splits}
+        loaded = {name: scan_split(entry.name, name, folder.path, captions_per_image) for name in splits}
         source = "SCAN region features, a local folder"
         return Dataset(
             entry.name, "local", source, entry.license, loaded, options, departures=unnamed(loaded)
         )
-    return _tsv_dataset(
-        entry, options, splits, captions_per_image, folder, store, show_progress=show_progress
-    )
+    return _tsv_dataset(entry, options, splits, captions_per_image, folder.path, folder)
 
 
 def _tsv_dataset(
@@ -53,31 +53,28 @@ def _tsv_dataset(
     options: dict[str, Any],
     splits: Sequence[SplitName],
     captions_per_image: int,
-    folder: Path,
-    store: FeatureStore,
-    *,
-    show_progress: bool,
+    path: Path,
+    folder: Folder,
 ) -> Dataset:
     """Captions by Karpathy's annotations, features from all TSV files of the folder."""
     from benchmark.data.hub import Request  # `datasets` takes a second to import
     from benchmark.data.local import captions_split
 
-    paths = sorted(folder.glob("*.tsv"))
-    if not paths:
+    files = sorted(path.glob("*.tsv"))
+    if not files:
         raise UserError(
-            f"data folder {folder.as_posix()}: found no .tsv file, expected bottom-up-attention features"
+            f"data folder {path.as_posix()}: found no .tsv file, expected bottom-up-attention features"
         )
     restval = bool(options.get("restval"))
     loaded = {
-        name: captions_split(Request(entry, name, restval, captions_per_image), folder) for name in splits
+        name: captions_split(Request(entry, name, restval, captions_per_image), path) for name in splits
     }
-    converted = convert_tsv(paths, store.folder, show_progress=show_progress)
+    converted = convert_tsv(files, folder.store.folder, show_progress=folder.show_progress)
+    sources = [item.source for item in loaded.values()]
     return Dataset(
         entry.name,
         ", ".join(dict.fromkeys(item.revision for item in loaded.values())),
-        ", ".join(
-            dict.fromkeys([item.source for item in loaded.values()] + ["local TSV of region features"])
-        ),
+        ", ".join(dict.fromkeys([*sources, "region features from local TSV files"])),
         entry.license,
         {name: with_tsv(item.split, converted) for name, item in loaded.items()},
         options,
