@@ -247,7 +247,7 @@ def test_first_captions_only() -> None:
 
 def test_first_validation_images_only() -> None:
     whole = load_dataset("scenes", splits=["val"]).splits["val"]
-    part = load_dataset("scenes", splits=["val"], validation_images=50).splits["val"]
+    part = load_dataset("scenes", splits=["val"], first_images={"val": 50}).splits["val"]
     assert part.image_ids == whole.image_ids[:50]
     assert part.captions == whole.captions[:250]
     assert len(part.images) == 50
