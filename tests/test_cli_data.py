@@ -279,7 +279,7 @@ def test_show_refuses_other_data_or_marks_them(old: Path) -> None:
 # --------------------------------------------------------------------------------------- mistakes
 
 
-@pytest.mark.parametrize("command", ["download", "verify", "show"])
+@pytest.mark.parametrize("command", ["download", "verify", "show", "speed"])
 def test_unknown_names_get_the_nearest_one(command: str) -> None:
     assert refused("data", command, "scens") == "unknown dataset 'scens'; did you mean 'scenes'?"
     assert (
@@ -305,6 +305,8 @@ def test_unknown_names_get_the_nearest_one(command: str) -> None:
             "nothing of flickr8k would come from the Hub",
         ),
         (("verify", "flickr8k", "--data-dir", "absent"), "absent"),
+        (("speed", "scenes", "--workers", "-1"), "found workers [-1]"),
+        (("speed", "scenes", "--images", "0"), "0 images"),
         (("verify", "mscoco", "--option", "restval=maybe"), "data.options.restval"),
     ],
 )
@@ -312,11 +314,19 @@ def test_other_mistakes(arguments: tuple[str, ...], message: str) -> None:
     assert message in refused("data", *arguments)
 
 
-@pytest.mark.parametrize("command", ["download", "verify", "show"])
+@pytest.mark.parametrize("command", ["download", "verify", "show", "speed"])
 def test_help_has_examples(command: str) -> None:
     said = rematch("data", command, "--help").good
     assert "Examples:" in said
     assert f"rematch data {command} flickr30k" in said
+
+
+def test_speed_times_every_step_with_every_number_of_workers() -> None:
+    said = rematch(
+        "data", "speed", "scenes", "--images", "64", "--workers", "0", "1", "--option", "n_train=8"
+    ).good
+    rows = [line.split()[1:4:2] for line in said.splitlines() if line.startswith("│")]
+    assert rows == [[step, workers] for step in ("decode", "train", "evaluate") for workers in ("0", "1")]
 
 
 def test_splits_come_once_and_in_order() -> None:
