@@ -91,8 +91,10 @@ def probe(model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int) -> 
     for _ in range(2):  # the first pass warms up
         kept.clear()
         start = time.perf_counter()
+        with torch.no_grad():
+            prepared = model.prepare_batch(batch, progress)
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            loss = model.objective(model.training_codes(model.prepare_batch(batch, progress)), progress, None)
+            loss = model.objective(model.training_codes(prepared), progress, None)
         torch.autograd.backward(loss)
         seconds.append(time.perf_counter() - start)
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}

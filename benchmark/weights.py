@@ -85,7 +85,8 @@ def check_words(job: Job, model: Baseline, weights: Path) -> None:
         if found is None or not ours.dim() or len(ours) != job.codec.vocab_size:
             continue
         if found.shape[1:] == ours.shape[1:]:
-            check_embedding(len(ours), job.codec.vocabulary.describe(), len(found), weights.as_posix())
+            name = f"the vocabulary {job.codec.vocabulary.name}"
+            check_embedding(len(ours), name, len(found), weights.as_posix())
 
 
 def load_official(job: Job, model: Baseline, path: Path) -> list[str]:
