@@ -11,6 +11,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -63,7 +64,9 @@ class Inert:
 
 
 @dataclass(frozen=True)
-class _Storage:
+class Storage:
+    """The numbers of one or more tensors, by the name they have in the file."""
+
     name: str
     dtype: torch.dtype
     size: int
@@ -73,14 +76,14 @@ class _Storage:
 class LazyTensor:
     """A tensor still in its file."""
 
-    storage: _Storage
+    storage: Storage
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
 
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_rest: Any) -> LazyTensor:
-    if not isinstance(storage, _Storage):
+    if not isinstance(storage, Storage):
         raise pickle.UnpicklingError("tensor without a storage")
     return LazyTensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, stride)))
 
@@ -89,8 +92,12 @@ def _rebuild_parameter(data: Any, *_rest: Any) -> Any:
     return data
 
 
-class _Unpickler(pickle.Unpickler):
+class SafeUnpickler(pickle.Unpickler):
     """Resolves every global name to a harmless counterpart or to a stub; never imports."""
+
+    def __init__(self, handle: IO[bytes]) -> None:
+        super().__init__(handle, encoding="utf-8")  # of strings that Python 2 wrote
+        self.storages: dict[str, Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch._utils" and name == "_rebuild_tensor_v2":
@@ -103,11 +110,40 @@ class _Unpickler(pickle.Unpickler):
             return OrderedDict
         return type(name.rpartition(".")[2] or "stub", (Inert,), {})
 
-    def persistent_load(self, pid: Any) -> _Storage:
+    def persistent_load(self, pid: Any) -> Storage:
         match pid:
-            case ("storage", torch.dtype() as dtype, str(name), _, int(size)):
-                return _Storage(name, dtype, size)
+            case ("storage", torch.dtype() as dtype, str(name), _, int(size), *view) if view in ([], [None]):
+                return self.storages.setdefault(name, Storage(name, dtype, size))
         raise pickle.UnpicklingError("storage of an unknown type")
+
+
+class StoredTensors:
+    """Tensors of a file: `read` gives a storage's bytes, `error` makes the error that names the file."""
+
+    def __init__(self, read: Callable[[Storage], bytes], error: Callable[[str], UserError]) -> None:
+        self._read, self._error = read, error
+        self._storages: dict[str, Tensor] = {}
+
+    def tensor(self, lazy: LazyTensor) -> Tensor:
+        """Read a tensor; tensors that share a storage in the file share it here."""
+        storage = lazy.storage
+        if storage.name not in self._storages:
+            self._storages[storage.name] = self._load(storage)
+        try:
+            return self._storages[storage.name].as_strided(lazy.shape, lazy.stride, lazy.offset)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise self._error(f"a tensor reaches out of storage {storage.name} ({reason})") from None
+
+    def _load(self, storage: Storage) -> Tensor:
+        try:
+            data = bytearray(self._read(storage))
+        except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
+            raise self._error(f"storage {storage.name} can't be read ({error})") from None
+        expected = storage.size * storage.dtype.itemsize
+        if len(data) != expected:
+            raise self._error(f"storage {storage.name} has {len(data)} bytes, its header says {expected}")
+        return torch.frombuffer(data, dtype=storage.dtype) if data else torch.empty(0, dtype=storage.dtype)
 
 
 class TorchZip:
@@ -118,7 +154,7 @@ class TorchZip:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._storages: dict[str, Tensor] = {}
+        self._tensors = StoredTensors(self._read, self._error)
         if not path.is_file():
             raise UserError(f"{path}: no such checkpoint file")
         try:
@@ -134,27 +170,14 @@ class TorchZip:
 
     def tensor(self, lazy: LazyTensor) -> Tensor:
         """Read a tensor; tensors that share a storage in the file share it here."""
-        name = lazy.storage.name
-        if name not in self._storages:
-            try:
-                data = bytearray(self._archive.read(f"{self._folder}data/{name}"))
-            except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
-                raise self._error(f"storage {name} can't be read ({error})") from None
-            expected = lazy.storage.size * lazy.storage.dtype.itemsize
-            if len(data) != expected:
-                raise self._error(f"storage {name} has {len(data)} bytes, its header says {expected}")
-            empty = torch.empty(0, dtype=lazy.storage.dtype)
-            self._storages[name] = torch.frombuffer(data, dtype=lazy.storage.dtype) if data else empty
-        try:
-            return self._storages[name].as_strided(lazy.shape, lazy.stride, lazy.offset)
-        except RuntimeError as error:
-            raise self._error(
-                f"a tensor reaches out of storage {name} ({str(error).splitlines()[0]})"
-            ) from None
+        return self._tensors.tensor(lazy)
+
+    def _read(self, storage: Storage) -> bytes:
+        return self._archive.read(f"{self._folder}data/{storage.name}")
 
     def _unpickle(self, handle: IO[bytes]) -> Any:
         try:
-            return _Unpickler(handle).load()
+            return SafeUnpickler(handle).load()
         except (zipfile.BadZipFile, OSError):
             raise
         except Exception as error:  # a crafted or damaged pickle may fail in any way; none of it is our fault

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from baselines.layers.torch_zip import LazyTensor, TorchZip
+from baselines.layers.torch_legacy import open_checkpoint
+from baselines.layers.torch_zip import LazyTensor
 from baselines.sgraf.model import SGRAF
 from benchmark.baseline import Baseline, OfficialWeights
 from benchmark.errors import UserError
@@ -103,7 +104,7 @@ def read_official(path: Path, model: Baseline) -> OfficialWeights:
     Raises UserError (one line) for a missing, truncated or damaged file, one of another method, module or size.
     """
     assert isinstance(model, SGRAF)
-    archive = TorchZip(path)
+    archive = open_checkpoint(path)
     content: Any = archive.content
     parts = content.get("model") if isinstance(content, dict) else content
     if not (isinstance(parts, list) and len(parts) == len(PARTS) and all(isinstance(p, dict) for p in parts)):
