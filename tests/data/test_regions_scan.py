@@ -240,3 +240,18 @@ def test_the_identity_looks_at_rows_spread_evenly(tmp_path: Path) -> None:
     assert regions.identity() != other.identity()
     assert regions.select(range(count - 1)).identity() == other.select(range(count - 1)).identity()
     assert regions.select([]).identity() != regions.select([0]).identity()
+
+
+def test_no_damage_to_the_head_gets_a_traceback(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", features(range(2), regions=2))
+    whole, draws, refusals = (tmp_path / "a.npy").read_bytes(), np.random.default_rng(0), 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for place in draws.integers(0, 128, 2):
+            damaged[place] = int(draws.integers(256))
+        (tmp_path / "a.npy").write_bytes(damaged)
+        try:
+            open_npy(tmp_path / "a.npy")
+        except UserError as error:
+            refusals += "\n" not in str(error)
+    assert refusals > 200

@@ -82,7 +82,7 @@ def open_npy(path: Path) -> NpyFile:
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else _header_2_0
             shape, fortran, dtype = read(handle)
             offset = handle.tell()
-    except (OSError, ValueError) as error:
+    except Exception as error:  # numpy reads the head as Python: damaged ones make it raise nearly anything
         raise UserError(
             f"{name}: not a readable .npy file ({' '.join(str(error).split())}), {wanted}"
         ) from None

@@ -66,7 +66,7 @@ class Chunks:
                 features = np.load(path, allow_pickle=False)
                 if path.name == _name(number, features) and len(features) == len(self.rows(number)):
                     return open_npy(path)
-            except (OSError, ValueError, EOFError, UserError):
+            except Exception:  # a damaged file makes numpy raise nearly anything; it is made again below
                 pass
             rows = self.rows(number)
             print(
