@@ -51,16 +51,14 @@ def home_in(folder: Path) -> Path:
 
 def command(home: Path, variables: dict[str, str], *arguments: str) -> str:
     """What `rematch` prints, as a user would call it in `home`; asserts that it ended well."""
-    # where Python writes no bytecode, importing everything anew takes most of the time
-    bytecode = {"PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "rematch-bytecode")}
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHONDONTWRITE"))
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    if kept.pop("PYTHONDONTWRITEBYTECODE", None):  # compiling all imports anew would take most of the time
+        kept.setdefault("PYTHONPYCACHEPREFIX", str(Path(tempfile.gettempdir()) / "rematch-bytecode"))
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-c", "from benchmark.cli import main; main()", *arguments],
         cwd=home,
-        env={**kept, **bytecode, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **variables},
+        env={**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **variables},
         capture_output=True,
         text=True,
         check=False,
