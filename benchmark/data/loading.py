@@ -21,7 +21,7 @@ from benchmark.baseline import CaptionBatch, ImageBatch, InputSpec, PairBatch, P
 from benchmark.data.augmentation import drop_words
 from benchmark.data.captions import Codec
 from benchmark.data.images import as_pixels, evaluation_image, normalise, training_image
-from benchmark.data.splits import Images, NoPictures, Regions, Split
+from benchmark.data.splits import Images, Regions, Split
 from benchmark.data.word_codec import WordCodec
 from benchmark.errors import UserError
 
@@ -137,9 +137,9 @@ def check_input(split: Split, spec: InputSpec) -> None:
     """Whether a split has what a method reads; raises UserError that says what it has."""
     wanted, regions = spec.image, split.regions
     if isinstance(wanted, PixelInput):
-        if isinstance(split.images, NoPictures):
+        if regions is not None:
             raise UserError(
-                "field 'data.regions': found region features without pictures, the model reads pixels"
+                "field 'data.regions': found region features, the model reads pixels; leave the field out"
             )
     elif regions is None:
         raise UserError(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from benchmark.baseline import PixelInput
@@ -32,9 +33,11 @@ class BackboneCells:
         """
         import timm  # it takes seconds to import
 
-        if not timm.is_model(name.partition(".")[0]):
-            known = nearest(name, timm.list_models())
-            raise UserError(f"field 'data.regions.backbone': timm has no model '{name}'{known}; or 'random'")
+        known = timm.list_pretrained()
+        if name not in known:
+            raise UserError(
+                f"field 'data.regions.backbone': timm has no weights '{name}'{nearest(name, known)}; or 'random'"
+            )
         self.name, self.device = name, device
         self.weights: Path = fetch_file(f"timm/{name}", "model.safetensors", "main")
         settings = timm.data.resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
@@ -51,34 +54,48 @@ class BackboneCells:
         return f"6 x 6 cells of {self.name} at {self._spec.size} pixels"
 
     @cached_property
-    def _model(self) -> nn.Module:
+    def _model(self) -> Any:
         import timm
 
-        try:
-            model: nn.Module = timm.create_model(
-                self.name,
-                pretrained=True,
-                pretrained_cfg_overlay={"file": str(self.weights)},
-                features_only=True,
-                out_indices=(-1,),
+        try:  # the whole model, so that every tensor of the file has to fit
+            model = timm.create_model(
+                self.name, pretrained=True, pretrained_cfg_overlay={"file": str(self.weights)}
             )
-        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"field 'data.regions.backbone': '{self.name}' gives no feature map ({reason}); take a ResNet or a ViT"
+                f"{self.weights.name} of timm/{self.name} doesn't fit the model: {reason}"
             ) from None
         return model.eval().to(self.device)
 
     def cells(self, pictures: Sequence[Image.Image]) -> Floats:
-        """(n, 36, D) float32, cells row by row; the same for any batch but for rounding."""
-        raw = as_pixels([evaluation_image(picture, self._spec) for picture in pictures], self._spec.size)
-        pixels = normalise(raw, self._spec).to(self.device)  # (n, 3, S, S)
+        """(n, 36, D) float32, cells row by row; the same for any batch but for rounding.
+
+        Raises UserError where the model has no feature map.
+        """
+        images = [evaluation_image(picture, self._spec) for picture in pictures]
+        pixels = normalise(as_pixels(images, self._spec.size), self._spec).to(self.device)  # (n, 3, S, S)
         with torch.no_grad():
-            maps = self._channels_first(self._model(pixels)[-1])  # (n, D, h, w)
+            maps = self._map_of(self._model.forward_features(pixels))  # (n, D, h, w)
             cells = F.adaptive_avg_pool2d(maps, CELLS).flatten(2).mT  # (n, 36, D)
         found: Floats = cells.float().cpu().numpy()
         return found
 
-    def _channels_first(self, maps: Tensor) -> Tensor:
-        layout: Any = getattr(self._model, "output_fmt", "NCHW")
-        return maps.movedim(-1, 1) if str(getattr(layout, "value", layout)) == "NHWC" else maps
+    def _map_of(self, features: Tensor) -> Tensor:
+        """Features as a model gives them, tokens or a map with channels first or last -> (n, D, h, w)."""
+        width = self._model.num_features
+        if features.ndim == 4 and features.shape[1] == width:
+            return features
+        if features.ndim == 4 and features.shape[3] == width:
+            return features.movedim(3, 1)
+        tokens = (
+            features[:, getattr(self._model, "num_prefix_tokens", 0) :] if features.ndim == 3 else features
+        )
+        side = isqrt(tokens.shape[1])
+        if tokens.ndim != 3 or side**2 != tokens.shape[1]:
+            shape = tuple(features.shape)
+            raise UserError(
+                f"field 'data.regions.backbone': '{self.name}' gives features of shape {shape}, expected a map; take a "
+                "ResNet, a ViT or a Swin"
+            )
+        return tokens.mT.reshape(len(tokens), -1, side, side)
