@@ -143,7 +143,7 @@ def annotate(folder: Path) -> None:
 
 def test_tsv_files_beside_karpathys_annotations(tmp_path: Path) -> None:
     annotate(tmp_path)
-    with pytest.raises(UserError, match=r"found no \\.tsv file"):
+    with pytest.raises(UserError, match=r"found no \.tsv file"):
         load("mscoco", tmp_path, "test", TSV, unverified=True)
     (tmp_path / "trainval.tsv").write_text(
         "".join(tsv_line(number, boxes_of(number)) for number in (1, 7, 42))
