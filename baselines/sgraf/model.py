@@ -86,14 +86,10 @@ class SGRAFLoss(Strict):
     """Only the worst negative of each row and column counts; false: all of them, summed."""
 
 
-LONGEST_CAPTION = 1000
-"""No caption is cut (sgraf.md 6); the longest of Flickr30K has fewer than a hundred words."""
-
-
 def inputs(config: SGRAFConfig) -> InputSpec:
-    """What SAF and SGR read: every caption with its image's region features (sgraf.md 2, 6)."""
+    """What SAF and SGR read: every caption, whole, with its image's region features (sgraf.md 2, 6)."""
     image = RegionInput(config.regions, config.region_dim)
-    return InputSpec(image, TextInput("words", LONGEST_CAPTION), unit="caption", last_batch="keep")
+    return InputSpec(image, TextInput("words"), unit="caption", last_batch="keep")
 
 
 Reader = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -218,7 +214,9 @@ class SGRAF(nn.Module):
     def similarity(self, images: Codes, captions: Codes) -> Tensor:
         """Scores (n, m) in (0, 1), with the running statistics of the batch norms."""
         score = partial(self._pair_scores, self._reader(batch_statistics=False))
-        return tiled_scores(score, images, captions, pair_floats=lambda length: length * self.config.dim)
+        return tiled_scores(
+            score, images, captions, direction="t2i", pair_floats=lambda length: length * self.config.dim
+        )
 
     def _reader(self, *, batch_statistics: bool) -> Reader:
         with torch.autocast(self.score.weight.device.type, enabled=False):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from baselines.sgraf.build import build_sgraf
 from baselines.sgraf.model import SAF, SGRAF, SGRAFConfig, inputs
 from baselines.sgraf.published import published_scores
-from benchmark.baseline import CaptionBatch, Codes, DataFacts, RegionInput, TrainingCodes
+from benchmark.baseline import CaptionBatch, Codes, DataFacts, RegionInput, TextInput, TrainingCodes
 from benchmark.errors import UserError
 from tests.baselines.sgraf_models import (
     captions,
@@ -354,7 +354,7 @@ def test_a_batch_of_one_pair_is_a_one_line_error() -> None:
 def test_inputs_are_the_dossiers() -> None:
     spec = inputs(SGRAFConfig(module="SAF"))
     assert spec.image == RegionInput(36, 2048)
-    assert spec.text.codec == "words"
+    assert spec.text == TextInput("words", max_length=None, min_count=4, mask_token=False, augment="none")
     assert (spec.unit, spec.last_batch) == ("caption", "keep")
 
 
