@@ -98,6 +98,14 @@ def verify(
     pictures: Annotated[
         bool, typer.Option("--pictures", help="Also decode every picture, and name the damaged ones.")
     ] = False,
+    regions: Annotated[
+        str | None,
+        typer.Option(
+            "--regions",
+            metavar="SOURCE",
+            help="Region features in --data-dir, read to the last: scan or tsv.",
+        ),
+    ] = None,
     option: Options = None,
     progress: ShowProgress = True,
 ) -> None:
@@ -112,18 +120,25 @@ def verify(
       rematch data verify mscoco --split test --pictures
 
       rematch data verify flickr30k --data-dir my/parquet/folder
+
+      rematch data verify flickr30k --data-dir f30k_precomp --regions scan
     """
     from benchmark.data.catalog import get_entry
+    from benchmark.data.regions.sources import read_all
     from benchmark.data.verify import checks_table
 
     get_entry(dataset)
     names = split_names(split)
-    loaded, checks = load_and_check(dataset, names, parse_options(option), data_dir, progress=progress)
+    loaded, checks = load_and_check(
+        dataset, names, parse_options(option), data_dir, regions, progress=progress
+    )
     console.print(checks_table(checks))
     _print_notes(loaded)
     for name in names:
         console.print(split_line(loaded, name, checks), highlight=False, markup=False)
         console.print(f"  fingerprint {loaded.splits[name].fingerprint}", highlight=False)
+    for line in read_all(loaded, show_progress=progress):
+        console.print(line, markup=False, highlight=False)
     damaged = count_damaged(loaded, progress=progress) if pictures else 0
     raise typer.Exit(1 if damaged or any(not check.ok for check in checks) else 0)
 
@@ -265,18 +280,33 @@ def load_and_check(
     names: Sequence[SplitName],
     options: dict[str, Any],
     data_dir: Path | None,
+    regions: str | None = None,
     *,
     progress: bool,
 ) -> tuple[Dataset, list[Check]]:
-    """Splits as they are, published or not, and every check of them."""
+    """Splits as they are, published or not, and every check of them; `regions`: where their features come from."""
     from benchmark.data.catalog import get_entry
     from benchmark.data.load import load_dataset
+    from benchmark.data.regions.sources import known_of
     from benchmark.data.verify import PUBLISHED_CAPTIONS, check_dataset
+    from benchmark.recipe import StoredRegions
 
+    if regions not in (None, "scan", "tsv"):
+        raise UserError(
+            f"option --regions: unknown source '{regions}'{nearest(str(regions), ('scan', 'tsv'))}"
+        )
+    stored = None if regions is None else StoredRegions.model_validate({"source": regions})
     loaded = load_dataset(
-        dataset, options, splits=names, data_dir=data_dir, unverified=True, show_progress=progress
+        dataset,
+        options,
+        splits=names,
+        data_dir=data_dir,
+        unverified=True,
+        regions=stored,
+        show_progress=progress,
     )
-    return loaded, check_dataset(get_entry(dataset), loaded.splits, loaded.options, PUBLISHED_CAPTIONS)
+    entry = get_entry(dataset) if stored is None else known_of(stored, get_entry(dataset), loaded)
+    return loaded, check_dataset(entry, loaded.splits, loaded.options, PUBLISHED_CAPTIONS)
 
 
 def split_line(loaded: Dataset, name: SplitName, checks: Sequence[Check]) -> str:

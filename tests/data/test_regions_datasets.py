@@ -24,6 +24,7 @@ from benchmark.errors import UserError
 from benchmark.recipe import GridRegions, RegionSettings, StoredRegions
 from tests.data.published import flickr
 from tests.data.region_files import boxes_of, features, scan_part, tsv_line
+from tests.tiny import Outcome, rematch
 
 SCAN, TSV = StoredRegions(source="scan"), StoredRegions(source="tsv")
 GRID = GridRegions(source="grid")
@@ -161,6 +162,27 @@ def test_tsv_files_beside_karpathys_annotations(tmp_path: Path) -> None:
     (tmp_path / "dataset_coco.json").unlink()
     with pytest.raises(UserError, match="expected Karpathy's annotations beside the features"):
         load("flickr30k", tmp_path, "test", TSV)
+
+
+# ------------------------------------------------------------------------------------ `data verify`
+
+
+def verify(folder: Path, source: str) -> Outcome:
+    where = ("--data-dir", folder, "--regions", source)
+    return rematch("data", "verify", "flickr30k", *where, "--split", "val", "--no-progress")
+
+
+def test_features_can_be_verified_before_anything_is_trained(tmp_path: Path) -> None:
+    scan_part(tmp_path, "dev", 1_014, array=narrow(1_014), ids=flickr_ids("val"))
+    said = verify(tmp_path, "scan").good
+    assert "val: 2 regions of width 1 an image, all finite, the largest value 9.9e+04" in said
+    assert "differs" not in said
+    unknown = verify(tmp_path, "scam").error
+    assert unknown == "option --regions: unknown source 'scam'; did you mean 'scan'?"
+    array = narrow(1_014)
+    array[998, 0, 0] = np.inf
+    np.save(tmp_path / "dev_ims.npy", array)
+    assert "dev_ims.npy: row 998: region 0 holds inf" in verify(tmp_path, "scan").error
 
 
 # -------------------------------------------------------------------------------------------- grid

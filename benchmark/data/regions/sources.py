@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from benchmark.data.catalog import Entry
+from benchmark.data.regions.cache import BATCH
 from benchmark.data.regions.grid import PROXY, FeatureStore, extractor_for, with_grid
 from benchmark.data.regions.scan import VALIDATION_IMAGES, WHERE, scan_entry, scan_split, unnamed
 from benchmark.data.regions.tsv import convert_tsv, with_tsv
@@ -116,3 +119,17 @@ def described(dataset: Dataset) -> Dataset:
         if split.regions is not None
     ]
     return replace(dataset, notes=[*dataset.notes, *notes])
+
+
+def read_all(dataset: Dataset, *, show_progress: bool = True) -> Iterator[str]:
+    """Read every feature once; what each split with regions holds. Raises UserError for the first that isn't finite."""
+    for name, split in dataset.splits.items():
+        if split.regions is None:
+            continue
+        rows = range(0, len(split), BATCH)
+        largest = 0.0
+        for start in tqdm(rows, desc=f"regions of {name}", disable=not show_progress):
+            found = split.regions.regions(range(start, min(start + BATCH, len(split))))
+            largest = max(largest, float(found.max()))
+        count, width = split.regions.shape
+        yield f"{name}: {count} regions of width {width} an image, all finite, the largest value {largest:.4g}"
