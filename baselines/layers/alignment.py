@@ -29,24 +29,27 @@ def attended_contexts(
     padding. `modulation` (K, N, Q, D) multiplies the queries, each pair's with its own; `temperature` is one
     number, or (K, N, Q, 1).
     """
-    weights = _weights(_products(queries, contexts, modulation), temperature, slope)  # (K, N, Q, S)
-    attended: Tensor = weights.to(contexts.dtype).flatten(1, 2) @ contexts  # (K, N Q, D)
-    return attended.view(*weights.shape[:3], -1)
+    weights = _weights(_products(queries, contexts, modulation), temperature, slope)  # (K, S, N, Q)
+    # a copy in reading order makes the product faster than its price
+    weights = weights.to(contexts.dtype).flatten(2).mT.contiguous()  # (K, N Q, S)
+    attended: Tensor = weights @ contexts
+    return attended.view(len(contexts), *queries.shape)
 
 
 def _products(queries: Tensor, contexts: Tensor, modulation: Tensor | None) -> Tensor:
-    """Products (K, N, Q, S) of all tokens, at least float32."""
+    """Products (K, S, N, Q) of all tokens, at least float32."""
     if modulation is None:
-        products = queries.flatten(0, 1) @ contexts.flatten(0, 1).mT  # (N Q, K S)
-        products = products.view(*queries.shape[:2], *contexts.shape[:2]).movedim(2, 0)
+        products = contexts.flatten(0, 1) @ queries.flatten(0, 1).mT  # (K S, N Q)
     else:
-        products = (queries * modulation).flatten(1, 2) @ contexts.mT  # (K, N Q, S)
-        products = products.view(*modulation.shape[:3], -1)
-    return products.to(wide_type(products))
+        products = contexts @ (queries * modulation).flatten(1, 2).mT  # (K, S, N Q)
+    return products.to(wide_type(products)).view(*contexts.shape[:2], *queries.shape[:2])
 
 
 def _weights(products: Tensor, temperature: float | Tensor, slope: float) -> Tensor:
-    return attention_weights(products, query_axis=2, context_axis=3, temperature=temperature, slope=slope)
+    """Weights of products (K, S, N, Q); a temperature of each query token comes as (K, N, Q, 1)."""
+    if isinstance(temperature, Tensor):
+        temperature = temperature.squeeze(3).unsqueeze(1)  # (K, 1, N, Q)
+    return attention_weights(products, query_axis=3, context_axis=1, temperature=temperature, slope=slope)
 
 
 def squared_differences(contexts: Tensor, queries: Tensor) -> Tensor:
@@ -76,12 +79,12 @@ def attended_cosines(
     The contexts are not built: q . c and |c|^2 follow from products of tokens and the contexts' Gram matrices
     (speed.md 3). A vector of zeros has cosine 0.
     """
-    products = _products(queries, contexts, None)  # (K, N, Q, S)
+    products = _products(queries, contexts, None)  # (K, S, N, Q)
     modulated = products if modulation is None else _products(queries, contexts, modulation)
     weights = _weights(modulated, temperature, slope)
-    dots = (weights * products).sum(3)  # (K, N, Q)
+    dots = (weights * products).sum(1)  # (K, N, Q)
     gram = (contexts @ contexts.mT).to(weights.dtype)  # (K, S, S)
-    squares = (weights * (weights.flatten(1, 2) @ gram).view_as(weights)).sum(3)
+    squares = (weights * (gram @ weights.flatten(2)).view_as(weights)).sum(1)
     norms = torch.linalg.vector_norm(queries, dim=2, dtype=weights.dtype) * safe_root(squares)
     cosines: Tensor = dots / norms.clamp_min(EPS)
     return cosines

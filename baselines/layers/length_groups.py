@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import groupby, pairwise
-from math import isqrt
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from baselines.layers.attention_tiles import Direction
 from benchmark.baseline import Codes
 
 PairScores: TypeAlias = Callable[[Codes, Codes], tuple[Tensor, ...]]
@@ -28,13 +28,23 @@ def tile_bytes(device: torch.device) -> int:
 
 
 def tiled_scores(
-    score: PairScores, images: Codes, captions: Codes, *, pair_floats: Callable[[int], int]
+    score: PairScores,
+    images: Codes,
+    captions: Codes,
+    *,
+    direction: Direction,
+    pair_floats: Callable[[int], int],
 ) -> Tensor:
-    """Scores (n, m) in tiles; `pair_floats(length)`: numbers of a pair in the largest array of its scoring."""
+    """Scores (n, m) in tiles; `pair_floats(length)`: numbers of a pair in the largest array of its scoring.
+
+    A tile has as many queries as it can hold, captions if `t2i`, and then contexts: each context has products of
+    its own with all queries of the tile, and they are faster the longer they are.
+    """
     floats = tile_bytes(captions["lengths"].device) // 4
     order, captions = _longest_first(captions)
+    rows = 1 if direction == "t2i" else len(images)
     columns = []
-    for group in _groups(captions, lambda length: isqrt(floats // pair_floats(length))):
+    for group in _groups(captions, lambda length: floats // (pair_floats(length) * rows)):
         step = max(1, floats // (pair_floats(group["words"].shape[1]) * len(group)))
         parts = (images.rows(slice(start, start + step)) for start in range(0, len(images), step))
         columns.append(torch.cat([score(part, group)[0] for part in parts]))

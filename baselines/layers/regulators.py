@@ -61,10 +61,10 @@ class CorrespondenceRegulator(nn.Module):
 
     def forward(self, alignment: Tensor, focus: Focus) -> Focus:
         """The next focus, from alignment vectors (*, Q, Z) and the last one; both of its parts accumulate."""
-        hidden = self.temperature_hidden(alignment).tanh_()
+        hidden = tanh_(self.temperature_hidden(alignment))
         temperature = (focus.temperature + self.temperature_step(hidden).to(alignment.dtype)).relu_()
-        hidden = self.modulation_hidden(alignment).tanh_()
-        step = self.modulation_step(hidden).to(alignment.dtype).tanh_()  # (*, Q, D)
+        hidden = tanh_(self.modulation_hidden(alignment))
+        step = tanh_(self.modulation_step(hidden).to(alignment.dtype))  # (*, Q, D)
         previous = 1.0 if focus.modulation is None else focus.modulation
         if torch.is_grad_enabled():
             return Focus((previous + step).clamp(-1, 1), temperature)
@@ -85,7 +85,7 @@ class AggregationRegulator(nn.Module):
 
     def forward(self, alignment: Tensor, vector: Tensor, dropout: Dropout | None) -> Tensor:
         """The next vector (*, Z), from alignment vectors (*, Q, Z) and the last one; `dropout` of both branches."""
-        keys, query = self.key(alignment).tanh_(), self.query(vector).tanh_()
+        keys, query = tanh_(self.key(alignment)), tanh_(self.query(vector))
         if dropout is not None:
             keys, query = dropout(keys), dropout(query)
         logits = self._logits(keys, query)
@@ -95,3 +95,10 @@ class AggregationRegulator(nn.Module):
         """score(keys * query) (*, Q); the product with the query goes to the one row of weights, not to all keys."""
         weights = query * self.score.weight  # (*, Z)
         return (keys @ weights.unsqueeze(-1)).squeeze(-1) + self.score.bias
+
+
+def tanh_(values: Tensor) -> Tensor:
+    """tanh in place; without gradient as 2 sigmoid(2 x) - 1, which takes half the time on a CPU."""
+    if torch.is_grad_enabled():
+        return values.tanh_()
+    return values.mul_(2).sigmoid_().mul_(2).sub_(1)

@@ -4,6 +4,7 @@ from baselines.rcar.build import build_rcar
 from baselines.rcar.model import RCARConfig, RCARLoss, inputs
 from baselines.rcar.official import read_official
 from baselines.rcar.parity import parity_cases
+from baselines.rcar.speed import scoring_cases
 from benchmark.baseline import Method
 
 METHOD = Method(
@@ -15,4 +16,5 @@ METHOD = Method(
     build=build_rcar,
     parity_cases=parity_cases,
     read_official=read_official,
+    scoring_cases=scoring_cases,
 )

@@ -183,7 +183,13 @@ class RCAR(nn.Module):
         """Scores (n, m): in (0, 1) with RAR, in [-1, 1] without."""
         if self.config.regulator == "none":
             return self._mean_cosines(images, captions)
-        return tiled_scores(self._pair_scores, images, captions, pair_floats=self._query_floats)
+        return tiled_scores(
+            self._pair_scores,
+            images,
+            captions,
+            direction=self.config.direction,
+            pair_floats=self._query_floats,
+        )
 
     def _mean_cosines(self, images: Codes, captions: Codes) -> Tensor:
         config = self.config
