@@ -75,6 +75,12 @@ def reproduce_hat(session: nox.Session) -> None:
     run(session, "rematch", "reproduce", "hat", *session.posargs)
 
 
+@nox.session(name="reproduce-sgraf", requires=["env"], venv_backend="none", default=False)
+def reproduce_sgraf(session: nox.Session) -> None:
+    """The same for SAF, SGR and their ensemble: `nox -s reproduce-sgraf [-- flickr30k --data-dir FOLDER]`."""
+    run(session, "rematch", "reproduce", "sgraf", *session.posargs)
+
+
 @nox.session(requires=["env"], venv_backend="none", default=False)
 def reproduce(session: nox.Session) -> None:
     """Train and evaluate every method: `nox -s reproduce [-- mscoco]`."""

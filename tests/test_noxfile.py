@@ -55,7 +55,8 @@ def call(session: Any, *posargs: str) -> list[list[str]]:
 
 
 def test_nox_lists_every_session_with_its_help() -> None:
-    wanted = ["tests", "lint", "reproduce-hat", "reproduce", "tables", "drift", "latency", "parity", "doctor"]
+    reproductions = ["reproduce-hat", "reproduce-sgraf", "reproduce"]
+    wanted = ["tests", "lint", *reproductions, "tables", "drift", "latency", "parity", "doctor"]
     command = [
         sys.executable,
         "-m",
@@ -82,6 +83,7 @@ def test_nox_lists_every_session_with_its_help() -> None:
             ["flickr30k", "--seeds", "0", "1"],
             "rematch reproduce hat flickr30k --seeds 0 1",
         ),
+        (noxfile.reproduce_sgraf, [], "rematch reproduce sgraf"),
         (noxfile.reproduce, ["mscoco"], "rematch reproduce all mscoco"),
         (noxfile.tables, ["--check"], "rematch leaderboard --check"),
         (noxfile.drift, ["--full"], "rematch drift --full"),
