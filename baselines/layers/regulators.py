@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from baselines.layers.alignment import squared_differences
+from baselines.layers.alignment import attended_contexts, squared_differences
 from baselines.layers.attention_tiles import wide_type
 from baselines.layers.norms import l2_normalize, xavier_linear
 
@@ -72,6 +73,7 @@ class CorrespondenceRegulator(nn.Module):
 
 
 Dropout = Callable[[Tensor], Tensor]
+Kind = Literal["rcr", "rar", "rcar"]
 
 
 class AggregationRegulator(nn.Module):
@@ -95,6 +97,75 @@ class AggregationRegulator(nn.Module):
         """score(keys * query) (*, Q); the product with the query goes to the one row of weights, not to all keys."""
         weights = query * self.score.weight  # (*, Z)
         return (keys @ weights.unsqueeze(-1)).squeeze(-1) + self.score.bias
+
+
+class Regulators(nn.Module):
+    """Regulators in a network that has an attention, alignment vectors and an aggregation of its own.
+
+    RCR(N) goes before them: N passes, each with an alignment vector, adjust the focus of the host's attention.
+    RAR(N) comes after: from the vector that the host would score, it reads the host's alignment vectors N times.
+    RCAR(K) does both: K - 1 passes before, and K times RAR after, each on the alignment vectors of its pass, the
+    last on the host's. A host that aggregates by the mean is RCAR's own network (rcar.md 3.7) but for the pass of
+    which the mean is taken.
+    """
+
+    def __init__(self, kind: Kind, steps: int, dim: int, sim_dim: int) -> None:
+        super().__init__()
+        before = {"rcr": steps, "rar": 0, "rcar": steps - 1}[kind]
+        after = {"rcr": 0, "rar": steps, "rcar": steps}[kind]
+        self.sizes = dim, sim_dim
+        self.alignments = nn.ModuleList(AlignmentVector(dim, sim_dim) for _ in range(before))
+        self.correspondences = nn.ModuleList(CorrespondenceRegulator(dim, sim_dim) for _ in range(before))
+        self.aggregations = nn.ModuleList(AggregationRegulator(sim_dim) for _ in range(after))
+
+    def regulate(
+        self, queries: Tensor, contexts: Tensor, *, temperature: float, slope: float
+    ) -> tuple[Focus, list[Tensor]]:
+        """The focus for the host's attention, and the alignment vectors (K, N, Q, Z) of each pass before it.
+
+        `queries` (N, Q, D), `contexts` (K, S, D), `temperature` and `slope` are those of the host's attention.
+        """
+        focus, passed = Focus(None, temperature), []
+        for align, correspond in zip(self.alignments, self.correspondences, strict=True):
+            passed.append(align(attended_contexts(queries, contexts, **vars(focus), slope=slope), queries))
+            focus = correspond(passed[-1], focus)
+        return focus, passed
+
+    def gather(self, passed: list[Tensor], own: Tensor, vector: Tensor, dropout: Dropout | None) -> Tensor:
+        """What to score in place of the host's `vector` (K, N, Z); `own`: its alignment vectors (K, N, Q, Z)."""
+        for step, aggregate in enumerate(self.aggregations):
+            vector = aggregate(passed[step] if step < len(passed) else own, vector, dropout)
+        return vector
+
+    def training_bytes(self, queries: int, contexts: int) -> int:
+        """Of a pair with so many tokens, until its gradients are there."""
+        before = len(self.correspondences)
+        return training_bytes(
+            passes=before,
+            alignments=before,
+            correspondences=before,
+            aggregations=len(self.aggregations),
+            tokens=(queries, contexts),
+            sizes=self.sizes,
+        )
+
+
+def training_bytes(
+    *,
+    passes: int,
+    alignments: int,
+    correspondences: int,
+    aggregations: int,
+    tokens: tuple[int, int],
+    sizes: tuple[int, int],
+) -> int:
+    """Upper estimate of what autograd keeps of a pair: `tokens` of query and context, `sizes` D and Z."""
+    wide, narrow = tokens[0] * sizes[0], tokens[0] * sizes[1]
+    floats = passes * (4 * wide + 8 * tokens[0] * tokens[1])
+    floats += alignments * 4 * narrow
+    floats += correspondences * (5 * wide + 6 * narrow)
+    floats += aggregations * 8 * narrow
+    return 4 * floats
 
 
 def tanh_(values: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from baselines.layers.regulators import (
     CorrespondenceRegulator,
     Dropout,
     Focus,
+    training_bytes,
 )
 from benchmark.baseline import (
     CaptionBatch,
@@ -296,17 +297,11 @@ class RCAR(nn.Module):
 
     def _training_bytes(self, length: int) -> int:
         """Of one pair until its gradients are there, all passes of attention and all regulators."""
-        config, counts = self.config, self.config.counts
-        queries, contexts = (
-            (length, config.regions) if config.direction == "t2i" else (config.regions, length)
-        )
-        wide, narrow = queries * config.dim, queries * config.sim_dim
-        passes = counts["alignments"] + (config.regulator == "rcr")
-        floats = passes * (4 * wide + 6 * queries * contexts)
-        floats += counts["alignments"] * 4 * narrow
-        floats += counts["correspondences"] * (5 * wide + 6 * narrow)
-        floats += counts["aggregations"] * 8 * narrow
-        return 4 * floats
+        config = self.config
+        tokens = (length, config.regions) if config.direction == "t2i" else (config.regions, length)
+        passes = config.counts["alignments"] + (config.regulator == "rcr")
+        sizes = config.dim, config.sim_dim
+        return training_bytes(**config.counts, passes=passes, tokens=tokens, sizes=sizes)
 
     def after_step(self, codes: TrainingCodes) -> None:
         """Take the batch's statistics into the running ones."""

@@ -25,7 +25,9 @@ from baselines.layers.gru_encoder import GRUEncoder
 from baselines.layers.length_groups import scores_within_budget, tiled_scores
 from baselines.layers.losses import triplet_ranking_loss
 from baselines.layers.norms import l1_normalize, l2_normalize, xavier_linear
+from baselines.layers.pair_dropout import PairDropout, draw_seeds
 from baselines.layers.region_encoder import RegionEncoder
+from baselines.layers.regulators import Focus, Regulators
 from baselines.layers.self_attention_pooling import SelfAttentionPooling
 from benchmark.baseline import (
     CaptionBatch,
@@ -73,6 +75,10 @@ class SGRAFConfig(Strict):
     """Reasoning steps, each with weights of its own; SGR only."""
     edge_scale: float = Field(default=1.0, gt=0)
     """Factor of SGR's edges before their softmax; the published code has none, sim_dim ** -0.5 is the usual other."""
+    regulator: Literal["none", "rcr", "rar", "rcar"] = "none"
+    """RCAR's regulators, plugged in (rcar.md 3.7); the published SAF and SGR have none."""
+    steps: int = Field(default=2, ge=1)
+    """Of the regulator."""
     bias: bool = True
     """Biases of all linear layers, as in the published code; the formulas of the paper have none."""
 
@@ -190,6 +196,11 @@ class SGRAF(nn.Module):
         self.global_similarity = xavier_linear(dim, config.sim_dim, bias=bias)
         self.head = SAF(config) if config.module == "SAF" else SGR(config)
         self.score = xavier_linear(config.sim_dim, 1, bias=bias)
+        self.regulators = (
+            None
+            if config.regulator == "none"
+            else Regulators(config.regulator, config.steps, dim, config.sim_dim)
+        )
 
     # Encoding (sgraf.md 3.1 - 3.3)
 
@@ -224,23 +235,40 @@ class SGRAF(nn.Module):
 
     def _pair_scores(self, reader: Reader, images: Codes, captions: Codes) -> tuple[Tensor, Tensor]:
         """Scores (n, C) of captions of one length, and the head's batch-norm statistics."""
-        nodes = self.nodes(images, captions)
+        focus, passed = Focus(None, self.config.temperature), []
+        if self.regulators is not None:
+            focus, passed = self.regulators.regulate(
+                captions["words"], images["regions"], temperature=self.config.temperature, slope=self._slope
+            )
+        nodes = self.nodes(images, captions, focus)
         with torch.autocast(
             nodes.device.type, enabled=False
         ):  # the head is small, and its scores are compared
             vectors, statistics = reader(nodes)
+            if self.regulators is not None:
+                vectors = self.regulators.gather(passed, nodes[:, :, 1:], vectors, self._dropout(captions))
             return self.score(vectors).squeeze(2).sigmoid(), statistics
 
-    def nodes(self, images: Codes, captions: Codes) -> Tensor:
+    def nodes(self, images: Codes, captions: Codes, focus: Focus) -> Tensor:
         """The similarity vectors of pairs (n, C, L + 1, m), the global one first (sgraf.md 3.5); no word is padding."""
         words = captions["words"]  # (C, L, D)
         contexts = attended_contexts(
-            words, images["regions"], temperature=self.config.temperature, slope=self.config.negative_slope
+            words, images["regions"], **vars(focus), slope=self._slope
         )  # (n, C, L, D)
         local = self.local_similarity(squared_differences(contexts, words))  # (n, C, L, m)
         squares = (images["global"][:, None] - captions["global"]).square()  # (n, C, D)
         both = torch.cat([self.global_similarity(squares)[:, :, None], local], dim=2)
         return l2_normalize(both.to(wide_type(both)))
+
+    @property
+    def _slope(self) -> float:
+        return self.config.negative_slope
+
+    def _dropout(self, captions: Codes) -> PairDropout | None:
+        """RAR's, of captions that bring seeds for it."""
+        if "seeds" not in captions.tensors:
+            return None
+        return PairDropout(self.config.dropout, captions["seeds"], caption_axis=1)
 
     def pair_bytes(self, images: Codes, captions: Codes) -> int:  # noqa: ARG002
         """Upper estimate of the bytes a pair takes while it is scored; a pair of many takes its share of a tile."""
@@ -249,11 +277,9 @@ class SGRAF(nn.Module):
     def _bytes(self, length: int, *, copies: int) -> int:
         """Of one pair: so many arrays of each kind."""
         config = self.config
-        return (
-            4
-            * copies
-            * (length * config.dim + 3 * config.regions * length + 4 * (length + 1) * config.sim_dim)
-        )
+        regulators = self.regulators.training_bytes(length, config.regions) if self.regulators else 0
+        floats = length * config.dim + 3 * config.regions * length + 4 * (length + 1) * config.sim_dim
+        return 4 * copies * floats + regulators
 
     # Training (sgraf.md 4, 5)
 
@@ -270,6 +296,9 @@ class SGRAF(nn.Module):
             )
         images, statistics = self._encode_images(batch.images, batch_statistics=self.training)
         captions = self.encode_captions(batch.captions)
+        if self.training and self.config.dropout and self.regulators is not None:
+            seeds = draw_seeds(len(batch), captions["lengths"].device)
+            captions = Codes({**captions.tensors, "seeds": seeds})
         of_head = images["global"].new_empty(2, len(batch))  # filled by the objective
         return TrainingCodes(images, captions, {**statistics, "head": of_head})
 
