@@ -235,7 +235,7 @@ class SGRAF(nn.Module):
 
     def _pair_scores(self, reader: Reader, images: Codes, captions: Codes) -> tuple[Tensor, Tensor]:
         """Scores (n, C) of captions of one length, and the head's batch-norm statistics."""
-        focus, passed = Focus(None, self.config.temperature), []
+        focus, passed = Focus(None, self.config.temperature), list[Tensor]()
         if self.regulators is not None:
             focus, passed = self.regulators.regulate(
                 captions["words"], images["regions"], temperature=self.config.temperature, slope=self._slope
