@@ -32,7 +32,7 @@ from benchmark.data.catalog import get_entry
 from benchmark.data.hub import Download, download_estimate
 from benchmark.data.scenes import ScenesOptions
 from benchmark.data.splits import SplitName
-from benchmark.recipe import EnsembleRecipe, Recipe, about, check_fields, load_recipe, run_name
+from benchmark.recipe import EnsembleRecipe, Recipe, StoredRegions, about, check_fields, load_recipe, run_name
 from benchmark.select import dataset_of, default_seed
 
 PROBE_PAIRS = 4
@@ -115,12 +115,19 @@ def split_sizes(recipe: Recipe) -> Mapping[SplitName, int]:
     return {name: min(size, kept.get(name, size)) for name, size in sizes.items()}
 
 
+def what_is_fetched(recipe: Recipe, data_dir: Path | None) -> Download:
+    """All splits as `load_dataset` would fetch them; features that users have are never fetched."""
+    if isinstance(recipe.data.regions, StoredRegions):
+        return Download(["nothing: the features are in the folder that --data-dir names"], 0, 0)
+    return download_estimate(recipe.data.name, ("train", "val", "test"), data_dir)
+
+
 def make_plan(recipe: Recipe, vocab_size: int, writes: list[str], data_dir: Path | None = None) -> Plan:
     """Estimate a run of `recipe` from the catalog and one synthetic batch; downloads nothing."""
     method, config, training = get_method(recipe.method), recipe.method_config(), recipe.training
     spec = method.inputs(config)
     images = split_sizes(recipe)
-    download = download_estimate(recipe.data.name, ("train", "val", "test"), data_dir)
+    download = what_is_fetched(recipe, data_dir)
     facts = DataFacts(vocab_size=vocab_size, n_train_images=images["train"], pretrained=False)
     model = method.build(config, facts)
     parameters = sum(parameter.numel() for parameter in model.parameters())
