@@ -102,11 +102,11 @@ def test_two_and_a_half_gigabytes_pass_through_less_than_two(tmp_path: Path) -> 
     if shutil.disk_usage(tmp_path).free < 8 * GB:
         pytest.skip("needs 8 GB of disk")
     with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
-        write_pictures(Path(folder) / "rows.parquet", groups=12, rows=700, size=300_000)
+        write_pictures(Path(folder) / "rows.parquet", groups=42, rows=200, size=300_000)
         assert (Path(folder) / "rows.parquet").stat().st_size > 2.5 * GB
         done = subprocess.run(
             [sys.executable, "-c", PASS, folder], capture_output=True, text=True, check=True
         )
     pixels, peak_kb = map(int, done.stdout.split())
-    assert pixels == 12 * 700 * 32
+    assert pixels == 42 * 200 * 32
     assert peak_kb * 1024 < 2 * GB
