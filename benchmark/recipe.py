@@ -294,7 +294,7 @@ def load_recipe(path: Path, profile: str | None = None) -> Recipe | EnsembleReci
     if not path.is_file():
         known = [item.as_posix() for item in RECIPES.glob("*/*.yaml")]
         raise UserError(f"{path.as_posix()}: no such recipe{nearest(path.as_posix(), known)}")
-    document = _read_document(path)
+    document = read_document(path)
     recipe = _checked(path, document)
     if isinstance(recipe, EnsembleRecipe):
         for member in recipe.ensemble:
@@ -318,7 +318,7 @@ def load_profile(folder: Path, name: str) -> Profile:
         there = nearest(name, known) or "; it has none"
         raise UserError(f"unknown profile '{name}' in {(folder / PROFILES).as_posix()}/{there}")
     path = folder / PROFILES / f"{name}.yaml"
-    return _validated(Profile, _read_document(path), path)
+    return validated(Profile, read_document(path), path)
 
 
 def merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -347,7 +347,8 @@ def _with_profile(path: Path, document: dict[str, Any], name: str) -> Recipe | E
     return _checked(path.parent / PROFILES / f"{name}.yaml", document)  # the recipe itself is sound
 
 
-def _read_document(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping; raises UserError for any other."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -362,13 +363,13 @@ def _read_document(path: Path) -> dict[str, Any]:
 
 def _checked(path: Path, document: dict[str, Any]) -> Recipe | EnsembleRecipe:
     single = "ensemble" not in document and document.keys() & {"method", "model", "data", "training"}
-    return _validated(Recipe, document, path) if single else _validated(EnsembleRecipe, document, path)
+    return validated(Recipe, document, path) if single else validated(EnsembleRecipe, document, path)
 
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def _validated(schema: type[Model], document: dict[str, Any], path: Path) -> Model:
+def validated(schema: type[Model], document: dict[str, Any], path: Path) -> Model:
     """The document as `schema` has it; errors name `path`."""
     try:
         return schema.model_validate(document)
