@@ -58,7 +58,7 @@ def command(home: Path, variables: dict[str, str], *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", "from benchmark.cli import main; main()", *arguments],
         cwd=home,
-        env={**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **variables},
+        env={**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "COLUMNS": "160", **variables},
         capture_output=True,
         text=True,
         check=False,
