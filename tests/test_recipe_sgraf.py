@@ -77,6 +77,7 @@ def test_full_size_sgraf_trains_as_published(dataset: str, module: str) -> None:
     ]
     assert rates == pytest.approx([2e-4] * every + [2e-5] * (epochs - every))
     assert (training.validate_from_epoch, training.validate_every, training.select) == (0, 1, "rsum")
+    assert recipe.evaluation.tie_rule == "lower_index"
 
 
 @pytest.mark.parametrize(("dataset", "module"), CASES)
