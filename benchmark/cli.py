@@ -32,6 +32,7 @@ from benchmark.cli_options import (
     make_settings,
     several_values,
 )
+from benchmark.cli_study import study
 from benchmark.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(data_app, name="data")
+app.command()(study)
 
 
 def main() -> None:
@@ -211,16 +213,18 @@ def leaderboard(
     """
     from benchmark.reporting.leaderboard import leaderboard as rows
     from benchmark.reporting.record import read_all
+    from benchmark.reporting.study_table import check_study_tables, write_study_tables
     from benchmark.reporting.tables import check_tables, show, write_tables
 
     if check:
-        stale = check_tables()
+        stale = [*check_tables(), *check_study_tables()]
         for path in stale:
             console.print(f"out of date: {path.as_posix()}; run `rematch leaderboard`")
         raise typer.Exit(1 if stale else 0)
     written = write_tables()
     show(rows(read_all()), console)
     console.print(f"{len(written)} files in results/tables/")
+    write_study_tables()
 
 
 @app.command(name="list")
