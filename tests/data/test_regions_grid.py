@@ -126,7 +126,8 @@ def ridge(features: np.ndarray, classes: np.ndarray, others: np.ndarray) -> np.n
     known = np.c_[(features - mean) / deviation, np.ones(len(features))]
     targets = np.eye(classes.max() + 1)[classes]
     weights = np.linalg.solve(known.T @ known + 1e-4 * len(known) * np.eye(known.shape[1]), known.T @ targets)
-    return (np.c_[(others - mean) / deviation, np.ones(len(others))] @ weights).argmax(1)
+    best: np.ndarray = (np.c_[(others - mean) / deviation, np.ones(len(others))] @ weights).argmax(1)
+    return best
 
 
 def cells_with_things(rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -64,7 +64,8 @@ def test_a_conversion_that_stopped_goes_on(
     paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_chunks(monkeypatch)
-    decode, done = tsv._decoded, []
+    decode = tsv._decoded
+    done: list[object] = []
 
     def stops(files: object, lines: list[tsv.Line]) -> object:
         if len(done) == 3:
