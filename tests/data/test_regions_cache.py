@@ -135,7 +135,9 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
 
 
 def test_half_precision(tmp_path: Path) -> None:
-    files = chunks(tmp_path, dtype="<f2").fetch(lambda rows: features(rows, 2) / np.float32(3), show_progress=False)
+    files = chunks(tmp_path, dtype="<f2").fetch(
+        lambda rows: features(rows, 2) / np.float32(3), show_progress=False
+    )
     found = ArrayRegions(files, np.arange(10), "test").regions([7])
     np.testing.assert_array_equal(found, (features([7], 2) / 3).astype(np.float16).astype(np.float32))
 
