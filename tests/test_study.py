@@ -391,3 +391,15 @@ def test_committed_studies_are_sound_and_their_tables_fresh(monkeypatch: pytest.
         now = {name: item.digest for name, item in defined[path.stem].variants.items()}
         found = {item.name: item.digest for item in read_results(path).variants}
         assert found == now, f"{path}: run `rematch study {path.stem}` again"
+
+
+@pytest.mark.parametrize("name", study_paths(ROOT / "recipes"))
+def test_a_committed_study_has_a_plan(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    defined = load_study(name)
+    runs = sum(len(defined.study.seeds_of(variant)) for variant in defined.variants)
+    assert f"study {name}: {runs} runs, " in rematch("study", name, "--dry-run").good
+    seen = {item.digest for item in defined.variants.values()}
+    assert len(seen) == len(defined.variants), "two variants are the same recipe"
+    sizes = {item.recipe.data.options.get("n_test") for item in defined.variants.values()}
+    assert len(sizes) == 1, "variants on different test splits can't be compared"
