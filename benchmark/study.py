@@ -118,7 +118,15 @@ def load_study(name: str, folder: Path = RECIPES) -> Defined:
         raise UserError(f"unknown study '{name}'{hint}")
     path = paths[name]
     study = validated(Study, read_document(path), path)
-    return Defined(name, study, {key: _ready(path, study, key) for key in study.variants})
+    variants = {key: _ready(path, study, key) for key in study.variants}
+    first, *rest = variants.values()
+    for item in rest:
+        if item.test_data() != first.test_data():
+            raise UserError(
+                f"{path.as_posix()}: variants '{first.name}' and '{item.name}' are tested on different data: "
+                f"found {item.test_data()}, expected {first.test_data()}"
+            )
+    return Defined(name, study, variants)
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,14 @@ class Ready:
     """Of the recipe that it begins with."""
     recipe: Recipe
     changes: dict[str, Any]
+
+    def test_data(self) -> dict[str, Any]:
+        """What decides the test split; numbers of other splits can't be set side by side."""
+        data = self.recipe.data
+        found = check_fields("data.options", data.options, get_entry(data.name).options).model_dump()
+        others = ("n_train", "n_val")
+        kept = {name: value for name, value in found.items() if name not in others}
+        return kept | {"captions_per_image": data.captions_per_image, "test": data.first_images.test}
 
     @cached_property
     def digest(self) -> str:

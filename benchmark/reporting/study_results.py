@@ -40,7 +40,7 @@ class StudyRun(Part):
     version: str
     """Of Rematch."""
     fingerprint: Sha256
-    """Of the test split."""
+    """Of the test split's pictures and captions, whatever features are made of the pictures."""
     metrics: dict[str, Real]
     """METRICS on the test split, in percent."""
     best_epoch: Count
