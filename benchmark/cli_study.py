@@ -24,7 +24,7 @@ Only = Annotated[
 
 
 def study(
-    name: Annotated[str, typer.Argument(help="A study: recipes/*/studies/NAME.yaml.")],
+    name: Annotated[str, typer.Argument(help="A study: recipes/*/studies/NAME.yaml.", metavar="NAME")],
     seeds: StudySeeds = None,
     only: Only = None,
     dry_run: Annotated[
@@ -40,9 +40,9 @@ def study(
 
     Examples:
 
-      rematch study regulators --dry-run             (the runs, and how long they take)
+      rematch study regulators --dry-run      (the runs and their total)
 
-      rematch study regulators --only plain --seeds 0
+      rematch study regulators --only saf --seeds 0
 
       rematch study regulators
     """

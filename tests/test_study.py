@@ -20,8 +20,7 @@ from benchmark.errors import UserError
 from benchmark.job import Job
 from benchmark.reporting.study_results import RunFile, StudyResults, read_part, read_results
 from benchmark.reporting.study_table import check_study_tables, comma_separated, difference_line, markdown
-from benchmark.study import load_study, study_paths
-from tests.tiny import ROOT, Change, Outcome, change_recipe, contents, put, record_of, rematch, write_recipe
+from tests.tiny import Change, Outcome, change_recipe, contents, put, record_of, rematch, write_recipe
 from tests.toy import TOY, Toy, ToyConfig
 from tests.toy import inputs as toy_inputs
 
@@ -384,27 +383,3 @@ def test_a_run_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(study_run, "train_model", diverged)
     assert study().error == "study widths, variant 'wide', seed 0: the loss is nan"
-
-
-# ---------------------------------------------------------------------------------- committed ones
-
-
-def test_committed_studies_are_sound_and_their_tables_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    assert check_study_tables() == []
-    defined = {name: load_study(name) for name in study_paths()}
-    for path in Path("results/studies").glob("*.json"):
-        assert path.stem in defined, f"{path}: no such study"
-        now = {name: item.digest for name, item in defined[path.stem].variants.items()}
-        found = {item.name: item.digest for item in read_results(path).variants}
-        assert found == now, f"{path}: run `rematch study {path.stem}` again"
-
-
-@pytest.mark.parametrize("name", study_paths(ROOT / "recipes"))
-def test_a_committed_study_has_a_plan(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    defined = load_study(name)
-    runs = sum(len(defined.study.seeds_of(variant)) for variant in defined.variants)
-    assert f"study {name}: {runs} runs, " in rematch("study", name, "--dry-run").good
-    seen = {item.digest for item in defined.variants.values()}
-    assert len(seen) == len(defined.variants), "two variants are the same recipe"

@@ -1,0 +1,33 @@
+"""The committed studies: every definition has a plan, every table belongs to its results and these to its recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.reporting.study_results import read_results
+from benchmark.reporting.study_table import check_study_tables
+from benchmark.study import load_study, study_paths
+from tests.tiny import ROOT, rematch
+
+
+def test_committed_studies_are_sound_and_their_tables_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert check_study_tables() == []
+    defined = {name: load_study(name) for name in study_paths()}
+    for path in Path("results/studies").glob("*.json"):
+        assert path.stem in defined, f"{path}: no such study"
+        now = {name: item.digest for name, item in defined[path.stem].variants.items()}
+        found = {item.name: item.digest for item in read_results(path).variants}
+        assert found == now, f"{path}: run `rematch study {path.stem}` again"
+
+
+@pytest.mark.parametrize("name", study_paths(ROOT / "recipes"))
+def test_a_committed_study_has_a_plan(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    defined = load_study(name)
+    runs = sum(len(defined.study.seeds_of(variant)) for variant in defined.variants)
+    assert f"study {name}: {runs} runs, " in rematch("study", name, "--dry-run").good
+    seen = {item.digest for item in defined.variants.values()}
+    assert len(seen) == len(defined.variants), "two variants are the same recipe"
