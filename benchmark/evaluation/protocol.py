@@ -40,7 +40,6 @@ PROTOCOLS = {
         Protocol("scenes", "scenes", None, 1, "embedded test set, any size"),
         Protocol("flickr30k", "flickr30k", 1000, 1, "1K test"),
         Protocol("flickr8k", "flickr8k", 1000, 1, "1K test; no paper here reports it"),
-        Protocol("flickr8k", "flickr8k", 1000, 1, "1K test"),
         Protocol("mscoco-1k", "mscoco", 5000, 5, "mean of five folds of 1,000 images"),
         Protocol("mscoco-5k", "mscoco", 5000, 1, "all 5,000 test images"),
     )
