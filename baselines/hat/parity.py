@@ -142,12 +142,7 @@ def _rebuild(recorded: Recorded) -> _Scene:
         ),
         DataFacts(vocab_size=bert["vocab_size"]),
     )
-    official = {key.removeprefix("weights/"): recorded.tensor(key) for key in recorded.under("weights/")}
-    weights = translate(official, model, "golden weights")
-    if weights.missing or weights.unexpected:
-        raise ValueError(f"missing weights {weights.missing[:3]}, unexpected {weights.unexpected[:3]}")
-    model.load_state_dict(weights.state)
-    model.double().eval()
+    recorded.load_weights(model, translate)
     images = recorded.tensor("inputs/images").double()
     ids, lengths = recorded.tensor("inputs/input_ids"), recorded.tensor("inputs/lengths")
     rows, columns = recorded.tensor("inputs/train_image_index"), recorded.tensor("inputs/train_caption_index")

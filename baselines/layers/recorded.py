@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from benchmark.baseline import ParityCase
+from benchmark.baseline import OfficialWeights, ParityCase
 from benchmark.errors import UserError
 
 Array = np.ndarray[Any, Any]
+M = TypeVar("M", bound=nn.Module)
 
 Tolerances = Mapping[str, tuple[float, float]]
 """Quantity -> (absolute tolerance, share of the largest recorded entry); the two are added."""
@@ -41,6 +42,17 @@ class Recorded:
     def config(self) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(str(self.arrays["config"]))
         return config
+
+    def load_weights(
+        self, model: M, translate: Callable[[dict[str, Tensor], M, str], OfficialWeights]
+    ) -> None:
+        """Give a model all the recorded weights, in float64 and evaluation mode; ValueError where they don't fit."""
+        official = {key.removeprefix("weights/"): self.tensor(key) for key in self.under("weights/")}
+        weights = translate(official, model, "golden weights")
+        if weights.missing or weights.unexpected:
+            raise ValueError(f"missing weights {weights.missing[:3]}, unexpected {weights.unexpected[:3]}")
+        model.load_state_dict(weights.state)
+        model.double().eval()
 
     def case(self, key: str, actual: Tensor | Array, quantity: str) -> ParityCase:
         """Ours beside the array recorded under `key`."""

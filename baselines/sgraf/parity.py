@@ -113,12 +113,7 @@ def _rebuild(recorded: Recorded) -> _Scene:
         ),
         DataFacts(vocab_size=config["vocab_size"]),
     )
-    official = {key.removeprefix("weights/"): recorded.tensor(key) for key in recorded.under("weights/")}
-    weights = translate(official, model, "golden weights")
-    if weights.missing or weights.unexpected:
-        raise ValueError(f"missing weights {weights.missing[:3]}, unexpected {weights.unexpected[:3]}")
-    model.load_state_dict(weights.state)
-    model.double().eval()
+    recorded.load_weights(model, translate)
     return _Scene(
         model,
         SGRAFLoss(margin=config["margin"], hardest=config["max_violation"]),
