@@ -103,12 +103,15 @@ def _chain(entry: Entry, split: SplitName, *, with_pictures: bool) -> list[Sourc
     return sorted(fitting, key=lambda source: source.files[split].repo != locked)
 
 
+def _pinned(source: Source, repo: str) -> str:
+    """The locked commit of a repository, else the first digits of the described one; empty: the newest."""
+    return revisions.read_revisions().commits.get(repo) or source.commits.get(repo, "")
+
+
 def _read_source(request: Request, source: Source, pictures: PicturesOf | None) -> tuple[Loaded, str]:
     entry, split = request.entry, request.split
     files = source.files[split]
-    commit = revisions.read_revisions().commits.get(files.repo) or resolve_commit(
-        files.repo, source.commits.get(files.repo, ""), source.branch
-    )
+    commit = resolve_commit(files.repo, _pinned(source, files.repo), source.branch)
 
     def is_wanted(path: str) -> bool:
         return wanted(path, split, files, restval=request.restval)
@@ -212,8 +215,7 @@ def download_estimate(name: str, splits: Iterable[SplitName], data_dir: Path | N
 
 
 def _is_cached(source: Source, files: Files, split: SplitName) -> bool:
-    commit = revisions.read_revisions().commits.get(files.repo) or source.commits.get(files.repo, "")
-    folder = cached_snapshot(files.repo, commit)
+    folder = cached_snapshot(files.repo, _pinned(source, files.repo))
     return folder is not None and bool(
         cached_files(files.repo, folder.name, lambda path: wanted(path, split, files, restval=False))
     )
