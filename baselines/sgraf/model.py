@@ -28,7 +28,7 @@ from baselines.layers.norms import l1_normalize, l2_normalize, xavier_linear
 from baselines.layers.pair_dropout import PairDropout, draw_seeds
 from baselines.layers.region_encoder import RegionEncoder
 from baselines.layers.regulators import Focus, Regulators
-from baselines.layers.self_attention_pooling import SelfAttentionPooling
+from baselines.sgraf.global_branch import GlobalBranch, SelfAttentionBranch
 from benchmark.baseline import (
     CaptionBatch,
     Codes,
@@ -99,7 +99,9 @@ def inputs(config: SGRAFConfig) -> InputSpec:
 
 
 Reader = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Nodes (n, C, L + 1, m) -> what is scored of a pair (n, C, m), and batch-norm statistics (2, C), or none (0, C)."""
+"""G global and L word nodes (n, C, G + L, m) -> what is scored of a pair (n, C, m), and batch-norm statistics (2, C).
+
+Without batch norm there are none, (0, C)."""
 
 
 class SAF(nn.Module):
@@ -115,9 +117,9 @@ class SAF(nn.Module):
         return partial(self._filtered, batch_statistics=batch_statistics)
 
     def _filtered(self, nodes: Tensor, *, batch_statistics: bool) -> tuple[Tensor, Tensor]:
-        logits = self.attention(nodes).squeeze(3)  # (n, C, L + 1)
+        logits = self.attention(nodes).squeeze(3)  # (n, C, G + L)
         normalised, statistics = self.norm(logits, batch_statistics=batch_statistics)
-        weights = l1_normalize(normalised.sigmoid())[..., None, :]  # (n, C, 1, L + 1)
+        weights = l1_normalize(normalised.sigmoid())[..., None, :]  # (n, C, 1, G + L)
         return l2_normalize((weights @ nodes).squeeze(2)), statistics
 
 
@@ -139,8 +141,8 @@ class ReasoningStep(nn.Module):
         return weight, None if self.query.bias is None else self.scale * self.query.bias @ self.key.weight
 
     def forward(self, readers: Tensor, nodes: Tensor, merged: tuple[Tensor, Tensor | None]) -> Tensor:
-        """What becomes of `readers` (P, k, m), some or all of `nodes` (P, L + 1, m), in the step."""
-        edges = (F.linear(readers, *merged) @ nodes.mT).softmax(2)  # (P, k, L + 1)
+        """What becomes of `readers` (P, k, m), some or all of `nodes` (P, G + L, m), in the step."""
+        edges = (F.linear(readers, *merged) @ nodes.mT).softmax(2)  # (P, k, G + L)
         return F.relu(self.graph(edges @ nodes), inplace=True)
 
 
@@ -160,7 +162,7 @@ class SGR(nn.Module):
         return [step for step in self.steps if isinstance(step, ReasoningStep)]
 
     def _reasoned(self, merged: list[tuple[Tensor, Tensor | None]], nodes: Tensor) -> tuple[Tensor, Tensor]:
-        pairs = nodes.flatten(0, 1)  # (n C, L + 1, m)
+        pairs = nodes.flatten(0, 1)  # (n C, G + L, m)
         *steps, last = zip(self.reasoning_steps(), merged, strict=True)
         for step, weights in steps:
             pairs = step(pairs, pairs, weights)
@@ -172,7 +174,11 @@ class SGR(nn.Module):
 class SGRAF(nn.Module):
     """The model with one of the heads; a `benchmark.baseline.Baseline`."""
 
-    def __init__(self, config: SGRAFConfig, vocab_size: int) -> None:
+    global_branch: GlobalBranch
+
+    def __init__(
+        self, config: SGRAFConfig, vocab_size: int, global_branch: GlobalBranch | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         dim, bias = config.dim, config.bias
@@ -188,12 +194,10 @@ class SGRAF(nn.Module):
         self.image_encoder = RegionEncoder(
             config.region_dim, dim, normalize=config.normalize_images, bias=bias
         )
-        self.image_pooling = SelfAttentionPooling(
-            dim, tokens=config.regions, dropout=config.dropout, bias=bias
+        self.global_branch = global_branch or SelfAttentionBranch(
+            dim, config.sim_dim, regions=config.regions, dropout=config.dropout, bias=bias
         )
-        self.caption_pooling = SelfAttentionPooling(dim, tokens=None, dropout=config.dropout, bias=bias)
         self.local_similarity = xavier_linear(dim, config.sim_dim, bias=bias)
-        self.global_similarity = xavier_linear(dim, config.sim_dim, bias=bias)
         self.head = SAF(config) if config.module == "SAF" else SGR(config)
         self.score = xavier_linear(config.sim_dim, 1, bias=bias)
         self.regulators = (
@@ -205,20 +209,20 @@ class SGRAF(nn.Module):
     # Encoding (sgraf.md 3.1 - 3.3)
 
     def encode_images(self, batch: ImageBatch) -> Codes:
-        """`regions`: (B, R, D); `global`: (B, D), their self-attention."""
+        """`regions`: (B, R, D); `global`: (B, D), their self-attention, or what another branch makes of them."""
         return self._encode_images(batch, batch_statistics=False)[0]
 
     def encode_captions(self, batch: CaptionBatch) -> Codes:
-        """`words`: (B, L, D), zeros after `lengths` (B,); `global`: (B, D), their self-attention."""
+        """`words`: (B, L, D), zeros after `lengths` (B,); `global` as of images."""
         words = self.text_encoder(batch.ids, batch.lengths)
         padding = torch.arange(words.shape[1], device=words.device) >= batch.lengths[:, None]  # (B, L)
-        pooled, _ = self.caption_pooling(words, padding)
-        return Codes({"words": words, "global": pooled, "lengths": batch.lengths})
+        own = self.global_branch.encode_captions(words, padding)
+        return Codes({"words": words, "lengths": batch.lengths, **own})
 
     def _encode_images(self, batch: ImageBatch, *, batch_statistics: bool) -> tuple[Codes, dict[str, Tensor]]:
         regions = self.image_encoder(batch.pixels)  # (B, R, D)
-        pooled, statistics = self.image_pooling(regions, batch_statistics=batch_statistics)
-        return Codes({"regions": regions, "global": pooled}), statistics
+        own, statistics = self.global_branch.encode_images(regions, batch_statistics=batch_statistics)
+        return Codes({"regions": regions, **own}), statistics
 
     # Scores (sgraf.md 3.4 - 3.7)
 
@@ -246,18 +250,18 @@ class SGRAF(nn.Module):
         ):  # the head is small, and its scores are compared
             vectors, statistics = reader(nodes)
             if self.regulators is not None:
-                vectors = self.regulators.gather(passed, nodes[:, :, 1:], vectors, self._dropout(captions))
+                words = nodes[:, :, self.global_branch.nodes :]
+                vectors = self.regulators.gather(passed, words, vectors, self._dropout(captions))
             return self.score(vectors).squeeze(2).sigmoid(), statistics
 
     def nodes(self, images: Codes, captions: Codes, focus: Focus) -> Tensor:
-        """The similarity vectors of pairs (n, C, L + 1, m), the global one first (sgraf.md 3.5); no word is padding."""
+        """The similarity vectors of pairs (n, C, G + L, m), the G global ones first (sgraf.md 3.5); no padding."""
         words = captions["words"]  # (C, L, D)
         contexts = attended_contexts(
             words, images["regions"], **vars(focus), slope=self._slope
         )  # (n, C, L, D)
         local = self.local_similarity(squared_differences(contexts, words))  # (n, C, L, m)
-        squares = (images["global"][:, None] - captions["global"]).square()  # (n, C, D)
-        both = torch.cat([self.global_similarity(squares)[:, :, None], local], dim=2)
+        both = torch.cat([self.global_branch.compare(images, captions), local], dim=2)
         return l2_normalize(both.to(wide_type(both)))
 
     @property
@@ -278,7 +282,8 @@ class SGRAF(nn.Module):
         """Of one pair: so many arrays of each kind."""
         config = self.config
         regulators = self.regulators.training_bytes(length, config.regions) if self.regulators else 0
-        floats = length * config.dim + 3 * config.regions * length + 4 * (length + 1) * config.sim_dim
+        nodes = self.global_branch.nodes + length
+        floats = length * config.dim + 3 * config.regions * length + 4 * nodes * config.sim_dim
         return 4 * copies * floats + regulators
 
     # Training (sgraf.md 4, 5)
@@ -327,7 +332,7 @@ class SGRAF(nn.Module):
         """Take the batch's statistics into the running ones; SAF's caption by caption, longest first (sgraf.md 3.7)."""
         if not self.training:
             return
-        self.image_pooling.update({name: codes.extra[name] for name in ("local", "query")})
+        self.global_branch.update(codes.extra)
         if isinstance(self.head, SAF):
             order = codes.captions["lengths"].argsort(descending=True, stable=True)
             self.head.norm.update(codes.extra["head"][:, order])

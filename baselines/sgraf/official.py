@@ -18,7 +18,7 @@ from benchmark.errors import UserError
 PARTS = ("img_enc", "txt_enc", "sim_enc")
 """The published parts, in the order of the checkpoint's list; an official key begins with its part's name here."""
 
-POOLINGS = {"v_global_w": "image_pooling", "t_global_w": "caption_pooling"}
+POOLINGS = {"v_global_w": "global_branch.image_pooling", "t_global_w": "global_branch.caption_pooling"}
 BRANCHES = {
     "embedding_local.0": "local",
     "embedding_local.1": "local_norm",
@@ -31,7 +31,7 @@ LAYERS = {
     "txt_enc.embed": "text_encoder.embedding",
     "txt_enc.cap_rnn": "text_encoder.gru",
     "sim_enc.sim_tranloc_w": "local_similarity",
-    "sim_enc.sim_tranglo_w": "global_similarity",
+    "sim_enc.sim_tranglo_w": "global_branch.similarity",
     "sim_enc.sim_eval_w": "score",
     "sim_enc.SAF_module.attn_sim_w": "head.attention",
     "sim_enc.SAF_module.bn": "head.norm",

@@ -135,7 +135,10 @@ def _evaluation_cases(recorded: Recorded, scene: _Scene) -> Iterator[ParityCase]
     yield recorded.case("outputs/eval/cap_emb", captions["words"], "values")
     yield recorded.case("outputs/eval/sims", model.similarity(images, captions), "values")
     for caption in recorded.config()["probe_captions"]:
-        for name, value in published_trace(model, images, captions, caption).items():
+        own = captions["global"][caption : caption + 1]  # (1, D)
+        trace = {"img_glo": images["global"], "cap_glo": own}
+        trace |= published_trace(model, images, captions, caption)
+        for name, value in trace.items():
             yield recorded.case(f"outputs/eval/cap{caption}/{name}", value, "values")
 
 

@@ -34,27 +34,21 @@ def published_trace(model: SGRAF, images: Codes, captions: Codes, caption: int) 
         slope=config.negative_slope,
     )
     context = l2_normalize(weights.mT @ regions)  # (n, L, D)
-    own = captions["global"][caption : caption + 1]  # (1, D)
+    own = captions.rows(slice(caption, caption + 1))
     local = l2_normalize(model.local_similarity((context - words).square()))  # (n, L, m)
-    whole = l2_normalize(model.global_similarity((images["global"] - own).square()))  # (n, m)
-    trace = {
-        "img_glo": images["global"],
-        "cap_glo": own,
-        "context": context,
-        "sim_loc": local,
-        "sim_glo": whole,
-    }
-    nodes = torch.cat([whole[:, None], local], dim=1)  # (n, L + 1, m)
+    whole = l2_normalize(model.global_branch.compare(images, own).squeeze(1))  # (n, G, m), published: G = 1
+    trace = {"context": context, "sim_loc": local, "sim_glo": whole[:, 0]}
+    nodes = torch.cat([whole, local], dim=1)  # (n, G + L, m)
     if isinstance(model.head, SAF):
         normalised, _ = model.head.norm(
             model.head.attention(nodes).mT, batch_statistics=False
-        )  # (n, 1, L + 1)
+        )  # (n, 1, G + L)
         filters = l1_normalize(normalised.sigmoid())
         trace["saf_weights"] = filters.squeeze(1)
         trace["sim_vec"] = l2_normalize((filters @ nodes).squeeze(1))
     else:
         for number, step in enumerate(model.head.reasoning_steps(), start=1):
-            edges = (step.scale * step.query(nodes) @ step.key(nodes).mT).softmax(2)  # (n, L + 1, L + 1)
+            edges = (step.scale * step.query(nodes) @ step.key(nodes).mT).softmax(2)  # (n, G + L, G + L)
             nodes = step.graph(edges @ nodes).relu()
             trace[f"sgr_step{number}"] = nodes
         trace["sim_vec"] = nodes[:, 0]

@@ -81,7 +81,7 @@ def naive_nodes(model: SGRAF, regions: Tensor, words: Tensor, image: Tensor, cap
     products = torch.stack([torch.stack([region @ word for word in words]) for region in regions])  # (R, L)
     activations = torch.where(products > 0, products, slope * products)
     normed = torch.stack([unit(row) for row in activations])  # over the words, for each region
-    nodes = [unit(linear(model, "global_similarity", (image - caption) ** 2))]
+    nodes = [unit(linear(model, "global_branch.similarity", (image - caption) ** 2))]
     for j, word in enumerate(words):
         weights = (temperature * normed[:, j]).exp()
         context = unit(sum(w * region for w, region in zip(weights / weights.sum(), regions, strict=True)))

@@ -60,7 +60,7 @@ def naive_score(model: SGRAF, regions: Tensor, words: Tensor, image: Tensor, cap
         unit(linear(model, "local_similarity", (word - context) ** 2))
         for word, context in zip(words, pair.attended(), strict=True)
     ]
-    nodes = torch.stack([unit(linear(model, "global_similarity", (image - caption) ** 2)), *own])
+    nodes = torch.stack([unit(linear(model, "global_branch.similarity", (image - caption) ** 2)), *own])
     vector = host_vector(model, nodes)
     for n in range(after):
         alignment = passed[n] if config.regulator == "rcar" and n < config.steps - 1 else own

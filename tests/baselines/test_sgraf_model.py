@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from baselines.sgraf.build import build_sgraf
+from baselines.sgraf.global_branch import SelfAttentionBranch
 from baselines.sgraf.model import SAF, SGRAF, SGRAFConfig, inputs
 from baselines.sgraf.published import published_scores
 from benchmark.baseline import CaptionBatch, Codes, DataFacts, RegionInput, TextInput, TrainingCodes
@@ -35,6 +36,11 @@ OPTIONS: list[dict[str, Any]] = [
     {"bias": False, "negative_slope": 0.0, "temperature": 4.0},
     {"sgr_steps": 1, "edge_scale": 0.5, "bidirectional": False},
 ]
+
+
+def published_branch(model: SGRAF) -> SelfAttentionBranch:
+    assert isinstance(model.global_branch, SelfAttentionBranch)
+    return model.global_branch
 
 
 def both_codes(model: SGRAF, count: int = 5) -> tuple[Codes, Codes]:
@@ -79,8 +85,8 @@ def test_full_size_has_the_published_number_of_parameters(module: str, vocabular
     assert count(model) == total  # sgraf.md 3.9
     assert count(model.image_encoder) == 2_098_176
     assert count(model.text_encoder) == total - 2_098_176 - (4_727_886 if module == "SAF" else 5_319_755)
-    assert count(model.image_pooling) == 2_102_345
-    assert count(model.caption_pooling) == 2_100_225
+    assert count(published_branch(model).image_pooling) == 2_102_345
+    assert count(published_branch(model).caption_pooling) == 2_100_225
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -160,12 +166,12 @@ def test_running_statistics_are_those_of_one_update_a_caption() -> None:
     for name, value in norm.state_dict().items():
         torch.testing.assert_close(model.head.norm.state_dict()[name], value, atol=1e-12, rtol=0)
     assert int(model.head.norm.num_batches_tracked) == len(LENGTHS)
-    assert int(model.image_pooling.get_buffer("local_norm.num_batches_tracked")) == 1
+    assert int(published_branch(model).image_pooling.get_buffer("local_norm.num_batches_tracked")) == 1
 
 
 def test_visual_statistics_are_those_of_the_whole_batch() -> None:
     model = tiny_sgraf("SGR", dropout=0).train()
-    pooling = model.image_pooling
+    pooling = published_branch(model).image_pooling
     plain = {"local": nn.BatchNorm1d(6), "query": nn.BatchNorm1d(16)}
     plain["local"].load_state_dict(pooling.get_submodule("local_norm").state_dict())
     plain["query"].load_state_dict(pooling.get_submodule("query_norm").state_dict())
