@@ -254,13 +254,17 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class ParityCase:
-    """One recorded quantity beside ours. `relative`: the error is divided by the largest |expected|."""
+    """One recorded quantity beside ours. `relative`: the error is divided by the largest |expected|.
+
+    `share`: each entry may be off by `tolerance` and this share of its own |expected|.
+    """
 
     name: str
     expected: np.ndarray[Any, Any]
     actual: np.ndarray[Any, Any]
     tolerance: float
     relative: bool = False
+    share: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -37,13 +37,23 @@ class ParityRow:
     file: str
     quantity: str
     error: float
-    """Largest |expected - actual|, divided by the largest |expected| if relative; of text, entries that differ."""
+    """Largest |expected - actual|, divided by the largest |expected| if relative, and by what the entry is allowed
+    if that has a share; of text, entries that differ."""
     tolerance: float
     relative: bool
     count: int
     """Numbers compared."""
     ok: bool
     note: str = ""
+    share: float = 0.0
+    """Of each |expected|, allowed beside the tolerance."""
+
+    @property
+    def cells(self) -> tuple[str, str]:
+        """Error and tolerance for the terminal."""
+        if self.share:
+            return f"{self.error:.2g} of it", f"{self.tolerance:.2g} + {self.share:.2g} of each"
+        return f"{self.error:.2g}", f"{self.tolerance:.2g}{' of max' if self.relative else ''}"
 
 
 @dataclass(frozen=True)
@@ -96,9 +106,8 @@ class ParityReport:
                 table.add_section()
                 table.add_row(f"[bold]{escape(row.file)}[/]")
             previous = row.file
-            tolerance = f"{row.tolerance:.2g}{' of max' if row.relative else ''}"
             verdict = "[green]ok[/]" if row.ok else f"[red]FAILED[/] {escape(row.note)}".rstrip()
-            table.add_row(f"  {escape(row.quantity)}", str(row.count), f"{row.error:.2g}", tolerance, verdict)
+            table.add_row(f"  {escape(row.quantity)}", str(row.count), *row.cells, verdict)
         return table
 
 
@@ -150,7 +159,7 @@ def not_compared(content: Mapping[str, Any], cases: Sequence[ParityCase]) -> lis
 
 def compare(file: str, case: ParityCase) -> ParityRow:
     """Hold one case against its tolerance; a different shape, NaN and an empty array fail."""
-    error, note = _error(np.asarray(case.expected), np.asarray(case.actual), case.relative)
+    error, note = _error(np.asarray(case.expected), np.asarray(case.actual), case)
     return ParityRow(
         file=file,
         quantity=case.name,
@@ -158,12 +167,15 @@ def compare(file: str, case: ParityCase) -> ParityRow:
         tolerance=case.tolerance,
         relative=case.relative,
         count=int(np.size(case.expected)),
-        ok=error <= case.tolerance,
+        ok=error <= (1.0 if case.share else case.tolerance),
         note=note,
+        share=case.share,
     )
 
 
-def _error(expected: np.ndarray[Any, Any], actual: np.ndarray[Any, Any], relative: bool) -> tuple[float, str]:
+def _error(
+    expected: np.ndarray[Any, Any], actual: np.ndarray[Any, Any], case: ParityCase
+) -> tuple[float, str]:
     if expected.shape != actual.shape:
         return float("inf"), f"recorded shape {expected.shape}, ours {actual.shape}"
     if not expected.size:
@@ -176,8 +188,12 @@ def _error(expected: np.ndarray[Any, Any], actual: np.ndarray[Any, Any], relativ
         difference = np.abs(expected.astype(wide) - actual.astype(wide))
     if not np.isfinite(difference).all():
         return float("inf"), "not finite"
-    scale = float(np.abs(expected.astype(wide)).max()) if relative else 1.0
-    return float(difference.max()) / (scale or 1.0), ""
+    if not difference.any():
+        return 0.0, ""
+    sizes = np.abs(expected.astype(wide))
+    allowed = sizes.max() if case.relative else case.tolerance + case.share * sizes if case.share else 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):  # an error where none is allowed is infinite
+        return float(np.where(difference > 0, difference / allowed, 0.0).max()), ""
 
 
 def _fault(path: Path, quantity: str, note: str) -> ParityRow:

@@ -230,6 +230,23 @@ def test_errors_are_the_largest_and_relative_to_the_largest() -> None:
     assert not compare("f", case([1.0, 100.0], [1.11, 100.0])).ok
 
 
+def test_nothing_is_allowed_beside_a_recorded_zero() -> None:
+    assert compare("f", case([0.0, 0.0], [0.0, 0.0], 1e-5, True)).ok
+    assert not compare("f", case([0.0, 0.0], [0.0, 1e-9], 1e-5, True)).ok
+
+
+def test_each_entry_may_have_a_tolerance_of_its_own() -> None:
+    """1e-4 and a thousandth of 100 make 0.1001; beside a large entry, a small one is allowed no more for it."""
+    expected = np.array([100.0, -100.0, 0.0])
+    for off, ok in (([0.1, -0.1, 1e-4], True), ([0.1002, 0, 0], False), ([0, 0, 1.1e-4], False)):
+        found = compare("f", ParityCase("q", expected, expected + np.array(off), 1e-4, share=1e-3))
+        assert found.ok is ok, off
+    half = compare("f", ParityCase("q", expected, expected + np.array([0.05005, 0, 0]), 1e-4, share=1e-3))
+    assert half.error == pytest.approx(0.5)
+    assert half.cells == ("0.5 of it", "0.0001 + 0.001 of each")
+    assert not compare("f", ParityCase("q", expected, np.full(3, np.nan), 1e-4, share=1e-3)).ok
+
+
 @pytest.mark.parametrize(
     ("expected", "actual"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from zipfile import BadZipFile
@@ -18,8 +19,17 @@ from benchmark.errors import UserError
 Array = np.ndarray[Any, Any]
 M = TypeVar("M", bound=nn.Module)
 
-Tolerances = Mapping[str, tuple[float, float]]
-"""Quantity -> (absolute tolerance, share of the largest recorded entry); the two are added."""
+
+@dataclass(frozen=True)
+class EachEntry:
+    """A tolerance for each entry by itself: an absolute part, and a share of what was recorded there."""
+
+    absolute: float
+    share: float
+
+
+Tolerances = Mapping[str, tuple[float, float] | EachEntry]
+"""Quantity -> (absolute tolerance, share of the largest recorded entry), the two added; or for each entry."""
 
 
 class Recorded:
@@ -59,7 +69,10 @@ class Recorded:
         self.compared.add(key)
         expected = self.arrays[key]
         ours = actual.detach().numpy() if isinstance(actual, Tensor) else actual
-        absolute, share = self.tolerances[quantity]
+        tolerance = self.tolerances[quantity]
+        if isinstance(tolerance, EachEntry):
+            return ParityCase(key, expected, ours, tolerance.absolute, share=tolerance.share)
+        absolute, share = tolerance
         if share and not absolute:
             return ParityCase(key, expected, ours, share, relative=True)
         return ParityCase(key, expected, ours, absolute + share * float(np.abs(expected).max(initial=0)))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from baselines.layers.losses import triplet_ranking_loss
-from baselines.layers.recorded import Recorded, Tolerances, read_recorded
+from baselines.layers.recorded import EachEntry, Recorded, Tolerances, read_recorded
 from baselines.sgraf.build import build_sgraf
 from baselines.sgraf.model import SGRAF, SGRAFConfig, SGRAFLoss
 from baselines.sgraf.official import our_key, translate
@@ -36,13 +36,13 @@ from benchmark.errors import UserError
 TOLERANCES: Tolerances = {
     "values": (1e-5, 0.0),
     "loss": (1e-5, 1e-6),
-    "gradients": (1e-4, 1e-5),
+    "gradients": EachEntry(1e-4, 1e-3),
     "gradient norm": (0.0, 1e-5),
     "statistics": (1e-6, 0.0),
     "stepped weights": (2e-6, 0.0),
     "counts": (0.0, 0.0),
 }
-"""From the golden README; of gradients it allows 1e-3 of each entry, which is more for all but the smallest."""
+"""From the golden README."""
 
 
 def parity_cases(path: Path) -> list[ParityCase]:

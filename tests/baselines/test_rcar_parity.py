@@ -96,6 +96,7 @@ def test_one_wrong_number_fails_its_array(
             where = int(np.abs(gradients).argmax())
         elif case.relative:  # a larger largest number would move the tolerance with it, by little
             where = int(np.abs(flat).argmin())
+        step += 10 * case.share * abs(float(flat[where]))
         moved = flat[where] + (step if generator.random() < 0.5 else -step)
         if moved.astype(flat.dtype) == flat[where]:
             continue

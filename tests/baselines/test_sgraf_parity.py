@@ -76,7 +76,9 @@ def test_one_wrong_number_fails_its_array(
         step = 10 * case.tolerance * (float(np.abs(case.expected).max()) if case.relative else 1.0)
         step = max(step, 1 if case.expected.dtype.kind in "iu" else 0)
         flat = arrays[case.name].reshape(-1).copy()
-        flat[generator.integers(flat.size)] += step if generator.random() < 0.5 else -step
+        where = int(generator.integers(flat.size))
+        step += 10 * case.share * abs(float(flat[where]))
+        flat[where] += step if generator.random() < 0.5 else -step
         arrays[case.name] = flat.reshape(arrays[case.name].shape)
     assert failed(parity_cases(save(tmp_path / name, arrays))) == wrong
 
