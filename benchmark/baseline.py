@@ -292,6 +292,19 @@ class ScoringCase:
 
 
 @dataclass(frozen=True)
+class TimingGroup:
+    """Contenders for one task, which a study of latency times in turns; the first is what the others are held against.
+
+    Groups of one task and several sizes say how time grows.
+    """
+
+    task: str
+    size: int | None
+    """Of what time may grow with, such as tokens; None where a task has one size."""
+    calls: Mapping[str, Callable[[], object]]
+
+
+@dataclass(frozen=True)
 class Method:
     """A method as the registry knows it: its types, and the functions that build, import and check it."""
 
@@ -310,6 +323,8 @@ class Method:
     """What `pretrained=True` would download, for `--dry-run`."""
     scoring_cases: Callable[[torch.device], Iterable[ScoringCase]] | None = None
     """What `rematch bench` times: full-size scores of random codes on a device."""
+    timing_groups: Callable[[torch.device], Iterable[TimingGroup]] | None = None
+    """What a study of latency times, of this method beside others; drawn one by one, so tensors may be made then."""
 
 
 @cache

@@ -1,15 +1,17 @@
-"""`rematch study`: sets of short trainings on scenes, compared over seeds.
+"""`rematch study`: sets of short trainings on scenes, compared over seeds; and latencies taken in turns.
 
 A thin layer over `benchmark/study.py` and `study_run.py`; heavy imports stand inside the command.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchmark.cli_options import Device, ShowProgress, console, make_settings
+from benchmark.errors import UserError
 
 StudySeeds = Annotated[
     list[int] | None,
@@ -37,6 +39,7 @@ def study(
 
     Killed, it goes on where it stopped: finished runs are kept in .rematch/studies/ until their recipe changes.
     results/studies/ is written when all runs of the study are there. An analogue: never the papers' numbers.
+    A study of latency times its contenders in turns instead, on an otherwise quiet machine.
 
     Examples:
 
@@ -46,10 +49,17 @@ def study(
 
       rematch study regulators
     """
-    from benchmark.study import load_study
+    from benchmark.study import find_study, load_study
     from benchmark.study_run import Plan, plan_table, run_study, shares, summary_table, write_results
+    from benchmark.study_timing import is_timing_study
 
-    plan = Plan(load_study(name))
+    path = find_study(name)
+    if is_timing_study(path):
+        if seeds or only:
+            raise UserError(f"study {name} is about latency: it has neither --seeds nor --only")
+        _latency(path, device, dry_run=dry_run, progress=progress)
+        return
+    plan = Plan(load_study(path))
     todo = shares(plan, only, seeds)
     console.print(plan_table(plan, todo))
     if dry_run:
@@ -65,3 +75,30 @@ def study(
         return
     for path in write_results(results):
         console.print(f"wrote {path.as_posix()}")
+
+
+def _latency(path: Path, device: str | None, *, dry_run: bool, progress: bool) -> None:
+    """The same for a study of latency."""
+    from benchmark.study_timing import (
+        TimingPlan,
+        groups_of,
+        load_timing_study,
+        run_timing_study,
+        timing_summary,
+        write_timing_results,
+    )
+
+    settings = make_settings(device, None, progress=progress)
+    plan = TimingPlan(path.stem, load_timing_study(path), settings.device)
+    if dry_run:
+        groups, rounds = groups_of(plan), plan.study.warm_up + plan.study.rounds
+        console.print(
+            f"study {plan.name}: {len(groups)} groups of contenders, {rounds} rounds each, to be timed:"
+        )
+        for task, size in groups:
+            console.print(f"  {task}" if size is None else f"  {task}: {size}")
+        return
+    results = run_timing_study(plan, show_progress=settings.show_progress)
+    console.print(timing_summary(results))
+    for written in write_timing_results(results):
+        console.print(f"wrote {written.as_posix()}")

@@ -107,16 +107,20 @@ def study_paths(folder: Path = RECIPES) -> dict[str, Path]:
     return paths
 
 
-def load_study(name: str, folder: Path = RECIPES) -> Defined:
-    """Read a study and check all that can be checked without its data.
-
-    Raises UserError for an unknown study, and for whatever its file can have wrong.
-    """
+def find_study(name: str, folder: Path = RECIPES) -> Path:
+    """The file of a study; raises UserError for an unknown one."""
     paths = study_paths(folder)
     if name not in paths:
         hint = nearest(name, paths) or f"; there is none in {folder.as_posix()}/*/{FOLDER}/"
         raise UserError(f"unknown study '{name}'{hint}")
-    path = paths[name]
+    return paths[name]
+
+
+def load_study(path: Path) -> Defined:
+    """Read a study and check all that can be checked without its data.
+
+    Raises UserError for whatever its file can have wrong.
+    """
     study = validated(Study, read_document(path), path)
     variants = {key: _ready(path, study, key) for key in study.variants}
     first, *rest = variants.values()
@@ -126,7 +130,7 @@ def load_study(name: str, folder: Path = RECIPES) -> Defined:
                 f"{path.as_posix()}: variants '{first.name}' and '{item.name}' are tested on different data: "
                 f"found {item.test_data()}, expected {first.test_data()}"
             )
-    return Defined(name, study, variants)
+    return Defined(path.stem, study, variants)
 
 
 @dataclass(frozen=True)

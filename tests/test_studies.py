@@ -8,16 +8,22 @@ import pytest
 
 from benchmark.reporting.study_results import read_results
 from benchmark.reporting.study_table import check_study_tables
+from benchmark.reporting.timing_results import is_timing
 from benchmark.study import load_study, study_paths
+from benchmark.study_timing import is_timing_study, load_timing_study
 from tests.tiny import ROOT, rematch
 
 
 def test_committed_studies_are_sound_and_their_tables_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert check_study_tables() == []
-    defined = {name: load_study(name) for name in study_paths()}
+    paths = study_paths()
+    defined = {name: load_study(path) for name, path in paths.items() if not is_timing_study(path)}
     for path in Path("results/studies").glob("*.json"):
-        assert path.stem in defined, f"{path}: no such study"
+        assert path.stem in paths, f"{path}: no such study"
+        assert is_timing(path) == (path.stem not in defined), f"{path}: of another kind than its definition"
+        if is_timing(path):
+            continue
         now = {name: item.digest for name, item in defined[path.stem].variants.items()}
         found = {item.name: item.digest for item in read_results(path).variants}
         assert found == now, f"{path}: run `rematch study {path.stem}` again"
@@ -26,7 +32,13 @@ def test_committed_studies_are_sound_and_their_tables_fresh(monkeypatch: pytest.
 @pytest.mark.parametrize("name", study_paths(ROOT / "recipes"))
 def test_a_committed_study_has_a_plan(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    defined = load_study(name)
+    path = study_paths()[name]
+    if is_timing_study(path):
+        study = load_timing_study(path)
+        rounds = study.warm_up + study.rounds
+        assert f"groups of contenders, {rounds} rounds each" in rematch("study", name, "--dry-run").good
+        return
+    defined = load_study(path)
     runs = sum(len(defined.study.seeds_of(variant)) for variant in defined.variants)
     assert f"study {name}: {runs} runs, " in rematch("study", name, "--dry-run").good
     seen = {item.digest for item in defined.variants.values()}

@@ -70,7 +70,7 @@ def scoring_benchmark(
 
     Cases are drawn one by one, so that a generator keeps the tensors of one at a time.
     """
-    with _threads(threads), torch.no_grad():
+    with threads_set(threads), torch.no_grad():
         return [_time_case(case, repeats, device) for case in cases]
 
 
@@ -141,7 +141,7 @@ def _seconds(call: Callable[[], Result], device: torch.device = CPU) -> tuple[fl
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def threads_set(count: int) -> Iterator[None]:
     """PyTorch on `count` threads; as before afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
