@@ -318,6 +318,10 @@ class Method:
     build: Callable[[Any, DataFacts], Baseline]
     parity_cases: Callable[[Path], list[ParityCase]]
     """Every recorded quantity of one golden file beside ours; [] where the file is not of this method."""
+    golden: str | None = None
+    """Folder in tests/golden/ that `rematch parity` takes without files. None: that of the method's name."""
+    reconstruction: bool = False
+    """No authors' code is known: all runs say so, in the record and wherever their numbers stand."""
     read_official: Callable[[Path, Baseline], OfficialWeights] | None = None
     pretrained_parts: Callable[[Any], list[str]] = lambda _config: []
     """What `pretrained=True` would download, for `--dry-run`."""

@@ -17,12 +17,15 @@ from benchmark.data.regions import FeatureStore
 from benchmark.data.splits import SplitName
 from benchmark.data.word_codec import KEPT, WordCodec, keep_vocabulary
 from benchmark.evaluation.protocol import check_test_size, protocols_of
-from benchmark.recipe import Recipe, Training, about, run_name
+from benchmark.recipe import Recipe, about, run_name
+from benchmark.recipe.training import Training
 from benchmark.reporting.paper import ReportedProtocol
 from benchmark.reporting.record import RUNS, recipe_digest
 from benchmark.training import seed_initialisation
 
 WORK = Path(".rematch")
+RECONSTRUCTION = "reconstruction: no authors' code is known"
+"""The first departure of a method that is one: tables have room for the first."""
 
 
 @dataclass(frozen=True)
@@ -168,14 +171,20 @@ def build_model(job: Job, *, pretrained: bool) -> Baseline:
     return model
 
 
-def departures_of(job: Job) -> list[str]:
-    """Why the numbers can't be held against the paper's: the data first, since tables have room for one reason.
+def reconstruction(method: Method) -> list[str]:
+    """The departure of a method that is a reconstruction; [] of others."""
+    return [RECONSTRUCTION] if method.reconstruction else []
 
-    Fewer training or test images are a reason, and so are data that no paper reports.
+
+def departures_of(job: Job) -> list[str]:
+    """Why the numbers can't be held against the paper's: the data before the recipe, since tables have room for one.
+
+    Fewer training or test images are a reason, and so are data that no paper reports. That a method is a
+    reconstruction comes before all.
     """
     cut = {name: count for name, count in job.recipe.data.first_images.counts().items() if name != "val"}
     fewer = [f"only the first {count:,} {name} images" for name, count in cut.items()]
-    found = [*job.dataset.departures, *job.recipe.departures, *fewer]
+    found = [*reconstruction(job.method), *job.dataset.departures, *job.recipe.departures, *fewer]
     names = [protocol.name for protocol in protocols_of(job.dataset.name)]
     if not found and not set(names) & set(get_args(ReportedProtocol)):
         found.append(f"no paper reports {job.dataset.name}")

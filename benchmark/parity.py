@@ -115,13 +115,14 @@ def run_parity(method: str, paths: Sequence[Path] | None = None) -> ParityReport
     """Compare golden files with ours.
 
     method: a registered method, or `evaluation` for the cases that belong to none. paths: files and folders
-    (a folder stands for its .npz, .json and .mat files); none: tests/golden/<method>. Raises UserError for an
-    unknown method, and for a path that is missing or can't be read.
+    (a folder stands for its .npz, .json and .mat files); none: the method's folder in tests/golden. Raises UserError
+    for an unknown method, and for a path that is missing or can't be read.
     """
     if method != SHARED and method not in method_names():
         raise UserError(f"unknown method '{method}'{nearest(method, [SHARED, *method_names()])}")
     report = ParityReport(method)
-    for path in _files(list(paths) if paths else [GOLDEN / method]):
+    own = SHARED if method == SHARED else get_method(method).golden or method
+    for path in _files(list(paths) if paths else [GOLDEN / own]):
         report.rows.extend(check_file(method, path))
     return report
 

@@ -27,7 +27,7 @@ from benchmark.evaluation.protocol import ProtocolResult, ensemble, evaluate, pr
 from benchmark.evaluation.ranking import Floats, rank, top_k
 from benchmark.evaluation.scoring import encode_split, score
 from benchmark.files import replacing, sha256_bytes, sha256_file, write_text
-from benchmark.job import Job, Settings, build_model, departures_of, prepare
+from benchmark.job import Job, Settings, build_model, departures_of, prepare, reconstruction
 from benchmark.recipe import EnsembleRecipe, Recipe, about, load_recipe, run_name
 from benchmark.reporting.collect import dataset_part, make_sidecar, protocol_part, training_part
 from benchmark.reporting.environment import collect
@@ -203,7 +203,7 @@ def reproduce_ensemble(path: Path, recipe: EnsembleRecipe, seed: int, settings: 
         method="+".join(dict.fromkeys(record.method for record, _ in members)),
         recipe_path=path.as_posix(),
         recipe=recipe.model_dump(mode="json") | settings.named_profile(),
-        departures=[*job.dataset.departures, *recipe.departures],
+        departures=[*reconstruction(job.method), *job.dataset.departures, *recipe.departures],
         weights="members",
         members=[_member_part(record) for record, _ in members],
         dataset=dataset_part(job.dataset, first.dataset.captions_per_image),

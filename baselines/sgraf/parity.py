@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +45,17 @@ TOLERANCES: Tolerances = {
 }
 """From the golden README."""
 
+Build = Callable[[SGRAFConfig, DataFacts], SGRAF]
 
-def parity_cases(path: Path) -> list[ParityCase]:
+
+def parity_cases(path: Path, build: Build = build_sgraf) -> list[ParityCase]:
     """Every recorded quantity of one golden file beside ours; [] where the file holds none.
 
-    Ranks are the harness's own and compared there. Raises UserError where the file is damaged or records something
-    that isn't compared.
+    `build`: makes the model; a method that has this one inside brings its own. Ranks are the harness's own and
+    compared there. Raises UserError where the file is damaged or records something that isn't compared.
     """
     recorded = read_recorded(path, TOLERANCES)
-    compare = _comparison_for(recorded) if isinstance(recorded, Recorded) else None
+    compare = _comparison_for(recorded, build) if isinstance(recorded, Recorded) else None
     if compare is None:
         return []
     try:
@@ -64,9 +67,9 @@ def parity_cases(path: Path) -> list[ParityCase]:
     return cases
 
 
-def _comparison_for(recorded: Recorded) -> Callable[[Recorded], Iterator[ParityCase]] | None:
+def _comparison_for(recorded: Recorded, build: Build) -> Callable[[Recorded], Iterator[ParityCase]] | None:
     if "weights/sim_enc.sim_eval_w.weight" in recorded:
-        return _model_cases
+        return partial(_model_cases, build=build)
     if "config" in recorded and "cases" in recorded.config() and recorded.under("grads/"):
         return _loss_cases
     return None
@@ -86,17 +89,17 @@ class _Scene:
     pairs: PairBatch
 
 
-def _model_cases(recorded: Recorded) -> Iterator[ParityCase]:
-    scene = _rebuild(recorded)
+def _model_cases(recorded: Recorded, build: Build) -> Iterator[ParityCase]:
+    scene = _rebuild(recorded, build)
     with torch.no_grad():
         yield from _evaluation_cases(recorded, scene)
     yield from _training_cases(recorded, scene)
 
 
-def _rebuild(recorded: Recorded) -> _Scene:
+def _rebuild(recorded: Recorded, build: Build) -> _Scene:
     """The model with the recorded weights, in evaluation mode; every dropout rate is 0, as it was recorded."""
     config = recorded.config()
-    model = build_sgraf(
+    model = build(
         SGRAFConfig(
             module=config["module_name"],
             regions=config["num_region"],

@@ -6,7 +6,7 @@ x 250 captions, a GPU 1,000 x 5,000.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.sgraf.build import build_sgraf
-from baselines.sgraf.model import SGRAFConfig
+from baselines.sgraf.model import SGRAF, SGRAFConfig
 from baselines.sgraf.published import published_scores
 from benchmark.baseline import Codes, DataFacts, ScoringCase
 
@@ -24,11 +24,20 @@ SHORTEST, LONGEST = 6, 20
 
 def scoring_cases(device: torch.device) -> Iterator[ScoringCase]:
     """Both modules."""
+
+    def build(module: str) -> SGRAF:
+        return build_sgraf(SGRAFConfig.model_validate({"module": module}), DataFacts(vocab_size=1))
+
+    return cases_of(build, device)
+
+
+def cases_of(build: Callable[[str], SGRAF], device: torch.device) -> Iterator[ScoringCase]:
+    """A case for each module, with the full-size model that `build` makes of its name."""
     n_images, n_captions = SIZES[device.type]
     for module in ("SAF", "SGR"):
-        config = SGRAFConfig.model_validate({"module": module})
         torch.manual_seed(0)
-        model = build_sgraf(config, DataFacts(vocab_size=1)).to(device).eval()
+        model = build(module).to(device).eval()
+        config = model.config
         images, captions = _random_codes(config, n_images, n_captions, device)
         lengths = captions["lengths"].tolist()
         yield ScoringCase(

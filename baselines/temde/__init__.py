@@ -1,0 +1,22 @@
+"""T-EMDE on SAF and SGR, a reconstruction (temde.md); the notes on fidelity are in README.md."""
+
+from baselines.sgraf.model import SGRAFLoss, inputs
+from baselines.temde.build import build_temde, refuse_official
+from baselines.temde.model import TEMDEConfig
+from baselines.temde.parity import parity_cases
+from baselines.temde.speed import scoring_cases
+from benchmark.baseline import Method
+
+METHOD = Method(
+    name="temde",
+    title="T-EMDE",
+    config=TEMDEConfig,
+    loss=SGRAFLoss,
+    inputs=inputs,
+    build=build_temde,
+    parity_cases=parity_cases,
+    golden="sgraf",
+    reconstruction=True,
+    read_official=refuse_official,
+    scoring_cases=scoring_cases,
+)

@@ -1,0 +1,70 @@
+"""T-EMDE (Rychalska, Wieczorek and Dabrowski, 2021; arXiv 2105.04242): SAF and SGR with sketches, a reconstruction.
+
+The hosts see the whole image beside the whole caption through self-attention; here each of them is a sketch, a
+histogram of where in the space its regions or words lie, with cells that mean the same in both. All else is the
+host's (baselines/sgraf/model.py). No authors' code is known and the paper was read in part only: what is known, assumed
+and uncertain is in README.md.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from baselines.sgraf.global_branch import SelfAttentionBranch
+from baselines.sgraf.model import SGRAF, SGRAFConfig
+from baselines.temde.branch import SketchBranch
+from baselines.temde.sketch import SketchConfig
+from benchmark.baseline import PairBatch, Progress
+from benchmark.errors import UserError
+
+
+class TEMDEConfig(SGRAFConfig):
+    """A host, which `module` names, and the sketch in it."""
+
+    global_branch: Literal["sketch", "self_attention"] = "sketch"
+    """`self_attention`: the host as it is, to compare with."""
+    sketch: SketchConfig = SketchConfig()
+    host_checkpoint: str | None = None
+    """A checkpoint of the host's authors, from which all but the sketch starts if the recipe has `pretrained: true`."""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        sketch = self.sketch
+        if self.global_branch == "self_attention" and sketch != SketchConfig():
+            raise UserError(
+                "field 'model.sketch': found settings, but field 'model.global_branch' is 'self_attention', which has "
+                "no sketch; leave them out"
+            )
+        if sketch.scope != "both" and not sketch.output_projection and sketch.cells != self.dim:
+            raise UserError(
+                f"field 'model.sketch.scope': found '{sketch.scope}' with a sketch of {sketch.depth} x {sketch.width} "
+                f"cells, expected as many as the other side's vector has, {self.dim}, or output_projection: true"
+            )
+        return self
+
+
+class TEMDE(SGRAF):
+    """SAF or SGR with sketches; a `benchmark.baseline.Baseline`."""
+
+    config: TEMDEConfig
+
+    def __init__(self, config: TEMDEConfig, vocab_size: int) -> None:
+        # the host is drawn whole and the branch exchanged, so that all they share starts alike from one seed
+        super().__init__(config, vocab_size)
+        if config.global_branch == "sketch":
+            host = self.global_branch
+            assert isinstance(host, SelfAttentionBranch)
+            self.global_branch = SketchBranch(config.sketch, host, bias=config.bias)
+
+    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:
+        """Nothing to mine; an annealed temperature is set."""
+        if isinstance(self.global_branch, SketchBranch):
+            self.global_branch.anneal(progress.step)
+        return super().prepare_batch(batch, progress)
+
+    def _bytes(self, length: int, *, copies: int) -> int:
+        """The host's, and the comparison of sketches, which may be larger than that of its words."""
+        more = self.global_branch.pair_floats if isinstance(self.global_branch, SketchBranch) else 0
+        return super()._bytes(length, copies=copies) + 4 * copies * more
