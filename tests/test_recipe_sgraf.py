@@ -6,18 +6,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
 
 from benchmark.baseline import DataFacts, get_method
 from benchmark.data.vocabulary import PUBLISHED_SIZES, read_words
-from benchmark.recipe import EnsembleRecipe, Recipe, StepSchedule, StoredRegions, load_recipe
+from benchmark.recipe import EnsembleRecipe, Recipe, StoredRegions, load_recipe
+from benchmark.recipe.training import StepSchedule
 from benchmark.reporting.paper import find_row
 from benchmark.reporting.record import RunRecord, read_record
 from benchmark.training.schedules import learning_rate
-from tests.data.region_files import scan_part
+from tests.data.region_files import PLANTED_THINGS, PLANTED_WIDTH, planted_part
 from tests.tiny import ROOT, Outcome, put, rematch, write_recipe
 
 FOLDER = ROOT / "recipes/sgraf"
@@ -128,10 +128,8 @@ def test_scenes_models_are_small(module: str) -> None:
 
 # ----------------------------------------------------------------------- whole runs, a SCAN folder
 
-THINGS = [f"thing{letter}" for letter in "abcdefghijkl"]
-WIDTH = 16
 CHANGES: dict[str, Any] = {
-    "model.region_dim": WIDTH,
+    "model.region_dim": PLANTED_WIDTH,
     "model.dim": 32,
     "model.sim_dim": 16,
     "model.word_dim": 16,
@@ -141,18 +139,6 @@ CHANGES: dict[str, Any] = {
     "training.stages": [{"epochs": 5, "loss": {"hardest": False}}],
     "training.workers": 0,
 }
-
-
-def planted_part(folder: Path, part: str, images: int, seed: int) -> None:
-    """A part whose captions name the three things that an image's regions show; `part_ids.txt` is left out."""
-    draws = np.random.default_rng(seed)
-    looks = np.random.default_rng(0).standard_normal((len(THINGS), WIDTH))
-    shown = [draws.choice(len(THINGS), 3, replace=False) for _ in range(images)]
-    array = np.stack([np.repeat(looks[things], 12, axis=0) for things in shown])  # (n, 36, WIDTH)
-    noise = 0.1 * draws.standard_normal(array.shape)
-    texts = [" ".join(THINGS[k] for k in draws.permutation(things)) for things in shown for _ in range(5)]
-    scan_part(folder, part, images, array=np.asarray(array + noise, dtype=np.float32), texts=texts)
-    (folder / f"{part}_ids.txt").unlink()
 
 
 @pytest.fixture
@@ -195,7 +181,7 @@ def test_both_models_and_their_ensemble_from_a_scan_folder(work: Path, dataset: 
         assert min(scores_of(record, protocol)) >= 25, kind  # by chance 5
         if kind != "ensemble":
             kept = read_words(work / f".rematch/{dataset}/sgraf-{kind}/0/vocabulary.json")
-            assert set(kept.words[4:]) == set(THINGS)
+            assert set(kept.words[4:]) == set(PLANTED_THINGS)
 
 
 def test_without_a_folder_the_error_says_what_to_name(work: Path) -> None:  # noqa: ARG001

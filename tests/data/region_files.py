@@ -11,6 +11,9 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
+PLANTED_THINGS = [f"thing{letter}" for letter in "abcdefghijkl"]
+PLANTED_WIDTH = 16
+
 
 def features(images: Sequence[int], regions: int = 36, width: int = 4) -> Array:
     """(n, R, D): 1000 * image + region + a fraction for each dimension."""
@@ -38,6 +41,20 @@ def scan_part(
     numbers = range(10, 10 + images) if ids is None else ids
     (folder / f"{part}_ids.txt").write_text("".join(f"{number}\n" for number in numbers))
     return found
+
+
+def planted_part(folder: Path, part: str, images: int, seed: int) -> None:
+    """A part whose captions name the three things that an image's regions show; `part_ids.txt` is left out."""
+    draws = np.random.default_rng(seed)
+    looks = np.random.default_rng(0).standard_normal((len(PLANTED_THINGS), PLANTED_WIDTH))
+    shown = [draws.choice(len(PLANTED_THINGS), 3, replace=False) for _ in range(images)]
+    array = np.stack([np.repeat(looks[things], 12, axis=0) for things in shown])  # (n, 36, PLANTED_WIDTH)
+    noise = 0.1 * draws.standard_normal(array.shape)
+    texts = [
+        " ".join(PLANTED_THINGS[k] for k in draws.permutation(things)) for things in shown for _ in range(5)
+    ]
+    scan_part(folder, part, images, array=np.asarray(array + noise, dtype=np.float32), texts=texts)
+    (folder / f"{part}_ids.txt").unlink()
 
 
 def boxes_of(image: int) -> Array:
