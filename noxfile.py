@@ -81,6 +81,12 @@ def reproduce_sgraf(session: nox.Session) -> None:
     run(session, "rematch", "reproduce", "sgraf", *session.posargs)
 
 
+@nox.session(name="reproduce-rcar", requires=["env"], venv_backend="none", default=False)
+def reproduce_rcar(session: nox.Session) -> None:
+    """The same for RCAR, its variants and its ensemble: `nox -s reproduce-rcar [-- flickr30k --data-dir FOLDER]`."""
+    run(session, "rematch", "reproduce", "rcar", *session.posargs)
+
+
 @nox.session(requires=["env"], venv_backend="none", default=False)
 def reproduce(session: nox.Session) -> None:
     """Train and evaluate every method: `nox -s reproduce [-- mscoco]`."""

@@ -55,7 +55,7 @@ def call(session: Any, *posargs: str) -> list[list[str]]:
 
 
 def test_nox_lists_every_session_with_its_help() -> None:
-    reproductions = ["reproduce-hat", "reproduce-sgraf", "reproduce"]
+    reproductions = ["reproduce-hat", "reproduce-sgraf", "reproduce-rcar", "reproduce"]
     wanted = ["tests", "lint", *reproductions, "tables", "drift", "latency", "parity", "doctor"]
     command = [
         sys.executable,
@@ -84,6 +84,7 @@ def test_nox_lists_every_session_with_its_help() -> None:
             "rematch reproduce hat flickr30k --seeds 0 1",
         ),
         (noxfile.reproduce_sgraf, [], "rematch reproduce sgraf"),
+        (noxfile.reproduce_rcar, [], "rematch reproduce rcar"),
         (noxfile.reproduce, ["mscoco"], "rematch reproduce all mscoco"),
         (noxfile.tables, ["--check"], "rematch leaderboard --check"),
         (noxfile.drift, ["--full"], "rematch drift --full"),
