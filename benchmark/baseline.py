@@ -323,6 +323,8 @@ class Method:
     reconstruction: bool = False
     """No authors' code is known: all runs say so, in the record and wherever their numbers stand."""
     read_official: Callable[[Path, Baseline], OfficialWeights] | None = None
+    check_batch: Callable[[Any, int], None] = lambda _config, _batch_size: None
+    """Raises UserError where a configuration can't be trained in batches of that size; asked when a recipe is read."""
     pretrained_parts: Callable[[Any], list[str]] = lambda _config: []
     """What `pretrained=True` would download, for `--dry-run`."""
     scoring_cases: Callable[[torch.device], Iterable[ScoringCase]] | None = None

@@ -16,12 +16,11 @@ from benchmark.recipe import (
     EnsembleRecipe,
     Evaluation,
     Recipe,
-    StepSchedule,
-    Training,
     about,
     load_recipe,
     run_name,
 )
+from benchmark.recipe.training import StepSchedule, Training
 from benchmark.reporting.paper import find_row, resolve
 from benchmark.select import check_recipes, dataset_of, member_paths
 from benchmark.training.schedules import learning_rate

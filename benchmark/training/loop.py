@@ -17,7 +17,7 @@ import torch
 
 from benchmark.baseline import Baseline, Strict
 from benchmark.errors import UserError
-from benchmark.recipe import Training
+from benchmark.recipe.training import Training
 from benchmark.training import checkpoints, log
 from benchmark.training.checkpoints import Checkpoint, WorkFolder
 from benchmark.training.stages import is_validated, set_trainable, stage_of

@@ -1,6 +1,6 @@
 """Learning rates as pure functions of where training stands, so that a resumed run can't be off by one.
 
-Epochs and steps count from 0 and run on across stages (hat.md 5).
+Epochs and steps count from 0 and run on across stages (hat.md 5), but for a stage with a schedule of its own.
 """
 
 from __future__ import annotations
@@ -8,21 +8,23 @@ from __future__ import annotations
 import math
 
 from benchmark.errors import UserError
-from benchmark.recipe import CosineSchedule, Schedule, StepSchedule
+from benchmark.recipe.training import CosineSchedule, MilestoneSchedule, Schedule, StepSchedule
 
 
 def learning_rate(schedule: Schedule, base: float, *, epoch: int, step: int, total_steps: int) -> float:
     """The learning rate of optimiser step `step` (of `total_steps`), which lies in `epoch`."""
     if isinstance(schedule, StepSchedule):
         return base * schedule.gamma ** (epoch // schedule.every)
+    if isinstance(schedule, MilestoneSchedule):
+        return base * schedule.gamma ** sum(epoch >= begin for begin in schedule.at)
     return base * _cosine_factor(schedule, step, total_steps)
 
 
-def check_schedule(schedule: Schedule, total_steps: int) -> None:
-    """Raise UserError where the warm-up would not end before training does."""
+def check_schedule(schedule: Schedule, total_steps: int, where: str = "training.schedule") -> None:
+    """Raise UserError where the warm-up would not end before training, or the stage at `where`, does."""
     if isinstance(schedule, CosineSchedule) and schedule.warmup_steps >= total_steps:
         raise UserError(
-            f"field 'training.schedule.warmup_steps': found {schedule.warmup_steps}, "
+            f"field '{where}.warmup_steps': found {schedule.warmup_steps}, "
             f"expected less than the {total_steps} steps of this training"
         )
 

@@ -7,6 +7,7 @@ method froze itself when it was built (momentum encoders, user.md 5) stays froze
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -14,7 +15,8 @@ from pydantic import BaseModel
 
 from benchmark.baseline import Baseline, Strict
 from benchmark.errors import UserError
-from benchmark.recipe import Training, check_fields
+from benchmark.recipe import check_fields
+from benchmark.recipe.training import Schedule, Training
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class StagePlan:
     """Names of the parameters that get a gradient."""
     reset_optimizer: bool
     from_checkpoint: bool
+    schedule: Schedule | None
+    """Of its own, from its first epoch; None: the training's."""
 
 
 def plan_stages(model: Baseline, training: Training, loss_type: type[Strict]) -> list[StagePlan]:
@@ -50,8 +54,8 @@ def plan_stages(model: Baseline, training: Training, loss_type: type[Strict]) ->
     first_epoch = 0
     for index, stage in enumerate(training.stages):
         where = f"training.stages.{index}"
-        trainable = _matching(stage.trainable, names, f"{where}.trainable") & free
-        trainable -= _matching(stage.frozen, names, f"{where}.frozen")
+        trainable = matching(stage.trainable, names, f"{where}.trainable") & free
+        trainable -= matching(stage.frozen, names, f"{where}.frozen")
         if not trainable:
             raise UserError(
                 f"field '{where}.trainable': found {stage.trainable}, which leaves nothing to train"
@@ -63,9 +67,18 @@ def plan_stages(model: Baseline, training: Training, loss_type: type[Strict]) ->
                 f"(validate_from_epoch {training.validate_from_epoch}, select '{training.select}')"
             )
         loss = check_fields(f"{where}.loss", stage.loss, loss_type)
-        reset = stage.optimizer == "reset"
-        plan = StagePlan(index, first_epoch, stage.epochs, loss, frozenset(trainable), reset, from_checkpoint)
-        plans.append(plan)
+        plans.append(
+            StagePlan(
+                index=index,
+                first_epoch=first_epoch,
+                epochs=stage.epochs,
+                loss=loss,
+                trainable=frozenset(trainable),
+                reset_optimizer=stage.optimizer == "reset",
+                from_checkpoint=from_checkpoint,
+                schedule=stage.schedule,
+            )
+        )
         first_epoch += stage.epochs
     return plans
 
@@ -87,7 +100,7 @@ def set_trainable(model: Baseline, trainable: frozenset[str]) -> None:
         parameter.requires_grad_(name in trainable)
 
 
-def _matching(globs: list[str], names: list[str], where: str) -> set[str]:
+def matching(globs: Sequence[str], names: Sequence[str], where: str) -> set[str]:
     """Parameter names that at least one glob matches; a glob that matches none is an error."""
     found: set[str] = set()
     for glob in globs:

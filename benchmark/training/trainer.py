@@ -22,9 +22,10 @@ from tqdm import tqdm
 
 from benchmark.baseline import Baseline, PairBatch, Progress, Strict
 from benchmark.errors import UserError
-from benchmark.recipe import Training
+from benchmark.recipe.training import Training
 from benchmark.training.checkpoints import load_weights
 from benchmark.training.determinism import deterministic, seed_step
+from benchmark.training.optimizers import make_optimizer, set_rate
 from benchmark.training.schedules import check_schedule, learning_rate
 from benchmark.training.stages import plan_stages, set_trainable, stage_of
 
@@ -76,21 +77,17 @@ class Trainer:
                 f"field 'training.batch_size': found {training.batch_size}, which leaves no batch"
             )
         check_schedule(training.schedule, self.total_steps)
+        for plan in self.plans:
+            if plan.schedule is not None:
+                where = f"training.stages.{plan.index}.schedule"
+                check_schedule(plan.schedule, plan.epochs * self.steps_per_epoch, where)
         budget = training.pair_budget_mb
         self.pair_budget = None if budget is None else budget * 2**20
         self.reset_optimizer()
 
     def reset_optimizer(self) -> None:
         """A fresh optimiser over all parameters, trained or not, and a fresh loss scaler."""
-        settings = self.training.optimizer
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
-        self.optimizer = kind(
-            self.model.parameters(),
-            lr=settings.lr,
-            betas=settings.betas,
-            eps=settings.eps,
-            weight_decay=settings.weight_decay,
-        )
+        self.optimizer = make_optimizer(self.model, self.training.optimizer)
         half = self.training.precision == "float16"
         self.scaler = GradScaler(self.device.type, init_scale=65536.0, enabled=half)  # hat.md 5
 
@@ -140,15 +137,8 @@ class Trainer:
         """One optimiser step: its loss, its learning rate, and whether the update took place."""
         settings = self.training
         seed_step(settings.seed, where.step)
-        rate = learning_rate(
-            settings.schedule,
-            settings.optimizer.lr,
-            epoch=where.epoch,
-            step=where.step,
-            total_steps=self.total_steps,
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        rate = self.rate(where)
+        set_rate(self.optimizer, rate)
         batch = batch.to(self.device)
         with torch.no_grad():
             batch = self.model.prepare_batch(batch, where)
@@ -162,6 +152,16 @@ class Trainer:
         with torch.no_grad():
             self.model.after_step(codes)
         return value, rate, updated
+
+    def rate(self, where: Progress) -> float:
+        """The schedule's learning rate; a stage that has a schedule of its own counts from its beginning."""
+        plan, base = self.plans[where.stage], self.training.optimizer.lr
+        if plan.schedule is None:
+            own = {"epoch": where.epoch, "step": where.step, "total_steps": self.total_steps}
+            return learning_rate(self.training.schedule, base, **own)
+        first, length = plan.first_epoch, plan.epochs * self.steps_per_epoch
+        step = where.step - first * self.steps_per_epoch
+        return learning_rate(plan.schedule, base, epoch=where.epoch - first, step=step, total_steps=length)
 
     def _checked(self, loss: Tensor, where: Progress, rate: float) -> float:
         """The loss as a number; every float32 value survives its nine digits."""

@@ -8,7 +8,7 @@ import torch
 from baselines.sgraf import METHOD, speed
 from baselines.sgraf.model import SGRAF, SGRAFConfig, SGRAFLoss
 from benchmark.baseline import PairBatch, get_method
-from benchmark.recipe import Training
+from benchmark.recipe.training import Training
 from benchmark.training.loop import first_losses
 from tests.baselines.sgraf_models import pairs, tiny_sgraf
 

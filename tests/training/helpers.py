@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.recipe import Training
+from benchmark.recipe.training import Training
 from benchmark.training import TrainingResult, train
 from tests.toy import Toy, ToyBatches, ToyLoss, toy_model, toy_recall
 

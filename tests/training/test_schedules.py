@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmark.errors import UserError
-from benchmark.recipe import CosineSchedule, Schedule, StepSchedule
+from benchmark.recipe.training import CosineSchedule, MilestoneSchedule, Schedule, StepSchedule
 from benchmark.training.schedules import check_schedule, learning_rate
 
 HAT = StepSchedule(name="step", every=10, gamma=0.1)
@@ -41,6 +41,22 @@ def test_step_schedule_is_torchs() -> None:
         assert found == pytest.approx(expected, rel=1e-12)
         optimizer.step()
         reference.step()
+
+
+def test_milestones_are_torchs() -> None:
+    schedule = MilestoneSchedule(name="milestones", at=[2, 3, 7], gamma=0.1)
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.3)
+    reference = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[2, 3, 7], gamma=0.1)
+    for epoch in range(10):
+        found = learning_rate(schedule, 0.3, epoch=epoch, step=999, total_steps=1000)
+        assert found == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        reference.step()
+
+
+def test_milestones_rise() -> None:
+    with pytest.raises(UserError, match=r"schedule\.at': found \[3, 3\], expected rising epochs"):
+        MilestoneSchedule(name="milestones", at=[3, 3], gamma=0.1)
 
 
 def test_cosine_warms_up_linearly_and_ends_on_its_floor() -> None:

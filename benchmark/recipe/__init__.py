@@ -17,15 +17,13 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from benchmark.baseline import Strict, get_method
 from benchmark.errors import UserError, nearest
+from benchmark.recipe.training import Training
 
 RECIPES = Path("recipes")
 PROFILES = "profiles"
 """Folder beside a method's recipes."""
 
 SplitName = Literal["train", "val", "test"]
-
-Metric = Literal["rsum", "r1_sum", "i2t_r1", "t2i_r1"]
-"""Values a best checkpoint is chosen by; `r1_sum` is R@1(i2t) + R@1(t2i), in percent."""
 
 
 class PaperRow(Strict):
@@ -90,77 +88,6 @@ class DataSettings(Strict):
     """Where region features come from, for methods that read them."""
 
 
-class Optimizer(Strict):
-    """One parameter group holding everything; frozen parameters get no update because they get no gradient."""
-
-    name: Literal["adam", "adamw"]
-    lr: float = Field(gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    clip_norm: float | None = None
-    """Largest gradient norm; None: no clipping."""
-
-
-class StepSchedule(Strict):
-    """lr * gamma ** floor(epoch / every); epochs from 0, running on across stages."""
-
-    name: Literal["step"]
-    every: int = Field(ge=1)
-    gamma: float = Field(gt=0)
-
-
-class CosineSchedule(Strict):
-    """Linear warm-up over `warmup_steps`, then half a cosine down to `floor` * lr at the last step."""
-
-    name: Literal["cosine"]
-    warmup_steps: int = Field(default=0, ge=0)
-    floor: float = Field(default=0.0, ge=0, le=1)
-
-
-Schedule = Annotated[StepSchedule | CosineSchedule, Field(discriminator="name")]
-
-
-class Stage(Strict):
-    """Consecutive epochs with the same settings."""
-
-    epochs: int = Field(ge=1)
-    loss: dict[str, Any] = {}
-    """Settings of the method's objective, checked against its own schema."""
-    trainable: list[str] = ["*"]
-    """Globs over parameter names; the rest has requires_grad=False and nothing else."""
-    frozen: list[str] = []
-    """Globs taken out of `trainable`."""
-    optimizer: Literal["keep", "reset"] = "keep"
-    start_from: Literal["previous", "checkpoint"] = "previous"
-    """`checkpoint`: begin with the best weights so far."""
-
-
-class Training(Strict):
-    """Everything between the initial weights and the last checkpoint."""
-
-    seed: int = 0
-    batch_size: int = Field(ge=2)
-    precision: Literal["float32", "float16", "bfloat16"] = "float32"
-    """float16: autocast with a loss scaler that starts at 65536; bfloat16: autocast."""
-    optimizer: Optimizer
-    schedule: Schedule
-    stages: list[Stage] = Field(min_length=1)
-    pair_budget_mb: int | None = None
-    """Memory for temporary pair tensors; over it the objective works in chunks. None: no limit."""
-    workers: int = Field(default=0, ge=0)
-    """Loader processes; they change speed, never results."""
-    validate_from_epoch: int = Field(default=0, ge=0)
-    """First epoch (from 0) that is validated."""
-    validate_every: int = Field(default=1, ge=1)
-    select: Metric | Literal["last"] = "rsum"
-    """Which validation value the best checkpoint has; `last`: the last epoch, no validation."""
-
-    @property
-    def epochs(self) -> int:
-        return sum(stage.epochs for stage in self.stages)
-
-
 class Evaluation(Strict):
     """How the test split is scored."""
 
@@ -195,6 +122,7 @@ class Recipe(Strict):
         check_fields("model", self.model, method.config)
         for number, stage in enumerate(self.training.stages):
             check_fields(f"training.stages.{number}.loss", stage.loss, method.loss)
+        method.check_batch(self.method_config(), self.training.batch_size)
         return self
 
     def method_config(self) -> Strict:

@@ -1,0 +1,145 @@
+"""The part of a recipe between the initial weights and the last checkpoint: optimiser, schedules, stages.
+
+Fields that are None by default came after the first records were made: a dump leaves them out where a recipe doesn't
+set them, so that older records still belong to their recipes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_serializer, model_validator
+
+from benchmark.baseline import Strict
+from benchmark.errors import UserError
+
+Metric = Literal["rsum", "r1_sum", "i2t_r1", "t2i_r1"]
+"""Values a best checkpoint is chosen by; `r1_sum` is R@1(i2t) + R@1(t2i), in percent."""
+
+
+class ParameterGroup(Strict):
+    """Parameters with a learning rate, or a weight decay, of their own."""
+
+    parameters: list[str] = Field(min_length=1)
+    """Globs over parameter names; a parameter is in the first group that has it."""
+    lr_factor: float = Field(default=1.0, gt=0)
+    """Their learning rate is this times that of the schedule."""
+    weight_decay: float | None = Field(default=None, ge=0)
+    """None: the optimiser's."""
+
+
+class Optimizer(Strict):
+    """What updates the parameters; frozen ones get no update because they get no gradient."""
+
+    name: Literal["adam", "adamw", "sgd"]
+    lr: float = Field(gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of adam and adamw, and so is `eps`."""
+    eps: float = 1e-8
+    momentum: float | None = Field(default=None, ge=0, lt=1)
+    """Of sgd; None: 0."""
+    nesterov: bool | None = None
+    """Of sgd; None: false."""
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    """Largest norm of all gradients together; None: no clipping."""
+    groups: list[ParameterGroup] | None = None
+    """Parts with a learning rate of their own; None: all parameters alike."""
+
+    @model_validator(mode="after")
+    def _of_this_kind(self) -> Self:
+        foreign = {"sgd": ("betas", "eps")}.get(self.name, ("momentum", "nesterov"))
+        for field in foreign:
+            if field in self.model_fields_set:
+                raise UserError(f"field 'training.optimizer.{field}': {self.name} has none; leave it out")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        document = _without_none(dump(self), "momentum", "nesterov", "groups")
+        unread = ("betas", "eps") if self.name == "sgd" else ()
+        return {key: value for key, value in document.items() if key not in unread}
+
+
+class StepSchedule(Strict):
+    """lr * gamma ** floor(epoch / every); epochs from 0, running on across stages."""
+
+    name: Literal["step"]
+    every: int = Field(ge=1)
+    gamma: float = Field(gt=0)
+
+
+class MilestoneSchedule(Strict):
+    """lr * gamma ** (how many of the epochs in `at` have begun)."""
+
+    name: Literal["milestones"]
+    at: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    gamma: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if any(late <= early for early, late in zip(self.at, self.at[1:], strict=False)):
+            raise UserError(f"field 'training.schedule.at': found {self.at}, expected rising epochs")
+        return self
+
+
+class CosineSchedule(Strict):
+    """Linear warm-up over `warmup_steps`, then half a cosine down to `floor` * lr at the last step."""
+
+    name: Literal["cosine"]
+    warmup_steps: int = Field(default=0, ge=0)
+    floor: float = Field(default=0.0, ge=0, le=1)
+
+
+Schedule = Annotated[StepSchedule | MilestoneSchedule | CosineSchedule, Field(discriminator="name")]
+
+
+class Stage(Strict):
+    """Consecutive epochs with the same settings."""
+
+    epochs: int = Field(ge=1)
+    loss: dict[str, Any] = {}
+    """Settings of the method's objective, checked against its own schema."""
+    trainable: list[str] = ["*"]
+    """Globs over parameter names; the rest has requires_grad=False and nothing else."""
+    frozen: list[str] = []
+    """Globs taken out of `trainable`."""
+    optimizer: Literal["keep", "reset"] = "keep"
+    start_from: Literal["previous", "checkpoint"] = "previous"
+    """`checkpoint`: begin with the best weights so far."""
+    schedule: Schedule | None = None
+    """Of this stage alone, its epochs and steps counted from the stage's first; None: the training's, running on."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        return _without_none(dump(self), "schedule")
+
+
+class Training(Strict):
+    """Everything between the initial weights and the last checkpoint."""
+
+    seed: int = 0
+    batch_size: int = Field(ge=2)
+    precision: Literal["float32", "float16", "bfloat16"] = "float32"
+    """float16: autocast with a loss scaler that starts at 65536; bfloat16: autocast."""
+    optimizer: Optimizer
+    schedule: Schedule
+    stages: list[Stage] = Field(min_length=1)
+    pair_budget_mb: int | None = None
+    """Memory for temporary pair tensors; over it the objective works in chunks. None: no limit."""
+    workers: int = Field(default=0, ge=0)
+    """Loader processes; they change speed, never results."""
+    validate_from_epoch: int = Field(default=0, ge=0)
+    """First epoch (from 0) that is validated."""
+    validate_every: int = Field(default=1, ge=1)
+    select: Metric | Literal["last"] = "rsum"
+    """Which validation value the best checkpoint has; `last`: the last epoch, no validation."""
+
+    @property
+    def epochs(self) -> int:
+        return sum(stage.epochs for stage in self.stages)
+
+
+def _without_none(document: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key not in names or value is not None}

@@ -1,0 +1,52 @@
+"""The optimiser of a recipe: its kind, and groups of parameters with a learning rate of their own.
+
+One optimiser holds all parameters from the start; those without a gradient are passed over, also by weight decay.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from benchmark.baseline import Baseline
+from benchmark.recipe.training import Optimizer as Settings
+from benchmark.training.stages import matching
+
+FACTOR = "lr_factor"
+"""Entry of a group of torch's optimiser: what the schedule's rate is multiplied by."""
+
+
+def make_optimizer(model: Baseline, settings: Settings) -> Optimizer:
+    """A fresh optimiser over all parameters, trained or not; raises UserError for a glob that matches none."""
+    groups, lr = parameter_groups(model, settings), settings.lr
+    if settings.name == "sgd":
+        momentum, nesterov = settings.momentum or 0.0, bool(settings.nesterov)
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
+    if settings.name == "adamw":
+        return torch.optim.AdamW(groups, lr=lr, betas=settings.betas, eps=settings.eps)
+    return torch.optim.Adam(groups, lr=lr, betas=settings.betas, eps=settings.eps)
+
+
+def parameter_groups(model: Baseline, settings: Settings) -> list[dict[str, Any]]:
+    """The groups in the recipe's order, after the one that holds the rest; none is empty."""
+    left = dict(model.named_parameters())
+    known = list(left)
+    groups = []
+    for number, group in enumerate(settings.groups or []):
+        where = f"training.optimizer.groups.{number}.parameters"
+        own = matching(group.parameters, known, where)
+        parameters = [left.pop(name) for name in known if name in own and name in left]
+        decay = settings.weight_decay if group.weight_decay is None else group.weight_decay
+        groups.append({"params": parameters, FACTOR: group.lr_factor, "weight_decay": decay})
+    rest = {"params": list(left.values()), FACTOR: 1.0, "weight_decay": settings.weight_decay}
+    return [group for group in (rest, *groups) if group["params"]]
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Give each group its share of the schedule's rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get(
+            FACTOR, 1.0
+        )  # checkpoints from before there were groups have no factor
