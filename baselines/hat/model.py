@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertModel
 
+from baselines.layers.bert import BERTConfig
 from baselines.layers.cross_attention import attention_scores, pair_bytes, score_in_chunks
 from baselines.layers.losses import triplet_ranking_loss
 from benchmark.baseline import (
@@ -50,20 +51,6 @@ class SwinConfig(Strict):
     """Largest stochastic depth, growing linearly over the blocks; active wherever the model trains, frozen or not."""
     pretrained: str = "swin_base_patch4_window7_224.ms_in22k"
     """timm name of the weights to start from; the Microsoft ImageNet-22k ones, not timm's default tag."""
-
-
-class BERTConfig(Strict):
-    """The text encoder; the defaults are BERT-base (hat.md 3.4)."""
-
-    layers: int = Field(default=12, ge=1)
-    hidden: int = Field(default=768, ge=1)
-    heads: int = Field(default=12, ge=1)
-    intermediate: int = Field(default=3072, ge=1)
-    max_position: int = Field(default=512, ge=2)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Of hidden states and attention probabilities, wherever the model trains, frozen or not."""
-    pretrained: str = "google-bert/bert-base-uncased"
-    """Hub repository of the weights to start from."""
 
 
 class HATConfig(Strict):

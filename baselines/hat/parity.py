@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from baselines.hat.build import build_hat
-from baselines.hat.model import HAT, BERTConfig, HATConfig, HATLoss, SwinConfig
+from baselines.hat.model import HAT, HATConfig, HATLoss, SwinConfig
 from baselines.hat.official import LEVEL_SUFFIXES, our_key, translate
+from baselines.layers.bert import BERTConfig
 from baselines.layers.cross_attention import attention_scores
 from baselines.layers.losses import triplet_ranking_loss
 from baselines.layers.recorded import Array, Recorded, Tolerances, read_recorded

@@ -16,13 +16,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from baselines.layers.alignment import attended_contexts, attended_cosines
-from baselines.layers.batch_norm import BatchNorm
 from baselines.layers.cross_attention import attention_scores, pair_bytes, score_in_chunks
 from baselines.layers.gru_encoder import GRUEncoder
 from baselines.layers.length_groups import scores_within_budget, tiled_scores
 from baselines.layers.losses import triplet_ranking_loss
-from baselines.layers.norms import l2_normalize, xavier_linear
+from baselines.layers.norms import xavier_linear
 from baselines.layers.pair_dropout import PairDropout, draw_seeds
+from baselines.layers.region_perceptron import RegionPerceptron
 from baselines.layers.regulators import (
     AggregationRegulator,
     AlignmentVector,
@@ -118,30 +118,6 @@ def inputs(config: RCARConfig) -> InputSpec:
     return InputSpec(RegionInput(config.regions, config.region_dim), text, unit="caption", last_batch="drop")
 
 
-class ImageEncoder(nn.Module):
-    """Regions into the common space: a linear map and a two-layer perceptron, added and normalised (rcar.md 3.1)."""
-
-    def __init__(self, region_dim: int, dim: int, *, normalize: bool) -> None:
-        super().__init__()
-        self.normalize = normalize
-        self.projection = xavier_linear(region_dim, dim)
-        self.hidden = nn.Linear(region_dim, dim // 2)
-        self.hidden_norm = BatchNorm(dim // 2)
-        self.output = nn.Linear(dim // 2, dim)
-        self.output_norm = BatchNorm(dim)  # published models have it and never apply it
-
-    def forward(self, regions: Tensor, *, batch_statistics: bool) -> tuple[Tensor, Tensor]:
-        """Unit vectors (B, R, D) of features (B, R, region_dim), and the statistics that `update` wants."""
-        hidden = self.hidden(regions)  # (B, R, D / 2)
-        flat, statistics = self.hidden_norm(hidden.flatten(0, 1), batch_statistics=batch_statistics)
-        encoded: Tensor = self.projection(regions) + self.output(flat.relu().view(hidden.shape))
-        return l2_normalize(encoded) if self.normalize else encoded, statistics
-
-    def update(self, statistics: Tensor) -> None:
-        """Take the statistics of a batch into the running ones."""
-        self.hidden_norm.update(statistics)
-
-
 class RCAR(nn.Module):
     """The model in one of its settings; a `benchmark.baseline.Baseline`."""
 
@@ -158,7 +134,7 @@ class RCAR(nn.Module):
             dropout=config.dropout,
             normalize=config.normalize_captions,
         )
-        self.image_encoder = ImageEncoder(config.region_dim, dim, normalize=config.normalize_images)
+        self.image_encoder = RegionPerceptron(config.region_dim, dim, normalize=config.normalize_images)
         self.alignments = nn.ModuleList(AlignmentVector(dim, sim_dim) for _ in range(counts["alignments"]))
         self.correspondences = nn.ModuleList(
             CorrespondenceRegulator(dim, sim_dim) for _ in range(counts["correspondences"])

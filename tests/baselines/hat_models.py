@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from baselines.hat.build import build_hat
-from baselines.hat.model import HAT, BERTConfig, HATConfig, SwinConfig
+from baselines.hat.model import HAT, HATConfig, SwinConfig
+from baselines.layers.bert import BERTConfig
 from benchmark.baseline import CaptionBatch, DataFacts, ImageBatch, PairBatch
 
 VOCABULARY = 60

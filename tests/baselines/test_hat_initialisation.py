@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from baselines.hat import METHOD
-from baselines.hat.model import BERTConfig, HATConfig, SwinConfig
+from baselines.hat.model import HATConfig, SwinConfig
+from baselines.layers.bert import BERTConfig
 from benchmark.baseline import DataFacts
 from benchmark.errors import UserError
 

@@ -13,7 +13,9 @@ from transformers import BertConfig, BertForPreTraining
 
 import baselines.hat.build as build
 from baselines.hat import METHOD
-from baselines.hat.model import HAT, BERTConfig, HATConfig, HATLoss
+from baselines.hat.model import HAT, HATConfig, HATLoss
+from baselines.layers import bert as bert_layer
+from baselines.layers.bert import BERTConfig
 from benchmark.baseline import CaptionBatch, Codes, DataFacts, PixelInput, Progress
 from benchmark.errors import UserError
 from tests.baselines.hat_models import VOCABULARY, captions, images, pairs, tiny_config, tiny_hat
@@ -254,8 +256,8 @@ def test_without_the_hub_pretrained_parts_are_one_line(monkeypatch: pytest.Monke
         def model_info(self, *_args: object, **_kwargs: object) -> None:
             raise OSError("no route\nto host")
 
-    monkeypatch.setattr(build, "HfApi", Offline)
-    monkeypatch.setattr(build, "try_to_load_from_cache", lambda *_args: None)
+    monkeypatch.setattr(bert_layer, "HfApi", Offline)
+    monkeypatch.setattr(bert_layer, "try_to_load_from_cache", lambda *_args: None)
     with pytest.raises(UserError, match=r"swin_base.*model\.swin\.pretrained") as caught:
         build.build_hat(HATConfig(direction="i2t"), DataFacts(vocab_size=30522, pretrained=True))
     assert "\n" not in str(caught.value)
@@ -285,7 +287,8 @@ def test_pretrained_parts_are_loaded_into_the_configured_sizes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, bert = save_pretrained_parts(tmp_path)
-    monkeypatch.setattr(build, "_weights_file", lambda part, _name: tmp_path / part / "model.safetensors")
+    for module in (build, bert_layer):
+        monkeypatch.setattr(module, "weights_file", lambda part, _name: tmp_path / part / "model.safetensors")
     facts = DataFacts(vocab_size=VOCABULARY, pretrained=True)
     loaded = build.build_hat(tiny_config(), facts)
     for name, tensor in source.image_encoder.swin.state_dict().items():

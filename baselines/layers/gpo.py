@@ -1,0 +1,66 @@
+"""Generalised pooling operator: a set of vectors -> one, by weights of the ranks in each dimension (user.md 3.3).
+
+Each dimension is sorted by itself, largest first, and summed with weights that a small recurrent network makes of
+the number of vectors alone. They run from the maximum to the mean, whichever training finds better.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+TEMPERATURE = 0.1
+"""Of the softmax over the ranks."""
+
+
+class GPO(nn.Module):
+    """Pools sets of any size; `width` is that of the places' codes and of each direction of the GRU."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.width = width
+        self.gru = nn.GRU(width, width, batch_first=True, bidirectional=True)
+        self.linear = nn.Linear(width, 1, bias=False)
+
+    def forward(self, vectors: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Pooled vectors (B, D) of `vectors` (B, N, D).
+
+        `lengths` (B,), 1 or more: how many of each set count; None: all N. What comes after them is not read.
+        """
+        if lengths is None:
+            size = torch.tensor([vectors.shape[1]], device=vectors.device)
+            ordered = vectors.sort(1, descending=True).values  # (B, N, D)
+            return (self.weights(size)[:, None] @ ordered).squeeze(1)
+        weights = self.weights(lengths)  # (B, L)
+        padding = _padding(lengths, weights.shape[1])[..., None]  # (B, L, 1)
+        counting = vectors[:, : weights.shape[1]].masked_fill(padding, -math.inf)  # last in the order
+        ordered = counting.sort(1, descending=True).values.masked_fill(padding, 0)  # (B, L, D)
+        return (weights[:, None] @ ordered).squeeze(1)
+
+    def weights(self, lengths: Tensor) -> Tensor:
+        """Weights (B, L) of the ranks in sets of `lengths` (B,), L being the largest; 0 after a set's last."""
+        sizes, place = torch.unique(lengths, return_inverse=True)  # sets of one size share their weights
+        codes = positional_codes(int(sizes[-1]), self.width, lengths.device)  # (L, W)
+        codes = codes.to(self.linear.weight.dtype).expand(len(sizes), -1, -1)  # (S, L, W)
+        packed = pack_padded_sequence(codes, sizes.cpu(), batch_first=True, enforce_sorted=False)
+        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+        forward, backward = states.chunk(2, dim=2)
+        scores = self.linear((forward + backward) / 2).squeeze(2)  # (S, L)
+        scores = scores.masked_fill(_padding(sizes, scores.shape[1]), -math.inf)
+        weights: Tensor = (scores / TEMPERATURE).softmax(1)[place]
+        return weights
+
+
+def positional_codes(places: int, width: int, device: torch.device | None = None) -> Tensor:
+    """Sines and cosines in turns, of wavelengths from 2 pi to 10,000 times that: (places, width) float64."""
+    speeds = torch.arange(0, width, 2, dtype=torch.float64, device=device) * (-math.log(10_000) / width)
+    angles = torch.arange(places, dtype=torch.float64, device=device)[:, None] * speeds.exp()  # (P, W / 2)
+    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
+
+
+def _padding(lengths: Tensor, longest: int) -> Tensor:
+    """True at the places (B, longest) after each length."""
+    return torch.arange(longest, device=lengths.device) >= lengths[:, None]
