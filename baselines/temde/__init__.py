@@ -2,6 +2,7 @@
 
 from baselines.sgraf.model import SGRAFLoss, inputs
 from baselines.temde.build import build_temde, refuse_official
+from baselines.temde.latency import timing_groups
 from baselines.temde.model import TEMDEConfig
 from baselines.temde.parity import parity_cases
 from baselines.temde.speed import scoring_cases
@@ -19,4 +20,5 @@ METHOD = Method(
     reconstruction=True,
     read_official=refuse_official,
     scoring_cases=scoring_cases,
+    timing_groups=timing_groups,
 )
