@@ -87,6 +87,12 @@ def reproduce_rcar(session: nox.Session) -> None:
     run(session, "rematch", "reproduce", "rcar", *session.posargs)
 
 
+@nox.session(name="reproduce-temde", requires=["env"], venv_backend="none", default=False)
+def reproduce_temde(session: nox.Session) -> None:
+    """The same for T-EMDE on SAF and SGR: `nox -s reproduce-temde [-- flickr30k --data-dir FOLDER]`."""
+    run(session, "rematch", "reproduce", "temde", *session.posargs)
+
+
 @nox.session(requires=["env"], venv_backend="none", default=False)
 def reproduce(session: nox.Session) -> None:
     """Train and evaluate every method: `nox -s reproduce [-- mscoco]`."""

@@ -55,7 +55,7 @@ def call(session: Any, *posargs: str) -> list[list[str]]:
 
 
 def test_nox_lists_every_session_with_its_help() -> None:
-    reproductions = ["reproduce-hat", "reproduce-sgraf", "reproduce-rcar", "reproduce"]
+    reproductions = ["reproduce-hat", "reproduce-sgraf", "reproduce-rcar", "reproduce-temde", "reproduce"]
     wanted = ["tests", "lint", *reproductions, "tables", "drift", "latency", "parity", "doctor"]
     command = [
         sys.executable,
