@@ -85,6 +85,7 @@ def test_nox_lists_every_session_with_its_help() -> None:
         ),
         (noxfile.reproduce_sgraf, [], "rematch reproduce sgraf"),
         (noxfile.reproduce_rcar, [], "rematch reproduce rcar"),
+        (noxfile.reproduce_temde, ["scenes"], "rematch reproduce temde scenes"),
         (noxfile.reproduce, ["mscoco"], "rematch reproduce all mscoco"),
         (noxfile.tables, ["--check"], "rematch leaderboard --check"),
         (noxfile.drift, ["--full"], "rematch drift --full"),
