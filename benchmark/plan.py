@@ -1,7 +1,8 @@
 """`--dry-run`: what a run would download, train and write, with estimates of time, memory and disk.
 
-The estimates come from one small synthetic batch, run forward and backward here and now: its time and
-the bytes that autograd keeps are scaled to the recipe's batch size. They say the order of magnitude.
+The estimates come from small synthetic batches, run forward and backward here and now: their time and the bytes
+that autograd keeps are split into what grows with a batch's items and with its pairs, and scaled to the recipe's
+batch size. They say the order of magnitude.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.table import Table
 from torch import Tensor
@@ -18,12 +20,14 @@ from torch import Tensor
 from benchmark.baseline import (
     Baseline,
     CaptionBatch,
+    Codes,
     DataFacts,
     ImageBatch,
     InputSpec,
     PairBatch,
     PixelInput,
     Progress,
+    TrainingCodes,
     get_method,
 )
 from benchmark.data import check_vocabulary
@@ -35,9 +39,29 @@ from benchmark.data.splits import SplitName
 from benchmark.recipe import EnsembleRecipe, Recipe, StoredRegions, about, check_fields, load_recipe, run_name
 from benchmark.select import dataset_of, default_seed
 
-PROBE_PAIRS = 4
+PROBE_SIZES = (2, 3, 4)
+"""Batches that are tried: as many as a square function of their size has numbers."""
+AGAIN = 4 / 3
+"""Time of pairs whose scores are computed a second time, where a backward pass takes as long as two forward."""
 TYPICAL_CAPTION = 14
 """Tokens of a typical caption, special tokens included (hat.md 7.1)."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How something grows with the size of a batch: a part that doesn't, one an item and one a pair."""
+
+    once: float
+    item: float
+    pair: float
+
+    def items(self, size: int) -> float:
+        """All but the pairs'."""
+        return self.once + self.item * size
+
+    def pairs(self, size: int) -> float:
+        """Of all images with all captions."""
+        return self.pair * size**2
 
 
 @dataclass(frozen=True)
@@ -51,14 +75,40 @@ class Plan:
     parameters: int
     steps_per_epoch: int
     epochs: int
-    step_seconds: float
-    memory_bytes: int
+    batch_size: int
+    seconds: Growth
+    """Of a step."""
+    kept: Growth
+    """Bytes for its backward pass."""
+    pair_budget: int | None
+    """Bytes that pairs may take; None: no limit."""
     disk_bytes: int
     writes: list[str]
 
     @property
     def train_seconds(self) -> float:
         return self.step_seconds * self.steps_per_epoch * self.epochs
+
+    @property
+    def step_seconds(self) -> float:
+        pairs = self.seconds.pairs(self.batch_size)
+        return self.seconds.items(self.batch_size) + (AGAIN * pairs if self.in_parts else pairs)
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether pairs are scored in parts, each a second time in the backward pass."""
+        return self.pair_budget is not None and self.kept.pairs(self.batch_size) > self.pair_budget
+
+    @property
+    def pair_bytes(self) -> float:
+        """Of a step's pairs, as they are scored."""
+        needed = self.kept.pairs(self.batch_size)
+        return needed if self.pair_budget is None else min(needed, self.pair_budget)
+
+    @property
+    def memory_bytes(self) -> float:
+        """While training: weights, their gradients and two moments, and what a step keeps."""
+        return 16 * self.parameters + self.kept.items(self.batch_size) + self.pair_bytes
 
 
 def synthetic_batch(spec: InputSpec, vocab_size: int, pairs: int) -> PairBatch:
@@ -74,8 +124,34 @@ def synthetic_batch(spec: InputSpec, vocab_size: int, pairs: int) -> PairBatch:
     return PairBatch(ImageBatch(images, index), captions)
 
 
-def probe(model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int) -> tuple[float, int]:
-    """Seconds and bytes kept for the backward pass of one training step, both per pair of the batch."""
+def probe(model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int) -> tuple[Growth, Growth]:
+    """Seconds of one training step, and bytes that autograd keeps for its backward pass, by the batch's size."""
+    loss_type = get_method(recipe.method).loss
+    progress = Progress(0, 0, 0, loss_type.model_validate(recipe.training.stages[0].loss))
+    model.train()
+    first, last = PROBE_SIZES[0], PROBE_SIZES[-1]
+    steps = [
+        probe_step(model, synthetic_batch(spec, vocab_size, size), progress)
+        for size in (first, *PROBE_SIZES)  # the first pass warms up
+    ][1:]
+    pair = max(0.0, (steps[-1].scoring - steps[0].scoring) / (last**2 - first**2))
+    rest = max(0.0, steps[-1].scoring - pair * last**2)
+    kept = np.polyfit(PROBE_SIZES, [step.kept for step in steps], 2)
+    per_pair, per_item, once = (max(0.0, float(value)) for value in kept)
+    return Growth(rest, steps[-1].encoding / last, pair), Growth(once, per_item, per_pair)
+
+
+@dataclass(frozen=True)
+class ProbedStep:
+    """Seconds forward and backward, of encoding and of scoring pairs; bytes kept in between, weights not counted."""
+
+    encoding: float
+    scoring: float
+    kept: int
+
+
+def probe_step(model: Baseline, batch: PairBatch, progress: Progress) -> ProbedStep:
+    """One step, its backward pass in two parts, so that the time of the pairs is known by itself."""
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -83,23 +159,39 @@ def probe(model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int) -> 
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    loss_type = get_method(recipe.method).loss
-    progress = Progress(0, 0, 0, loss_type.model_validate(recipe.training.stages[0].loss))
-    batch = synthetic_batch(spec, vocab_size, PROBE_PAIRS)
-    model.train()
-    seconds = []
-    for _ in range(2):  # the first pass warms up
-        kept.clear()
-        start = time.perf_counter()
-        with torch.no_grad():
-            prepared = model.prepare_batch(batch, progress)
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            loss = model.objective(model.training_codes(prepared), progress, None)
-        torch.autograd.backward(loss)
-        seconds.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    with torch.no_grad():
+        prepared = model.prepare_batch(batch, progress)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        codes = model.training_codes(prepared)
+        encoded = time.perf_counter()
+        leaves: dict[Tensor, Tensor] = {}
+        loss = model.objective(_cut(codes, leaves), progress, None)
+    torch.autograd.backward(loss)
+    scored = time.perf_counter()
+    reached = {tensor: leaf.grad for tensor, leaf in leaves.items() if leaf.grad is not None}
+    torch.autograd.backward(list(reached), list(reached.values()))
+    end = time.perf_counter()
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    activations = sum(size for pointer, size in kept.items() if pointer not in own)
-    return seconds[-1] / PROBE_PAIRS, activations // PROBE_PAIRS
+    total = sum(size for pointer, size in kept.items() if pointer not in own)
+    return ProbedStep(encoded - start + end - scored, scored - encoded, total)
+
+
+def _cut(codes: TrainingCodes, leaves: dict[Tensor, Tensor]) -> TrainingCodes:
+    """The codes without their history; `leaves` has the new tensor of each that has one."""
+
+    def cut(tensor: Tensor) -> Tensor:
+        if not tensor.requires_grad:
+            return tensor
+        if tensor not in leaves:
+            leaves[tensor] = tensor.detach().requires_grad_()
+        return leaves[tensor]
+
+    images, captions = (
+        Codes({name: cut(tensor) for name, tensor in side.tensors.items()})
+        for side in (codes.images, codes.captions)
+    )
+    return TrainingCodes(images, captions, {name: cut(tensor) for name, tensor in codes.extra.items()})
 
 
 def split_sizes(recipe: Recipe) -> Mapping[SplitName, int]:
@@ -131,7 +223,8 @@ def make_plan(recipe: Recipe, vocab_size: int, writes: list[str], data_dir: Path
     facts = DataFacts(vocab_size=vocab_size, n_train_images=images["train"], pretrained=False)
     model = method.build(config, facts)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    pair_seconds, pair_memory = probe(model, spec, recipe, vocab_size)
+    seconds, kept = probe(model, spec, recipe, vocab_size)
+    budget = training.pair_budget_mb
     units = images["train"] * (recipe.data.captions_per_image if spec.unit == "caption" else 1)
     gallery = images["test"] ** 2 * recipe.data.captions_per_image * 4
     return Plan(
@@ -142,8 +235,10 @@ def make_plan(recipe: Recipe, vocab_size: int, writes: list[str], data_dir: Path
         parameters=parameters,
         steps_per_epoch=max(1, -(-units // training.batch_size)),
         epochs=training.epochs,
-        step_seconds=pair_seconds * training.batch_size,
-        memory_bytes=parameters * 16 + pair_memory * training.batch_size,  # weights, gradients, two moments
+        batch_size=training.batch_size,
+        seconds=seconds,
+        kept=kept,
+        pair_budget=None if budget is None else budget * 2**20,
         # data, checkpoint (weights and two moments), best weights, similarity matrix
         disk_bytes=download.disk_bytes + parameters * 16 + gallery,
         writes=writes,
@@ -165,6 +260,20 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
+def _memory(plan: Plan) -> str:
+    """In words; pairs are mentioned where they matter."""
+    total = f"about {_bytes(plan.memory_bytes)}"
+    if plan.pair_bytes < plan.memory_bytes / 100:
+        return total
+    if not plan.in_parts:
+        return f"{total}, of which pairs {_bytes(plan.pair_bytes)}, in one piece"
+    whole = _bytes(plan.kept.pairs(plan.batch_size))
+    return (
+        f"{total}, of which pairs {_bytes(plan.pair_bytes)}, the recipe's pair_budget_mb; they would take {whole} in "
+        "one piece"
+    )
+
+
 def plan_table(plan: Plan, title: str) -> Table:
     """The plan as two columns for a terminal."""
     table = Table(title=f"dry run: {title} (nothing downloaded, trained or written)", show_header=False)
@@ -177,7 +286,7 @@ def plan_table(plan: Plan, title: str) -> Table:
     table.add_row(
         "time, on this machine's CPU", f"about {_duration(plan.train_seconds)}; a GPU is far faster"
     )
-    table.add_row("memory while training", f"about {_bytes(plan.memory_bytes)}")
+    table.add_row("memory while training", _memory(plan))
     table.add_row("disk", f"about {_bytes(plan.disk_bytes)}, data and work folder")
     table.add_row("writes", "\n".join(plan.writes))
     return table

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
+from torch import Tensor, nn
 
 from benchmark import plan
-from benchmark.baseline import InputSpec, PixelInput, RegionInput, TextInput, get_method
+from benchmark.baseline import (
+    Codes,
+    InputSpec,
+    PairBatch,
+    PixelInput,
+    Progress,
+    RegionInput,
+    TextInput,
+    TrainingCodes,
+    get_method,
+)
 from benchmark.job import Settings, build_model, prepare
 from benchmark.recipe import Recipe, load_recipe
 from tests.tiny import I2T, ROOT, T2I, change_recipe
@@ -39,7 +51,8 @@ def weightless(monkeypatch: pytest.MonkeyPatch) -> None:
             return build(*args)  # type: ignore[arg-type]
 
     monkeypatch.setitem(method.__dict__, "build", on_meta)
-    monkeypatch.setattr(plan, "probe", lambda *_: (0.5, 1000))
+    growth = plan.Growth(0, 0.5, 0), plan.Growth(0, 1000, 0)
+    monkeypatch.setattr(plan, "probe", lambda *_: growth)
 
 
 @pytest.mark.usefixtures("weightless")
@@ -115,9 +128,93 @@ def test_the_probes_bytes_are_those_that_autograd_keeps(fresh: Path) -> None:
     model = build_model(job, pretrained=False)
     spec = method.inputs(recipe.method_config())
     seconds, kept = plan.probe(model, spec, recipe, job.codec.vocab_size)
-    assert seconds > 0, fresh
+    assert seconds.item > 0, fresh
     pixels = 3 * 64 * 64 * 4
-    assert pixels < kept < 400 * pixels  # the batch itself is kept; weights are not counted
+    assert pixels < kept.item < 400 * pixels  # the batch itself is kept; weights are not counted
+    assert kept.pair < pixels / 100  # HAT's scores keep nothing but the codes
+
+
+class Known(nn.Module):
+    """What it keeps can be counted: 6 floats of each image, 40 of each pair; 100 once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.once = nn.Parameter(torch.ones(6)), nn.Parameter(torch.ones(100))
+
+    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:  # noqa: ARG002
+        return batch
+
+    def training_codes(self, batch: PairBatch) -> TrainingCodes:
+        images = batch.images.pixels[:, 0, :6].clone() * self.weight  # keeps (B, 6)
+        return TrainingCodes(Codes({"images": images}), Codes({"captions": images.detach()}))
+
+    def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:  # noqa: ARG002
+        images, captions = codes.images["images"], codes.captions["captions"]
+        pairs = (images[:, None, :1] + captions[:, :1]).expand(-1, -1, 40).contiguous()  # (B, B, 40)
+        return pairs.exp().sum() + self.once.exp().sum()  # exp keeps its results
+
+
+def test_a_step_is_split_into_once_items_and_pairs() -> None:
+    spec = InputSpec(RegionInput(2, 7), TextInput("words"))
+    recipe = recipe_at(ROOT / "recipes/sgraf/flickr30k-saf.yaml")
+    model = Known()
+    seconds, kept = plan.probe(model, spec, recipe, 20)  # type: ignore[arg-type]
+    assert (kept.once, kept.item, kept.pair) == pytest.approx((400, 24, 160))
+    assert min(seconds.once, seconds.item, seconds.pair) >= 0
+    assert seconds.items(4) + seconds.pairs(4) > 0
+    assert model.weight.grad is not None  # the backward pass went all the way
+    assert bool((model.weight.grad != 0).any())
+
+
+def region_recipe(budget: int | None) -> Recipe:
+    """RCAR(2) i2t at full size."""
+    recipe = recipe_at(ROOT / "recipes/sgraf/flickr30k-saf.yaml")
+    training = recipe.training.model_copy(update={"pair_budget_mb": budget})
+    model = {"direction": "i2t", "regulator": "rcar", "steps": 2}
+    return recipe.model_copy(update={"method": "rcar", "model": model, "training": training})
+
+
+def test_pairs_grow_with_the_square_and_stay_within_the_budget() -> None:
+    whole, capped = (plan.make_plan(region_recipe(budget), 8481, []) for budget in (None, 12288))
+    assert 25e9 < whole.memory_bytes < 60e9  # 128 x 128 pairs, each 13 arrays of 36 x 1024 or so
+    assert not whole.in_parts
+    assert whole.pair_bytes == whole.kept.pair * 128**2
+    assert "in one piece" in shown(whole)
+    assert capped.in_parts
+    assert capped.memory_bytes < 20e9
+    assert capped.memory_bytes - capped.pair_bytes == pytest.approx(
+        whole.memory_bytes - whole.pair_bytes, rel=0.01
+    )
+    assert "of which pairs 13 GB, the recipe's pair_budget_mb; they would take" in shown(capped)
+
+
+def test_pairs_in_parts_take_their_time_again() -> None:
+    made = plan.Plan(
+        "d",
+        {},
+        plan.Download([], 0, 0),
+        [],
+        10,
+        1,
+        1,
+        4,
+        plan.Growth(1, 2, 3),
+        plan.Growth(5, 6, 700),
+        None,
+        0,
+        [],
+    )
+    assert (made.step_seconds, made.memory_bytes) == (1 + 8 + 48, 160 + 29 + 11_200)
+    less = replace(made, pair_budget=10_000)
+    assert (less.step_seconds, less.memory_bytes) == (1 + 8 + 64, 160 + 29 + 10_000)
+    assert replace(made, pair_budget=11_200).step_seconds == made.step_seconds
+
+
+@pytest.mark.parametrize("variant", ["saf", "sgr"])
+def test_published_sizes_fit_twenty_gigabytes(variant: str) -> None:
+    recipe = recipe_at(ROOT / f"recipes/sgraf/flickr30k-{variant}.yaml")
+    assert recipe.training.pair_budget_mb is not None
+    assert plan.make_plan(recipe, 8481, []).memory_bytes < 20e9
 
 
 def test_synthetic_batches_have_the_declared_shapes() -> None:
