@@ -23,6 +23,7 @@ from benchmark.baseline import (
     TrainingCodes,
     get_method,
 )
+from benchmark.data.hub import Download
 from benchmark.job import Settings, build_model, prepare
 from benchmark.recipe import Recipe, load_recipe
 from tests.tiny import I2T, ROOT, T2I, change_recipe
@@ -109,7 +110,7 @@ def test_a_tiny_plan_is_of_the_model_that_is_trained(fresh: Path) -> None:
 
 
 def test_memory_grows_with_the_batch_and_the_picture(fresh: Path) -> None:
-    def memory() -> int:
+    def memory() -> float:
         recipe = recipe_at(I2T)
         return plan.make_plan(recipe, plan.vocabulary_size(recipe), []).memory_bytes
 
@@ -192,7 +193,7 @@ def test_pairs_in_parts_take_their_time_again() -> None:
     made = plan.Plan(
         "d",
         {},
-        plan.Download([], 0, 0),
+        Download([], 0, 0),
         [],
         10,
         1,
