@@ -1,0 +1,20 @@
+"""USER: unified semantic enhancement with momentum contrast (user.md); the notes on fidelity are in README.md."""
+
+from baselines.user.build import build_user, pretrained_parts
+from baselines.user.model import UserConfig, UserLoss, check_batch, inputs
+from baselines.user.official import read_official
+from baselines.user.parity import parity_cases
+from benchmark.baseline import Method
+
+METHOD = Method(
+    name="user",
+    title="USER",
+    config=UserConfig,
+    loss=UserLoss,
+    inputs=inputs,
+    build=build_user,
+    parity_cases=parity_cases,
+    read_official=read_official,
+    pretrained_parts=pretrained_parts,
+    check_batch=check_batch,
+)
