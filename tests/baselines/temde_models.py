@@ -17,6 +17,32 @@ from benchmark.baseline import DataFacts
 from tests.baselines.sgraf_models import VOCABULARY, tiny_config
 
 DIM = 6
+ANNEALED: dict[str, Any] = {
+    "temperature_rule": "annealed",
+    "temperature": 2.0,
+    "final_temperature": 0.5,
+    "anneal_steps": 10,
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "deep": {"depth": 7, "width": 2},
+    "wide": {"depth": 1, "width": 9},
+    "hyperplane": {"assignment": "hyperplane", "width": 8},
+    "one hyperplane": {"assignment": "hyperplane", "width": 2, "temperature": 0.3},
+    "distance": {"logit": "distance"},
+    "sharp distance": {"logit": "distance", "temperature": 0.2},
+    "temperature": {"temperature": 0.25},
+    "learned": {"temperature_rule": "learned", "temperature": 0.7},
+    "annealed": ANNEALED,
+    "l2 rows": {"rows": "l2"},
+    "sums": {"rows": "sum"},
+    "no final l2": {"final_l2": False},
+    "sums as they are": {"rows": "sum", "final_l2": False},
+    "projection": {"output_projection": True},
+    "transform": {"input_transform": True},
+    "much": {"assignment": "hyperplane", "rows": "l2", "output_projection": True, "input_transform": True},
+}
+"""Of the sketch itself, for tests of each; `hard` apart, whose gradient is another's."""
 
 
 def tiny_sketch(seed: int = 0, dim: int = DIM, **settings: Any) -> Sketch:
@@ -72,7 +98,7 @@ def naive_shares(sketch: Sketch, vector: Tensor) -> Tensor:
         vector = (sketch.transform.weight @ vector + sketch.transform.bias).tanh()
     temperature = config.temperature
     if config.temperature_rule != "fixed":
-        temperature = math.exp(float(sketch.log_temperature))
+        temperature = math.exp(sketch.log_temperature.item())
     rows = []
     for n in range(config.depth):
         if config.assignment == "hyperplane":
