@@ -101,7 +101,7 @@ def reproduce(
 
       rematch reproduce hat flickr30k --profile reduced     (a smoke run, in a minute)
     """
-    from benchmark.select import check_recipes, choose_dataset, recipe_paths
+    from benchmark.select import check_folders, check_recipes, choose_dataset, recipe_paths
 
     flags = {"unverified": unverified, "skip_corrupt": skip_corrupt, "resume": resume}
     settings = make_settings(
@@ -119,6 +119,7 @@ def reproduce(
         for table in dry_run_tables(paths, seeds, data_dir, profile, vocab):
             console.print(table)
         return
+    check_folders(paths, data_dir, profile)
     run_all(paths, seeds, settings)
     if tables:
         leaderboard(check=False)

@@ -83,7 +83,7 @@ def run_drift(
         )
     findings: list[Finding] = []
     for path, reference in track(chosen, "drift", disable=not show_progress, transient=True):
-        findings += check_reference(path, reference)
+        findings += check_reference(path, reference, show_progress=show_progress)
     if full:
         with tempfile.TemporaryDirectory() as scratch:
             for path, reference in sorted(chosen, key=lambda item: item[1].rescored is None):
@@ -97,12 +97,13 @@ def check_method(method: str | None) -> None:
         raise UserError(f"unknown method '{method}'{nearest(method, method_names())}")
 
 
-def check_reference(path: Path, reference: Reference) -> list[Finding]:
+def check_reference(path: Path, reference: Reference, *, show_progress: bool = False) -> list[Finding]:
     """Checks (a) and (b) of one reference."""
     recipe = load_recipe(Path(reference.recipe_path))
     if not isinstance(recipe, Recipe) or reference.rescored is None or reference.trace is None:
         return []
-    job = prepare(Path(reference.recipe_path), recipe, reference.full.seed, Settings())
+    settings = Settings(show_progress=show_progress)
+    job = prepare(Path(reference.recipe_path), recipe, reference.full.seed, settings)
     if job.digest != reference.recipe_digest:
         raise UserError(
             f"{path.as_posix()}: made for another version of {reference.recipe_path}; "

@@ -15,7 +15,7 @@ from benchmark.data.captions import Codec
 from benchmark.data.loading import PairLoader, check_input
 from benchmark.data.regions import FeatureStore
 from benchmark.data.splits import SplitName
-from benchmark.data.word_codec import KEPT, WordCodec, keep_vocabulary
+from benchmark.data.word_codec import KEPT, WordCodec, keep_vocabulary, vocabulary_departures
 from benchmark.evaluation.protocol import check_test_size, protocols_of
 from benchmark.recipe import Recipe, about, run_name
 from benchmark.recipe.training import Training
@@ -184,7 +184,12 @@ def departures_of(job: Job) -> list[str]:
     """
     cut = {name: count for name, count in job.recipe.data.first_images.counts().items() if name != "val"}
     fewer = [f"only the first {count:,} {name} images" for name, count in cut.items()]
-    found = [*reconstruction(job.method), *job.dataset.departures, *job.recipe.departures, *fewer]
+    words = (
+        vocabulary_departures(job.codec.vocabulary, job.dataset.name)
+        if isinstance(job.codec, WordCodec)
+        else []
+    )
+    found = [*reconstruction(job.method), *job.dataset.departures, *job.recipe.departures, *fewer, *words]
     names = [protocol.name for protocol in protocols_of(job.dataset.name)]
     if not found and not set(names) & set(get_args(ReportedProtocol)):
         found.append(f"no paper reports {job.dataset.name}")

@@ -20,6 +20,7 @@ from benchmark import __version__
 from benchmark.baseline import Baseline, Codes
 from benchmark.data import caption_batches, image_batches
 from benchmark.data.splits import SplitName
+from benchmark.data.word_codec import WORDS_DIFFER
 from benchmark.errors import UserError
 from benchmark.evaluation.latency import LEAST_REPEATS, LatencyReport, measure_latency
 from benchmark.evaluation.metrics import retrieval_metrics
@@ -197,13 +198,15 @@ def reproduce_ensemble(path: Path, recipe: EnsembleRecipe, seed: int, settings: 
     job = prepare(path, member_recipe, seed, settings, splits=("test",))
     results = results_of(job, sims)
     packed = pack(make_sidecar(results, top_k(sims, 10), job.dataset.splits["test"], []))
+    theirs = [reason for member, _ in members for reason in member.departures]
+    words = dict.fromkeys(reason for reason in theirs if reason.startswith(WORDS_DIFFER))
     record = new_record(
         run=run_name(path, first.dataset.name, settings.profile),
         seed=seed,
         method="+".join(dict.fromkeys(record.method for record, _ in members)),
         recipe_path=path.as_posix(),
         recipe=recipe.model_dump(mode="json") | settings.named_profile(),
-        departures=[*reconstruction(job.method), *job.dataset.departures, *recipe.departures],
+        departures=[*reconstruction(job.method), *job.dataset.departures, *recipe.departures, *words],
         weights="members",
         members=[_member_part(record) for record, _ in members],
         dataset=dataset_part(job.dataset, first.dataset.captions_per_image),

@@ -18,6 +18,7 @@ from benchmark.recipe import (
     DataSettings,
     EnsembleRecipe,
     Recipe,
+    StoredRegions,
     check_fields,
     load_recipe,
     profile_names,
@@ -90,6 +91,31 @@ def check_recipes(paths: Sequence[Path], profile: str | None = None) -> None:
                     raise UserError(f"{field}: found '{item.protocol}', no protocol of its dataset{hint}")
         except UserError as error:
             raise UserError(f"{path.as_posix()}: {error}") from None
+
+
+def check_folders(paths: Sequence[Path], data_dir: Path | None, profile: str | None = None) -> None:
+    """Raise UserError where recipes read features from a folder and none is named, before the first is trained."""
+    if data_dir is not None:
+        return
+    recipes = {path: load_recipe(path, profile) for path in _singles(paths)}
+    lacking = [
+        path.as_posix()
+        for path, recipe in recipes.items()
+        if isinstance(recipe, Recipe) and isinstance(recipe.data.regions, StoredRegions)
+    ]
+    if lacking:
+        raise UserError(
+            f"{', '.join(lacking)}: field 'data.regions.source' reads a folder of features; name it with --data-dir"
+        )
+
+
+def _singles(paths: Sequence[Path]) -> list[Path]:
+    """Single models and members of ensembles, each once."""
+    found = []
+    for path in paths:
+        recipe = load_recipe(path)
+        found += member_paths(path, recipe) if isinstance(recipe, EnsembleRecipe) else [path]
+    return list(dict.fromkeys(found))
 
 
 def _check_data(data: DataSettings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ import numpy as np
 import pytest
 
 from benchmark.data.vocabulary import SPECIAL, Vocabulary, write_words
+from benchmark.reporting.record import read_record
 from tests.data.region_files import features, scan_part
 from tests.tiny import contents, rematch, write_recipe
 
+HAT_RECIPES = Path(__file__).resolve().parent.parent / "recipes/hat"
 SAF = Path("recipes/sgraf/flickr30k-saf.yaml")
 WEIGHTS = Path("elsewhere/best.safetensors")
 IMAGES = {"train": 8, "dev": 4, "test": 6}
 
-Damage = Callable[[Path], None]
+Damage = Callable[[Path], object]
 
 
 def recipe() -> dict[str, Any]:
@@ -72,8 +75,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Data and recipe of that folder, its weights elsewhere; no run."""
-    import shutil
-
     for name in ("recipes", "precomp", "elsewhere"):
         shutil.copytree(sound / name, tmp_path / name)
     (tmp_path / "results").mkdir()
@@ -162,7 +163,45 @@ def test_damaged_data_are_one_line(home: Path, name: str) -> None:
 
 
 def test_the_weights_can_be_evaluated_where_nothing_is_damaged(home: Path) -> None:
-    assert command("evaluate", "--recipe", SAF, "--checkpoint", WEIGHTS).code == 0, home
+    said = command("evaluate", "--recipe", SAF, "--checkpoint", WEIGHTS)
+    assert said.code == 0, home
+    reason = "vocabulary built by the published rule, 16 words; the authors' has 8,481"
+    assert f"not comparable with the paper: {reason}" in said.out
+
+
+def test_words_that_are_not_the_authors_are_a_departure_of_the_record(sound: Path) -> None:
+    record = read_record(sound / "results/runs/flickr30k/sgraf-saf/0.json")
+    assert record.departures[-1] == "vocabulary built by the published rule, 16 words; the authors' has 8,481"
+
+
+def test_an_ensemble_names_its_members_words_and_all_read_the_named_file(home: Path) -> None:
+    sgr = recipe()
+    sgr["model"]["module"] = "SGR"
+    write_recipe(SAF.with_name("flickr30k-sgr.yaml"), sgr)
+    both = SAF.with_name("flickr30k-ensemble.yaml")
+    row = {"method": "sgraf", "variant": "SGRAF (paper)"}
+    members = ["flickr30k-saf", "flickr30k-sgr"]
+    write_recipe(both, {"summary": "x", "ensemble": members, "departures": [], "paper_row": row})
+    write_words(home / "vocab.json", Vocabulary((*SPECIAL[:4], "caption", "image"), "ours"))
+    said = command("reproduce", both, "--vocab", "vocab.json", "--no-latency", "--no-tables")
+    assert said.code == 0, said.err
+    runs = home / "results/runs/flickr30k"
+    for name in ("sgraf-saf", "sgraf-sgr", "sgraf-ensemble"):
+        record = read_record(runs / name / "0.json")
+        assert record.codec.startswith("words:ours:6:")
+        assert " + " not in record.codec
+        assert record.departures.count("vocabulary ours, 6 words; the authors' has 8,481") == 1
+
+
+def test_a_folder_that_is_lacking_is_said_before_anything_is_trained(home: Path) -> None:
+    shutil.copytree(HAT_RECIPES, "recipes/hat")
+    before = contents()
+    error = rematch("reproduce", "all", "flickr30k", "--device", "cpu").error
+    assert error == (
+        f"{SAF.as_posix()}: field 'data.regions.source' reads a folder of features; name it with --data-dir"
+    )
+    assert contents() == before, home
+    assert rematch("reproduce", SAF, "--dry-run", "--device", "cpu").code == 0
 
 
 def documents() -> dict[str, tuple[dict[str, Any], str]]:

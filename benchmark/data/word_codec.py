@@ -34,6 +34,12 @@ from benchmark.errors import UserError
 KEPT = "vocabulary.json"
 """Beside a checkpoint: the vocabulary it was trained with."""
 
+BUILT = "built-"
+"""What names of vocabularies that were built begin with."""
+
+WORDS_DIFFER = "vocabulary"
+"""What departures because of words begin with."""
+
 
 class WordCodec:
     """<start>, the ids of a caption's words; what the vocabulary lacks is `<unk>`. Then <end>.
@@ -97,13 +103,29 @@ def _vocabulary(spec: TextInput, dataset: Dataset, kept: Path | None, splitter: 
         return scenes_vocabulary()
     if training and "val" in dataset.splits:
         captions = [text for name in ("train", "val") for text in dataset.splits[name].captions]
-        name = f"built-{dataset.name}-min{spec.min_count}"
+        name = f"{BUILT}{dataset.name}-min{spec.min_count}"
         return build_vocabulary(captions, splitter.words, spec.min_count, name)
     where = f"{kept.as_posix()}: no such file; " if kept is not None else ""
     raise UserError(
         f"{where}the vocabulary of {dataset.name} is built when a recipe is trained: "
         "train it first, or give the authors' file (--vocab)"
     )
+
+
+def vocabulary_departures(vocabulary: Vocabulary, dataset_name: str) -> list[str]:
+    """Why a run's words aren't the published ones; [] for the authors' file, and for `scenes`, which no paper has.
+
+    The order of words doesn't matter to a training, which words there are does.
+    """
+    published = f"authors-{dataset_name}"
+    if dataset_name == "scenes" or vocabulary.name == published:
+        return []
+    size = len(vocabulary) - (vocabulary.mask_id is not None)
+    theirs = PUBLISHED_SIZES.get(dataset_name)
+    beside = f"; the authors' has {theirs:,}" if theirs else ""
+    if vocabulary.name.startswith(BUILT):
+        return [f"{WORDS_DIFFER} built by the published rule, {size:,} words{beside}"]
+    return [f"{WORDS_DIFFER} {vocabulary.name}, {size:,} words{beside}"]
 
 
 def scenes_vocabulary() -> Vocabulary:

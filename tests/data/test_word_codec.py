@@ -15,7 +15,13 @@ from benchmark.data import Dataset, load_dataset, make_codec
 from benchmark.data import word_codec as module
 from benchmark.data.captions import vocabulary_size_of
 from benchmark.data.vocabulary import Vocabulary, read_words, write_words
-from benchmark.data.word_codec import KEPT, WordCodec, keep_vocabulary, make_word_codec
+from benchmark.data.word_codec import (
+    KEPT,
+    WordCodec,
+    keep_vocabulary,
+    make_word_codec,
+    vocabulary_departures,
+)
 from benchmark.data.words import OWN, Tokeniser
 from benchmark.errors import UserError
 
@@ -208,3 +214,26 @@ def test_a_training_goes_on_with_the_same_words_only(tmp_path: Path) -> None:
             keep_vocabulary(codec_of(*words), tmp_path, resume=True)
         assert "\n" not in str(caught.value)
     assert read_words(tmp_path / KEPT).words[4:] == ("a", "b")
+
+
+# ------------------------------------------------------------------------------------- departures
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "reasons"),
+    [
+        ("flickr30k", "authors-flickr30k", []),
+        ("scenes", "scenes", []),
+        (
+            "flickr30k",
+            "built-flickr30k-min4",
+            ["vocabulary built by the published rule, 6 words; the authors' has 8,481"],
+        ),
+        ("mscoco", "authors-flickr30k", ["vocabulary authors-flickr30k, 6 words; the authors' has 11,353"]),
+        ("flickr8k", "mine.json", ["vocabulary mine.json, 6 words"]),
+    ],
+)
+def test_other_words_than_the_authors_are_a_departure(dataset: str, name: str, reasons: list[str]) -> None:
+    vocabulary = Vocabulary((*SPECIAL[:4], "a", "dog"), name)
+    assert vocabulary_departures(vocabulary, dataset) == reasons
+    assert vocabulary_departures(vocabulary.with_mask(), dataset) == reasons

@@ -49,7 +49,9 @@ class Chunks:
         """
         files = []
         count = -(-self.images // CHUNK)
-        with tqdm(total=self.images, desc=self.what, unit=" images", disable=not show_progress) as bar:
+        with tqdm(
+            total=self.images, desc=self.what, unit=" images", disable=None if show_progress else True
+        ) as bar:
             for number in range(count):
                 file = self.sound(number)
                 if file is None:

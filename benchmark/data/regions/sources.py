@@ -128,7 +128,7 @@ def read_all(dataset: Dataset, *, show_progress: bool = True) -> Iterator[str]:
             continue
         rows = range(0, len(split), BATCH)
         largest = 0.0
-        for start in tqdm(rows, desc=f"regions of {name}", disable=not show_progress):
+        for start in tqdm(rows, desc=f"regions of {name}", disable=None if show_progress else True):
             found = split.regions.regions(range(start, min(start + BATCH, len(split))))
             largest = max(largest, float(found.max()))
         count, width = split.regions.shape

@@ -98,7 +98,9 @@ def _index(paths: Sequence[Path], folder: Path, *, show_progress: bool) -> list[
         pass  # not there yet, or damaged: the lines are looked for again
     found: dict[str, Line] = {}
     total = sum(path.stat().st_size for path in paths)
-    with tqdm(total=total, desc="read", unit="B", unit_scale=True, disable=not show_progress) as bar:
+    with tqdm(
+        total=total, desc="read", unit="B", unit_scale=True, disable=None if show_progress else True
+    ) as bar:
         for number, path in enumerate(paths):
             for line in _lines_of(path, number, bar.update):
                 found.setdefault(line.image, line)
