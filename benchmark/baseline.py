@@ -52,6 +52,8 @@ class RegionInput:
 
     n_regions: int
     dim: int
+    drop: float = 0.0
+    """Share of an image's regions left out in training, drawn anew every time (user.md, appendix A)."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,16 @@ class TextInput:
 
     codec: Literal["wordpiece", "words", "word_vectors"]
     max_length: int | None = None
-    """Longest caption in tokens, special tokens included; longer captions are cut. None, not for WordPiece: none is."""
+    """Longest caption in tokens, special tokens included; longer captions are cut. None: none is."""
     vocabulary: Literal["dataset", "letters"] = "dataset"
     """Of WordPiece. `dataset`: that of bert-base-uncased, or what the dataset brings along; `letters`: made by code."""
     min_count: int = 4
     """Of words: how often one must come in the training and validation captions to be in a vocabulary that is built."""
     mask_token: bool = False
     """Of words: `<mask>` is added at the end of the vocabulary."""
-    augment: Literal["none", "word_drop"] = "none"
-    """Of words, in training. `word_drop`: some are hidden, replaced or left out (rcar.md 6); needs `mask_token`."""
+    augment: Literal["none", "word_drop", "word_drop_ends"] = "none"
+    """In training. `word_drop`: some words, all pieces of each, are hidden, replaced or left out (rcar.md 6, user.md
+    6); a word vocabulary needs `mask_token`. `word_drop_ends`: start and end are among them (user.md, appendix A)."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,18 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Images of a batch. `pixels`: (B, 3, H, W) or regions (B, R, D); `index`: (B,) rows of the split."""
+    """Images of a batch. `pixels`: (B, 3, H, W) or regions (B, R, D); `index`: (B,) rows of the split.
+
+    `lengths` (B,): where regions were dropped, how many of each image are left, zeros after them; None: all.
+    """
 
     pixels: Tensor
     index: Tensor
+    lengths: Tensor | None = None
 
     def to(self, device: torch.device) -> ImageBatch:
-        return ImageBatch(self.pixels.to(device, non_blocking=True), self.index.to(device))
+        lengths = None if self.lengths is None else self.lengths.to(device)
+        return ImageBatch(self.pixels.to(device, non_blocking=True), self.index.to(device), lengths)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from rich.table import Table
 from benchmark.baseline import ParityCase, get_method, method_names
 from benchmark.errors import UserError, nearest
 from benchmark.parity_cases import is_rank_file, is_text_file, rank_cases, text_cases
+from benchmark.parity_pieces import is_piece_file, piece_cases
 from benchmark.parity_words import is_word_file, word_cases
 
 GOLDEN = Path("tests/golden")
@@ -138,6 +139,8 @@ def check_file(method: str, path: Path) -> list[ParityRow]:
             cases, missing = text_cases(content)
         elif is_word_file(content):
             cases, missing = word_cases(content)
+        elif is_piece_file(content):
+            cases, missing = piece_cases(content)
         elif method == SHARED:
             cases, missing = [], []
         else:

@@ -1,4 +1,4 @@
-"""Words hidden, replaced or left out of training captions (rcar.md 6, user.md 6), draw for draw.
+"""Words hidden, replaced or left out of training captions (rcar.md 6, user.md 6), draw for draw; regions left out.
 
 Of all words 10 % become `<mask>`, 2 % become a random one and 8 % vanish. The published programs draw from one
 stream that runs on through the whole training; here a caption has a stream of its own, whose seed is that of the
@@ -7,7 +7,7 @@ sample, so that neither the number of loader processes nor a restart changes wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import chain
 from random import Random
 
@@ -45,19 +45,55 @@ def seeded_random(*key: int) -> Random:
 
 
 def drop_words(
-    ids: Tensor, lengths: Tensor, keys: Sequence[tuple[int, ...]], mask_id: int, vocab_size: int
+    ids: Tensor,
+    lengths: Tensor,
+    keys: Sequence[tuple[int, ...]],
+    mask_id: int,
+    vocab_size: int,
+    *,
+    inside: Container[int] = (),
+    ends: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Captions of one id a word, augmented; first and last id, start and end, stay.
+    """Captions, augmented word by word.
 
     ids (B, L), padded with 0, and lengths (B,), 2 or more -> the same, L being the longest of the new lengths.
-    keys: of each caption's random numbers.
+    keys: of each caption's random numbers. inside: ids that go on a word. ends: start and end may go too; a caption
+    that would vanish altogether keeps its first id. Else they stay.
     """
     rows = []
     for row, length, key in zip(ids.tolist(), lengths.tolist(), keys, strict=True):
-        words = [(number,) for number in row[1 : length - 1]]
-        dropped = word_drop(words, mask_id, vocab_size, seeded_random(*key))
-        rows.append([row[0], *dropped, row[length - 1]])
+        whole, random = row[:length], seeded_random(*key)
+        words = grouped(whole if ends else whole[1:-1], inside)
+        dropped = word_drop(words, mask_id, vocab_size, random)
+        rows.append((dropped or whole[:1]) if ends else [whole[0], *dropped, whole[-1]])
     return padded(rows)
+
+
+def grouped(ids: Sequence[int], inside: Container[int]) -> list[list[int]]:
+    """The ids of each word, those `inside` words with the one before them."""
+    words: list[list[int]] = []
+    for number in ids:
+        if number in inside and words:
+            words[-1].append(number)
+        else:
+            words.append([number])
+    return words
+
+
+def drop_regions(regions: Tensor, keys: Sequence[tuple[int, ...]], share: float) -> tuple[Tensor, Tensor]:
+    """Regions (B, R, D), each left out with a probability of `share` -> those left (B, L, D) and lengths (B,).
+
+    They keep their order, with zeros after them; L is the largest length. An image that would lose all keeps the first.
+    keys: of each image's random numbers.
+    """
+    draws = [np.random.default_rng(np.random.SeedSequence(key)).random(regions.shape[1]) for key in keys]
+    kept = np.stack(draws) > share  # (B, R)
+    kept[~kept.any(axis=1), 0] = True
+    lengths = kept.sum(axis=1)
+    places = np.argsort(~kept, axis=1, kind="stable")[:, : lengths.max()]  # (B, L), those left first
+    chosen = regions[torch.arange(len(kept))[:, None], torch.from_numpy(places)]  # (B, L, D)
+    chosen[torch.from_numpy(np.arange(places.shape[1]) >= lengths[:, None])] = 0
+    return chosen, torch.from_numpy(lengths)
 
 
 def padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

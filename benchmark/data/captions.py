@@ -1,4 +1,4 @@
-"""Captions as ids. WordPiece is transformers' BertTokenizer: [CLS] pieces [SEP], cut to length, padded with 0.
+"""Captions as ids. WordPiece is transformers' BertTokenizer: [CLS] pieces [SEP], cut to length or not, padded with 0.
 
 `scenes` has a vocabulary made by code; Flickr30K and MSCOCO use that of bert-base-uncased, from the Hub (hat.md 6).
 A method may ask for `letters` instead, which reads any text and needs no download. Whole words: word_codec.py.
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmark.baseline import TextInput
+from benchmark.data.augmentation import grouped
 from benchmark.data.remote import fetch_file
 from benchmark.data.scenes_text import vocabulary
 from benchmark.data.word_codec import word_vocabulary_size
@@ -61,15 +62,16 @@ class Codec(Protocol):
 
 
 class WordPieceCodec:
-    """BERT's tokenisation, lower-casing and accent stripping included; every row is `max_length` long.
+    """BERT's tokenisation, lower-casing and accent stripping included; an empty caption is [CLS] [SEP], length 2.
 
-    A caption is cut to `max_length` - 2 pieces; an empty one is [CLS] [SEP], length 2 (hat.md 6).
-    `vocabulary` holds [PAD] in place 0; special tokens are found by their names.
+    A caption is cut to `max_length` - 2 pieces, and every row is `max_length` long (hat.md 6); with None no caption is
+    cut, and rows are as long as the longest (user.md 6). `vocabulary` holds [PAD] in place 0; special tokens are found
+    by their names.
     """
 
-    def __init__(self, vocabulary: Sequence[str], max_length: int, name: str) -> None:
-        if max_length < 3:
-            raise UserError(f"field 'text.max_length': found {max_length}, expected 3 or more")
+    def __init__(self, vocabulary: Sequence[str], max_length: int | None, name: str) -> None:
+        if max_length is not None and max_length < 3:
+            raise UserError(f"field 'text.max_length': found {max_length}, expected 3 or more, or none")
         if not vocabulary or vocabulary[0] != "[PAD]":
             raise UserError(f"vocabulary {name}: found {list(vocabulary[:1])} in place 0, expected '[PAD]'")
         from transformers import BertTokenizer  # here, since importing it takes seconds
@@ -79,18 +81,23 @@ class WordPieceCodec:
         self.max_length = max_length
         self.vocab_size = len(vocabulary)
         self.pad_id = 0
+        self.mask_id = ids.get("[MASK]")
+        self.inside = frozenset(number for piece, number in ids.items() if piece.startswith("##"))
+        """Ids of pieces that go on a word; any other begins one."""
         digest = sha256_bytes("".join(f"{piece}\n" for piece in vocabulary).encode())
-        self.identity = f"wordpiece:{name}:{len(vocabulary)}:{digest[:16]}:max{max_length}"
+        cut = "uncut" if max_length is None else f"max{max_length}"
+        self.identity = f"wordpiece:{name}:{len(vocabulary)}:{digest[:16]}:{cut}"
 
     def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """n captions -> ids (n, max_length) int64 and lengths (n,) int64."""
+        """n captions -> ids (n, L) int64 and lengths (n,) int64; L is `max_length`, or the longest of them."""
         if not captions:
             empty = torch.zeros(0, dtype=torch.int64)
-            return empty.reshape(0, self.max_length), empty
+            return empty.reshape(0, self.max_length or 0), empty
+        uncut = self.max_length is None
         rows = self._tokenizer(
             list(captions),
-            padding="max_length",
-            truncation=True,
+            padding="longest" if uncut else "max_length",
+            truncation=not uncut,
             max_length=self.max_length,
             return_attention_mask=True,
         )
@@ -104,13 +111,19 @@ class WordPieceCodec:
         pieces: list[str] = self._tokenizer.convert_ids_to_tokens(ids[0, : int(lengths[0])].tolist())
         return pieces
 
+    def words(self, caption: str) -> list[list[str]]:
+        """Pieces of each word of one caption, special tokens left out; for people to look at."""
+        ids, lengths = self.encode([caption])
+        words = grouped(ids[0, 1 : int(lengths[0]) - 1].tolist(), self.inside)
+        return [self._tokenizer.convert_ids_to_tokens(word) for word in words]
+
 
 def read_vocabulary(path: Path) -> list[str]:
     """Lines of a `vocab.txt`; the line number is the id."""
     return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
-def bert_codec(max_length: int) -> WordPieceCodec:
+def bert_codec(max_length: int | None) -> WordPieceCodec:
     """The codec of bert-base-uncased at a pinned commit.
 
     Raises UserError where the vocabulary is neither cached nor reachable, or isn't the one that is pinned.
@@ -138,8 +151,6 @@ def codec_for(spec: TextInput, dataset_name: str) -> Codec:
         raise UserError(
             f"text codec '{spec.codec}' is not available for {dataset_name}; valid: wordpiece, words"
         )
-    if spec.max_length is None:
-        raise UserError("field 'text.max_length': found none, WordPiece needs a number")
     if spec.vocabulary == "letters":
         return WordPieceCodec(letters(), spec.max_length, "letters")
     if dataset_name == "scenes":

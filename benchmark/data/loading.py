@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmark.baseline import CaptionBatch, ImageBatch, InputSpec, PairBatch, PixelInput, RegionInput
-from benchmark.data.augmentation import drop_words
-from benchmark.data.captions import Codec
+from benchmark.data.augmentation import drop_regions, drop_words
+from benchmark.data.captions import Codec, WordPieceCodec
 from benchmark.data.images import as_pixels, evaluation_image, normalise, training_image
 from benchmark.data.splits import Images, Regions, Split
 from benchmark.data.word_codec import WordCodec
@@ -36,7 +36,7 @@ TABLE_BYTES = 768 * 2**20
 """Pixels that don't change from epoch to epoch are made once and kept, as many splits as fit in this together: MSCOCO's
 5,000 validation images are 753 MB at 224 pixels."""
 
-_ORDER, _CAPTION, _PIXELS, _WORDS = 0, 1, 2, 3  # what a random number is for: part of its key
+_ORDER, _CAPTION, _PIXELS, _WORDS, _REGIONS = 0, 1, 2, 3, 4  # what a random number is for: part of its key
 
 _tables: WeakKeyDictionary[Split, dict[PixelInput, Tensor]] = WeakKeyDictionary()
 _captions: WeakKeyDictionary[Split, dict[str, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
@@ -228,19 +228,38 @@ class PairLoader:
         for batch, pixels in zip(batches, inputs, strict=True):
             rows = torch.from_numpy(captions[batch])
             yield PairBatch(
-                ImageBatch(pixels, torch.from_numpy(images[batch])),
+                self._as_seen(pixels, torch.from_numpy(images[batch]), batch.tolist()),
                 CaptionBatch(*self._as_read(ids[rows], lengths[rows], batch.tolist()), rows),
             )
 
+    def _as_seen(self, pixels: Tensor, rows: Tensor, samples: list[int]) -> ImageBatch:
+        """Images as the method trains on them: some regions dropped."""
+        drop = self.spec.image.drop if isinstance(self.spec.image, RegionInput) else 0.0
+        if not drop:
+            return ImageBatch(pixels, rows)
+        left, lengths = drop_regions(pixels, self._keys(_REGIONS, samples), drop)
+        return ImageBatch(left, rows, lengths)
+
     def _as_read(self, ids: Tensor, lengths: Tensor, samples: list[int]) -> tuple[Tensor, Tensor]:
-        """Captions (B, L) as the method trains on them: whole words are padded to the batch's longest, some dropped."""
+        """Captions (B, L) as the method trains on them: uncut ones are padded to the batch's longest, words dropped."""
         text, codec = self.spec.text, self.codec
-        if text.augment == "word_drop":
-            assert isinstance(codec, WordCodec), "only whole words are dropped"
-            assert codec.mask_id is not None, "word_drop needs mask_token"
-            keys = [(self.seed, self.epoch, _WORDS, sample) for sample in samples]
-            return drop_words(ids, lengths, keys, codec.mask_id, codec.vocab_size)
-        return (ids[:, : int(lengths.max())] if text.codec == "words" else ids), lengths
+        if text.augment == "none":
+            uncut = text.codec == "words" or text.max_length is None
+            return (ids[:, : int(lengths.max())] if uncut else ids), lengths
+        assert isinstance(codec, WordCodec | WordPieceCodec), "only words and their pieces are dropped"
+        assert codec.mask_id is not None, f"{text.augment} needs a mask token"
+        return drop_words(
+            ids,
+            lengths,
+            self._keys(_WORDS, samples),
+            codec.mask_id,
+            codec.vocab_size,
+            inside=codec.inside if isinstance(codec, WordPieceCodec) else (),
+            ends=text.augment == "word_drop_ends",
+        )
+
+    def _keys(self, purpose: int, samples: list[int]) -> list[tuple[int, ...]]:
+        return [(self.seed, self.epoch, purpose, sample) for sample in samples]
 
 
 def train_batches(

@@ -8,10 +8,18 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from benchmark.data.augmentation import drop_words, padded, seeded_random, word_drop
+from benchmark.data.augmentation import (
+    drop_regions,
+    drop_words,
+    grouped,
+    padded,
+    seeded_random,
+    word_drop,
+)
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/rcar/text.json").read_text(encoding="utf-8"))
 CASES = {case["caption"]: case for case in GOLDEN["cases"]}
@@ -90,3 +98,72 @@ def test_padding() -> None:
     empty, none = padded([])
     assert empty.shape == (0, 0)
     assert none.shape == (0,)
+
+
+# ---------------------------------------------------------------------------------------- word pieces
+
+PIECES = json.loads(
+    (Path(__file__).parents[1] / "golden/user/caption_augmentation.json").read_text(encoding="utf-8")
+)
+INSIDE = frozenset(number for number, piece in enumerate(PIECES["vocab"]) if piece.startswith("##"))
+
+
+@pytest.mark.parametrize("case", PIECES["cases"], ids=lambda case: case["caption"])
+def test_recorded_draws_of_pieces(case: dict[str, Any]) -> None:
+    start, *inner, end = case["eval_ids"]
+    words = grouped(inner, INSIDE)
+    assert [[PIECES["vocab"][number] for number in word] for word in words] == case["wordpieces"]
+    for draw in case["train"]:
+        random = Random(draw["python_random_seed"])
+        dropped = word_drop(words, PIECES["vocab"].index("[MASK]"), len(PIECES["vocab"]), random)
+        assert [start, *dropped, end] == draw["ids"]
+        assert random.random() == draw["next_random"]
+
+
+def test_a_batch_of_pieces_is_its_words_one_by_one() -> None:
+    rows = [case["eval_ids"] for case in PIECES["cases"]]
+    keys = [(5, 0, 3, sample) for sample in range(len(rows))]
+    found, lengths = drop_words(*padded(rows), keys, mask_id=4, vocab_size=40, inside=INSIDE)
+    for row, length, whole, key in zip(found.tolist(), lengths.tolist(), rows, keys, strict=True):
+        kept = word_drop(grouped(whole[1:-1], INSIDE), 4, 40, seeded_random(*key))
+        assert row[:length] == [whole[0], *kept, whole[-1]]
+
+
+def test_start_and_end_may_go_where_that_is_asked() -> None:
+    ids, lengths = padded([[1, 7, 8, 9, 2]] * 300)
+    keys = [(0, 0, 3, sample) for sample in range(300)]
+    found, new = drop_words(ids, lengths, keys, 60, 61, ends=True)
+    rows = [row[:length] for row, length in zip(found.tolist(), new.tolist(), strict=True)]
+    assert rows == [word_drop([[n] for n in (1, 7, 8, 9, 2)], 60, 61, seeded_random(*key)) for key in keys]
+    assert 0.15 < np.mean([row[:1] != [1] for row in rows]) < 0.25
+    alone, one = drop_words(*padded([[1]] * 300), keys, 60, 61, ends=True)
+    assert one.tolist() == [1] * 300  # never empty
+    assert set(alone.flatten().tolist()) >= {1, 60}
+
+
+# -------------------------------------------------------------------------------------------- regions
+
+
+def test_dropped_regions_are_gone_and_the_rest_keep_their_order() -> None:
+    regions = 1 + torch.arange(4 * 6 * 2, dtype=torch.float32).view(4, 6, 2)
+    keys = [(7, 2, 4, sample) for sample in (3, 0, 12, 5)]
+    found, lengths = drop_regions(regions, keys, 0.5)
+    expected = []
+    for image, key in zip(regions, keys, strict=True):
+        draws = np.random.default_rng(np.random.SeedSequence(key)).random(6)
+        expected.append([region.tolist() for region, draw in zip(image, draws, strict=True) if draw > 0.5])
+    assert lengths.tolist() == [len(left) for left in expected]
+    assert len(set(lengths.tolist())) > 1
+    assert found.shape == (4, max(map(len, expected)), 2)
+    for row, length, left in zip(found, lengths.tolist(), expected, strict=True):
+        assert row[:length].tolist() == left
+        assert not row[length:].any()
+
+
+def test_a_fifth_of_the_regions_goes_and_one_always_stays() -> None:
+    keys = [(0, 0, 4, sample) for sample in range(500)]
+    _, lengths = drop_regions(torch.ones(500, 36, 1), keys, 0.2)
+    assert lengths.float().mean() / 36 == pytest.approx(0.8, abs=0.01)
+    found, least = drop_regions(torch.arange(3.0).view(1, 3, 1).repeat(500, 1, 1) + 1, keys, 0.9)
+    assert least.min() == 1
+    assert bool((found[:, 0] > 0).all())

@@ -114,6 +114,20 @@ def test_letters_spell_any_text_and_need_nothing() -> None:
     assert spelled == text.lower().replace(" ", "").replace("é", "e")
 
 
+def test_without_a_length_no_caption_is_cut() -> None:
+    codec = codec_for(TextInput("wordpiece"), "scenes")
+    assert isinstance(codec, WordPieceCodec)
+    short, long = "a red zebra", " ".join(["a greenish red"] * 30)
+    ids, lengths = codec.encode([short, long, ""])
+    assert lengths.tolist() == [2 + 2 + len("zebra"), 2 + 4 * 30, 2]
+    assert ids.shape == (3, 122)
+    assert ids[0].tolist() == codec.encode([short])[0][0].tolist() + [0] * (122 - 9)
+    assert codec.words(long) == [["a"], ["green", "##ish"], ["red"]] * 30
+    assert codec.encode([])[0].shape == (0, 0)
+    assert codec.identity.endswith(":uncut")
+    assert codec.identity != codec_for(TextInput("wordpiece", 122), "scenes").identity
+
+
 def test_bad_vocabulary_and_length_are_user_errors() -> None:
     with pytest.raises(UserError, match=r"expected '\[PAD\]'"):
         WordPieceCodec(["a", "[PAD]"], 10, "mine")
@@ -121,8 +135,6 @@ def test_bad_vocabulary_and_length_are_user_errors() -> None:
         WordPieceCodec(vocabulary(), 2, "scenes")
     with pytest.raises(UserError, match="text codec 'word_vectors'"):
         codec_for(TextInput("word_vectors", 10), "scenes")
-    with pytest.raises(UserError, match="max_length': found none"):
-        codec_for(TextInput("wordpiece"), "scenes")
 
 
 def test_bert_vocabulary_offline_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from benchmark.baseline import InputSpec, PairBatch, PixelInput, TextInput
-from benchmark.data import Dataset, caption_batches, load_dataset, train_batches
-from benchmark.data.augmentation import seeded_random, word_drop
-from benchmark.data.loading import _WORDS
+from benchmark.baseline import InputSpec, PairBatch, PixelInput, RegionInput, TextInput
+from benchmark.data import Codec, Dataset, caption_batches, image_batches, load_dataset, train_batches
+from benchmark.data.augmentation import drop_regions, grouped, seeded_random, word_drop
+from benchmark.data.captions import WordPieceCodec, codec_for
+from benchmark.data.loading import _REGIONS, _WORDS
+from benchmark.data.regions import FeatureStore
 from benchmark.data.word_codec import WordCodec, make_word_codec
+from benchmark.recipe import GridRegions
 
 PLAIN = InputSpec(PixelInput(32, "plain", "resize", 32), TextInput("words", mask_token=True))
 DROPPED = replace(PLAIN, text=replace(PLAIN.text, augment="word_drop"))
@@ -27,7 +31,7 @@ def codec(data: Dataset) -> WordCodec:
     return make_word_codec(PLAIN.text, data)
 
 
-def batches(data: Dataset, codec: WordCodec, spec: InputSpec, **other: int) -> list[PairBatch]:
+def batches(data: Dataset, codec: Codec, spec: InputSpec, **other: int) -> list[PairBatch]:
     settings = {"seed": 3, "epoch": 1, "batch_size": 16, "workers": 0, **other}
     return list(train_batches(data.splits["train"], spec, codec, **settings))
 
@@ -104,3 +108,60 @@ def test_evaluation_never_drops_and_pads_the_split_to_one_length(data: Dataset, 
     found = list(caption_batches(split, DROPPED, codec, batch_size=20))
     assert torch.equal(torch.cat([batch.ids for batch in found]), ids)
     assert torch.equal(torch.cat([batch.lengths for batch in found]), lengths)
+
+
+# ------------------------------------------------------------------------------- word pieces, regions
+
+PIECES = replace(PLAIN, text=TextInput("wordpiece", augment="word_drop"))
+
+
+def test_pieces_of_a_word_are_dropped_together() -> None:
+    data = load_dataset("scenes", {"n_train": 14, "n_val": 6, "n_test": 9})
+    codec = codec_for(TextInput("wordpiece", vocabulary="letters"), "scenes")
+    assert isinstance(codec, WordPieceCodec)
+    assert codec.mask_id is not None
+    found = rows(batches(data, codec, PIECES))
+    several = 0
+    for row, text in enumerate(data.splits["train"].captions):
+        start, *inner, end = codec.encode([text])[0][0].tolist()
+        words = grouped(inner, codec.inside)
+        several += len(words) < len(inner)
+        random = seeded_random(3, 1, _WORDS, row)
+        assert found[row] == [start, *word_drop(words, codec.mask_id, codec.vocab_size, random), end]
+    assert several > 10
+
+
+def test_uncut_pieces_are_padded_to_the_batches_longest() -> None:
+    data = load_dataset("scenes", {"n_train": 14, "n_val": 6, "n_test": 9})
+    codec = codec_for(TextInput("wordpiece"), "scenes")
+    plain = replace(PLAIN, text=TextInput("wordpiece"))
+    lengths = [batch.captions.ids.shape[1] for batch in batches(data, codec, plain, batch_size=4)]
+    assert lengths == [
+        int(batch.captions.lengths.max()) for batch in batches(data, codec, plain, batch_size=4)
+    ]
+    assert len(set(lengths)) > 1
+
+
+def test_regions_are_dropped_in_training_alone(tmp_path: Path, codec: WordCodec) -> None:
+    data = load_dataset(
+        "scenes",
+        {"n_train": 14, "n_val": 6, "n_test": 9},
+        regions=GridRegions(source="grid"),
+        store=FeatureStore(tmp_path, torch.device("cpu")),
+    )
+    split = data.splits["train"]
+    assert split.regions is not None
+    spec = replace(PLAIN, image=RegionInput(36, 128, drop=0.2))
+    for batch in batches(data, codec, spec):
+        whole = torch.from_numpy(split.regions.regions(batch.images.index.tolist()))
+        keys = [(3, 1, _REGIONS, sample) for sample in batch.captions.index.tolist()]
+        expected, lengths = drop_regions(whole, keys, 0.2)
+        assert torch.equal(batch.images.pixels, expected)
+        assert batch.images.lengths is not None
+        assert torch.equal(batch.images.lengths, lengths)
+        moved = batch.to(torch.device("cpu")).images.lengths
+        assert moved is not None
+        assert torch.equal(moved, lengths)
+    whole_batch = next(image_batches(split, spec, batch_size=4))
+    assert whole_batch.pixels.shape == (4, 36, 128)
+    assert whole_batch.lengths is None
