@@ -251,6 +251,23 @@ def test_dropped_cells_leave_a_unit_vector() -> None:
     torch.testing.assert_close(found.norm(dim=1), torch.ones(20).double(), atol=1e-7, rtol=0)
 
 
+# ------------------------------------------------------------------------------------------ precision
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"assignment": "hyperplane"}, {"assignment": "hard"}, {"logit": "distance"}]
+)
+def test_shares_are_wide_in_half_precision(settings: dict[str, Any]) -> None:
+    """Only the products are narrow: rows still sum to 1, and little differs."""
+    sketch, vectors = tiny_sketch(**settings).float(), tokens(3, 5, DIM).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        assert sketch.logits(vectors).dtype == torch.float32
+        cells = sketch.histogram(vectors)
+    assert cells.dtype == torch.float32
+    torch.testing.assert_close(cells.sum(2), torch.ones(3, 3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(cells, sketch.histogram(vectors), atol=0.03, rtol=0)
+
+
 # ------------------------------------------------------------------------------------------ mistakes
 
 
