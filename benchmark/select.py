@@ -104,8 +104,11 @@ def check_folders(paths: Sequence[Path], data_dir: Path | None, profile: str | N
         if isinstance(recipe, Recipe) and isinstance(recipe.data.regions, StoredRegions)
     ]
     if lacking:
+        kinds = (recipe.data.regions for recipe in recipes.values() if isinstance(recipe, Recipe))
+        sources = ", ".join(dict.fromkeys(kind.source for kind in kinds if isinstance(kind, StoredRegions)))
         raise UserError(
-            f"{', '.join(lacking)}: field 'data.regions.source' reads a folder of features; name it with --data-dir"
+            f"{', '.join(lacking)}: field 'data.regions.source': found '{sources}', which reads a folder: "
+            "name it with --data-dir"
         )
 
 

@@ -198,7 +198,7 @@ def test_a_folder_that_is_lacking_is_said_before_anything_is_trained(home: Path)
     before = contents()
     error = rematch("reproduce", "all", "flickr30k", "--device", "cpu").error
     assert error == (
-        f"{SAF.as_posix()}: field 'data.regions.source' reads a folder of features; name it with --data-dir"
+        f"{SAF.as_posix()}: field 'data.regions.source': found 'scan', which reads a folder: name it with --data-dir"
     )
     assert contents() == before, home
     assert rematch("reproduce", SAF, "--dry-run", "--device", "cpu").code == 0
