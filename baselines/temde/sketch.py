@@ -204,7 +204,8 @@ class Sketch(nn.Module):
         products = products.view(*products.shape[:2], config.depth, -1)  # (B, T, N, K or H)
         if config.assignment == "hyperplane":
             # the product over h of p_h or 1 - p_h is a softmax over k: log p_h - log (1 - p_h) is the logit of p_h
-            return products @ self.bits.to(products.dtype).mT
+            with torch.autocast(products.device.type, enabled=False):
+                products = products @ self.bits.to(products.dtype).mT  # (B, T, N, K)
         return products
 
     def _temperature(self) -> Tensor | float:

@@ -112,7 +112,7 @@ def naive_shares(sketch: Sketch, vector: Tensor) -> Tensor:
         powers = torch.stack(logits).exp()
         soft = powers / powers.sum()
         if config.assignment == "hard":
-            best = max(range(config.width), key=lambda k: float(logits[k]))
+            best = max(range(config.width), key=lambda k: logits[k].item())
             soft = torch.stack(
                 [(powers[k] * 0 + 1) if k == best else powers[k] * 0 for k in range(config.width)]
             )

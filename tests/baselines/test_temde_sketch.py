@@ -164,8 +164,8 @@ def test_default_start_is_gaussian_with_a_zero_bias() -> None:
     sketch = Sketch(SketchConfig(), 256)
     assert set(sketch.state_dict()) == {"weight", "bias"}
     assert sketch.weight.shape == (1024, 256)
-    assert float(sketch.weight.mean()) == pytest.approx(0, abs=0.01)
-    assert float(sketch.weight.std()) == pytest.approx(1, abs=0.01)
+    assert sketch.weight.mean().item() == pytest.approx(0, abs=0.01)
+    assert sketch.weight.std().item() == pytest.approx(1, abs=0.01)
     assert sketch.bias.abs().max() == 0
 
 
