@@ -14,13 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.layers.gpo_parity import gpo_cases, is_gpo_file
 from baselines.layers.norms import l2_normalize
+from baselines.layers.pooled_parity import (
+    gpo_cases,
+    gradient_cases,
+    is_gpo_file,
+    load_recorded,
+    pooled_inside,
+    text_cases,
+)
 from baselines.layers.queues import KeyQueues
 from baselines.layers.recorded import Array, Recorded, read_recorded
 from baselines.user.enhancement import region_gate
 from baselines.user.model import ImageEncoder, UserLoss, batch_loss, queue_loss
-from baselines.user.replay import TOLERANCES, load_all, load_part, our_part_key, recorded_model
+from baselines.user.replay import TOLERANCES, image_key, load_all, recorded_model
 from baselines.user.steps import step_cases
 from benchmark.baseline import CaptionBatch, ImageBatch, ParityCase
 from benchmark.errors import UserError
@@ -69,7 +76,7 @@ def _comparison_for(recorded: Recorded) -> Callable[[Recorded], Iterator[ParityC
 def _image_cases(recorded: Recorded) -> Iterator[ParityCase]:
     """Values inside the image encoder in both modes; gradients and statistics of the pass in train mode."""
     encoder = recorded_model(recorded.config()).image_encoder
-    load_part(encoder, recorded, "img_enc")
+    load_recorded(encoder, recorded, image_key)
     regions = recorded.tensor("inputs/images").double()
     for mode in ("eval", "train"):
         encoder.train(mode == "train")
@@ -79,18 +86,18 @@ def _image_cases(recorded: Recorded) -> Iterator[ParityCase]:
             yield recorded.case(f"outputs/{mode}/{name}", value, "values")
     (vectors * recorded.tensor("inputs/cotangent")).sum().backward()
     encoder.update(statistics)
-    parameters, state = dict(encoder.named_parameters()), encoder.state_dict()
-    yield from _gradient_cases(recorded, {our: p.grad for our, p in parameters.items()}, "img_enc")
+    yield from gradient_cases(recorded, encoder, image_key)
+    state = encoder.state_dict()
     for key in recorded.under("outputs/bn_after_train/"):
         official = key.removeprefix("outputs/bn_after_train/")
-        yield recorded.case(key, state[our_part_key("img_enc", official)], "values")
+        yield recorded.case(key, state[image_key(official)], "values")
 
 
 def _inside(encoder: ImageEncoder, regions: Tensor) -> dict[str, Tensor]:
     """What the golden files record between regions and embedding, by their names; written out, for parity only."""
-    enhancement, pooled, batch = encoder.enhancement, encoder.pooled, encoder.training
+    enhancement, batch = encoder.enhancement, encoder.training
     assert enhancement is not None
-    attention, perceptron = enhancement.attention, pooled.perceptron
+    attention = enhancement.attention
     assert attention.local_norm is not None
     assert attention.query_norm is not None
     local = attention.local_norm(attention.local(regions), batch_statistics=batch)[0].tanh()  # (B, R, D)
@@ -98,10 +105,6 @@ def _inside(encoder: ImageEncoder, regions: Tensor) -> dict[str, Tensor]:
     weights = attention.score(local * whole[:, None]).squeeze(2).softmax(1)  # (B, R)
     guide = l2_normalize((weights[..., None] * regions).sum(1))  # (B, D)
     enhanced, _ = enhancement(regions, batch_statistics=batch)
-    hidden = perceptron.hidden_norm(perceptron.hidden(enhanced).flatten(0, 1), batch_statistics=batch)[0]
-    linear = perceptron.projection(enhanced)  # (B, R, E)
-    mlp = perceptron.output(hidden.relu()).view_as(linear)
-    lengths = torch.full((len(regions),), regions.shape[1])
     return {
         "sge_local": local,
         "sge_global": whole,
@@ -109,47 +112,12 @@ def _inside(encoder: ImageEncoder, regions: Tensor) -> dict[str, Tensor]:
         "global_vector": guide,
         "region_gate": region_gate(regions, guide, enhancement.sharpness),
         "enhanced_regions": enhanced,
-        "fc_out": linear,
-        "mlp_out": mlp,
-        "pool_weights": pooled.pooling.weights(lengths)[..., None],
-        "pooled": pooled.pooling(linear + mlp),
+        **pooled_inside(encoder.pooled, enhanced),
     }
 
 
 def _text_cases(recorded: Recorded) -> Iterator[ParityCase]:
-    encoder = recorded_model(recorded.config()).text_encoder
-    load_part(encoder, recorded, "txt_enc")
-    ids, lengths = recorded.tensor("inputs/token_ids"), recorded.tensor("inputs/lengths")
-    vectors = encoder(ids, lengths)
-    (vectors * recorded.tensor("inputs/cotangent")).sum().backward()
-    yield recorded.case("outputs/embedding", vectors, "values")
-    states = encoder.bert(input_ids=ids, attention_mask=ids.ne(0).long()).last_hidden_state
-    words = encoder.words(ids, lengths)
-    yield recorded.case("outputs/bert_last_hidden", _valid(recorded, "bert_last_hidden", states), "values")
-    yield recorded.case("outputs/word_emb", _valid(recorded, "word_emb", words), "values")
-    yield recorded.case("outputs/pool_weights", encoder.pooling.weights(lengths)[..., None], "values")
-    yield recorded.case("outputs/pooled", encoder.pooling(words, lengths), "values")
-    yield from _gradient_cases(recorded, {our: p.grad for our, p in encoder.named_parameters()}, "txt_enc")
-
-
-def _valid(recorded: Recorded, name: str, ours: Tensor) -> Tensor:
-    """Ours at a caption's own places; what comes after them is not meaningful, and taken from the file."""
-    padding = torch.arange(ours.shape[1]) >= recorded.tensor("inputs/lengths")[:, None]
-    return torch.where(padding[..., None], recorded.tensor(f"outputs/{name}").double(), ours)
-
-
-def _gradient_cases(
-    recorded: Recorded, gradients: dict[str, Tensor | None], part: str
-) -> Iterator[ParityCase]:
-    """Recorded gradients; a parameter that the file says has none must have none."""
-    for official in recorded.config()["params_without_grad"]:
-        if gradients[our_part_key(part, official)] is not None:
-            raise ValueError(f"'{official}' has a gradient")
-    for key in recorded.under("grads/"):
-        gradient = gradients[our_part_key(part, key.removeprefix("grads/"))]
-        if gradient is None:
-            raise ValueError(f"'{key}' has no gradient")
-        yield recorded.case(key, gradient, "values")
+    return text_cases(recorded, recorded_model(recorded.config()).text_encoder)
 
 
 # ------------------------------------------------------------------------------------ losses and scores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from baselines.layers.recorded import Recorded, Tolerances
 from baselines.user.build import build_user
@@ -21,8 +21,6 @@ TOLERANCES: Tolerances = {
 
 PARTS = {"img": "img_enc", "txt": "txt_enc"}
 """Parts by their names in the golden files, and by ours of a checkpoint's."""
-
-OURS = {"img_enc": "image_encoder.", "txt_enc": "text_encoder."}
 
 
 def recorded_config(config: dict[str, Any]) -> UserConfig:
@@ -74,17 +72,9 @@ def load_all(model: USER, recorded: Recorded, prefix: str) -> None:
     model.load_state_dict(weights.state)
 
 
-def load_part(encoder: nn.Module, recorded: Recorded, part: str) -> None:
-    """Give an encoder that was recorded alone its weights, those of `part`, all of them and no others."""
-    keys = recorded.under("weights/")
-    encoder.load_state_dict(
-        {our_part_key(part, key.removeprefix("weights/")): recorded.tensor(key) for key in keys}
-    )
-
-
-def our_part_key(part: str, official: str) -> str:
-    """Our name, inside the encoder, of an official entry of `part`."""
-    return our_key(f"{part}.{official}").removeprefix(OURS[part])
+def image_key(official: str) -> str:
+    """Our name, inside the image encoder, of an official entry of a file that holds it alone."""
+    return our_key(f"img_enc.{official}").removeprefix("image_encoder.")
 
 
 def our_path(official: str, *, keys: bool = False) -> str:

@@ -1,0 +1,19 @@
+"""VSE-infinity: generalised pooling (user.md, appendix A); the notes on fidelity are in README.md."""
+
+from baselines.vse_infty.build import build_vse_infty, pretrained_parts
+from baselines.vse_infty.model import VSEConfig, VSELoss, inputs
+from baselines.vse_infty.official import read_official
+from baselines.vse_infty.parity import parity_cases
+from benchmark.baseline import Method
+
+METHOD = Method(
+    name="vse_infty",
+    title="VSE-infinity",
+    config=VSEConfig,
+    loss=VSELoss,
+    inputs=inputs,
+    build=build_vse_infty,
+    parity_cases=parity_cases,
+    read_official=read_official,
+    pretrained_parts=pretrained_parts,
+)

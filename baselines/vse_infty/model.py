@@ -1,0 +1,128 @@
+"""VSE-infinity (Chen et al., CVPR 2021; arXiv 2011.04305), with region features, top to bottom.
+
+An image is one vector, a caption another, and their product is the score. Both come from a generalised pooling
+operator, which learns how to weight each dimension's sorted values. Captions go through BERT or a bidirectional GRU.
+It is the host of USER, which adds to it (user.md, appendix A); where paper and code differ, the code is followed.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from baselines.layers.bert import BERTConfig
+from baselines.layers.losses import triplet_ranking_loss
+from baselines.layers.pooled_encoders import PooledBERT, PooledGRU, PooledRegions
+from benchmark.baseline import (
+    CaptionBatch,
+    Codes,
+    ImageBatch,
+    InputSpec,
+    PairBatch,
+    Progress,
+    RegionInput,
+    Strict,
+    TextInput,
+    TrainingCodes,
+)
+
+
+class VSEConfig(Strict):
+    """A VSE-infinity model; the defaults are the published sizes (user.md, appendix A)."""
+
+    text: Literal["bert", "bigru"] = "bert"
+    """Encoder of captions: BERT on word pieces, or a bidirectional GRU on whole words."""
+    regions: int = Field(default=36, ge=1)
+    """Regions of an image before any is dropped."""
+    region_dim: int = Field(default=2048, ge=1)
+    """Width of a region's features, which are taken as they are."""
+    region_drop: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the regions left out in training."""
+    dim: int = Field(default=1024, ge=2)
+    """Width of the common space, and of each direction of the GRU."""
+    pool_width: int = Field(default=32, ge=2, multiple_of=2)
+    """Of the places' codes and the GRU in GPO pooling."""
+    word_dim: int = Field(default=300, ge=1)
+    """Of `bigru`: width of an embedded word."""
+    augment: Literal["word_drop", "none"] = "word_drop"
+    """In training: some words are hidden, replaced or left out (user.md 6); of `bigru`, start and end among them."""
+    vocabulary: Literal["dataset", "letters"] = "dataset"
+    """Of `bert`. `dataset`: bert-base-uncased's word pieces, as published (scenes has its own); `letters`: a small
+    vocabulary of letters and common words that needs no download, for smoke runs without pretraining."""
+    bert: BERTConfig = BERTConfig()
+    """Of `bert`; not read by `bigru`."""
+
+
+class VSELoss(Strict):
+    """Settings of the ranking loss (user.md, appendix A)."""
+
+    margin: float = Field(default=0.2, ge=0)
+    """By which a matching pair's score must lead."""
+    hardest: bool = True
+    """Only the worst negative of each row and column counts; false: all of them, summed (the warm-up epoch)."""
+
+
+def inputs(config: VSEConfig) -> InputSpec:
+    """What VSE-infinity reads: every caption, uncut, with its image's regions, some of which are dropped."""
+    if config.text == "bert":
+        text = TextInput("wordpiece", vocabulary=config.vocabulary, augment=config.augment)
+    else:
+        augment: Literal["word_drop_ends", "none"] = "none" if config.augment == "none" else "word_drop_ends"
+        text = TextInput("words", mask_token=True, augment=augment)
+    image = RegionInput(config.regions, config.region_dim, drop=config.region_drop)
+    return InputSpec(image, text, unit="caption", last_batch="drop")
+
+
+class VSEInfinity(nn.Module):
+    """The model; a `benchmark.baseline.Baseline`."""
+
+    def __init__(self, config: VSEConfig, text_encoder: PooledBERT | PooledGRU) -> None:
+        super().__init__()
+        self.config = config
+        self.image_encoder = PooledRegions(config.region_dim, config.dim, config.pool_width)
+        self.text_encoder = text_encoder
+
+    def encode_images(self, batch: ImageBatch) -> Codes:
+        """`vectors`: (B, D), of length 1."""
+        vectors, _ = self.image_encoder(batch.pixels, batch.lengths, batch_statistics=False)
+        return Codes({"vectors": vectors})
+
+    def encode_captions(self, batch: CaptionBatch) -> Codes:
+        """`vectors`: (B, D), of length 1."""
+        return Codes({"vectors": self.text_encoder(batch.ids, batch.lengths)})
+
+    def similarity(self, images: Codes, captions: Codes) -> Tensor:
+        """Scores (n, m) in [-1, 1]: cosines."""
+        return images["vectors"] @ captions["vectors"].T
+
+    def pair_bytes(self, images: Codes, captions: Codes) -> int:  # noqa: ARG002
+        """A pair takes no more than its score."""
+        return images["vectors"].element_size()
+
+    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:  # noqa: ARG002
+        """Nothing to mine."""
+        return batch
+
+    def training_codes(self, batch: PairBatch) -> TrainingCodes:
+        """Vectors with dropout and the batch's statistics; `extra` carries those to `after_step`."""
+        images = batch.images
+        vectors, statistics = self.image_encoder(
+            images.pixels, images.lengths, batch_statistics=self.training
+        )
+        captions = self.encode_captions(batch.captions)
+        return TrainingCodes(Codes({"vectors": vectors}), captions, {"statistics": statistics})
+
+    def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:  # noqa: ARG002
+        """Triplet ranking loss over the batch's B x B scores, summed; such a matrix needs no budget."""
+        loss = progress.loss
+        assert isinstance(loss, VSELoss)
+        return triplet_ranking_loss(
+            self.similarity(codes.images, codes.captions), loss.margin, hardest=loss.hardest
+        )
+
+    def after_step(self, codes: TrainingCodes) -> None:
+        """Take the batch's statistics into the running ones."""
+        if self.training:
+            self.image_encoder.update(codes.extra["statistics"])
