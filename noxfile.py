@@ -93,6 +93,18 @@ def reproduce_temde(session: nox.Session) -> None:
     run(session, "rematch", "reproduce", "temde", *session.posargs)
 
 
+@nox.session(name="reproduce-user", requires=["env"], venv_backend="none", default=False)
+def reproduce_user(session: nox.Session) -> None:
+    """The same for USER: `nox -s reproduce-user [-- flickr30k --data-dir FOLDER]`."""
+    run(session, "rematch", "reproduce", "user", *session.posargs)
+
+
+@nox.session(name="reproduce-vse-infty", requires=["env"], venv_backend="none", default=False)
+def reproduce_vse_infty(session: nox.Session) -> None:
+    """The same for VSE-infinity, USER's host, with BERT and with a GRU."""
+    run(session, "rematch", "reproduce", "vse_infty", *session.posargs)
+
+
 @nox.session(requires=["env"], venv_backend="none", default=False)
 def reproduce(session: nox.Session) -> None:
     """Train and evaluate every method: `nox -s reproduce [-- mscoco]`."""

@@ -56,6 +56,7 @@ def call(session: Any, *posargs: str) -> list[list[str]]:
 
 def test_nox_lists_every_session_with_its_help() -> None:
     reproductions = ["reproduce-hat", "reproduce-sgraf", "reproduce-rcar", "reproduce-temde", "reproduce"]
+    reproductions += ["reproduce-user", "reproduce-vse-infty"]
     wanted = ["tests", "lint", *reproductions, "tables", "drift", "latency", "parity", "doctor"]
     command = [
         sys.executable,
@@ -86,6 +87,8 @@ def test_nox_lists_every_session_with_its_help() -> None:
         (noxfile.reproduce_sgraf, [], "rematch reproduce sgraf"),
         (noxfile.reproduce_rcar, [], "rematch reproduce rcar"),
         (noxfile.reproduce_temde, ["scenes"], "rematch reproduce temde scenes"),
+        (noxfile.reproduce_user, [], "rematch reproduce user"),
+        (noxfile.reproduce_vse_infty, ["mscoco"], "rematch reproduce vse_infty mscoco"),
         (noxfile.reproduce, ["mscoco"], "rematch reproduce all mscoco"),
         (noxfile.tables, ["--check"], "rematch leaderboard --check"),
         (noxfile.drift, ["--full"], "rematch drift --full"),
