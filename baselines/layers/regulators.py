@@ -3,7 +3,7 @@
 What a host must offer:
 
 - a query-context attention that takes a modulation of the queries and a temperature, each of every pair and query
-  token (`alignment.attended_contexts`): RCR changes both from one pass to the next;
+  token (`alignment.squared_differences`): RCR changes both from one pass to the next;
 - a vector that stands for the pair, and is scored: RAR renews it, by reading alignment vectors once more.
 
 Arrays have any leading dimensions of pairs (*), then Q query tokens, then a width: D of the common space, Z of an
@@ -19,14 +19,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from baselines.layers.alignment import attended_contexts, squared_differences
+from baselines.layers.alignment import squared_differences
 from baselines.layers.attention_tiles import wide_type
 from baselines.layers.norms import l2_normalize, xavier_linear
 
 
 @dataclass(frozen=True)
 class Focus:
-    """What RCR regulates; `attended_contexts` takes both."""
+    """What RCR regulates; `squared_differences` takes both."""
 
     modulation: Tensor | None
     """(*, Q, D), a factor of the queries; None: all ones."""
@@ -41,12 +41,9 @@ class AlignmentVector(nn.Module):
         super().__init__()
         self.projection = xavier_linear(dim, sim_dim)
 
-    def forward(self, contexts: Tensor, queries: Tensor) -> Tensor:
-        """Vectors (*, Q, Z) of contexts (*, Q, D), not normalised, and queries (Q, D) or (N, Q, D).
-
-        Without gradient `contexts` are overwritten.
-        """
-        vectors = self.projection(squared_differences(contexts, queries))
+    def forward(self, differences: Tensor) -> Tensor:
+        """Vectors (*, Q, Z) of the squared differences (*, Q, D)."""
+        vectors = self.projection(differences)
         return l2_normalize(vectors.to(wide_type(vectors)))
 
 
@@ -65,11 +62,15 @@ class CorrespondenceRegulator(nn.Module):
         hidden = tanh_(self.temperature_hidden(alignment))
         temperature = (focus.temperature + self.temperature_step(hidden).to(alignment.dtype)).relu_()
         hidden = tanh_(self.modulation_hidden(alignment))
-        step = tanh_(self.modulation_step(hidden).to(alignment.dtype))  # (*, Q, D)
+        step = self.modulation_step(hidden).to(alignment.dtype)  # (*, Q, D), before its tanh
         previous = 1.0 if focus.modulation is None else focus.modulation
         if torch.is_grad_enabled():
-            return Focus((previous + step).clamp(-1, 1), temperature)
-        return Focus(step.add_(previous).clamp_(-1, 1), temperature)
+            return Focus((previous + step.tanh_()).clamp(-1, 1), temperature)
+        # 1 + tanh(x) = 2 sigmoid(2 x) is never negative: a few passes less over a wide array
+        step.mul_(2).sigmoid_().mul_(2)
+        if focus.modulation is not None:
+            step.add_(focus.modulation).sub_(1)
+        return Focus(step.clamp_(-1, 1), temperature)
 
 
 Dropout = Callable[[Tensor], Tensor]
@@ -127,7 +128,7 @@ class Regulators(nn.Module):
         """
         focus, passed = Focus(None, temperature), []
         for align, correspond in zip(self.alignments, self.correspondences, strict=True):
-            passed.append(align(attended_contexts(queries, contexts, **vars(focus), slope=slope), queries))
+            passed.append(align(squared_differences(queries, contexts, **vars(focus), slope=slope)))
             focus = correspond(passed[-1], focus)
         return focus, passed
 

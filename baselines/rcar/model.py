@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from baselines.layers.alignment import attended_contexts, attended_cosines
+from baselines.layers.alignment import attended_cosines, squared_differences
 from baselines.layers.cross_attention import attention_scores, pair_bytes, score_in_chunks
 from baselines.layers.gru_encoder import GRUEncoder
 from baselines.layers.length_groups import scores_within_budget, tiled_scores
@@ -220,8 +220,8 @@ class RCAR(nn.Module):
 
     def _align(self, step: int, queries: Tensor, contexts: Tensor, focus: Focus) -> Tensor:
         """Alignment vectors (K, N, Q, Z) of one pass of attention."""
-        attended = attended_contexts(queries, contexts, **vars(focus), slope=self.config.negative_slope)
-        alignment: Tensor = self.alignments[step](attended, queries)
+        differences = squared_differences(queries, contexts, **vars(focus), slope=self.config.negative_slope)
+        alignment: Tensor = self.alignments[step](differences)
         return alignment
 
     def pair_bytes(self, images: Codes, captions: Codes) -> int:

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.layers.alignment import attended_contexts, squared_differences
+from baselines.layers.alignment import squared_differences
 from baselines.layers.attention_tiles import wide_type
 from baselines.layers.batch_norm import BatchNorm
 from baselines.layers.gru_encoder import GRUEncoder
@@ -257,10 +257,8 @@ class SGRAF(nn.Module):
     def nodes(self, images: Codes, captions: Codes, focus: Focus) -> Tensor:
         """The similarity vectors of pairs (n, C, G + L, m), the G global ones first (sgraf.md 3.5); no padding."""
         words = captions["words"]  # (C, L, D)
-        contexts = attended_contexts(
-            words, images["regions"], **vars(focus), slope=self._slope
-        )  # (n, C, L, D)
-        local = self.local_similarity(squared_differences(contexts, words))  # (n, C, L, m)
+        differences = squared_differences(words, images["regions"], **vars(focus), slope=self._slope)
+        local = self.local_similarity(differences)  # (n, C, L, m)
         both = torch.cat([self.global_branch.compare(images, captions), local], dim=2)
         return l2_normalize(both.to(wide_type(both)))
 
