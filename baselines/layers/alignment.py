@@ -64,10 +64,20 @@ def _squared_norms(weights: Tensor, contexts: Tensor) -> tuple[Tensor, bool]:
 
     They are not where context tokens nearly cancel: the rounding of the longest token's square then shows.
     """
-    gram = (contexts @ contexts.mT).to(weights.dtype)  # (K, S, S), speed.md 3
-    squares = (weights * (gram @ weights.flatten(2)).view_as(weights)).sum(1)  # (K, N, Q)
+    gram = _gram(contexts, weights)
+    squares = _quadratic_forms(weights, gram)
     longest = gram.diagonal(dim1=1, dim2=2).amax(1)[:, None, None]  # (K, 1, 1)
     return squares, bool((squares > CANCELLED * longest).all())
+
+
+def _gram(contexts: Tensor, weights: Tensor) -> Tensor:
+    """Products (K, S, S) of the tokens of each context, of the weights' type."""
+    return (contexts @ contexts.mT).to(weights.dtype)
+
+
+def _quadratic_forms(weights: Tensor, gram: Tensor) -> Tensor:
+    """w' G w (K, N, Q) of weights w (K, S, N, Q) and Gram matrices G (K, S, S): squared norms (speed.md 3)."""
+    return (weights * (gram @ weights.flatten(2)).view_as(weights)).sum(1)
 
 
 def _halved(tokens: Tensor) -> bool:
@@ -108,8 +118,7 @@ def attended_cosines(
     modulated = products if modulation is None else _products(queries, contexts, modulation)
     weights = _weights(modulated, temperature, slope)
     dots = (weights * products).sum(1)  # (K, N, Q)
-    gram = (contexts @ contexts.mT).to(weights.dtype)  # (K, S, S)
-    squares = (weights * (gram @ weights.flatten(2)).view_as(weights)).sum(1)
+    squares = _quadratic_forms(weights, _gram(contexts, weights))
     norms = torch.linalg.vector_norm(queries, dim=2, dtype=weights.dtype) * safe_root(squares)
     cosines: Tensor = dots / norms.clamp_min(EPS)
     return cosines
