@@ -1,0 +1,75 @@
+"""Builds the dual-path model: fresh weights drawn as published, a trunk, word vectors where the data bring them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from baselines.dualpath.config import DualPathConfig
+from baselines.dualpath.model import DualPath
+from baselines.dualpath.official import load_trunk
+from baselines.dualpath.trunks import VGG19, CaffeResNet50, SmallTrunk, TimmResNet, Trunk
+from baselines.layers.bert import weights_file
+from benchmark.baseline import DataFacts
+from benchmark.errors import UserError
+
+TIMM_WEIGHTS = {"timm_resnet50": "resnet50.tv_in1k", "timm_resnet152": "resnet152.tv_in1k"}
+"""ImageNet-1k weights of torchvision's first recipe: no better training than the Caffe networks had."""
+
+CAFFE_FILES = {"caffe_resnet50": "imagenet-resnet-50-dag.mat", "vgg19": "imagenet-vgg-verydeep-19.mat"}
+"""MatConvNet's files of the Caffe networks, which are looked for in TRUNKS."""
+TRUNKS = Path(".rematch/trunks")
+
+
+def pretrained_parts(config: DualPathConfig) -> list[str]:
+    """Hub repositories that `pretrained=True` downloads."""
+    name = TIMM_WEIGHTS.get(config.trunk.name)
+    return [] if name is None else [f"timm/{name}"]
+
+
+def build_dualpath(config: DualPathConfig, facts: DataFacts) -> DualPath:
+    """Build with random weights but for the trunk's, where `facts.pretrained`, and the word vectors.
+
+    Raises UserError where a trunk's weights can't be fetched, or word vectors have another size than the words.
+    """
+    trunk = facts.trunk if facts.trunk is not None else build_trunk(config, pretrained=facts.pretrained)
+    model = DualPath(config, cast(Trunk, trunk), facts.vocab_size, max(1, facts.n_train_images))
+    if facts.word_vectors is not None:
+        words = model.text.words.weight
+        if words.shape != facts.word_vectors.shape:
+            raise UserError(
+                f"field 'model.text.word_dim': word vectors of shape {tuple(facts.word_vectors.shape)}, expected "
+                f"{tuple(words.shape)}"
+            )
+        with torch.no_grad():
+            words.copy_(facts.word_vectors)
+    return model
+
+
+def build_trunk(config: DualPathConfig, *, pretrained: bool) -> nn.Module:
+    """The trunk that a configuration names; raises UserError where its weights can't be had."""
+    name, rate = config.trunk.name, config.trunk.moment_rate
+    if name == "small":
+        if pretrained:
+            raise UserError(
+                "field 'pretrained': found true, but trunk 'small' has no weights; set it to false"
+            )
+        return SmallTrunk(config.trunk, config.image_size)
+    if name in TIMM_WEIGHTS:
+        return TimmResNet(TIMM_WEIGHTS[name], rate, _timm_weights(TIMM_WEIGHTS[name]) if pretrained else None)
+    trunk = CaffeResNet50(rate) if name == "caffe_resnet50" else VGG19()
+    for layer in trunk.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    if pretrained:
+        load_trunk(TRUNKS / CAFFE_FILES[name], trunk)
+    return trunk
+
+
+def _timm_weights(name: str) -> dict[str, Any]:
+    return {"file": str(weights_file("trunk", f"timm/{name}"))}

@@ -1,0 +1,210 @@
+"""The dual-path CNN with instance loss (Zheng et al., ACM TOMM 2020; arXiv 1711.05535), top to bottom.
+
+A CNN on pixels and a CNN on words lead to one space. Each training image with its captions is a class, and one
+classifier serves both paths (the instance loss); in a second stage a ranking loss joins it, and all is trained. Where
+the paper leaves a choice open, the published code's behaviour is taken (README.md).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from baselines.dualpath.batch_norm import DeviationNorm, norms, seen_moments
+from baselines.dualpath.config import DualPathConfig, DualPathLoss
+from baselines.dualpath.losses import hardest, instance_loss, ranking_features, ranking_loss
+from baselines.dualpath.text import TextCNN, at_all_starts
+from baselines.dualpath.trunks import Trunk
+from benchmark.baseline import CaptionBatch, Codes, ImageBatch, PairBatch, Progress, TrainingCodes
+from benchmark.errors import UserError
+
+TEXT_ROWS = 2048
+"""Captions at one start each that a test pass takes together; it bounds memory and changes no result."""
+
+MOMENTS = "moments."
+
+
+class ImageHead(nn.Module):
+    """Two 1x1 convolutions with norms, on each window of the trunk's maps; features before the last ReLU."""
+
+    def __init__(self, channels: int, dim: int) -> None:
+        super().__init__()
+        self.hidden = nn.Conv2d(channels, channels, 1, bias=False)
+        self.hidden_norm = DeviationNorm(channels)
+        self.output = nn.Conv2d(channels, dim, 1, bias=False)
+        self.output_norm = DeviationNorm(dim)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, channels, h, w) -> (B, D, h, w)."""
+        features: Tensor = self.output_norm(self.output(self.hidden_norm(self.hidden(maps)).relu()))
+        return features
+
+
+class DualPath(nn.Module):
+    """The model; a `benchmark.baseline.Baseline`. It trains with an even number of pairs where it ranks."""
+
+    def __init__(self, config: DualPathConfig, trunk: Trunk, words: int, classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk: Trunk = trunk
+        dim = config.text.widths[-1]
+        self.image_head = ImageHead(trunk.width, dim)
+        self.text = TextCNN(config.text, words)
+        self.image_dropout, self.text_dropout = nn.Dropout(config.dropout), nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(dim, classes, bias=config.classifier_bias)
+        self.initialise()
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Uniform filters of variance 1 / fan_in and zero biases, the trunk's aside (dualpath.md 3.6)."""
+        for part in (self.image_head, self.text, self.classifier):
+            for layer in part.modules():
+                if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
+                    bound = (3 / layer.weight[0].numel()) ** 0.5
+                    nn.init.uniform_(layer.weight, -bound, bound)
+                    if layer.bias is not None:
+                        nn.init.zeros_(layer.bias)
+        self.classifier.weight.mul_(0.1)  # a loss follows
+        bound = (3 / len(self.text.words.weight)) ** 0.5  # a 1x1 convolution over one-hot words
+        nn.init.uniform_(self.text.words.weight, -bound, bound)
+
+    # Test features (dualpath.md 7): before the last ReLU, summed, of unit length
+
+    def encode_images(self, batch: ImageBatch) -> Codes:
+        """`vectors` (B, D): the sum over all windows of a whole picture, and of its mirror image."""
+        pixels = batch.pixels
+        summed = self.image_head(self.trunk(pixels)).sum((2, 3))  # (B, D)
+        if self.config.test_flip:
+            summed = summed + self.image_head(self.trunk(pixels.flip(3))).sum((2, 3))
+        return Codes({"vectors": _unit(summed)})
+
+    def encode_captions(self, batch: CaptionBatch) -> Codes:
+        """`vectors` (B, D): the sum over all places that a caption can begin at."""
+        placed = [self.placed(row[:n]) for row, n in zip(batch.ids, batch.lengths.tolist(), strict=True)]
+        counts = torch.tensor([len(rows) for rows in placed], device=batch.ids.device)
+        features = torch.cat([self.text(rows) for rows in torch.split(torch.cat(placed), TEXT_ROWS)])
+        summed = features.new_zeros(len(placed), features.shape[1])  # (B, D)
+        owners = torch.arange(len(placed), device=counts.device).repeat_interleave(counts)
+        return Codes({"vectors": _unit(summed.index_add(0, owners, features))})
+
+    def placed(self, words: Tensor) -> Tensor:
+        """A test caption (n,) at its places, (starts, positions)."""
+        rows = at_all_starts(words, self.config.text.positions)
+        return rows if self.config.start == "shift" else rows[:1]
+
+    def similarity(self, images: Codes, captions: Codes) -> Tensor:
+        """Cosines (n_images, n_captions); features of tests may be negative, and so may these."""
+        return images["vectors"] @ captions["vectors"].T
+
+    def pair_bytes(self, images: Codes, captions: Codes) -> int:  # noqa: ARG002
+        """A pair takes no more than its score."""
+        return images["vectors"].element_size()
+
+    # A step
+
+    @torch.no_grad()
+    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:
+        """Where the loss ranks: an even batch whose second half has hard captions of its first (dualpath.md 4.1).
+
+        `classes` (B,) says which image each caption belongs to. Images of the second half are as random as they come.
+        """
+        loss = progress.loss
+        assert isinstance(loss, DualPathLoss)
+        if not loss.ranking or "candidates" not in batch.extra:
+            return PairBatch(batch.images, batch.captions, {**batch.extra, "classes": batch.images.index})
+        half = len(batch) // 2
+        batch = _first(batch, 2 * half or 1)
+        found = self.hardest_captions(batch.images.pixels[:half], batch.extra["candidates"])
+        extra, captions = batch.extra, batch.captions
+        ids = torch.cat([self.at_positions(captions.ids[: len(batch) - half]), extra["candidates"][found]])
+        classes = torch.cat([batch.images.index[: len(batch) - half], extra["candidate_images"][found]])
+        lengths = torch.cat([captions.lengths[: len(batch) - half], (extra["candidates"][found] > 0).sum(1)])
+        index = torch.cat([captions.index[: len(batch) - half], extra["candidate_captions"][found]])
+        return PairBatch(batch.images, CaptionBatch(ids, lengths, index), {"classes": classes})
+
+    def hardest_captions(self, pixels: Tensor, candidates: Tensor) -> Tensor:
+        """Row of the candidate (K, positions) with the highest score for each picture; in test mode."""
+        training = self.training
+        self.eval()
+        images = ranking_features(self.image_features(pixels))
+        captions = ranking_features(self.text(candidates))
+        self.train(training)
+        return hardest(images, captions)
+
+    def training_codes(self, batch: PairBatch) -> TrainingCodes:
+        """`ranked`: unit vectors after the ReLU; `dropped`: what the classifier reads.
+
+        `extra` has the classes of images and captions, and the moments of the batch, for `after_step`. Of a frozen
+        trunk there are none: it normalises by the batch, and its stored moments stay (dualpath.md 3.2).
+        """
+        images = self.image_features(batch.images.pixels)
+        captions = self.text(self.at_positions(batch.captions.ids))
+        moments = {f"{MOMENTS}{name}": seen for name, seen in seen_moments(self).items()}
+        if not any(parameter.requires_grad for parameter in self.trunk.parameters()):
+            moments = {
+                name: seen for name, seen in moments.items() if not name.startswith(f"{MOMENTS}trunk.")
+            }
+        image_classes = batch.images.index
+        classes = {"image_classes": image_classes, "text_classes": batch.extra.get("classes", image_classes)}
+        return TrainingCodes(
+            Codes({"ranked": ranking_features(images), "dropped": self.image_dropout(images.relu())}),
+            Codes({"ranked": ranking_features(captions), "dropped": self.text_dropout(captions.relu())}),
+            {**classes, **moments},
+        )
+
+    def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:  # noqa: ARG002
+        """The weighted losses, over the number of pairs as the published solver has it (dualpath.md 4)."""
+        loss = progress.loss
+        assert isinstance(loss, DualPathLoss)
+        parts = self.losses(codes, loss)
+        return (
+            loss.ranking * parts["ranking"] + loss.image * parts["image"] + loss.text * parts["text"]
+        ) / len(codes.images)
+
+    def losses(self, codes: TrainingCodes, loss: DualPathLoss) -> dict[str, Tensor]:
+        """The three losses by themselves, sums over the batch; the ranking loss is 0 where its weight is."""
+        image = instance_loss(self.classifier(codes.images["dropped"]), codes.extra["image_classes"])
+        text = instance_loss(self.classifier(codes.captions["dropped"]), codes.extra["text_classes"])
+        ranking = torch.zeros_like(image)
+        if loss.ranking:
+            ranking = ranking_loss(codes.images["ranked"], codes.captions["ranked"], loss.margin)
+        return {"ranking": ranking, "image": image, "text": text}
+
+    @torch.no_grad()
+    def after_step(self, codes: TrainingCodes) -> None:
+        """Take the batch's moments into the stored ones."""
+        layers = norms(self)
+        for name, seen in codes.extra.items():
+            if name.startswith(MOMENTS):
+                layers[name.removeprefix(MOMENTS)].update(seen)
+
+    # Parts
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """Training crops -> features before the ReLU (B, D)."""
+        maps: Tensor = self.image_head(self.trunk(pixels))  # (B, D, 1, 1)
+        if maps.shape[2:] != (1, 1):
+            raise UserError(
+                f"field 'model.image_size': found {pixels.shape[3]}, which gives {tuple(maps.shape[2:])} windows; "
+                "expected one: 224"
+            )
+        return maps.flatten(1)
+
+    def at_positions(self, ids: Tensor) -> Tensor:
+        """Ids (B, L) -> (B, positions), nothing after them."""
+        return F.pad(ids, (0, self.config.text.positions - ids.shape[1]))
+
+
+def _unit(features: Tensor) -> Tensor:
+    return features / torch.linalg.vector_norm(features, dim=1, keepdim=True)
+
+
+def _first(batch: PairBatch, count: int) -> PairBatch:
+    """The first pairs of a batch."""
+    images, captions = batch.images, batch.captions
+    return PairBatch(
+        ImageBatch(images.pixels[:count], images.index[:count]),
+        CaptionBatch(captions.ids[:count], captions.lengths[:count], captions.index[:count]),
+        batch.extra,
+    )
