@@ -13,6 +13,7 @@ from benchmark.baseline import get_method, method_names
 from benchmark.data.catalog import CATALOG, get_entry
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.protocol import check_test_size, protocols_of
+from benchmark.job import RECONSTRUCTION
 from benchmark.recipe import (
     RECIPES,
     DataSettings,
@@ -165,12 +166,13 @@ def default_seed(path: Path, profile: str | None = None) -> int:
 
 
 def headline(record: RunRecord) -> str:
-    """The scores of a run in a line a protocol, with its hash."""
+    """The scores of a run in a line a protocol, with its hash; a reconstruction is called one."""
+    run = f"{record.run} (reconstruction)" if RECONSTRUCTION in record.departures else record.run
     lines = []
     for name, result in record.results.items():
         metrics = result.metrics
         lines.append(
-            f"{record.run} on {name}: i2t R@1 {metrics.i2t.r1:.1f}, t2i R@1 {metrics.t2i.r1:.1f}, "
+            f"{run} on {name}: i2t R@1 {metrics.i2t.r1:.1f}, t2i R@1 {metrics.t2i.r1:.1f}, "
             f"rsum {metrics.rsum:.1f}; canonical hash {record.canonical_hash[:12]}"
         )
     return "\n".join(lines)

@@ -176,6 +176,7 @@ def test_both_hosts_and_their_ensemble_say_reconstruction_everywhere(work: Path)
         assert not record.comparable
         metrics = record.results["flickr30k"].metrics
         assert min(metrics.i2t.r1, metrics.t2i.r1) >= 25, run  # by chance 5
+    assert "temde-ensemble (reconstruction) on flickr30k: i2t R@1" in shown
     verdict = f"not comparable: {RECONSTRUCTION}"
     for name in ("flickr30k.md", "flickr30k.tex", "flickr30k.csv"):
         text = (work / "results/tables" / name).read_text(encoding="utf-8")
