@@ -74,6 +74,9 @@ class UserLoss(Strict):
     """gamma: scores of negatives well below it cost nothing."""
     batch_weight: float = Field(default=20.0, ge=0)
     """lambda, of the loss over the batch; the loss over the queues has a weight of 1."""
+    tangent: bool = False
+    """Below 0, a matching pair's ln(1 + s) goes on as s; false: it stays 0, as published, and a pair whose score is
+    negative has no gradient, which a model without pretraining may never get out of (user.md 4)."""
 
 
 def inputs(config: UserConfig) -> InputSpec:
@@ -85,10 +88,11 @@ def inputs(config: UserConfig) -> InputSpec:
 def check_batch(config: UserConfig, batch_size: int) -> None:
     """Raise UserError where batches don't fill the queues evenly (user.md 5)."""
     if config.queue % batch_size:
+        times = config.queue // batch_size
+        near = " and ".join(str(n * batch_size) for n in (times, times + 1) if n)
         raise UserError(
-            f"field 'model.queue': found {config.queue}, expected a multiple of training.batch_size ({batch_size}): "
-            f"the nearest are {config.queue // batch_size * batch_size or batch_size} and "
-            f"{(config.queue // batch_size + 1) * batch_size}; 0 is none"
+            f"field 'model.queue': found {config.queue}, expected a multiple of training.batch_size ({batch_size}), "
+            f"such as {near}; 0 is none"
         )
 
 
@@ -223,7 +227,7 @@ def batch_loss(images: Tensor, captions: Tensor, loss: UserLoss) -> Tensor:
     positives = scores.diagonal()
     others = scores - positives.diag()
     costs = negative_term(others, loss, dim=0) + negative_term(others, loss, dim=1)  # (B,)
-    return (costs - positive_term(positives)).mean()
+    return (costs - positive_term(positives, loss)).mean()
 
 
 def queue_loss(
@@ -234,7 +238,7 @@ def queue_loss(
     sides = ((images, text_keys, queues.captions), (captions, image_keys, queues.images))
     costs = [
         negative_term(vectors @ waiting.to(vectors.dtype), loss, dim=1)
-        - positive_term((vectors * own).sum(1))
+        - positive_term((vectors * own).sum(1), loss)
         for vectors, own, waiting in sides
     ]
     return torch.stack(costs).sum(0).mean()
@@ -245,9 +249,10 @@ def negative_term(scores: Tensor, loss: UserLoss, dim: int) -> Tensor:
     return F.softplus((loss.scale * (scores - loss.threshold)).logsumexp(dim)) / loss.scale
 
 
-def positive_term(scores: Tensor) -> Tensor:
-    """ln(1 + max(0, s)); no gradient where a pair's score is negative."""
-    return scores.relu().log1p()
+def positive_term(scores: Tensor, loss: UserLoss) -> Tensor:
+    """ln(1 + max(0, s)), without gradient where a score is negative; with `tangent`, plus min(0, s)."""
+    term = scores.relu().log1p()
+    return term + scores.clamp(max=0) if loss.tangent else term
 
 
 def _single(vectors: Tensor) -> Tensor:
