@@ -301,6 +301,23 @@ def test_the_global_node_stays_alive_in_training(module: str) -> None:
     assert model.objective(codes, progress(), None) < 0.7 * before
 
 
+@pytest.mark.parametrize("settings", [{"placement": "in_addition"}, {"scope": "text"}])
+def test_a_pooling_that_is_kept_counts_its_batches(settings: dict[str, Any]) -> None:
+    """Once a step, with the statistics of the batch's regions."""
+    model = tiny_temde("SGR", sketch=settings, dropout=0.0).train()
+    pooling = branch_of(model).image_pooling
+    assert pooling is not None
+    assert pooling.query_norm is not None
+    plain = nn.BatchNorm1d(16)
+    plain.load_state_dict(pooling.query_norm.state_dict())
+    with torch.no_grad():
+        codes = model.training_codes(pairs(LENGTHS))
+        plain(pooling.query(codes.images["regions"].mean(1)))
+        model.after_step(codes)
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(pooling.query_norm.state_dict()[name], value)
+
+
 # --------------------------------------------------------------------------------------------- parity
 
 
