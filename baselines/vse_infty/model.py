@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -53,6 +54,9 @@ class VSEConfig(Strict):
     vocabulary of letters and common words that needs no download, for smoke runs without pretraining."""
     bert: BERTConfig = BERTConfig()
     """Of `bert`; not read by `bigru`."""
+    replicas: int = Field(default=1, ge=1)
+    """Parts of a training batch with batch statistics of their own, as training on so many devices has it; the first
+    part's go into the running ones."""
 
 
 class VSELoss(Strict):
@@ -107,10 +111,14 @@ class VSEInfinity(nn.Module):
 
     def training_codes(self, batch: PairBatch) -> TrainingCodes:
         """Vectors with dropout and the batch's statistics; `extra` carries those to `after_step`."""
-        images = batch.images
-        vectors, statistics = self.image_encoder(
-            images.pixels, images.lengths, batch_statistics=self.training
-        )
+        images, replicas = batch.images, self.config.replicas
+        parts = images.pixels.chunk(replicas)
+        lengths = [None] * len(parts) if images.lengths is None else images.lengths.chunk(replicas)
+        encoded = [
+            self.image_encoder(part, length, batch_statistics=self.training)
+            for part, length in zip(parts, lengths, strict=True)
+        ]
+        vectors, statistics = torch.cat([vectors for vectors, _ in encoded]), encoded[0][1]
         captions = self.encode_captions(batch.captions)
         return TrainingCodes(Codes({"vectors": vectors}), captions, {"statistics": statistics})
 
