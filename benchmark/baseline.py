@@ -38,8 +38,8 @@ class PixelInput:
 
     size: int
     train: Literal["random_resized_crop_flip", "scale_crop_flip", "plain"]
-    """`random_resized_crop_flip`: torchvision's defaults (hat.md 6); `scale_crop_flip`: large bicubic crops (dualpath.md
-    5.5); `plain`: the evaluation transform, where that is whole straight to size."""
+    """`random_resized_crop_flip`: torchvision's defaults (hat.md 6); `scale_crop_flip`: large bicubic crops
+    (dualpath.md 5.5); `plain`: the evaluation transform, where that is whole straight to size."""
     evaluate: Literal["resize_center_crop", "resize", "whole"]
     """`resize_center_crop`: shorter side to `resize_to`, bilinear, then the centre; `resize`: straight to size;
     `whole`: shorter side to `resize_to`, bicubic, nothing cut off: pictures differ in shape."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,7 @@ from benchmark.cli_options import (
     TieRule,
     Unverified,
     Vocab,
+    WordVectors,
     banner,
     console,
     make_settings,
@@ -83,6 +85,7 @@ def reproduce(
     unverified: Unverified = False,
     skip_corrupt: SkipCorrupt = False,
     vocab: Vocab = None,
+    word_vectors: WordVectors = None,
     latency: Annotated[bool, typer.Option(help="Measure latency after the evaluation.")] = True,
     tables: Annotated[bool, typer.Option(help="Write results/tables/ at the end.")] = True,
     progress: ShowProgress = True,
@@ -107,6 +110,7 @@ def reproduce(
     settings = make_settings(
         device, data_dir, profile=profile, vocab=vocab, **flags, latency=latency, progress=progress
     )
+    settings = replace(settings, word_vectors=word_vectors)
     if dataset is None and not Path(target).suffix:
         dataset = choose_dataset(settings.device)
         if dataset == "scenes":

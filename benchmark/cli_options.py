@@ -40,7 +40,17 @@ SkipCorrupt = Annotated[
 ]
 Vocab = Annotated[
     Path | None,
-    typer.Option(help="A word vocabulary in the authors' layout (.json), for recipes that read words."),
+    typer.Option(
+        "--vocab",
+        "--dictionary",
+        help="A word vocabulary in the authors' layout (.json), or a dictionary of word vectors (.mat, .txt, .json).",
+    ),
+]
+WordVectors = Annotated[
+    Path | None,
+    typer.Option(
+        help="word2vec's vectors in a local file, in place of the Hub's, for recipes that begin with them."
+    ),
 ]
 ShowProgress = Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress bars.")]
 

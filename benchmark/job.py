@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +13,15 @@ import torch
 from benchmark.baseline import Baseline, DataFacts, InputSpec, Method, get_method
 from benchmark.data import Dataset, check_vocabulary, load_dataset, make_codec, train_batches
 from benchmark.data.captions import Codec
+from benchmark.data.catalog import get_entry
 from benchmark.data.loading import PairLoader, check_input
 from benchmark.data.regions import FeatureStore
+from benchmark.data.scenes import ScenesOptions
 from benchmark.data.splits import SplitName
 from benchmark.data.word_codec import KEPT, WordCodec, keep_vocabulary, vocabulary_departures
+from benchmark.data.word_vectors import WordVectorCodec, keep_dictionary, vector_departures
 from benchmark.evaluation.protocol import check_test_size, protocols_of
-from benchmark.recipe import Recipe, about, run_name
+from benchmark.recipe import Recipe, about, check_fields, run_name
 from benchmark.recipe.training import Training
 from benchmark.reporting.paper import ReportedProtocol
 from benchmark.reporting.record import RUNS, recipe_digest
@@ -41,7 +45,9 @@ class Settings:
     """Take data that aren't the published split, as a departure, instead of refusing them."""
     skip_corrupt: bool = False
     vocabulary: Path | None = None
-    """A word vocabulary in the authors' layout; None: the one beside the checkpoint, or one that is built."""
+    """A word vocabulary or dictionary of the authors'; None: that beside the checkpoint, or one that is built."""
+    word_vectors: Path | None = None
+    """A local file of word vectors; None: the Hub's."""
     work: Path = WORK
     runs: Path = RUNS
     resume: bool = False
@@ -69,7 +75,9 @@ class Job:
     @cached_property
     def codec(self) -> Codec:
         """Captions to ids; made when asked for, since an ensemble needs none. Raises UserError as `make_codec`."""
-        return make_codec(self.spec.text, self.dataset, self.settings.vocabulary, self.folder / KEPT)
+        settings = self.settings
+        kept = self.folder / KEPT
+        return make_codec(self.spec.text, self.dataset, settings.vocabulary, kept, settings.word_vectors)
 
     @property
     def run(self) -> str:
@@ -87,9 +95,11 @@ class Job:
 
     def keep_vocabulary(self) -> None:
         """Lay a word vocabulary beside the checkpoint of the training that begins now, or goes on."""
+        resume = self.settings.resume and (self.folder / "checkpoint.pt").is_file()
         if isinstance(self.codec, WordCodec):
-            resume = self.settings.resume and (self.folder / "checkpoint.pt").is_file()
             keep_vocabulary(self.codec, self.folder, resume=resume)
+        elif isinstance(self.codec, WordVectorCodec):
+            keep_dictionary(self.codec, self.folder / KEPT, resume=resume)
 
     def batches(self, epoch: int) -> PairLoader:
         """The training batches of one epoch."""
@@ -160,15 +170,30 @@ def build_model(job: Job, *, pretrained: bool) -> Baseline:
     """The recipe's model, its random parts drawn from the seed, on the device."""
     seed_initialisation(job.seed)
     train_split = job.dataset.splits.get("train")
+    vectors = job.codec.dictionary.vectors if isinstance(job.codec, WordVectorCodec) else None
     facts = DataFacts(
         vocab_size=job.codec.vocab_size,
         pad_id=job.codec.pad_id,
-        n_train_images=len(train_split) if train_split is not None else 0,
+        n_train_images=len(train_split) if train_split is not None else split_sizes(job.recipe)["train"],
         pretrained=pretrained,
+        word_vectors=None if vectors is None else torch.from_numpy(vectors),
     )
     model = job.method.build(job.config, facts)
     model.to(job.settings.device)
     return model
+
+
+def split_sizes(recipe: Recipe) -> Mapping[SplitName, int]:
+    """Images of each split, from the catalog, the recipe's options and its first images; nothing is loaded."""
+    entry = get_entry(recipe.data.name)
+    options = check_fields("data.options", recipe.data.options, entry.options)
+    sizes = dict(entry.counts)
+    if isinstance(options, ScenesOptions):
+        sizes = {"train": options.n_train, "val": options.n_val, "test": options.n_test}
+    if entry.train_images_with_restval is not None and getattr(options, "restval", False):
+        sizes["train"] = entry.train_images_with_restval
+    kept = recipe.data.first_images.counts()
+    return {name: min(size, kept.get(name, size)) for name, size in sizes.items()}
 
 
 def reconstruction(method: Method) -> list[str]:
@@ -184,11 +209,11 @@ def departures_of(job: Job) -> list[str]:
     """
     cut = {name: count for name, count in job.recipe.data.first_images.counts().items() if name != "val"}
     fewer = [f"only the first {count:,} {name} images" for name, count in cut.items()]
-    words = (
-        vocabulary_departures(job.codec.vocabulary, job.dataset.name)
-        if isinstance(job.codec, WordCodec)
-        else []
-    )
+    words = []
+    if isinstance(job.codec, WordCodec):
+        words = vocabulary_departures(job.codec.vocabulary, job.dataset.name)
+    elif isinstance(job.codec, WordVectorCodec):
+        words = vector_departures(job.codec, job.spec.text, job.dataset.name)
     found = [*reconstruction(job.method), *job.dataset.departures, *job.recipe.departures, *fewer, *words]
     names = [protocol.name for protocol in protocols_of(job.dataset.name)]
     if not found and not set(names) & set(get_args(ReportedProtocol)):

@@ -32,11 +32,10 @@ from benchmark.baseline import (
 )
 from benchmark.data import check_vocabulary
 from benchmark.data.captions import vocabulary_size_of
-from benchmark.data.catalog import get_entry
 from benchmark.data.hub import Download, download_estimate
-from benchmark.data.scenes import ScenesOptions
 from benchmark.data.splits import SplitName
-from benchmark.recipe import EnsembleRecipe, Recipe, StoredRegions, about, check_fields, load_recipe, run_name
+from benchmark.job import split_sizes
+from benchmark.recipe import EnsembleRecipe, Recipe, StoredRegions, about, load_recipe, run_name
 from benchmark.select import dataset_of, default_seed
 
 PROBE_SIZES = (2, 3, 4)
@@ -121,7 +120,14 @@ def synthetic_batch(spec: InputSpec, vocab_size: int, pairs: int) -> PairBatch:
     length = min(TYPICAL_CAPTION, spec.text.max_length or TYPICAL_CAPTION)
     ids = torch.randint(1, vocab_size, (pairs, length))  # (B, L)
     captions = CaptionBatch(ids, torch.full((pairs,), length), index)
-    return PairBatch(ImageBatch(images, index), captions)
+    if not spec.candidates:
+        return PairBatch(ImageBatch(images, index), captions)
+    count = spec.candidates
+    names = ("candidate_captions", "candidate_images")
+    mined = {"candidates": torch.randint(1, vocab_size, (count, spec.text.max_length or length))}
+    return PairBatch(
+        ImageBatch(images, index), captions, mined | {name: index[:1].expand(count) for name in names}
+    )
 
 
 def probe(model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int) -> tuple[Growth, Growth]:
@@ -192,19 +198,6 @@ def _cut(codes: TrainingCodes, leaves: dict[Tensor, Tensor]) -> TrainingCodes:
         for side in (codes.images, codes.captions)
     )
     return TrainingCodes(images, captions, {name: cut(tensor) for name, tensor in codes.extra.items()})
-
-
-def split_sizes(recipe: Recipe) -> Mapping[SplitName, int]:
-    """Images of each split, from the catalog, the recipe's options and its first images."""
-    entry = get_entry(recipe.data.name)
-    options = check_fields("data.options", recipe.data.options, entry.options)
-    sizes = dict(entry.counts)
-    if isinstance(options, ScenesOptions):
-        sizes = {"train": options.n_train, "val": options.n_val, "test": options.n_test}
-    if entry.train_images_with_restval is not None and getattr(options, "restval", False):
-        sizes["train"] = entry.train_images_with_restval
-    kept = recipe.data.first_images.counts()
-    return {name: min(size, kept.get(name, size)) for name, size in sizes.items()}
 
 
 def what_is_fetched(recipe: Recipe, data_dir: Path | None) -> Download:

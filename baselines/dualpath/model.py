@@ -197,7 +197,8 @@ class DualPath(nn.Module):
 
 
 def _unit(features: Tensor) -> Tensor:
-    return features / torch.linalg.vector_norm(features, dim=1, keepdim=True)
+    lengths: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
+    return features / lengths
 
 
 def _first(batch: PairBatch, count: int) -> PairBatch:

@@ -1,4 +1,5 @@
-"""Words hidden, replaced or left out of training captions (rcar.md 6, user.md 6), draw for draw; regions left out.
+"""Words hidden, replaced or left out of training captions (rcar.md 6, user.md 6), draw for draw; regions left out;
+captions that begin at a random place (dualpath.md 5.5).
 
 Of all words 10 % become `<mask>`, 2 % become a random one and 8 % vanish. The published programs draw from one
 stream that runs on through the whole training; here a caption has a stream of its own, whose seed is that of the
@@ -94,6 +95,18 @@ def drop_regions(regions: Tensor, keys: Sequence[tuple[int, ...]], share: float)
     chosen = regions[torch.arange(len(kept))[:, None], torch.from_numpy(places)]  # (B, L, D)
     chosen[torch.from_numpy(np.arange(places.shape[1]) >= lengths[:, None])] = 0
     return chosen, torch.from_numpy(lengths)
+
+
+def shift_words(ids: Tensor, lengths: Tensor, keys: Sequence[tuple[int, ...]], positions: int) -> Tensor:
+    """Captions (B, L), each moved to a random place of `positions` where it fits whole, (B, positions), 0 around it.
+
+    lengths (B,), none above `positions`. keys: of each caption's random numbers.
+    """
+    shifted = ids.new_zeros(len(ids), positions)
+    for row, words, length, key in zip(shifted, ids, lengths.tolist(), keys, strict=True):
+        start = seeded_random(*key).randrange(positions + 1 - length)
+        row[start : start + length] = words[:length]
+    return shifted
 
 
 def padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from benchmark.data.augmentation import grouped
 from benchmark.data.remote import fetch_file
 from benchmark.data.scenes_text import vocabulary
 from benchmark.data.word_codec import word_vocabulary_size
+from benchmark.data.word_vectors import dictionary_size
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes
 
@@ -149,7 +150,7 @@ def codec_for(spec: TextInput, dataset_name: str) -> Codec:
     """The WordPiece codec that a method's text input and a dataset call for; `make_codec` knows the others."""
     if spec.codec != "wordpiece":
         raise UserError(
-            f"text codec '{spec.codec}' is not available for {dataset_name}; valid: wordpiece, words"
+            f"text codec '{spec.codec}' is not available for {dataset_name}; valid: wordpiece, words, word_vectors"
         )
     if spec.vocabulary == "letters":
         return WordPieceCodec(letters(), spec.max_length, "letters")
@@ -162,6 +163,8 @@ def vocabulary_size_of(spec: TextInput, dataset_name: str, given: Path | None = 
     """Ids that the codec of a dataset can give, without fetching it. given: the file of a word vocabulary."""
     if spec.codec == "words":
         return word_vocabulary_size(spec, dataset_name, given)
+    if spec.codec == "word_vectors":
+        return dictionary_size(spec, dataset_name, given)
     if dataset_name == "scenes" or spec.vocabulary == "letters":
         return codec_for(spec, dataset_name).vocab_size
     return BERT_VOCABULARY_SIZE

@@ -10,6 +10,7 @@ torchvision's JPEG decoder gives Pillow's pixels, but not as the Pillow image th
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 
@@ -19,12 +20,16 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark.baseline import PixelInput
+from benchmark.data.resizing import resize_bicubic
 
 AREA = (0.08, 1.0)
 """Share of the picture's area that a training crop has."""
 
 RATIO = (3 / 4, 4 / 3)
 """Width over height of a training crop; drawn evenly on a logarithmic scale."""
+
+CROP_AREA = (0.64, 1.0)
+"""Of a `scale_crop_flip` crop: share of the largest area that fits with its ratio (dualpath.md 5.5)."""
 
 _LOG_RATIO = torch.log(torch.tensor(RATIO)).tolist()  # in float32, as torchvision draws it
 
@@ -40,8 +45,10 @@ def seeded(key: Sequence[int]) -> torch.Generator:
 
 
 def evaluation_image(image: Image.Image, spec: PixelInput) -> Image.Image:
-    """One RGB picture as it is evaluated, size x size."""
+    """One RGB picture as it is evaluated, size x size; a whole one keeps its shape."""
     size = spec.size
+    if spec.evaluate == "whole":
+        return stored_image(image, spec)
     if spec.evaluate == "resize":
         return image if image.size == (size, size) else image.resize((size, size), BILINEAR)
     width, height = image.size
@@ -56,6 +63,8 @@ def evaluation_image(image: Image.Image, spec: PixelInput) -> Image.Image:
 def training_image(image: Image.Image, spec: PixelInput, key: Sequence[int]) -> Image.Image:
     """One RGB picture as it is trained on, size x size; crop and flip depend on `key` only."""
     if spec.train == "plain":
+        if spec.evaluate == "whole":
+            return image.resize((spec.size, spec.size), Image.Resampling.BICUBIC)
         return evaluation_image(image, spec)
     generator = seeded(key)
     box = crop_box(*image.size, generator)
@@ -88,6 +97,49 @@ def crop_box(width: int, height: int, generator: torch.Generator) -> tuple[int, 
     return left, top, left + w, top + h
 
 
+# whole pictures and large crops (dualpath.md 5.5, 6)
+
+
+def stored_image(image: Image.Image, spec: PixelInput) -> Image.Image:
+    """A picture as the authors stored it: its shorter side `resize_to`, bicubic, and perhaps through a JPEG file."""
+    scale = spec.resize_to / min(image.size)
+    width, height = (round(side * scale) for side in image.size)
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    if spec.stored_quality is None:
+        return image
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=spec.stored_quality)
+    return Image.open(file).convert("RGB")
+
+
+def scaled_crop(image: Image.Image, spec: PixelInput, key: Sequence[int]) -> Tensor:
+    """A large crop of the stored picture, (3, size, size) float32 of about 0..255; all draws depend on `key` only."""
+    generator = seeded(key)
+    stored = stored_image(image, spec)
+    left, top, right, bottom = scaled_box(*stored.size, generator)
+    pixels = resize_bicubic(np.asarray(stored)[top:bottom, left:right], spec.size, spec.size)  # (S, S, 3)
+    if torch.rand(1, generator=generator) < 0.5:
+        pixels = pixels[:, ::-1]
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def scaled_box(width: int, height: int, generator: torch.Generator) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a crop: a ratio, then a share of the largest part that has it, then a place."""
+    ratio = math.exp(torch.empty(1).uniform_(*_LOG_RATIO, generator=generator).item())
+    share = math.sqrt(torch.empty(1).uniform_(*CROP_AREA, generator=generator).item())
+    largest = min(width / math.sqrt(ratio), height * math.sqrt(ratio))  # side of the square of that area
+    w, h = round(share * largest * math.sqrt(ratio)), round(share * largest / math.sqrt(ratio))
+    left = int(torch.randint(0, width - w + 1, (1,), generator=generator))
+    top = int(torch.randint(0, height - h + 1, (1,), generator=generator))
+    return left, top, left + w, top + h
+
+
+def whole_pixels(image: Image.Image, spec: PixelInput) -> Tensor:
+    """A picture as it is evaluated whole, (3, height, width) uint8."""
+    return torch.from_numpy(np.array(evaluation_image(image, spec)).transpose(2, 0, 1).copy())
+
+
 def as_pixels(images: Sequence[Image.Image], size: int) -> Tensor:
     """RGB pictures of size x size as (B, 3, size, size) uint8."""
     pixels = np.empty((len(images), 3, size, size), dtype=np.uint8)
@@ -98,9 +150,9 @@ def as_pixels(images: Sequence[Image.Image], size: int) -> Tensor:
 
 
 def normalise(pixels: Tensor, spec: PixelInput) -> Tensor:
-    """(B, 3, S, S) uint8 -> float32, scaled to 0..1, less the mean, over the deviation."""
+    """(B, 3, H, W) uint8, or float32 of that range -> float32, over the divisor, less the mean, over the deviation."""
     mean = torch.tensor(spec.mean).reshape(3, 1, 1)
     std = torch.tensor(spec.std).reshape(3, 1, 1)
     # numpy asks for large memory pages, torch doesn't: filling a fresh batch takes less than half the time
     values = torch.from_numpy(np.empty(pixels.shape, dtype=np.float32))
-    return values.copy_(pixels).div_(255).sub_(mean).div_(std)  # (B, 3, S, S)
+    return values.copy_(pixels).div_(spec.divisor).sub_(mean).div_(std)  # (B, 3, S, S)

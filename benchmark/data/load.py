@@ -10,6 +10,7 @@ from typing import Any
 from benchmark.baseline import TextInput
 from benchmark.data.captions import Codec, codec_for
 from benchmark.data.catalog import Entry, get_entry
+from benchmark.data.dictionary_files import read_dictionary
 from benchmark.data.regions.grid import FeatureStore
 from benchmark.data.regions.sources import (
     Folder,
@@ -23,6 +24,7 @@ from benchmark.data.scenes import VERSION, ScenesOptions, scenes_split
 from benchmark.data.splits import Dataset, Split, SplitName
 from benchmark.data.vocabulary import read_words
 from benchmark.data.word_codec import make_word_codec
+from benchmark.data.word_vectors import make_vector_codec
 from benchmark.errors import UserError, nearest
 from benchmark.recipe import GridRegions, RegionSettings, StoredRegions, check_fields
 
@@ -168,14 +170,21 @@ def _without_corrupt(dataset: Dataset, *, show_progress: bool) -> Dataset:
 
 
 def make_codec(
-    spec: TextInput, dataset: Dataset, vocabulary: Path | None = None, kept: Path | None = None
+    spec: TextInput,
+    dataset: Dataset,
+    vocabulary: Path | None = None,
+    kept: Path | None = None,
+    vectors: Path | None = None,
 ) -> Codec:
     """The codec that a method's text input and a dataset call for.
 
-    vocabulary, kept: a word vocabulary that the user names, and the one beside a checkpoint (word_codec.py).
+    vocabulary, kept: a word vocabulary or dictionary that the user names, and the one beside a checkpoint
+    (word_codec.py, word_vectors.py). vectors: a local file of word vectors.
     Raises UserError where the vocabulary is neither cached nor reachable, damaged, or can't be built.
     """
     check_vocabulary(spec, vocabulary)
+    if spec.codec == "word_vectors":
+        return make_vector_codec(spec, dataset, vocabulary, kept, vectors)
     if spec.codec == "words":
         return make_word_codec(spec, dataset, vocabulary, kept)
     return codec_for(spec, dataset.name)
@@ -184,6 +193,9 @@ def make_codec(
 def check_vocabulary(spec: TextInput, vocabulary: Path | None) -> None:
     """Raise UserError for a word vocabulary that the user names and `make_codec` would refuse."""
     if vocabulary is None:
+        return
+    if spec.codec == "word_vectors":
+        read_dictionary(vocabulary)
         return
     if spec.codec != "words":
         raise UserError(

@@ -25,9 +25,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmark.baseline import CaptionBatch, ImageBatch, InputSpec, PairBatch, PixelInput, RegionInput
-from benchmark.data.augmentation import drop_regions, drop_words
+from benchmark.data.augmentation import drop_regions, drop_words, shift_words
 from benchmark.data.captions import Codec, WordPieceCodec
-from benchmark.data.images import as_pixels, evaluation_image, normalise, training_image
+from benchmark.data.images import (
+    as_pixels,
+    evaluation_image,
+    normalise,
+    scaled_crop,
+    training_image,
+    whole_pixels,
+)
 from benchmark.data.splits import Images, Regions, Split
 from benchmark.data.word_codec import WordCodec
 from benchmark.errors import UserError
@@ -36,7 +43,15 @@ TABLE_BYTES = 768 * 2**20
 """Pixels that don't change from epoch to epoch are made once and kept, as many splits as fit in this together: MSCOCO's
 5,000 validation images are 753 MB at 224 pixels."""
 
-_ORDER, _CAPTION, _PIXELS, _WORDS, _REGIONS = 0, 1, 2, 3, 4  # what a random number is for: part of its key
+_ORDER, _CAPTION, _PIXELS, _WORDS, _REGIONS, _CANDIDATES = range(
+    6
+)  # what a random number is for: part of its key
+
+WAITING = 512
+"""Pictures of different shapes that wait for others of theirs, 130 MB at a shorter side of 256."""
+
+_PLAIN = (0, 0)
+"""Seed and epoch of training pictures that don't change: nothing is drawn for them."""
 
 _tables: WeakKeyDictionary[Split, dict[PixelInput, Tensor]] = WeakKeyDictionary()
 _captions: WeakKeyDictionary[Split, dict[str, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
@@ -57,7 +72,7 @@ class Task(Protocol[Result]):
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a loader process does: rows of the split (and sample numbers) -> (B, 3, S, S) uint8."""
+    """What a loader process does: rows of the split (and sample numbers) -> (B, 3, S, S) uint8, or float32 crops."""
 
     images: Images
     spec: PixelInput
@@ -71,6 +86,9 @@ class Pixels:
                 images = [evaluation_image(self.images[row], self.spec) for row in rows]
             else:
                 keys = ((*self.key, _PIXELS, sample) for sample in samples)
+                if self.spec.train == "scale_crop_flip":
+                    crops = zip(rows, keys, strict=True)
+                    return torch.stack([scaled_crop(self.images[row], self.spec, key) for row, key in crops])
                 images = [
                     training_image(self.images[row], self.spec, key)
                     for row, key in zip(rows, keys, strict=True)
@@ -78,6 +96,20 @@ class Pixels:
         except UserError as error:
             return error
         return as_pixels(images, self.spec.size)  # (B, 3, S, S)
+
+
+@dataclass(frozen=True)
+class WholePictures:
+    """What a loader process does where pictures keep their shapes: rows of the split -> (3, H, W) uint8 of each."""
+
+    images: Images
+    spec: PixelInput
+
+    def __getitem__(self, work: Work) -> list[Tensor] | UserError:
+        try:
+            return [whole_pixels(self.images[row], self.spec) for row in work[0]]
+        except UserError as error:
+            return error
 
 
 @dataclass(frozen=True)
@@ -125,7 +157,10 @@ def _table(split: Split, spec: PixelInput, workers: int) -> Tensor | None:
             return None
         table = torch.empty(shape, dtype=torch.uint8)
         work = [(rows, rows) for rows in _in_order(len(split), 64)]
-        made = run_batches(Pixels(split.images, spec), work, workers)
+        # what is trained on as it is has a key that nothing draws from
+        made = run_batches(
+            Pixels(split.images, spec, _PLAIN if spec.evaluate == "whole" else None), work, workers
+        )
         for (rows, _), pixels in zip(work, made, strict=True):
             table[rows[0] : rows[-1] + 1] = pixels
         kept[spec] = table
@@ -206,16 +241,21 @@ class PairLoader:
         full, rest = divmod(self.samples, self.batch_size)
         return full + (1 if rest and self.spec.last_batch == "keep" else 0)
 
-    def _random(self, purpose: int) -> np.random.Generator:
-        return np.random.Generator(np.random.PCG64([self.seed, self.epoch, purpose]))
+    def _random(self, *purpose: int) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64([self.seed, self.epoch, *purpose]))
+
+    def _first_captions(self) -> tuple[np.ndarray, np.ndarray]:
+        """The first caption of each image, and how many it has."""
+        counts = np.bincount(self.split.caption_image, minlength=len(self.split))
+        return np.cumsum(counts) - counts, counts
 
     def _caption_rows(self) -> np.ndarray:
         """The caption of each sample: itself, or one of its image's at random."""
         if self.spec.unit == "caption":
             return np.arange(self.samples)
-        counts = np.bincount(self.split.caption_image, minlength=len(self.split))
-        first = np.cumsum(counts) - counts
-        return first + np.floor(self._random(_CAPTION).random(self.samples) * counts).astype(np.int64)
+        first, counts = self._first_captions()
+        chosen = np.floor(self._random(_CAPTION).random(self.samples) * counts).astype(np.int64)
+        return np.asarray(first + chosen)
 
     def __iter__(self) -> Iterator[PairBatch]:
         ids, lengths = encoded(self.split, self.codec)
@@ -225,12 +265,40 @@ class PairLoader:
         batches = [order[k * self.batch_size : (k + 1) * self.batch_size] for k in range(len(self))]
         work = [(images[batch].tolist(), batch.tolist()) for batch in batches]
         inputs = _inputs(self.split, self.spec, work, self.workers, (self.seed, self.epoch))
-        for batch, pixels in zip(batches, inputs, strict=True):
+        for number, (batch, pixels) in enumerate(zip(batches, inputs, strict=True)):
             rows = torch.from_numpy(captions[batch])
             yield PairBatch(
                 self._as_seen(pixels, torch.from_numpy(images[batch]), batch.tolist()),
-                CaptionBatch(*self._as_read(ids[rows], lengths[rows], batch.tolist()), rows),
+                CaptionBatch(
+                    *self._as_read(ids[rows], lengths[rows], self._keys(_WORDS, batch.tolist())), rows
+                ),
+                self._candidates(number, images[batch]) if self.spec.candidates else {},
             )
+
+    def _candidates(self, number: int, in_batch: np.ndarray) -> dict[str, Tensor]:
+        """Captions of images that the batch of that number doesn't hold, each of a random image, with replacement."""
+        ids, lengths = encoded(self.split, self.codec)
+        count, generator = self.spec.candidates, self._random(_CANDIDATES, number)
+        barred = np.unique(in_batch if self.spec.exclude == "batch" else in_batch[: len(in_batch) // 2])
+        if len(self.split) <= len(barred):
+            raise UserError(
+                f"field 'training.batch_size': found {self.batch_size}, which leaves no image of {len(self.split)} to "
+                "take candidate captions from"
+            )
+        # numbered among the images that aren't barred: every barred one before it moves an image up by one
+        images = generator.integers(len(self.split) - len(barred), size=count)
+        images += np.searchsorted(barred - np.arange(len(barred)), images, side="right")
+        first, counts = self._first_captions()
+        rows = torch.from_numpy(
+            first[images] + np.floor(generator.random(count) * counts[images]).astype(np.int64)
+        )
+        keys = [(self.seed, self.epoch, _CANDIDATES, number, place) for place in range(count)]
+        read, _ = self._as_read(ids[rows], lengths[rows], keys)
+        return {
+            "candidates": read,
+            "candidate_captions": rows,
+            "candidate_images": torch.from_numpy(images),
+        }
 
     def _as_seen(self, pixels: Tensor, rows: Tensor, samples: list[int]) -> ImageBatch:
         """Images as the method trains on them: some regions dropped."""
@@ -240,9 +308,14 @@ class PairLoader:
         left, lengths = drop_regions(pixels, self._keys(_REGIONS, samples), drop)
         return ImageBatch(left, rows, lengths)
 
-    def _as_read(self, ids: Tensor, lengths: Tensor, samples: list[int]) -> tuple[Tensor, Tensor]:
+    def _as_read(
+        self, ids: Tensor, lengths: Tensor, keys: Sequence[tuple[int, ...]]
+    ) -> tuple[Tensor, Tensor]:
         """Captions (B, L) as the method trains on them: uncut ones are padded to the batch's longest, words dropped."""
         text, codec = self.spec.text, self.codec
+        if text.augment == "position_shift":
+            assert text.max_length is not None, "a shift needs the number of places"
+            return shift_words(ids, lengths, keys, text.max_length), lengths
         if text.augment == "none":
             uncut = text.codec == "words" or text.max_length is None
             return (ids[:, : int(lengths.max())] if uncut else ids), lengths
@@ -251,7 +324,7 @@ class PairLoader:
         return drop_words(
             ids,
             lengths,
-            self._keys(_WORDS, samples),
+            keys,
             codec.mask_id,
             codec.vocab_size,
             inside=codec.inside if isinstance(codec, WordPieceCodec) else (),
@@ -275,11 +348,40 @@ def train_batches(
 def image_batches(
     split: Split, spec: InputSpec, *, batch_size: int, workers: int = 0
 ) -> Iterator[ImageBatch]:
-    """Images of a split in order, as they are evaluated: pixels (B, 3, S, S) or regions (B, R, D), and rows (B,)."""
+    """Images of a split as they are evaluated: pixels (B, 3, H, W) or regions (B, R, D), and rows (B,).
+
+    They come in order, but for whole pictures: those of one shape come together.
+    """
+    if isinstance(spec.image, PixelInput) and spec.image.evaluate == "whole":
+        check_input(split, spec)
+        yield from _whole_batches(split, spec.image, batch_size, workers)
+        return
     rows = _in_order(len(split), batch_size)
     inputs = _inputs(split, spec, [(batch, batch) for batch in rows], workers)
     for batch, pixels in zip(rows, inputs, strict=True):
         yield ImageBatch(pixels, torch.tensor(batch))
+
+
+def _whole_batches(split: Split, spec: PixelInput, batch_size: int, workers: int) -> Iterator[ImageBatch]:
+    """Pictures that keep their shapes, in batches of one shape."""
+    work = [(rows, rows) for rows in _in_order(len(split), 16)]
+    waiting: dict[torch.Size, list[tuple[int, Tensor]]] = {}
+
+    def batch_of(shape: torch.Size) -> ImageBatch:
+        rows, pixels = zip(*waiting.pop(shape), strict=True)
+        return ImageBatch(normalise(torch.stack(pixels), spec), torch.tensor(rows))
+
+    made = run_batches(WholePictures(split.images, spec), work, workers)
+    for (rows, _), pictures in zip(work, made, strict=True):
+        for row, pixels in zip(rows, pictures, strict=True):
+            alike = waiting.setdefault(pixels.shape, [])
+            alike.append((row, pixels))
+            if len(alike) == batch_size:
+                yield batch_of(pixels.shape)
+            elif sum(map(len, waiting.values())) >= WAITING:
+                yield batch_of(max(waiting, key=lambda shape: len(waiting[shape])))
+    for shape in list(waiting):
+        yield batch_of(shape)
 
 
 def caption_batches(

@@ -1,0 +1,83 @@
+"""Files of words whose place is their id: ours (JSON), one word a line, or a cell of strings in a .mat file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.io import loadmat
+
+from benchmark.errors import UserError
+from benchmark.files import write_text
+
+
+def read_dictionary(path: Path) -> tuple[tuple[str, ...], str]:
+    """Words in the order of their ids, and what the dictionary is called.
+
+    Raises UserError where the file is missing, no dictionary, or has a word twice.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path.as_posix()}: no such dictionary file ({error.strerror})") from None
+    name = path.name
+    if path.suffix == ".mat":
+        words = _mat_words(path)
+    elif content.lstrip()[:1] in (b"{", b"["):
+        words, name = _json_words(path, content)
+    else:
+        words = [line for line in content.decode("utf-8", errors="replace").splitlines() if line]
+    if not words:
+        raise UserError(f"{path.as_posix()}: found no words, expected one a line")
+    seen: set[str] = set()
+    for word in words:
+        if word in seen:
+            raise UserError(f"{path.as_posix()}: found '{word}' twice, expected each word once")
+        seen.add(word)
+    return tuple(words), name
+
+
+def write_dictionary(path: Path, words: Sequence[str], name: str) -> None:
+    """Write a dictionary that `read_dictionary` reads."""
+    write_text(path, json.dumps({"dictionary": list(words), "name": name}, indent=0) + "\n")
+
+
+def _json_words(path: Path, content: bytes) -> tuple[list[str], str]:
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise UserError(
+            f"{path.as_posix()}: not a dictionary in JSON: {' '.join(str(error).split())}"
+        ) from None
+    name = str(document.get("name", path.name)) if isinstance(document, dict) else path.name
+    words = document.get("dictionary") if isinstance(document, dict) else document
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise UserError(f"{path.as_posix()}: field 'dictionary': expected a list of words")
+    return words, name
+
+
+def _mat_words(path: Path) -> list[str]:
+    """The one cell of strings in a .mat file; vectors and numbers beside it are passed over."""
+    try:
+        document: dict[str, Any] = loadmat(path)
+    except Exception as error:  # scipy raises nearly anything on a damaged file
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path.as_posix()}: not a readable .mat file: {reason}") from None
+    found = {
+        name: list(value.flat)
+        for name, value in document.items()
+        if isinstance(value, np.ndarray)
+        and value.dtype == object
+        and value.size
+        and all(map(_is_text, value.flat))
+    }
+    if len(found) != 1:
+        raise UserError(f"{path.as_posix()}: found {sorted(found) or 'no'} cells of strings, expected one")
+    return [str(np.asarray(cell).reshape(-1)[0]) for cell in next(iter(found.values()))]
+
+
+def _is_text(cell: Any) -> bool:
+    return np.asarray(cell).dtype.kind == "U" and np.asarray(cell).size == 1
