@@ -210,7 +210,7 @@ def test_the_objective_weighs_the_batch_and_leaves_the_queues_at_one() -> None:
         model.queues,
         UserLoss(),
     )
-    assert both[0] == pytest.approx(float(queues))
+    assert both[0] == pytest.approx(queues.item())
     assert both[2] - both[0] == pytest.approx(20 * (both[1] - both[0]))
 
 
