@@ -23,6 +23,7 @@ from benchmark.baseline import ParityCase, get_method, method_names
 from benchmark.errors import UserError, nearest
 from benchmark.parity_cases import is_rank_file, is_text_file, rank_cases, text_cases
 from benchmark.parity_pieces import is_piece_file, piece_cases
+from benchmark.parity_vectors import dictionary_cases, is_dictionary_file, is_recall_file, recall_cases
 from benchmark.parity_words import is_word_file, word_cases
 
 GOLDEN = Path("tests/golden")
@@ -141,6 +142,11 @@ def check_file(method: str, path: Path) -> list[ParityRow]:
             cases, missing = word_cases(content)
         elif is_piece_file(content):
             cases, missing = piece_cases(content)
+        elif is_dictionary_file(content):
+            cases, missing = dictionary_cases(content)
+        elif is_recall_file(content):
+            cases = recall_cases(content)
+            missing = not_compared(content, cases)
         elif method == SHARED:
             cases, missing = [], []
         else:
