@@ -32,8 +32,17 @@ class GlobalBranch(Protocol):
         """Codes of words (B, L, D), zeros where `padding` (B, L), each (B, ...)."""
         ...
 
+    @property
+    def pair_floats(self) -> int:
+        """Numbers of the largest array that one pair takes in `compare`."""
+        ...
+
     def compare(self, images: Codes, captions: Codes) -> Tensor:
         """The nodes (n, C, nodes, m) of all pairs, not normalised."""
+        ...
+
+    def begin_step(self, step: int) -> None:
+        """Once before optimiser step `step` (from 0), for what changes as training goes on."""
         ...
 
     def update(self, statistics: Mapping[str, Tensor]) -> None:
@@ -62,6 +71,14 @@ class SelfAttentionBranch(nn.Module):
     def encode_captions(self, words: Tensor, padding: Tensor) -> dict[str, Tensor]:
         """`global`: (B, D), a unit vector."""
         return {"global": self.caption_pooling(words, padding)[0]}
+
+    @property
+    def pair_floats(self) -> int:
+        """Those of the squared difference."""
+        return self.similarity.in_features
+
+    def begin_step(self, step: int) -> None:
+        """Nothing changes but the weights."""
 
     def compare(self, images: Codes, captions: Codes) -> Tensor:
         """W (image - caption)^2 + b (n, C, 1, m)."""

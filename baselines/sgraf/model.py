@@ -176,9 +176,7 @@ class SGRAF(nn.Module):
 
     global_branch: GlobalBranch
 
-    def __init__(
-        self, config: SGRAFConfig, vocab_size: int, global_branch: GlobalBranch | None = None
-    ) -> None:
+    def __init__(self, config: SGRAFConfig, vocab_size: int) -> None:
         super().__init__()
         self.config = config
         dim, bias = config.dim, config.bias
@@ -194,7 +192,7 @@ class SGRAF(nn.Module):
         self.image_encoder = RegionEncoder(
             config.region_dim, dim, normalize=config.normalize_images, bias=bias
         )
-        self.global_branch = global_branch or SelfAttentionBranch(
+        self.global_branch = SelfAttentionBranch(
             dim, config.sim_dim, regions=config.regions, dropout=config.dropout, bias=bias
         )
         self.local_similarity = xavier_linear(dim, config.sim_dim, bias=bias)
@@ -281,13 +279,15 @@ class SGRAF(nn.Module):
         config = self.config
         regulators = self.regulators.training_bytes(length, config.regions) if self.regulators else 0
         nodes = self.global_branch.nodes + length
-        floats = length * config.dim + 3 * config.regions * length + 4 * nodes * config.sim_dim
+        wide = length * config.dim + self.global_branch.pair_floats
+        floats = wide + 3 * config.regions * length + 4 * nodes * config.sim_dim
         return 4 * copies * floats + regulators
 
     # Training (sgraf.md 4, 5)
 
-    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:  # noqa: ARG002
-        """Nothing to mine."""
+    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:
+        """Nothing to mine; the global branch may have something to set."""
+        self.global_branch.begin_step(progress.step)
         return batch
 
     def training_codes(self, batch: PairBatch) -> TrainingCodes:

@@ -44,7 +44,7 @@ class SketchBranch(nn.Module):
         """Numbers of the largest array that one pair takes here."""
         return self.nodes * self.sketch.out_dim
 
-    def anneal(self, step: int) -> None:
+    def begin_step(self, step: int) -> None:
         """Set the temperatures of optimiser step `step`, where they are annealed."""
         for sketch in (self.sketch, self.caption_sketch):
             if sketch is not None:

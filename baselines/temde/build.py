@@ -8,17 +8,17 @@ import torch
 
 from baselines.sgraf.model import SGRAF
 from baselines.sgraf.official import our_key, read_official
-from baselines.temde.model import TEMDE, TEMDEConfig
+from baselines.temde.model import TEMDEConfig, with_sketches
 from benchmark.baseline import Baseline, DataFacts, OfficialWeights
 from benchmark.errors import UserError
 
 
-def build_temde(config: TEMDEConfig, facts: DataFacts) -> TEMDE:
+def build_temde(config: TEMDEConfig, facts: DataFacts) -> SGRAF:
     """Build the model that `config` names for a vocabulary of `facts.vocab_size` words.
 
     With `facts.pretrained` it starts from `config.host_checkpoint`; raises UserError as `seed_from_host`.
     """
-    model = TEMDE(config, facts.vocab_size)
+    model = with_sketches(config, facts.vocab_size)
     if facts.pretrained:
         if config.host_checkpoint is None:
             raise UserError(
@@ -29,7 +29,7 @@ def build_temde(config: TEMDEConfig, facts: DataFacts) -> TEMDE:
     return model
 
 
-def seed_from_host(model: TEMDE, path: Path) -> None:
+def seed_from_host(model: SGRAF, path: Path) -> None:
     """Give all but the sketch the weights of a SAF or SGR that its authors trained (temde.md 8).
 
     The sketch must be all that the file lacks, and the self-attention that it replaces all that is left over. Raises

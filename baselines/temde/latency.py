@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from baselines.layers.norms import l2_normalize, xavier_linear
 from baselines.layers.self_attention_pooling import SelfAttentionPooling
-from baselines.sgraf.model import SGRAFLoss
+from baselines.sgraf.model import SGRAF, SGRAFLoss
 from baselines.temde.build import build_temde
-from baselines.temde.model import TEMDE, TEMDEConfig
+from baselines.temde.model import TEMDEConfig
 from baselines.temde.sketch import Sketch, SketchConfig
 from benchmark.baseline import CaptionBatch, DataFacts, ImageBatch, PairBatch, Progress, TimingGroup
 
@@ -70,7 +70,7 @@ def groups_of(sizes: Sizes, device: torch.device) -> Iterator[TimingGroup]:
         yield TimingGroup(task, tokens, _growth(sizes, tokens, device))
 
 
-def _models(host: Host, sizes: Sizes, device: torch.device) -> dict[str, TEMDE]:
+def _models(host: Host, sizes: Sizes, device: torch.device) -> dict[str, SGRAF]:
     """The host and the host with sketches, drawn from one seed."""
     made = {}
     widths = {"region_dim": sizes.region_dim, "dim": sizes.dim, "sim_dim": sizes.sim_dim}
@@ -103,7 +103,7 @@ def _vectors(sizes: Sizes, device: torch.device) -> dict[str, Callable[[], objec
     padding = torch.arange(words.shape[1], device=device) >= pairs.captions.lengths[:, None]
 
     @torch.no_grad()
-    def run(model: TEMDE) -> None:
+    def run(model: SGRAF) -> None:
         model.global_branch.encode_images(regions, batch_statistics=False)
         model.global_branch.encode_captions(words, padding)
 
@@ -111,7 +111,7 @@ def _vectors(sizes: Sizes, device: torch.device) -> dict[str, Callable[[], objec
     return {name: partial(run, model.eval()) for name, model in models.items()}
 
 
-def _training_step(model: TEMDE, sizes: Sizes) -> Callable[[], object]:
+def _training_step(model: SGRAF, sizes: Sizes) -> Callable[[], object]:
     """(b): forward, backward, clipping, Adam; dropout and batch statistics included."""
     pairs = _pairs(sizes.batch, sizes, model.score.weight.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-4)
@@ -128,7 +128,7 @@ def _training_step(model: TEMDE, sizes: Sizes) -> Callable[[], object]:
     return run
 
 
-def _scoring(model: TEMDE, sizes: Sizes) -> Callable[[], object]:
+def _scoring(model: SGRAF, sizes: Sizes) -> Callable[[], object]:
     """(c): codes are there, global vectors too; each image with each caption."""
     pairs = _pairs(sizes.items, sizes, model.score.weight.device)
     model.eval()

@@ -16,7 +16,6 @@ from baselines.sgraf.global_branch import SelfAttentionBranch
 from baselines.sgraf.model import SGRAF, SGRAFConfig
 from baselines.temde.branch import SketchBranch
 from baselines.temde.sketch import SketchConfig
-from benchmark.baseline import PairBatch, Progress
 from benchmark.errors import UserError
 
 
@@ -45,26 +44,11 @@ class TEMDEConfig(SGRAFConfig):
         return self
 
 
-class TEMDE(SGRAF):
-    """SAF or SGR with sketches; a `benchmark.baseline.Baseline`."""
-
-    config: TEMDEConfig
-
-    def __init__(self, config: TEMDEConfig, vocab_size: int) -> None:
-        # the host is drawn whole and the branch exchanged, so that all they share starts alike from one seed
-        super().__init__(config, vocab_size)
-        if config.global_branch == "sketch":
-            host = self.global_branch
-            assert isinstance(host, SelfAttentionBranch)
-            self.global_branch = SketchBranch(config.sketch, host, bias=config.bias)
-
-    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:
-        """Nothing to mine; an annealed temperature is set."""
-        if isinstance(self.global_branch, SketchBranch):
-            self.global_branch.anneal(progress.step)
-        return super().prepare_batch(batch, progress)
-
-    def _bytes(self, length: int, *, copies: int) -> int:
-        """The host's, and the comparison of sketches, which may be larger than that of its words."""
-        more = self.global_branch.pair_floats if isinstance(self.global_branch, SketchBranch) else 0
-        return super()._bytes(length, copies=copies) + 4 * copies * more
+def with_sketches(config: TEMDEConfig, vocab_size: int) -> SGRAF:
+    """SAF or SGR with sketches; the host is drawn whole, so that all that is shared with it starts alike."""
+    model = SGRAF(config, vocab_size)
+    if config.global_branch == "sketch":
+        host = model.global_branch
+        assert isinstance(host, SelfAttentionBranch)
+        model.global_branch = SketchBranch(config.sketch, host, bias=config.bias)
+    return model

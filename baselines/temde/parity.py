@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from baselines.sgraf import parity
-from baselines.sgraf.model import SGRAFConfig
+from baselines.sgraf.model import SGRAF, SGRAFConfig
 from baselines.temde.build import build_temde
-from baselines.temde.model import TEMDE, TEMDEConfig
+from baselines.temde.model import TEMDEConfig
 from benchmark.baseline import DataFacts, ParityCase
 
 
@@ -16,7 +16,7 @@ def parity_cases(path: Path) -> list[ParityCase]:
     return parity.parity_cases(path, build_host)
 
 
-def build_host(config: SGRAFConfig, facts: DataFacts) -> TEMDE:
+def build_host(config: SGRAFConfig, facts: DataFacts) -> SGRAF:
     """The model of this package that must be the host."""
     settings = {**config.model_dump(), "global_branch": "self_attention"}
     return build_temde(TEMDEConfig.model_validate(settings), facts)

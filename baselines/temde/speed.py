@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import torch
 
+from baselines.sgraf.model import SGRAF
 from baselines.sgraf.speed import cases_of
 from baselines.temde.build import build_temde
-from baselines.temde.model import TEMDE, TEMDEConfig
+from baselines.temde.model import TEMDEConfig
 from benchmark.baseline import DataFacts, ScoringCase
 
 
@@ -21,6 +22,6 @@ def scoring_cases(device: torch.device) -> Iterator[ScoringCase]:
     return cases_of(full_size, device)
 
 
-def full_size(module: str) -> TEMDE:
+def full_size(module: str) -> SGRAF:
     """T-EMDE on a host, with the default sketch, for a vocabulary of one word."""
     return build_temde(TEMDEConfig.model_validate({"module": module}), DataFacts(vocab_size=1))

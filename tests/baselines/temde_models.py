@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from baselines.sgraf.model import SGRAF
 from baselines.temde.branch import SketchBranch
 from baselines.temde.build import build_temde
-from baselines.temde.model import TEMDE, TEMDEConfig
+from baselines.temde.model import TEMDEConfig
 from baselines.temde.sketch import Sketch, SketchConfig
 from benchmark.baseline import DataFacts
 from tests.baselines.sgraf_models import VOCABULARY, tiny_config
@@ -66,7 +67,7 @@ def unit_rows(vectors: Tensor) -> Tensor:
     return vectors / vectors.square().sum(-1, keepdim=True).sqrt()
 
 
-def tiny_temde(module: str, seed: int = 0, *, sketch: dict[str, Any] | None = None, **changes: Any) -> TEMDE:
+def tiny_temde(module: str, seed: int = 0, *, sketch: dict[str, Any] | None = None, **changes: Any) -> SGRAF:
     """A tiny model in evaluation mode, 16 wide with a sketch of 4 x 4 unless `sketch` says otherwise."""
     torch.manual_seed(seed)
     settings = tiny_config(module).model_dump() | changes
@@ -79,7 +80,7 @@ def tiny_temde(module: str, seed: int = 0, *, sketch: dict[str, Any] | None = No
     return model
 
 
-def branch_of(model: TEMDE) -> SketchBranch:
+def branch_of(model: SGRAF) -> SketchBranch:
     assert isinstance(model.global_branch, SketchBranch)
     return model.global_branch
 

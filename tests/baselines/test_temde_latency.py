@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from baselines.sgraf.model import SGRAF
 from baselines.temde import METHOD, latency
 from baselines.temde.latency import Sizes, TokenAttention, groups_of
-from baselines.temde.model import TEMDE
 from benchmark.baseline import TimingGroup
 
 CPU = torch.device("cpu")
@@ -50,10 +50,10 @@ def test_scores_are_of_every_image_with_every_caption(groups: list[TimingGroup])
 
 
 def test_a_training_step_updates_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    models: list[TEMDE] = []
+    models: list[SGRAF] = []
     step = latency._training_step
 
-    def noted(model: TEMDE, sizes: Sizes) -> Callable[[], object]:
+    def noted(model: SGRAF, sizes: Sizes) -> Callable[[], object]:
         models.append(model)
         return step(model, sizes)
 

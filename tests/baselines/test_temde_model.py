@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from baselines.sgraf import speed
 from baselines.sgraf.build import build_sgraf
 from baselines.sgraf.global_branch import SelfAttentionBranch
-from baselines.sgraf.model import SAF, SGRAFConfig, inputs
+from baselines.sgraf.model import SAF, SGRAF, SGRAFConfig, inputs
 from baselines.sgraf.published import published_scores
 from baselines.temde import METHOD, parity
 from baselines.temde.build import build_temde, refuse_official
-from baselines.temde.model import TEMDE, TEMDEConfig
+from baselines.temde.model import TEMDEConfig
 from baselines.temde.speed import full_size, scoring_cases
 from benchmark.baseline import CaptionBatch, Codes, DataFacts, ImageBatch, Progress, get_method
 from benchmark.errors import UserError
@@ -109,7 +109,7 @@ def test_what_is_shared_with_the_host_starts_alike(module: str) -> None:
 # --------------------------------------------------------------------------------- its place in the host
 
 
-def naive_global_nodes(model: TEMDE, regions: Tensor, words: Tensor) -> list[Tensor]:
+def naive_global_nodes(model: SGRAF, regions: Tensor, words: Tensor) -> list[Tensor]:
     """The global nodes of one pair from its regions (R, D) and words (L, D), by the dossier's table of options."""
     branch = branch_of(model)
     config = branch.config
@@ -135,7 +135,7 @@ def naive_global_nodes(model: TEMDE, regions: Tensor, words: Tensor) -> list[Ten
     ]
 
 
-def naive_scores(model: TEMDE, image_codes: Codes, caption_codes: Codes) -> Tensor:
+def naive_scores(model: SGRAF, image_codes: Codes, caption_codes: Codes) -> Tensor:
     """Pair by pair, with the host's own loops for all but the global nodes; running statistics."""
     norm = plain_norm(model) if isinstance(model.head, SAF) else None
     local = tiny_temde(
@@ -275,7 +275,7 @@ def test_annealing_follows_the_steps_of_training() -> None:
         assert torch.equal(codes[3], codes[2])
 
 
-def steps_of(model: TEMDE, count: int) -> Iterator[Tensor]:
+def steps_of(model: SGRAF, count: int) -> Iterator[Tensor]:
     """The spread of the global nodes of pairs after each Adam step."""
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     batch = pairs([3, 5, 7, 9, 4, 6, 8, 10])
@@ -329,12 +329,12 @@ def test_with_self_attention_it_is_the_host_in_every_recorded_number() -> None:
 
 def test_parity_is_of_this_methods_model() -> None:
     model = parity.build_host(tiny_config("SGR"), DataFacts(vocab_size=40))
-    assert isinstance(model, TEMDE)
+    assert isinstance(model.config, TEMDEConfig)
     assert isinstance(model.global_branch, SelfAttentionBranch)
 
 
 def test_a_changed_host_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    def other(config: SGRAFConfig, facts: DataFacts) -> TEMDE:
+    def other(config: SGRAFConfig, facts: DataFacts) -> SGRAF:
         changed = config.model_dump() | {"global_branch": "self_attention", "temperature": 8.0}
         return build_temde(TEMDEConfig.model_validate(changed), facts)
 
@@ -344,7 +344,7 @@ def test_a_changed_host_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_model_with_a_sketch_is_not_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    def sketched(config: SGRAFConfig, facts: DataFacts) -> TEMDE:
+    def sketched(config: SGRAFConfig, facts: DataFacts) -> SGRAF:
         sketch = {"depth": 1, "width": config.dim}
         return build_temde(TEMDEConfig.model_validate({**config.model_dump(), "sketch": sketch}), facts)
 

@@ -10,7 +10,7 @@ import torch
 
 from baselines.sgraf.model import SGRAF
 from baselines.temde.build import build_temde
-from baselines.temde.model import TEMDE
+from baselines.temde.model import TEMDEConfig
 from benchmark.baseline import DataFacts
 from benchmark.errors import UserError
 from tests.baselines.sgraf_models import VOCABULARY, tiny_sgraf
@@ -18,11 +18,16 @@ from tests.baselines.temde_models import branch_of, tiny_temde
 from tests.baselines.test_sgraf_official import official_entries, save_checkpoint
 
 
+def config_of(model: SGRAF) -> TEMDEConfig:
+    assert isinstance(model.config, TEMDEConfig)
+    return model.config
+
+
 def seeded(
     path: Path | None, module: str = "SAF", sketch: dict[str, Any] | None = None, **changes: Any
-) -> TEMDE:
+) -> SGRAF:
     """A tiny model that is built as a recipe with `pretrained: true` does."""
-    own = tiny_temde(module, sketch=sketch, **changes).config
+    own = config_of(tiny_temde(module, sketch=sketch, **changes))
     config = own.model_copy(update={"host_checkpoint": None if path is None else str(path)})
     return build_temde(config, DataFacts(vocab_size=VOCABULARY, pretrained=True))
 
@@ -69,8 +74,8 @@ def test_all_but_the_sketch_is_the_hosts(module: str, sketch: dict[str, Any], tm
 
 
 def test_without_the_flag_nothing_is_read(tmp_path: Path) -> None:
-    config = tiny_temde("SAF", host_checkpoint=str(tmp_path / "absent")).config
-    assert isinstance(build_temde(config, DataFacts(vocab_size=VOCABULARY)), TEMDE)
+    config = config_of(tiny_temde("SAF", host_checkpoint=str(tmp_path / "absent")))
+    build_temde(config, DataFacts(vocab_size=VOCABULARY))
 
 
 def test_a_checkpoint_must_be_named() -> None:
