@@ -85,6 +85,6 @@ def as_deviation_norms(module: nn.Module, rate: float) -> None:
                 norm.weight.copy_(part.weight)
                 norm.bias.copy_(part.bias)
                 norm.moments.copy_(torch.stack([part.running_mean, (part.running_var + part.eps).sqrt()], 1))
-            setattr(module, name, norm)
+            setattr(module, name, norm.train(part.training))
         else:
             as_deviation_norms(part, rate)

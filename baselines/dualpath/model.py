@@ -115,11 +115,12 @@ class DualPath(nn.Module):
             return PairBatch(batch.images, batch.captions, {**batch.extra, "classes": batch.images.index})
         half = len(batch) // 2
         batch = _first(batch, 2 * half or 1)
-        found = self.hardest_captions(batch.images.pixels[:half], batch.extra["candidates"])
         extra, captions = batch.extra, batch.captions
-        ids = torch.cat([self.at_positions(captions.ids[: len(batch) - half]), extra["candidates"][found]])
+        candidates = self.at_positions(extra["candidates"])
+        found = self.hardest_captions(batch.images.pixels[:half], candidates)
+        ids = torch.cat([self.at_positions(captions.ids[: len(batch) - half]), candidates[found]])
         classes = torch.cat([batch.images.index[: len(batch) - half], extra["candidate_images"][found]])
-        lengths = torch.cat([captions.lengths[: len(batch) - half], (extra["candidates"][found] > 0).sum(1)])
+        lengths = torch.cat([captions.lengths[: len(batch) - half], (candidates[found] > 0).sum(1)])
         index = torch.cat([captions.index[: len(batch) - half], extra["candidate_captions"][found]])
         return PairBatch(batch.images, CaptionBatch(ids, lengths, index), {"classes": classes})
 

@@ -210,10 +210,9 @@ def read_net(path: Path) -> Any:
     if not parts:
         names = sorted(name for name in document if not name.startswith("__"))
         raise UserError(f"{path.as_posix()}: found {names}, expected a variable net, params or layers")
-    net = np.zeros((), dtype=[(name, object) for name in parts])
-    for name in parts:
-        net[name] = document[name]
-    return net
+    net = np.empty(1, dtype=[(name, object) for name in parts])
+    net[0] = tuple(document[name] for name in parts)
+    return net[0]
 
 
 def text_of(cell: Any) -> str:

@@ -1,7 +1,7 @@
 """Image trunks (dualpath.md 3.2): pixels -> maps of features that the image head reads, window by window.
 
-`caffe_resnet50` and `vgg19` are the networks the authors began with, in Caffe's reading of them. `timm_*` are today's
-ResNets with weights from the Hub, a marked departure. `small` is for training from scratch in minutes.
+`caffe_resnet50` and `vgg19` are the networks the authors began with, in Caffe's reading of them. `timm_*` have
+weights from the Hub, a marked departure. `small` is for training from scratch in minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ OfficialNames = list[tuple[str, str]]
 class TrunkConfig(Strict):
     """Which trunk, and how its stored moments move."""
 
-    name: Literal["caffe_resnet50", "vgg19", "timm_resnet50", "timm_resnet152", "small"] = "caffe_resnet50"
+    name: Literal["caffe_resnet50", "vgg19", "timm_resnet50", "timm_resnet152", "timm_vgg19", "small"] = (
+        "caffe_resnet50"
+    )
     moment_rate: float = Field(default=0.001, ge=0, le=1)
     """Share of a batch in the stored moments at a step, while the trunk is trained (dualpath.md 5.3)."""
     widths: tuple[int, ...] = Field(default=(32, 64, 128), min_length=1)
@@ -165,17 +167,14 @@ class TimmResNet(nn.Module):
 
     width = 2048
 
-    def __init__(self, name: str, rate: float, weights: dict[str, Any] | None) -> None:
+    def __init__(self, name: str, rate: float, weights: dict[str, Any]) -> None:
         super().__init__()
-        settings: dict[str, Any] = {"num_classes": 0, "global_pool": ""}
-        if weights is not None:
-            settings |= {"pretrained": True, "pretrained_cfg_overlay": weights}
-        self.net = timm.create_model(name, **settings)
+        self.net = timm.create_model(name, num_classes=0, global_pool="", **weights)
         as_deviation_norms(self.net, rate)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """At 224 pixels (B, 2048, 1, 1)."""
-        std = pixels.new_tensor([0.229, 0.224, 0.225]).view(3, 1, 1)  # what timm's weights were trained with
+        std = pixels.new_tensor(TIMM_STD).view(3, 1, 1)
         return F.avg_pool2d(self.net(pixels / (255 * std)), 7, 1)
 
     def official_names(self) -> OfficialNames:
@@ -219,6 +218,9 @@ def _norm(channels: int, rate: float) -> DeviationNorm:
 def _norm_names(official: str, ours: str) -> OfficialNames:
     return [(f"{official}_{kind}", f"{ours}.{part}") for kind, part in NORM_PARTS.items()]
 
+
+TIMM_STD = [0.229, 0.224, 0.225]
+"""Deviations that timm's weights were trained with, of pixels from 0 to 1."""
 
 NORM_PARTS = {"mult": "weight", "bias": "bias", "moments": "moments"}
 """Of a trunk's norm: what its arrays are called, and ours."""

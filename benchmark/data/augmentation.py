@@ -97,16 +97,18 @@ def drop_regions(regions: Tensor, keys: Sequence[tuple[int, ...]], share: float)
     return chosen, torch.from_numpy(lengths)
 
 
-def shift_words(ids: Tensor, lengths: Tensor, keys: Sequence[tuple[int, ...]], positions: int) -> Tensor:
-    """Captions (B, L), each moved to a random place of `positions` where it fits whole, (B, positions), 0 around it.
+def shift_words(ids: Tensor, lengths: Tensor, draws: Sequence[float], positions: int) -> Tensor:
+    """Captions (B, L), each moved to one of the places of `positions` where it fits whole, (B, positions), 0 around it.
 
-    lengths (B,), none above `positions`. keys: of each caption's random numbers.
+    lengths (B,), none above `positions`. draws: of each caption a random number in [0, 1), that says where it begins.
     """
-    shifted = ids.new_zeros(len(ids), positions)
-    for row, words, length, key in zip(shifted, ids, lengths.tolist(), keys, strict=True):
-        start = seeded_random(*key).randrange(positions + 1 - length)
-        row[start : start + length] = words[:length]
-    return shifted
+    sizes = lengths.numpy()[:, None]
+    starts = np.floor(np.asarray(draws)[:, None] * (positions + 1 - sizes)).astype(np.int64)  # (B, 1)
+    words = np.arange(positions) - starts  # which word of its caption a place has
+    inside = (words >= 0) & (words < sizes)
+    last = max(0, ids.shape[1] - 1)
+    shifted = np.take_along_axis(ids.numpy(), words.clip(0, last), axis=1) if ids.shape[1] else words * 0
+    return torch.from_numpy(np.where(inside, shifted, 0))
 
 
 def padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmark.baseline import CaptionBatch, ImageBatch, InputSpec, PairBatch, PixelInput, RegionInput
-from benchmark.data.augmentation import drop_regions, drop_words, shift_words
+from benchmark.data.augmentation import drop_regions, drop_words, seeded_random, shift_words
 from benchmark.data.captions import Codec, WordPieceCodec
 from benchmark.data.images import (
     as_pixels,
@@ -292,8 +292,11 @@ class PairLoader:
         rows = torch.from_numpy(
             first[images] + np.floor(generator.random(count) * counts[images]).astype(np.int64)
         )
-        keys = [(self.seed, self.epoch, _CANDIDATES, number, place) for place in range(count)]
-        read, _ = self._as_read(ids[rows], lengths[rows], keys)
+        text = self.spec.text
+        read = ids[rows]
+        if text.augment == "position_shift":
+            assert text.max_length is not None, "a shift needs the number of places"
+            read = shift_words(read, lengths[rows], generator.random(count).tolist(), text.max_length)
         return {
             "candidates": read,
             "candidate_captions": rows,
@@ -315,7 +318,8 @@ class PairLoader:
         text, codec = self.spec.text, self.codec
         if text.augment == "position_shift":
             assert text.max_length is not None, "a shift needs the number of places"
-            return shift_words(ids, lengths, keys, text.max_length), lengths
+            draws = [seeded_random(*key).random() for key in keys]
+            return shift_words(ids, lengths, draws, text.max_length), lengths
         if text.augment == "none":
             uncut = text.codec == "words" or text.max_length is None
             return (ids[:, : int(lengths.max())] if uncut else ids), lengths
