@@ -106,10 +106,8 @@ def reproduce(
     """
     from benchmark.select import check_folders, check_recipes, choose_dataset, recipe_paths
 
-    flags = {"unverified": unverified, "skip_corrupt": skip_corrupt, "resume": resume}
-    settings = make_settings(
-        device, data_dir, profile=profile, vocab=vocab, **flags, latency=latency, progress=progress
-    )
+    flags = {"unverified": unverified, "skip_corrupt": skip_corrupt, "resume": resume, "latency": latency}
+    settings = make_settings(device, data_dir, profile=profile, vocab=vocab, progress=progress, **flags)
     settings = replace(settings, word_vectors=word_vectors)
     if dataset is None and not Path(target).suffix:
         dataset = choose_dataset(settings.device)
