@@ -105,6 +105,12 @@ def reproduce_vse_infty(session: nox.Session) -> None:
     run(session, "rematch", "reproduce", "vse_infty", *session.posargs)
 
 
+@nox.session(name="reproduce-dualpath", requires=["env"], venv_backend="none", default=False)
+def reproduce_dualpath(session: nox.Session) -> None:
+    """The same for the dual-path CNN, stage I and both stages: `nox -s reproduce-dualpath [-- flickr30k]`."""
+    run(session, "rematch", "reproduce", "dualpath", *session.posargs)
+
+
 @nox.session(requires=["env"], venv_backend="none", default=False)
 def reproduce(session: nox.Session) -> None:
     """Train and evaluate every method: `nox -s reproduce [-- mscoco]`."""

@@ -55,7 +55,8 @@ def call(session: Any, *posargs: str) -> list[list[str]]:
 
 
 def test_nox_lists_every_session_with_its_help() -> None:
-    reproductions = ["reproduce-hat", "reproduce-sgraf", "reproduce-rcar", "reproduce-temde", "reproduce"]
+    reproductions = ["reproduce-hat", "reproduce-sgraf", "reproduce-rcar", "reproduce-temde"]
+    reproductions += ["reproduce-dualpath", "reproduce"]
     reproductions += ["reproduce-user", "reproduce-vse-infty"]
     wanted = ["tests", "lint", *reproductions, "tables", "drift", "latency", "parity", "doctor"]
     command = [
@@ -87,6 +88,7 @@ def test_nox_lists_every_session_with_its_help() -> None:
         (noxfile.reproduce_sgraf, [], "rematch reproduce sgraf"),
         (noxfile.reproduce_rcar, [], "rematch reproduce rcar"),
         (noxfile.reproduce_temde, ["scenes"], "rematch reproduce temde scenes"),
+        (noxfile.reproduce_dualpath, ["mscoco"], "rematch reproduce dualpath mscoco"),
         (noxfile.reproduce_user, [], "rematch reproduce user"),
         (noxfile.reproduce_vse_infty, ["mscoco"], "rematch reproduce vse_infty mscoco"),
         (noxfile.reproduce, ["mscoco"], "rematch reproduce all mscoco"),
