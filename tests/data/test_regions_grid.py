@@ -133,7 +133,8 @@ def ridge(features: np.ndarray, classes: np.ndarray, others: np.ndarray) -> np.n
 def cells_with_things(rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Features of the four cells that an object covers (n, D), and its colour, shape, size and texture (n, 4)."""
     options = ScenesOptions()
-    images, kinds = SceneImages(options, "train", range(max(rows) + 1)), (PAINTS, SHAPES, SIZES, TEXTURES)
+    images = SceneImages(options, "train", range(max(rows) + 1))
+    kinds: list[list[str]] = [list(PAINTS), list(SHAPES), list(SIZES), list(TEXTURES)]
     features, classes = [], []
     for row, cells in zip(rows, RandomCells().cells([images[row] for row in rows]), strict=True):
         for thing in scene_at(options, "train", row).things:
@@ -141,7 +142,7 @@ def cells_with_things(rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
             named = (thing.colour, thing.shape, thing.size, thing.texture)
             for cell in (6 * top + left, 6 * top + left + 1, 6 * top + left + 6, 6 * top + left + 7):
                 features.append(cells[cell])
-                classes.append([tuple(kind).index(name) for kind, name in zip(kinds, named, strict=True)])
+                classes.append([kind.index(name) for kind, name in zip(kinds, named, strict=True)])
     return np.asarray(features, dtype=np.float64), np.asarray(classes)
 
 
