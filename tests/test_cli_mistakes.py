@@ -185,7 +185,10 @@ def test_a_missing_recipe_names_the_nearest(fresh: Path) -> None:
     ("arguments", "message"),
     [
         ("reproduce hatt scenes", "unknown method or recipe 'hatt'; did you mean 'hat'?"),
-        ("reproduce nothing", "unknown method or recipe 'nothing'; valid: all, hat"),
+        (
+            "reproduce nothing",
+            "unknown method or recipe 'nothing'; valid: all, dualpath, hat, rcar, sgraf, temde, user, vse_infty",
+        ),
         ("reproduce hat scens", "unknown dataset 'scens'; did you mean 'scenes'?"),
         ("reproduce hat scens --dry-run", "unknown dataset 'scens'; did you mean 'scenes'?"),
         ("reproduce all flickr30", "unknown dataset 'flickr30'; did you mean 'flickr30k'?"),
