@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from baselines.layers import gpo
 from benchmark import drift
 from benchmark.job import Job, Settings, build_model, prepare
 from benchmark.recipe import Recipe, load_recipe
@@ -39,6 +40,14 @@ def halved(job: Job, *, pretrained: bool) -> Any:
     """The recipe's model with half its attention temperature."""
     config = job.config.model_copy(update={"temperature": job.config.temperature / 2})
     return build_model(dataclasses.replace(job, config=config), pretrained=pretrained)
+
+
+def halve_temperature(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the attention; of methods that have none, that of the softmax which weighs what they pool."""
+    if hasattr(job.config, "temperature"):
+        monkeypatch.setattr(drift, "build_model", halved)
+    else:
+        monkeypatch.setattr(gpo, "TEMPERATURE", gpo.TEMPERATURE / 2)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=name_of)
@@ -74,5 +83,5 @@ def test_scores_stand_another_thread_count_but_no_halved_temperature(
     for name, value in rescored.metrics.items():
         parts = 6 if name == "rsum" else 1
         assert metrics[name] == pytest.approx(value, abs=parts * rescored.metrics_tolerance), name
-    monkeypatch.setattr(drift, "build_model", halved)
+    halve_temperature(job, monkeypatch)
     assert furthest(rescored, drift.rescore(job, weights)[1]) > 10 * rescored.sims_tolerance
