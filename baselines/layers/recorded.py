@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -94,3 +94,29 @@ def read_recorded(path: Path, tolerances: Tolerances) -> Recorded | Any:
     except (BadZipFile, ValueError, OSError, EOFError) as error:
         raise UserError(f"can't be read as .npz or .json: {error}") from None
     return None
+
+
+def replayed(
+    path: Path,
+    tolerances: Tolerances,
+    comparison_for: Callable[[Recorded], Callable[[Recorded], Iterable[ParityCase]] | None],
+    *,
+    name: str,
+    what: str,
+) -> list[ParityCase]:
+    """Every recorded quantity of a golden file beside ours; [] where `comparison_for` knows no comparison for it.
+
+    `name`: of the method, `what`: it replays, both for errors. Raises UserError where the file is damaged or
+    records something that isn't compared.
+    """
+    recorded = read_recorded(path, tolerances)
+    compare = comparison_for(recorded) if isinstance(recorded, Recorded) else None
+    if compare is None:
+        return []
+    try:
+        cases = list(compare(recorded))
+    except (KeyError, ValueError, IndexError, RuntimeError) as error:
+        raise UserError(f"the recorded {what} can't be replayed: {error!r}"[:300]) from error
+    if left := recorded.not_compared():
+        raise UserError(f"recorded '{left[0]}' is unknown to {name}'s parity ({len(left)} such)")
+    return cases

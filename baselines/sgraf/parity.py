@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from baselines.layers.losses import triplet_ranking_loss
-from baselines.layers.recorded import EachEntry, Recorded, Tolerances, read_recorded
+from baselines.layers.recorded import EachEntry, Recorded, Tolerances, replayed
 from baselines.sgraf.build import build_sgraf
 from baselines.sgraf.model import SGRAF, SGRAFConfig, SGRAFLoss
 from baselines.sgraf.official import our_key, translate
@@ -32,7 +32,6 @@ from benchmark.baseline import (
     Progress,
     TrainingCodes,
 )
-from benchmark.errors import UserError
 
 TOLERANCES: Tolerances = {
     "values": (1e-5, 0.0),
@@ -54,17 +53,8 @@ def parity_cases(path: Path, build: Build = build_sgraf) -> list[ParityCase]:
     `build`: makes the model; a method that has this one inside brings its own. Ranks are the harness's own and
     compared there. Raises UserError where the file is damaged or records something that isn't compared.
     """
-    recorded = read_recorded(path, TOLERANCES)
-    compare = _comparison_for(recorded, build) if isinstance(recorded, Recorded) else None
-    if compare is None:
-        return []
-    try:
-        cases = list(compare(recorded))
-    except (KeyError, ValueError, IndexError, RuntimeError) as error:
-        raise UserError(f"the recorded SGRAF model can't be replayed: {error!r}"[:300]) from error
-    if left := recorded.not_compared():
-        raise UserError(f"recorded '{left[0]}' is unknown to SGRAF's parity ({len(left)} such)")
-    return cases
+    comparison_for = partial(_comparison_for, build=build)
+    return replayed(path, TOLERANCES, comparison_for, name="SGRAF", what="SGRAF model")
 
 
 def _comparison_for(recorded: Recorded, build: Build) -> Callable[[Recorded], Iterator[ParityCase]] | None:

@@ -24,13 +24,12 @@ from baselines.layers.pooled_parity import (
     text_cases,
 )
 from baselines.layers.queues import KeyQueues
-from baselines.layers.recorded import Array, Recorded, read_recorded
+from baselines.layers.recorded import Array, Recorded, replayed
 from baselines.user.enhancement import region_gate
 from baselines.user.model import ImageEncoder, UserLoss, batch_loss, queue_loss
 from baselines.user.replay import TOLERANCES, image_key, load_all, recorded_model
 from baselines.user.steps import step_cases
 from benchmark.baseline import CaptionBatch, ImageBatch, ParityCase
-from benchmark.errors import UserError
 
 
 def parity_cases(path: Path) -> list[ParityCase]:
@@ -39,17 +38,7 @@ def parity_cases(path: Path) -> list[ParityCase]:
     Word pieces and the draws of the augmentation are the harness's own and compared there. Raises UserError where
     the file is damaged or records something that isn't compared.
     """
-    recorded = read_recorded(path, TOLERANCES)
-    compare = _comparison_for(recorded) if isinstance(recorded, Recorded) else None
-    if compare is None:
-        return []
-    try:
-        cases = list(compare(recorded))
-    except (KeyError, ValueError, IndexError, RuntimeError) as error:
-        raise UserError(f"the recorded USER model can't be replayed: {error!r}"[:300]) from error
-    if left := recorded.not_compared():
-        raise UserError(f"recorded '{left[0]}' is unknown to USER's parity ({len(left)} such)")
-    return cases
+    return replayed(path, TOLERANCES, _comparison_for, name="USER", what="USER model")
 
 
 def _comparison_for(recorded: Recorded) -> Callable[[Recorded], Iterator[ParityCase]] | None:

@@ -21,11 +21,10 @@ from baselines.layers.pooled_parity import (
     pooled_inside,
     text_cases,
 )
-from baselines.layers.recorded import Recorded, Tolerances, read_recorded
+from baselines.layers.recorded import Recorded, Tolerances, replayed
 from baselines.vse_infty.build import build_vse_infty
 from baselines.vse_infty.model import VSEConfig, VSEInfinity
 from benchmark.baseline import DataFacts, ParityCase
-from benchmark.errors import UserError
 
 TOLERANCES: Tolerances = {"values": (1e-5, 0.0), "loss": (0.0, 1e-5), "gradients of losses": (1e-6, 5e-4)}
 """From the golden READMEs."""
@@ -39,17 +38,7 @@ def parity_cases(path: Path) -> list[ParityCase]:
 
     Raises UserError where the file is damaged or records something that isn't compared.
     """
-    recorded = read_recorded(path, TOLERANCES)
-    compare = _comparison_for(recorded) if isinstance(recorded, Recorded) else None
-    if compare is None:
-        return []
-    try:
-        cases = list(compare(recorded))
-    except (KeyError, ValueError, IndexError, RuntimeError) as error:
-        raise UserError(f"the recorded part of VSE-infinity can't be replayed: {error!r}"[:300]) from error
-    if left := recorded.not_compared():
-        raise UserError(f"recorded '{left[0]}' is unknown to VSE-infinity's parity ({len(left)} such)")
-    return cases
+    return replayed(path, TOLERANCES, _comparison_for, name="VSE-infinity", what="part of VSE-infinity")
 
 
 def _comparison_for(recorded: Recorded) -> Callable[[Recorded], Iterator[ParityCase]] | None:
