@@ -47,6 +47,5 @@ def parameter_groups(model: Baseline, settings: Settings) -> list[dict[str, Any]
 def set_rate(optimizer: Optimizer, rate: float) -> None:
     """Give each group its share of the schedule's rate."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group.get(
-            FACTOR, 1.0
-        )  # checkpoints from before there were groups have no factor
+        factor = group.get(FACTOR, 1.0)  # checkpoints from before there were groups have none
+        group["lr"] = rate * factor
