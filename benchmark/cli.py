@@ -34,8 +34,9 @@ from benchmark.cli_options import (
     make_settings,
     several_values,
 )
+from benchmark.cli_report import leaderboard, list_
 from benchmark.cli_study import study
-from benchmark.errors import UserError, nearest
+from benchmark.errors import UserError
 
 if TYPE_CHECKING:
     from benchmark.job import Settings
@@ -49,6 +50,8 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.command()(study)
+app.command()(leaderboard)
+app.command(name="list")(list_)
 
 
 def main() -> None:
@@ -199,53 +202,6 @@ def score(
     console.print(results_table(results, matrix.name))
     for result in results:
         print(foreign_signature(result, str(np.load(matrix, mmap_mode="r").dtype)))
-
-
-# ------------------------------------------------------------------------------------- reporting
-
-
-@app.command()
-def leaderboard(
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit 1 where a table is out of date.")
-    ] = False,
-) -> None:
-    """Write results/tables/ (Markdown, LaTeX, CSV) from the run records.
-
-    Example: rematch leaderboard --check
-    """
-    from benchmark.reporting.leaderboard import leaderboard as rows
-    from benchmark.reporting.record import read_all
-    from benchmark.reporting.study_table import check_study_tables, write_study_tables
-    from benchmark.reporting.tables import check_tables, show, write_tables
-
-    if check:
-        stale = [*check_tables(), *check_study_tables()]
-        for path in stale:
-            console.print(f"out of date: {path.as_posix()}; run `rematch leaderboard`")
-        raise typer.Exit(1 if stale else 0)
-    written = write_tables()
-    show(rows(read_all()), console)
-    console.print(f"{len(written)} files in results/tables/")
-    write_study_tables()
-
-
-@app.command(name="list")
-def list_(
-    what: Annotated[
-        str | None, typer.Argument(help="methods, recipes, datasets or runs. Default: all four.")
-    ] = None,
-) -> None:
-    """List methods, recipes, datasets and runs.
-
-    Example: rematch list recipes
-    """
-    from benchmark.select import LISTS, inventory
-
-    if what is not None and what not in LISTS:
-        raise UserError(f"unknown list '{what}'{nearest(what, LISTS)}")
-    for table in inventory([what] if what else LISTS):
-        console.print(table)
 
 
 # ---------------------------------------------------------------------------------------- checks

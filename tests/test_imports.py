@@ -17,7 +17,7 @@ ORDER = (
     {"baseline"},
     {"recipe"},
     {"data"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "statistics"},
     {"reporting"},
     {"reproduce"},  # and every other module beside it
     {"cli"},
