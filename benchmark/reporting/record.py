@@ -237,10 +237,19 @@ def read_record(path: Path) -> RunRecord:
     """
     name = path.as_posix()
     try:
-        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{name}: no such run record") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"{name}: not a complete JSON document ({error}); delete it and run again") from None
+    return parse_record(content, name)
+
+
+def parse_record(content: bytes, name: str) -> RunRecord:
+    """A record from a file's content, wherever that is from; errors as `read_record`, with this name."""
+    try:
+        document = json.loads(content.decode("utf-8"), parse_constant=_no_constant)
+    except ValueError as error:
         raise UserError(f"{name}: not a complete JSON document ({error}); delete it and run again") from None
     if not isinstance(document, dict) or "schema_version" not in document:
         raise UserError(f"{name}: field 'schema_version' is missing: not a run record of Rematch")

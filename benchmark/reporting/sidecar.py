@@ -82,18 +82,23 @@ def caption_ids_hash(caption_ids: Iterable[str]) -> str:
 def pack(sidecar: Sidecar) -> bytes:
     """The `.npz` file of a sidecar, byte for byte the same for the same content."""
     arrays: dict[str, NDArray[Any]] = {
-        "i2t_top": _small(sidecar.i2t_top),
+        "i2t_top": small(sidecar.i2t_top),
         "i2t_scores": sidecar.i2t_scores.astype(np.float32),
-        "t2i_top": _small(sidecar.t2i_top),
+        "t2i_top": small(sidecar.t2i_top),
         "t2i_scores": sidecar.t2i_scores.astype(np.float32),
         "image_ids": np.array(sidecar.image_ids, dtype=np.str_),
         "caption_ids_sha256": np.array(sidecar.caption_ids_sha256),
-        "caption_image": _small(sidecar.caption_image),
+        "caption_image": small(sidecar.caption_image),
         "log": np.array(sidecar.log),
     }
     for protocol, (i2t, t2i) in sidecar.ranks.items():
-        arrays[f"ranks/{protocol}/i2t"] = _small(i2t)
-        arrays[f"ranks/{protocol}/t2i"] = _small(t2i)
+        arrays[f"ranks/{protocol}/i2t"] = small(i2t)
+        arrays[f"ranks/{protocol}/t2i"] = small(t2i)
+    return pack_arrays(arrays)
+
+
+def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """An `.npz` file whose bytes depend on the arrays alone: names in order, no times."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(arrays):
@@ -109,7 +114,7 @@ def pack(sidecar: Sidecar) -> bytes:
     return buffer.getvalue()
 
 
-def _small(values: Ints) -> Ints:
+def small(values: Ints) -> Ints:
     """Whole numbers in two bytes where they fit, else in four."""
     fits = values.size == 0 or int(values.max()) <= np.iinfo(np.int16).max
     return values.astype(np.int16 if fits else np.int32)
@@ -134,10 +139,13 @@ def read_sidecar(record: RunRecord, runs_dir: Path = RUNS) -> Sidecar:
         raise UserError(
             f"{path.as_posix()}: the sidecar of {record.path.as_posix()} is missing; run again"
         ) from None
+    return checked(packed, record, path.as_posix())
+
+
+def checked(packed: bytes, record: RunRecord, name: str) -> Sidecar:
+    """The sidecar in a file's content; raises UserError, with this name, where it isn't that of the record."""
     if sha256_bytes(packed) != record.sidecar_sha256:
-        raise UserError(
-            f"{path.as_posix()}: checksum differs from field 'sidecar_sha256' of {record.path.as_posix()}"
-        )
+        raise UserError(f"{name}: checksum differs from field 'sidecar_sha256' of {record.path.as_posix()}")
     return unpack(packed)
 
 
