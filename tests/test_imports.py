@@ -17,7 +17,8 @@ ORDER = (
     {"baseline"},
     {"recipe"},
     {"data"},
-    {"training", "evaluation", "statistics"},
+    {"training", "evaluation"},
+    {"statistics"},
     {"reporting"},
     {"reproduce"},  # and every other module beside it
     {"cli"},

@@ -1,0 +1,1 @@
+"""Statistics of runs: per-image values, paired tests and intervals, seeds as a distribution, the verdict."""

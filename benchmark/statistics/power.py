@@ -1,0 +1,74 @@
+"""How large a difference n seeds can tell from one published number, and how many seeds a difference needs.
+
+Notation: n seeds of standard deviation s; a published number that is one draw, `shift` away from the mean of
+ours. "Told" means outside the 95 % prediction interval of our seeds, mean ± t_{n-1} s sqrt(1 + 1/n). Then
+(mean - number) / (s sqrt(1 + 1/n)) has a noncentral t distribution with n - 1 degrees of freedom and
+noncentrality shift / (s sqrt(1 + 1/n)), which gives the chance to tell.
+
+The number is one draw however many seeds we add: the interval never gets narrower than ± 1.96 s, and no
+number of seeds tells a shift under 2.80 s with 80 % power. All here takes s as known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from scipy import optimize, special
+
+from benchmark.statistics.seeds import LEVEL, prediction_half_width, t_quantile
+
+POWER = 0.8
+MOST = 1_000_000
+"""A number of seeds beyond this is none."""
+
+
+def power(shift: float, sd: float, n: int, level: float = LEVEL) -> float:
+    """Chance that n >= 2 seeds tell a published number `shift` away."""
+    bar, centre = t_quantile(n, level), abs(shift) / (sd * math.sqrt(1 + 1 / n))
+    tails = special.nctdtr(n - 1, centre, [bar, -bar])
+    below, above = np.nan_to_num(tails, nan=0.0)  # scipy gives nan for tails too small to compute
+    return float(1 - below + above)
+
+
+def detectable(sd: float, n: int, level: float = LEVEL, chance: float = POWER) -> float:
+    """The smallest shift that n >= 2 seeds tell with the given chance."""
+    if sd == 0:
+        return 0.0
+    top = 2 * prediction_half_width(1.0, n, level) + 10
+    return sd * float(optimize.brentq(lambda shift: power(shift, 1.0, n, level) - chance, 0, top))
+
+
+def least_told(sd: float, level: float = LEVEL) -> float:
+    """Half the interval that very many seeds would have: a difference under it is never told. 1.96 sd."""
+    return sd * float(special.ndtri((1 + level) / 2))
+
+
+def seeds_for_width(half_width: float, sd: float, level: float = LEVEL) -> int | None:
+    """The fewest seeds whose prediction interval is no wider than ± half_width; None: no number of them."""
+    if least_told(sd, level) >= half_width:
+        return None
+    return _fewest(lambda n: prediction_half_width(sd, n, level) <= half_width)
+
+
+def seeds_for_power(shift: float, sd: float, level: float = LEVEL, chance: float = POWER) -> int | None:
+    """The fewest seeds that tell `shift` with the given chance; None: no number of them."""
+    if sd == 0:
+        return 2 if shift else None
+    if abs(shift) <= sd * float(special.ndtri((1 + level) / 2) + special.ndtri(chance)):
+        return None
+    return _fewest(lambda n: power(shift, sd, n, level) >= chance)
+
+
+def _fewest(enough: Callable[[int], bool]) -> int | None:
+    """The smallest n >= 2 that is enough, where all larger ones are; None beyond MOST."""
+    low, high = 1, 2
+    while not enough(high):
+        low, high = high, 2 * high
+        if high > MOST:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high

@@ -1,0 +1,73 @@
+"""Several seeds as a distribution: mean, standard deviation, and two intervals that answer two questions.
+
+The t interval of the mean says where the mean of very many seeds would lie; the prediction interval says
+where one further seed would lie. Both take the seeds as draws from one normal distribution.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy import special
+
+from benchmark.errors import UserError
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class SeedSummary:
+    """A metric over seeds."""
+
+    n: int
+    mean: float
+    sd: float | None
+    """With n - 1 below; None for one seed, as are the bounds."""
+    low: float | None
+    """t interval of the mean."""
+    high: float | None
+
+
+def seed_summary(values: Sequence[float], level: float = LEVEL) -> SeedSummary:
+    """Count, mean, standard deviation and t interval of the mean; raises UserError for no value."""
+    if not values:
+        raise UserError("seeds: found no value, expected at least one")
+    mean = statistics.fmean(values)
+    if len(values) == 1:
+        return SeedSummary(1, mean, None, None, None)
+    half = half_width(values, level)
+    return SeedSummary(len(values), mean, statistics.stdev(values), mean - half, mean + half)
+
+
+def half_width(values: Sequence[float], level: float = LEVEL) -> float:
+    r"""Half the t interval of the mean of n >= 2 values.
+
+    $$ t_{n-1,\,(1 + level)/2}\; s / \sqrt{n} $$
+    """
+    return t_quantile(len(values), level) * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def prediction_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
+    """Where one further seed would lie, with the given probability; None for fewer than two seeds."""
+    if len(values) < 2:
+        return None
+    mean, half = statistics.fmean(values), prediction_half_width(statistics.stdev(values), len(values), level)
+    return mean - half, mean + half
+
+
+def prediction_half_width(sd: float, n: int, level: float = LEVEL) -> float:
+    r"""Half the prediction interval of one further seed, from n >= 2 seeds of standard deviation `sd`.
+
+    $$ t_{n-1,\,(1 + level)/2}\; s\, \sqrt{1 + 1/n} $$
+
+    The mean of n seeds is itself off by sd / sqrt(n), and the further seed by sd.
+    """
+    return t_quantile(n, level) * sd * math.sqrt(1 + 1 / n)
+
+
+def t_quantile(n: int, level: float = LEVEL) -> float:
+    """Two-sided quantile of t with n - 1 degrees of freedom."""
+    return float(special.stdtrit(n - 1, (1 + level) / 2))

@@ -1,0 +1,189 @@
+r"""The verdict: does the paper's single number fit the distribution of our seeds?
+
+The model. A method on a dataset has a distribution of results over seeds, taken as normal. Our n seeds
+x_1 ... x_n with mean m and standard deviation s are draws from it; the paper's number y is one draw from the
+paper's. The question is whether the two distributions are one. If they are, y lies with 95 % probability in
+the prediction interval of one further seed
+
+$$ m \pm t_{n-1,\,0.975}\; s\, \sqrt{1 + 1/n} $$
+
+It is two-sided, and wider than the interval of the mean, which would ask whether y is the *mean* of all seeds.
+
+What a number inside means depends on the width. Papers call one point of recall a difference, so an interval
+wider than that on either side (MARGIN: 1 for a recall, 6 for rsum, the sum of six) holds numbers that nobody
+would call the same; then the verdict is "can't tell", with the seeds it would take for an interval of
+± MARGIN, if s stays as it is. As y stays one draw, the interval never gets narrower than ± 1.96 s: at s >
+MARGIN / 1.96 no number of seeds tells. Numbers outside are told whatever the width.
+
+The noise of the test set. Both numbers come from the same test images, which shift them alike, so the
+bootstrap over images does not widen the interval. It says something else: where a difference is no larger
+than 1.96 test_noise (test_noise: standard deviation over draws of images), other images might not show it,
+and that is remarked. The noise of a *difference* on shared images is usually smaller, but needs the paper's
+ranks of every query, which nobody publishes; so the remark is cautious.
+
+What the model leaves out. Papers print one decimal: a difference of up to ROUNDING beyond the interval is none. A
+paper's number may be the best of several runs: then it lies above the mean of its own distribution and
+"below" comes too often (simulation.py has the rate). Under three seeds s says next to nothing, and no verdict
+is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from benchmark.statistics.power import detectable, least_told, seeds_for_power, seeds_for_width
+from benchmark.statistics.seeds import prediction_half_width, seed_summary
+
+Kind = Literal[
+    "not comparable", "too few seeds", "paper value unknown", "reproduced", "below", "above", "can't tell"
+]
+ENOUGH_SEEDS = 3
+MARGIN = {"rsum": 6.0, "mean_r1": 1.0}
+"""Differences that everyone would call one: one point in every recall."""
+ROUNDING = 0.05
+"""Half the last digit that papers print."""
+Z = 1.959963984540054
+"""Half a 95 % interval in standard deviations."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the seeds say about the paper's number; None: not to be had or not to be compared."""
+
+    kind: Kind
+    text: str
+    """For a cell of a table."""
+    n: int
+    mean: float
+    sd: float | None = None
+    paper: float | None = None
+    difference: float | None = None
+    """Mean less the paper's number."""
+    interval: tuple[float, float] | None = None
+    """95 % prediction interval of one further seed; None under three seeds."""
+    margin: float | None = None
+    seeds_needed: int | None = None
+    """Seeds for an interval of ± margin at this spread; at least three; None: no number of them, or spread unknown."""
+    detectable: float | None = None
+    """The smallest true difference that n seeds tell with 80 % power."""
+    seeds_for_difference: int | None = None
+    """Seeds that tell a true difference as large as the one found with 80 % power; None: no number of them."""
+    floor: float | None = None
+    """1.96 sd: a smaller difference from a single number is never told."""
+    test_noise: float | None = None
+    """Standard deviation of the metric over draws of test images."""
+    within_test_noise: bool = False
+    """Below or above, by no more than 1.96 test_noise."""
+
+    @property
+    def told(self) -> bool:
+        """Whether the seeds decide the question."""
+        return self.kind in ("reproduced", "below", "above")
+
+
+def judge(
+    values: Sequence[float],
+    paper: float | None,
+    *,
+    test_noise: float | None,
+    departures: Sequence[str],
+    margin: float = MARGIN["rsum"],
+) -> Verdict:
+    """Hold the seeds' values against the paper's number.
+
+    values: the metric of each seed, at least one; paper: None where unknown; test_noise: standard deviation
+    of the metric over draws of test images; departures: why this is not the paper's set-up; margin: the
+    difference that everyone would call one, in the metric's unit.
+    In this order: departures -> "not comparable"; under three seeds -> "too few seeds"; no number -> "paper
+    value unknown"; outside the prediction interval -> "below" or "above"; an interval wider than ± margin ->
+    "can't tell"; else "reproduced". Raises UserError for no value.
+    """
+    seeds = seed_summary(values)
+    n, mean, sd = seeds.n, seeds.mean, seeds.sd
+    if departures:
+        more = f" (and {len(departures) - 1} more)" if len(departures) > 1 else ""
+        return Verdict("not comparable", f"not comparable: {departures[0]}{more}", n, mean, sd, paper)
+    difference = None if paper is None else mean - paper
+    if n < ENOUGH_SEEDS or sd is None:
+        text = f"too few seeds ({n} of at least {ENOUGH_SEEDS})"
+        return Verdict("too few seeds", text, n, mean, sd, paper, difference, test_noise=test_noise)
+    half = prediction_half_width(sd, n)
+    needed = seeds_for_width(margin, sd)
+    kind, noise = _kind(difference, half, margin), None if test_noise is None else Z * test_noise
+    within = difference is not None and noise is not None and abs(difference) <= noise
+    verdict = Verdict(
+        kind=kind,
+        text="",
+        n=n,
+        mean=mean,
+        sd=sd,
+        paper=paper,
+        difference=difference,
+        interval=(mean - half, mean + half),
+        margin=margin,
+        seeds_needed=None if needed is None else max(needed, ENOUGH_SEEDS),
+        detectable=detectable(sd, n),
+        seeds_for_difference=None if difference is None else seeds_for_power(difference, sd),
+        floor=least_told(sd),
+        test_noise=test_noise,
+        within_test_noise=within and kind in ("below", "above"),
+    )
+    return replace(verdict, text=_text(verdict))
+
+
+def _kind(difference: float | None, half: float, margin: float) -> Kind:
+    if difference is None:
+        return "paper value unknown"
+    if abs(difference) > half + ROUNDING + 1e-9:  # 1e-9: binary fractions of what is printed
+        return "below" if difference < 0 else "above"
+    return "reproduced" if half <= margin else "can't tell"
+
+
+def _text(verdict: Verdict) -> str:
+    """The verdict in a few words."""
+    if verdict.difference is None or verdict.interval is None:
+        return verdict.kind
+    where = f"({verdict.interval[0]:.1f} to {verdict.interval[1]:.1f})"
+    if verdict.kind == "reproduced":
+        return f"reproduced {where}"
+    if verdict.kind == "can't tell":
+        needed = "no number of" if verdict.seeds_needed is None else str(verdict.seeds_needed)
+        return f"can't tell {where}, {needed} seeds would"
+    within = ", within the test set's noise" if verdict.within_test_noise else ""
+    return f"{verdict.kind} by {abs(verdict.difference):.2f}{within}"
+
+
+def explain(verdict: Verdict) -> str:
+    """The verdict in sentences, with the figures behind it; for a remark or a page."""
+    if verdict.sd is None:
+        return f"One seed: {verdict.mean:.2f}; its spread over seeds is unknown."
+    found = [f"{verdict.n} seeds: mean {verdict.mean:.2f}, sd {verdict.sd:.2f}."]
+    if verdict.interval is None:
+        return found[0]
+    low, high = verdict.interval
+    found.append(f"One further seed would lie between {low:.2f} and {high:.2f} (95 %).")
+    if verdict.paper is not None and verdict.difference is not None:
+        found.append(f"The paper's number is {verdict.paper:.1f}: ours less it is {verdict.difference:+.2f}.")
+    if verdict.detectable is not None and verdict.floor is not None:
+        found.append(
+            f"{verdict.n} seeds tell a true difference of {verdict.detectable:.2f} with 80 % power; against a "
+            f"single number no number of seeds tells one found under {verdict.floor:.2f} (1.96 sd)."
+        )
+    if verdict.kind == "can't tell":
+        enough = verdict.seeds_needed
+        found.append(
+            f"The interval is wider than ±{verdict.margin:g}, a difference that counts; "
+            + (
+                "no number of seeds narrows it so far."
+                if enough is None
+                else f"{enough} seeds would narrow it so far."
+            )
+        )
+    if verdict.within_test_noise and verdict.test_noise is not None:
+        found.append(
+            f"The difference holds on these images; it is within the test set's own noise "
+            f"(±{Z * verdict.test_noise:.2f}), so that other images might not show it."
+        )
+    return " ".join(found)
