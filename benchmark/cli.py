@@ -34,7 +34,7 @@ from benchmark.cli_options import (
     make_settings,
     several_values,
 )
-from benchmark.cli_report import leaderboard, list_
+from benchmark.cli_report import diff, leaderboard, list_
 from benchmark.cli_study import study
 from benchmark.errors import UserError
 
@@ -51,6 +51,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command()(study)
 app.command()(leaderboard)
+app.command()(diff)
 app.command(name="list")(list_)
 
 

@@ -52,6 +52,12 @@ WordVectors = Annotated[
         help="word2vec's vectors in a local file, in place of the Hub's, for recipes that begin with them."
     ),
 ]
+ReportFormat = Annotated[
+    Literal["text", "markdown", "json"], typer.Option("--format", help="text, markdown or json.")
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", help="Write the report to this file in place of the terminal.")
+]
 ShowProgress = Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress bars.")]
 
 
@@ -95,6 +101,18 @@ def make_settings(
         latency=latency,
         show_progress=progress,
     )
+
+
+def put_report(text: str, output: Path | None) -> None:
+    """Print a finished report as it is, or write it to a file and say so."""
+    from benchmark.files import write_text
+
+    text = text if text.endswith("\n") else f"{text}\n"
+    if output is None:
+        print(text, end="")
+        return
+    write_text(output, text)
+    console.print(f"wrote {output.as_posix()}", highlight=False, markup=False, soft_wrap=True)
 
 
 def banner() -> None:

@@ -1,16 +1,21 @@
-"""Commands about what the run records say: `rematch leaderboard`, `rematch list`.
+"""Commands about what the run records say: `rematch leaderboard`, `rematch diff`, `rematch list`.
 
 A thin layer over `benchmark/reporting`; heavy imports stand inside the commands.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli_options import console
+from benchmark.cli_options import DataDir, Output, ReportFormat, console, put_report
 from benchmark.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from benchmark.reporting.diff.compare import RunDiff
+    from benchmark.reporting.diff.revision import RevisionDiff
 
 
 def leaderboard(
@@ -36,6 +41,66 @@ def leaderboard(
     show(rows(read_all()), console)
     console.print(f"{len(written)} files in results/tables/")
     write_study_tables()
+
+
+def diff(
+    old: Annotated[
+        str | None,
+        typer.Argument(help="A record's path, DATASET/RUN/SEED, DATASET/RUN or RUN; REV:... as it was then."),
+    ] = None,
+    new: Annotated[str | None, typer.Argument(help="The other one, named likewise.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="A git revision: compare OLD, or all records that changed, with what they were then."
+        ),
+    ] = None,
+    queries: Annotated[int, typer.Option(min=0, help="Name so many of the queries that changed most.")] = 10,
+    captions: Annotated[bool, typer.Option("--captions", help="Show the captions of those queries.")] = False,
+    data_dir: DataDir = None,
+    form: ReportFormat = "text",
+    output: Output = None,
+) -> None:
+    """Compare two runs: metrics, training, latency, recipe, and which queries changed rank.
+
+    Signatures that differ are refused: such numbers don't belong side by side.
+
+    Examples:
+
+      rematch diff sgraf-saf rcar-i2t
+
+      rematch diff scenes/hat-i2t/0 scenes/hat-i2t/1 --captions
+
+      rematch diff --against main --format markdown
+    """
+    from benchmark.reporting.diff.revision import diff_revision
+    from benchmark.reporting.diff.show import render
+
+    if against is not None and new is not None:
+        raise UserError("diff takes one name with --against: the run that is compared with what it was")
+    if against is None and new is None:
+        raise UserError("diff takes two runs, e.g. `rematch diff sgraf-saf rcar-i2t`, or --against REVISION")
+    found: RunDiff | RevisionDiff
+    if against is not None and old is None:
+        if captions:
+            raise UserError("--captions needs the name of a run")
+        found = diff_revision(against, most=queries)
+    else:
+        pair = (f"{against}:{old}", str(old)) if against is not None else (str(old), str(new))
+        found = compare_runs(*pair, queries, data_dir, captions=captions)
+    put_report(render(found, form), output)
+
+
+def compare_runs(old: str, new: str, most: int, data_dir: Path | None, *, captions: bool) -> RunDiff:
+    """The difference of two named runs."""
+    from benchmark.reporting.diff.captions import caption_texts
+    from benchmark.reporting.diff.compare import check_signatures, compare
+    from benchmark.reporting.diff.sides import load_side
+
+    sides = load_side(old), load_side(new)
+    check_signatures(*sides)
+    texts = caption_texts(sides[0], data_dir) if captions else None
+    return compare(*sides, most=most, captions=texts)
 
 
 def list_(

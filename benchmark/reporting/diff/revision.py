@@ -1,0 +1,53 @@
+"""All run records that differ from a git revision, each compared with what it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.errors import UserError
+from benchmark.reporting.diff.compare import RunDiff, compare
+from benchmark.reporting.diff.sides import changed_files, load_side
+from benchmark.reporting.record import RUNS
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One record."""
+
+    record: str
+    """`<dataset>/<run>/<seed>`."""
+    what: str
+    """new, gone, changed; or why the two can't be compared."""
+    refused: bool = False
+    diff: RunDiff | None = None
+
+
+@dataclass(frozen=True)
+class RevisionDiff:
+    """Every record that is new, gone or different."""
+
+    revision: str
+    entries: tuple[Entry, ...]
+
+
+def diff_revision(revision: str, *, runs: Path = RUNS, most: int = 10) -> RevisionDiff:
+    """Compare the records below `runs` with those of a git revision.
+
+    A record whose signature is another is an entry that says so, so that the others can still be seen.
+    Raises UserError where there is no such revision, and for a record that can't be read.
+    """
+    found = changed_files(revision, runs)
+    names = {file.removesuffix(".json"): status for file, status in found.items()}
+    return RevisionDiff(revision, tuple(_entry(revision, name, names[name], runs, most) for name in names))
+
+
+def _entry(revision: str, name: str, status: str, runs: Path, most: int) -> Entry:
+    if status in ("A", "D"):
+        return Entry(name, {"A": "new", "D": "gone"}[status])
+    old, new = load_side(f"{revision}:{name}", runs), load_side(name, runs)
+    try:
+        diff = compare(old, new, most=most)
+    except UserError as error:
+        return Entry(name, str(error), refused=True)
+    return Entry(name, "times and environment alone" if diff.same_hash else "changed", diff=diff)
