@@ -60,6 +60,8 @@ class RegionInput:
     dim: int
     drop: float = 0.0
     """Share of an image's regions left out in training, drawn anew every time (user.md, appendix A)."""
+    guide_dim: int | None = None
+    """Width of a vector of the whole image beside its regions, from a model that is not trained (user.md 3.5)."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +112,22 @@ class ImageBatch:
     """Images of a batch. `pixels`: (B, 3, H, W) or regions (B, R, D); `index`: (B,) rows of the split.
 
     `lengths` (B,): where regions were dropped, how many of each image are left, zeros after them; None: all.
+    `guides`: (B, guide_dim), where a `RegionInput` asks for them.
     """
 
     pixels: Tensor
     index: Tensor
     lengths: Tensor | None = None
+    guides: Tensor | None = None
 
     def to(self, device: torch.device) -> ImageBatch:
-        lengths = None if self.lengths is None else self.lengths.to(device)
-        return ImageBatch(self.pixels.to(device, non_blocking=True), self.index.to(device), lengths)
+        lengths, guides = (None if part is None else part.to(device) for part in (self.lengths, self.guides))
+        return ImageBatch(self.pixels.to(device, non_blocking=True), self.index.to(device), lengths, guides)
+
+    def first(self, count: int) -> ImageBatch:
+        """The first `count` images."""
+        lengths, guides = (None if part is None else part[:count] for part in (self.lengths, self.guides))
+        return ImageBatch(self.pixels[:count], self.index[:count], lengths, guides)
 
 
 @dataclass(frozen=True)

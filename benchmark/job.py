@@ -14,7 +14,8 @@ from benchmark.baseline import Baseline, DataFacts, InputSpec, Method, get_metho
 from benchmark.data import Dataset, check_vocabulary, load_dataset, make_codec, train_batches
 from benchmark.data.captions import Codec
 from benchmark.data.catalog import get_entry
-from benchmark.data.loading import PairLoader, check_input
+from benchmark.data.inputs import check_input
+from benchmark.data.loading import PairLoader
 from benchmark.data.regions import FeatureStore
 from benchmark.data.scenes import ScenesOptions
 from benchmark.data.splits import SplitName
@@ -156,6 +157,7 @@ def prepare(
             unverified=settings.unverified,
             skip_corrupt=settings.skip_corrupt,
             regions=data.regions,
+            guides=data.guides,
             store=FeatureStore(settings.work / "features", settings.device),
             show_progress=settings.show_progress,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ from benchmark.data.captions import vocabulary_size_of
 from benchmark.data.hub import Download, download_estimate
 from benchmark.data.splits import SplitName
 from benchmark.job import split_sizes
-from benchmark.recipe import EnsembleRecipe, Recipe, StoredRegions, about, load_recipe, run_name
+from benchmark.recipe import CLIPGuides, EnsembleRecipe, Recipe, StoredRegions, about, load_recipe, run_name
 from benchmark.select import dataset_of, default_seed
 
 PROBE_SIZES = (2, 3, 4)
@@ -112,22 +112,22 @@ class Plan:
 
 def synthetic_batch(spec: InputSpec, vocab_size: int, pairs: int) -> PairBatch:
     """`pairs` random pairs of the shapes that `spec` declares, captions of a typical length."""
-    index = torch.arange(pairs)
+    index, guides = torch.arange(pairs), None
     if isinstance(spec.image, PixelInput):
-        images = torch.randn(pairs, 3, spec.image.size, spec.image.size)  # (B, 3, H, W)
+        pixels = torch.randn(pairs, 3, spec.image.size, spec.image.size)  # (B, 3, H, W)
     else:
-        images = torch.randn(pairs, spec.image.n_regions, spec.image.dim)  # (B, R, D)
+        pixels = torch.randn(pairs, spec.image.n_regions, spec.image.dim)  # (B, R, D)
+        guides = None if spec.image.guide_dim is None else torch.randn(pairs, spec.image.guide_dim)
+    images = ImageBatch(pixels, index, guides=guides)
     length = min(TYPICAL_CAPTION, spec.text.max_length or TYPICAL_CAPTION)
     ids = torch.randint(1, vocab_size, (pairs, length))  # (B, L)
     captions = CaptionBatch(ids, torch.full((pairs,), length), index)
     if not spec.candidates:
-        return PairBatch(ImageBatch(images, index), captions)
+        return PairBatch(images, captions)
     count = spec.candidates
     names = ("candidate_captions", "candidate_images")
     mined = {"candidates": torch.randint(1, vocab_size, (count, spec.text.max_length or length))}
-    return PairBatch(
-        ImageBatch(images, index), captions, mined | {name: index[:1].expand(count) for name in names}
-    )
+    return PairBatch(images, captions, mined | {name: index[:1].expand(count) for name in names})
 
 
 def probe(model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int) -> tuple[Growth, Growth]:
@@ -202,9 +202,14 @@ def _cut(codes: TrainingCodes, leaves: dict[Tensor, Tensor]) -> TrainingCodes:
 
 def what_is_fetched(recipe: Recipe, data_dir: Path | None) -> Download:
     """All splits as `load_dataset` would fetch them; features that users have are never fetched."""
-    if isinstance(recipe.data.regions, StoredRegions):
+    splits: tuple[SplitName, ...] = ("train", "val", "test")
+    stored, guides = isinstance(recipe.data.regions, StoredRegions), recipe.data.guides
+    if stored and not isinstance(guides, CLIPGuides):
         return Download(["nothing: the features are in the folder that --data-dir names"], 0, 0)
-    return download_estimate(recipe.data.name, ("train", "val", "test"), data_dir)
+    found = download_estimate(recipe.data.name, splits, None if stored else data_dir)
+    if not isinstance(guides, CLIPGuides):
+        return found
+    return replace(found, items=[*found.items, f"{guides.model}, to make guides of these pictures"])
 
 
 def make_plan(recipe: Recipe, vocab_size: int, writes: list[str], data_dir: Path | None = None) -> Plan:

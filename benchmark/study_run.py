@@ -226,7 +226,9 @@ def _result(variant: str, record: RunRecord, test: Split) -> StudyRun:
         seed=record.seed,
         digest=record.recipe_digest,
         version=record.version,
-        fingerprint=replace(test, regions=None).fingerprint,  # hosts may read the pictures in different ways
+        fingerprint=replace(
+            test, regions=None, guides=None
+        ).fingerprint,  # hosts read the pictures in different ways
         metrics={name: result.metrics.value(name) for name in METRICS},
         best_epoch=record.training.best_epoch,
         seconds=round(sum(record.wall_seconds.values()), 3),

@@ -28,8 +28,17 @@ class PooledRegions(nn.Module):
         `lengths` (B,): how many regions of each image there are; None: all. Those after them, zeros, count in the
         perceptron's batch norm, as in the published code, and nowhere else.
         """
-        encoded, statistics = self.perceptron(regions, batch_statistics=batch_statistics)  # (B, R, D)
-        return l2_normalize(self.pooling(encoded, lengths)), statistics
+        encoded, statistics = self.encode(regions, batch_statistics=batch_statistics)
+        return self.pool(encoded, lengths), statistics
+
+    def encode(self, regions: Tensor, *, batch_statistics: bool) -> tuple[Tensor, Tensor]:
+        """Regions in the common space, (B, R, D), and the statistics that `update` wants."""
+        encoded: tuple[Tensor, Tensor] = self.perceptron(regions, batch_statistics=batch_statistics)
+        return encoded
+
+    def pool(self, encoded: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Unit vectors (B, D) of regions in the common space, (B, R, D)."""
+        return l2_normalize(self.pooling(encoded, lengths))
 
     def update(self, statistics: Tensor) -> None:
         """Take the statistics of a batch into the running ones."""

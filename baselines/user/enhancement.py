@@ -1,11 +1,42 @@
-"""Semantic enhancement: a vector of the whole image is added to each region, as far as it concerns it (user.md 3.1)."""
+"""Semantic enhancement: a vector of the whole image is added to each region, as far as it concerns it (user.md 3.1).
+
+The vector is what the regions attend to together (SGE), or made of an image vector of a pretrained CLIP (CGE).
+"""
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import Field
 from torch import Tensor, nn
 
+from baselines.layers.batch_norm import BatchNorm
 from baselines.layers.norms import l2_normalize
 from baselines.layers.self_attention_pooling import SelfAttentionPooling
+from benchmark.baseline import Strict
+
+
+class GuideConfig(Strict):
+    """Of `cge`, which was never released (user.md 3.5). Each choice but `dim` is UNCERTAIN; the defaults are likeliest.
+
+    The author's list of layers: BatchNorm1d(512), Linear(512, D), BatchNorm1d(D), Linear(D, D), "activations to be
+    added".
+    """
+
+    dim: int = Field(default=512, ge=1)
+    """Width of a CLIP vector: that of ViT-B/32 and of ViT-B/16."""
+    width: Literal["regions", "space"] = "regions"
+    """D, and what the guide is added to. `regions`: the raw regions, as the gate of the released code has it, and D
+    their width; `space`: the regions in the common space, and D its width, which is what "embed_size", the name in the
+    author's list, is elsewhere in the code."""
+    activation: Literal["relu", "tanh", "gelu", "none"] = "relu"
+    """`relu` is that of the perceptron in the same encoder, whose layers are of the same kinds in the same order
+    (linear, batch norm, linear); `tanh` is that of SGE's branches."""
+    place: Literal["between", "end", "both"] = "between"
+    """After the second batch norm, at the end, or both. At the end of a perceptron is none elsewhere in the model, and
+    a guide without negative numbers would lie in one orthant."""
+    normalize: bool = True
+    """L2, as SGE's guide is: a gate with a sharpness of 1 is made for a guide of length 1."""
 
 
 class SelfGuidedEnhancement(nn.Module):
@@ -23,11 +54,47 @@ class SelfGuidedEnhancement(nn.Module):
     def forward(self, regions: Tensor, *, batch_statistics: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """Enhanced features (B, R, D) of `regions` (B, R, D), and the statistics that `update` wants."""
         guide, statistics = self.attention(regions, batch_statistics=batch_statistics)  # (B, D)
-        return regions + region_gate(regions, guide, self.sharpness)[..., None] * guide[:, None], statistics
+        return enhanced(regions, guide, self.sharpness), statistics
 
     def update(self, statistics: dict[str, Tensor]) -> None:
         """Take the statistics of a batch into the running ones."""
         self.attention.update(statistics)
+
+
+class ProjectedGuide(nn.Module):
+    """A CLIP vector of an image as the guide of its regions (user.md 3.5, UNCERTAIN)."""
+
+    def __init__(self, config: GuideConfig, dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.input_norm = BatchNorm(config.dim)
+        self.hidden = nn.Linear(config.dim, dim)
+        self.hidden_norm = BatchNorm(dim)
+        self.output = nn.Linear(dim, dim)
+        kinds = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "none": nn.Identity}
+        self.activation = kinds[config.activation]()
+
+    def forward(self, vectors: Tensor, *, batch_statistics: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """Guides (B, D) of CLIP vectors (B, dim), and the statistics that `update` wants."""
+        place, statistics = self.config.place, {}
+        found, statistics["guide_input"] = self.input_norm(vectors, batch_statistics=batch_statistics)
+        found, statistics["guide_hidden"] = self.hidden_norm(
+            self.hidden(found), batch_statistics=batch_statistics
+        )
+        found = self.output(self.activation(found) if place != "end" else found)  # (B, D)
+        if place != "between":
+            found = self.activation(found)
+        return l2_normalize(found) if self.config.normalize else found, statistics
+
+    def update(self, statistics: dict[str, Tensor]) -> None:
+        """Take the statistics of a batch into the running ones."""
+        self.input_norm.update(statistics["guide_input"])
+        self.hidden_norm.update(statistics["guide_hidden"])
+
+
+def enhanced(regions: Tensor, guide: Tensor, sharpness: float) -> Tensor:
+    """Regions (B, R, D) with what each takes of the guide (B, D)."""
+    return regions + region_gate(regions, guide, sharpness)[..., None] * guide[:, None]
 
 
 def region_gate(regions: Tensor, guide: Tensor, sharpness: float) -> Tensor:

@@ -1,17 +1,19 @@
 """USER (Zhang et al., IEEE TIP 2024; arXiv 2301.06844), top to bottom.
 
 An image is one vector, a caption another, and their product is the score. Regions are enhanced by a vector of the
-whole image before they are pooled (SGE); captions go through BERT. In training each encoder has a momentum copy,
-whose vectors of the latest batches wait in two queues: a loss over the batch and one over the queues have the same
-form (UTO). Where the paper leaves a choice open, the published code's behaviour is taken (README.md).
+whole image before they are pooled: one that they make themselves (SGE), or CLIP's (CGE); captions go through BERT. In
+training each encoder has a momentum copy, whose vectors of the latest batches wait in two queues: a loss over the
+batch and one over the queues have the same form (UTO). Where the paper leaves a choice open, the published code's
+behaviour is taken (README.md).
 """
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Callable
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_serializer, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertModel
@@ -20,7 +22,7 @@ from baselines.layers.bert import BERTConfig
 from baselines.layers.momentum import follow, momentum_copy
 from baselines.layers.pooled_encoders import PooledBERT, PooledRegions
 from baselines.layers.queues import KeyQueues
-from baselines.user.enhancement import SelfGuidedEnhancement
+from baselines.user.enhancement import GuideConfig, ProjectedGuide, SelfGuidedEnhancement, enhanced
 from benchmark.baseline import (
     CaptionBatch,
     Codes,
@@ -39,8 +41,9 @@ from benchmark.errors import UserError
 class UserConfig(Strict):
     """A USER model; the defaults are the published sizes (user.md 3, 5)."""
 
-    enhancement: Literal["sge", "none"] = "sge"
-    """`sge`: self-guided enhancement of the regions; `none`: regions as they come, the host VSE-infinity's encoder."""
+    enhancement: Literal["sge", "cge", "none"] = "sge"
+    """`sge`: self-guided enhancement of the regions; `cge`: CLIP-guided, reconstructed (UNCERTAIN); `none`: regions as
+    they come, the host VSE-infinity's encoder."""
     regions: int = Field(default=36, ge=1)
     """Regions of an image; SGE is built for this many."""
     region_dim: int = Field(default=2048, ge=1)
@@ -53,6 +56,8 @@ class UserConfig(Strict):
     """Of both branches of SGE."""
     sharpness: float = 1.0
     """Factor of the products that say how much of the whole a region takes (the published `attention_lamda`)."""
+    guide: GuideConfig = GuideConfig()
+    """Of `cge`: how a CLIP vector becomes the guide of the regions."""
     queue: int = Field(default=2048, ge=0)
     """Keys that wait in each queue, a multiple of the batch size; 0: no queues, no momentum encoders."""
     momentum: float = Field(default=0.999, ge=0, lt=1)
@@ -63,6 +68,20 @@ class UserConfig(Strict):
     """`dataset`: bert-base-uncased's word pieces, as published (scenes has its own); `letters`: a small vocabulary
     of letters and common words that needs no download, for smoke runs without pretraining."""
     bert: BERTConfig = BERTConfig()
+
+    @model_validator(mode="after")
+    def _guide_of_cge(self) -> Self:
+        if self.enhancement != "cge" and "guide" in self.model_fields_set:
+            raise UserError(
+                f"field 'model.guide': enhancement '{self.enhancement}' has none; leave it out, or take 'cge'"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Without the guide where nothing reads it: it came after the first records were made."""
+        document = dump(self)
+        return {key: value for key, value in document.items() if key != "guide" or self.enhancement == "cge"}
 
 
 class UserLoss(Strict):
@@ -80,9 +99,14 @@ class UserLoss(Strict):
 
 
 def inputs(config: UserConfig) -> InputSpec:
-    """What USER reads: every caption, uncut, with its image's regions; the last partial batch is dropped."""
+    """What USER reads: every caption, uncut, with its image's regions; the last partial batch is dropped.
+
+    CGE also reads a CLIP vector of the image.
+    """
     text = TextInput("wordpiece", vocabulary=config.vocabulary, augment=config.augment)
-    return InputSpec(RegionInput(config.regions, config.region_dim), text, unit="caption", last_batch="drop")
+    guide = config.guide.dim if config.enhancement == "cge" else None
+    image = RegionInput(config.regions, config.region_dim, guide_dim=guide)
+    return InputSpec(image, text, unit="caption", last_batch="drop")
 
 
 def check_batch(config: UserConfig, batch_size: int) -> None:
@@ -101,6 +125,7 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, config: UserConfig) -> None:
         super().__init__()
+        self.sharpness, self.in_space = config.sharpness, config.guide.width == "space"
         self.enhancement = (
             SelfGuidedEnhancement(
                 config.regions, config.region_dim, dropout=config.dropout, sharpness=config.sharpness
@@ -108,20 +133,36 @@ class ImageEncoder(nn.Module):
             if config.enhancement == "sge"
             else None
         )
+        width = config.dim if self.in_space else config.region_dim
+        self.guide = ProjectedGuide(config.guide, width) if config.enhancement == "cge" else None
         self.pooled = PooledRegions(config.region_dim, config.dim, config.pool_width)
 
-    def forward(self, regions: Tensor, *, batch_statistics: bool) -> tuple[Tensor, dict[str, Tensor]]:
-        """Unit vectors (B, D) of features (B, R, region_dim), and the statistics that `update` wants."""
+    def forward(
+        self, regions: Tensor, clip: Tensor | None = None, *, batch_statistics: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Unit vectors (B, D) of features (B, R, region_dim), and the statistics that `update` wants.
+
+        `clip` (B, guide.dim): CLIP vectors of the images, which CGE reads.
+        """
         statistics: dict[str, Tensor] = {}
         if self.enhancement is not None:
             regions, statistics = self.enhancement(regions, batch_statistics=batch_statistics)
-        vectors, hidden = self.pooled(regions, batch_statistics=batch_statistics)
-        return vectors, {**statistics, "hidden": hidden}
+        guide = None
+        if self.guide is not None:
+            assert clip is not None, "CGE reads a CLIP vector of each image"
+            guide, statistics = self.guide(clip, batch_statistics=batch_statistics)
+            if not self.in_space:
+                regions = enhanced(regions, guide, self.sharpness)
+        encoded, hidden = self.pooled.encode(regions, batch_statistics=batch_statistics)
+        if guide is not None and self.in_space:
+            encoded = enhanced(encoded, guide, self.sharpness)
+        return self.pooled.pool(encoded), {**statistics, "hidden": hidden}
 
     def update(self, statistics: dict[str, Tensor]) -> None:
         """Take the statistics of a batch into the running ones."""
-        if self.enhancement is not None:
-            self.enhancement.update(statistics)
+        for part in (self.enhancement, self.guide):
+            if part is not None:
+                part.update(statistics)
         self.pooled.update(statistics["hidden"])
 
 
@@ -152,7 +193,7 @@ class USER(nn.Module):
 
     def encode_images(self, batch: ImageBatch) -> Codes:
         """`vectors`: (B, D), of length 1."""
-        return Codes({"vectors": self.image_encoder(batch.pixels, batch_statistics=False)[0]})
+        return Codes({"vectors": self.image_encoder(batch.pixels, batch.guides, batch_statistics=False)[0]})
 
     def encode_captions(self, batch: CaptionBatch) -> Codes:
         """`vectors`: (B, D), of length 1."""
@@ -178,7 +219,9 @@ class USER(nn.Module):
             return batch
         follow(self.image_keys, self.image_encoder, self.config.momentum)
         follow(self.text_keys, self.text_encoder, self.config.momentum)
-        image_keys, statistics = self.image_keys(batch.images.pixels, batch_statistics=True)
+        image_keys, statistics = self.image_keys(
+            batch.images.pixels, batch.images.guides, batch_statistics=True
+        )
         self.image_keys.update(statistics)
         text_keys = self.text_keys(batch.captions.ids, batch.captions.lengths)
         keys = {"image_keys": image_keys, "text_keys": text_keys}
@@ -186,7 +229,9 @@ class USER(nn.Module):
 
     def training_codes(self, batch: PairBatch) -> TrainingCodes:
         """Vectors with dropout and the batch's statistics; `extra` carries those and the keys to `after_step`."""
-        images, statistics = self.image_encoder(batch.images.pixels, batch_statistics=self.training)
+        images, statistics = self.image_encoder(
+            batch.images.pixels, batch.images.guides, batch_statistics=self.training
+        )
         named = {f"statistics.{name}": value for name, value in statistics.items()}
         captions = self.encode_captions(batch.captions)
         return TrainingCodes(Codes({"vectors": images}), captions, {**batch.extra, **named})

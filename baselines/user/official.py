@@ -38,8 +38,13 @@ def our_key(official: str) -> str:
 def translate(official: Mapping[str, Tensor], model: USER, source: str) -> OfficialWeights:
     """Fit official entries to `model`, as `fit` does; the momentum encoders become copies, the queues stay.
 
-    Also raises UserError where one has SGE and the other hasn't.
+    Also raises UserError where one has SGE and the other hasn't, and for CGE, which no published file has.
     """
+    if model.config.enhancement == "cge":
+        raise UserError(
+            f"{source}: this recipe's model has enhancement 'cge', a reconstruction (user.md 3.5): the authors' code "
+            "has none, so no checkpoint of theirs fits it; take a recipe with enhancement 'sge'"
+        )
     sge = any(key.startswith("img_enc.v_sa.") for key in official)
     if sge != (model.config.enhancement == "sge") and "img_enc.fc.weight" in official:
         found = "with" if sge else "without"

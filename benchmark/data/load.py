@@ -11,6 +11,7 @@ from benchmark.baseline import TextInput
 from benchmark.data.captions import Codec, codec_for
 from benchmark.data.catalog import Entry, get_entry
 from benchmark.data.dictionary_files import read_dictionary
+from benchmark.data.guides.sources import guide_notes, with_computed_guides, with_stored_guides
 from benchmark.data.regions.grid import FeatureStore
 from benchmark.data.regions.sources import (
     Folder,
@@ -26,7 +27,14 @@ from benchmark.data.vocabulary import read_words
 from benchmark.data.word_codec import make_word_codec
 from benchmark.data.word_vectors import make_vector_codec
 from benchmark.errors import UserError, nearest
-from benchmark.recipe import GridRegions, RegionSettings, StoredRegions, check_fields
+from benchmark.recipe import (
+    FileGuides,
+    GridRegions,
+    GuideSettings,
+    RegionSettings,
+    StoredRegions,
+    check_fields,
+)
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
@@ -42,6 +50,7 @@ def load_dataset(
     unverified: bool = False,
     skip_corrupt: bool = False,
     regions: RegionSettings | None = None,
+    guides: GuideSettings | None = None,
     store: FeatureStore | None = None,
     show_progress: bool = True,
 ) -> Dataset:
@@ -53,6 +62,8 @@ def load_dataset(
     skip_corrupt: leave out pictures that can't be decoded, with their captions, and say so in `departures`.
     regions: where region features come from; those computed from pictures are kept in `store`, and so are converted
     ones. Of SCAN's features, `val` has the first 1,000 images at most.
+    guides: where vectors of whole images come from; those of pictures are kept in `store`, and where the features come
+    from a folder, the pictures are the Hub's.
     Raises UserError for an unknown dataset or option, for data that can't be had and for a failed check.
     """
     entry = get_entry(name)
@@ -72,6 +83,8 @@ def load_dataset(
             entry, chosen.model_dump(), splits, captions_per_image, data_dir, show_progress=show_progress
         )
         dataset = _verified(dataset, entry, captions_per_image, unverified=unverified)
+    if isinstance(guides, FileGuides):
+        dataset = with_stored_guides(dataset, regions, data_dir)
     if skip_corrupt:
         dataset = _without_corrupt(dataset, show_progress=show_progress)
     kept = {
@@ -81,7 +94,17 @@ def load_dataset(
     dataset = replace(dataset, splits=kept)
     if isinstance(regions, GridRegions):
         dataset = grid_dataset(regions, dataset, store, show_progress=show_progress)
-    return described(dataset)
+    if guides is not None and not isinstance(guides, FileGuides):
+
+        def pictures() -> Dataset:
+            found = _published(
+                entry, chosen.model_dump(), splits, captions_per_image, None, show_progress=show_progress
+            )
+            return _verified(found, entry, captions_per_image, unverified=unverified)
+
+        dataset = with_computed_guides(guides, dataset, pictures, store, show_progress=show_progress)
+    dataset = described(dataset)
+    return replace(dataset, notes=[*dataset.notes, *guide_notes(dataset)])
 
 
 def _check_numbers(captions_per_image: int, first_images: Mapping[SplitName, int]) -> dict[SplitName, int]:

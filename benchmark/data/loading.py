@@ -35,6 +35,7 @@ from benchmark.data.images import (
     training_image,
     whole_pixels,
 )
+from benchmark.data.inputs import check_input
 from benchmark.data.splits import Images, Regions, Split
 from benchmark.data.word_codec import WordCodec
 from benchmark.errors import UserError
@@ -175,25 +176,9 @@ def encoded(split: Split, codec: Codec) -> tuple[Tensor, Tensor]:
     return kept[codec.identity]
 
 
-def check_input(split: Split, spec: InputSpec) -> None:
-    """Whether a split has what a method reads; raises UserError that says what it has."""
-    wanted, regions = spec.image, split.regions
-    if isinstance(wanted, PixelInput):
-        if regions is not None:
-            raise UserError(
-                "field 'data.regions': found region features, the model reads pixels; leave the field out"
-            )
-    elif regions is None:
-        raise UserError(
-            f"field 'data.regions' is missing: the model reads {wanted.n_regions} x {wanted.dim} region features; say "
-            "where they come from (source: scan, tsv or grid)"
-        )
-    elif regions.shape != (wanted.n_regions, wanted.dim):
-        count, width = regions.shape
-        raise UserError(
-            f"field 'data.regions': split '{split.name}' has {count} regions of width {width} an image "
-            f"({regions.description}), the model reads {wanted.n_regions} of width {wanted.dim}"
-        )
+def _guides(split: Split, rows: Sequence[int]) -> Tensor | None:
+    """Vectors (B, D) of some images."""
+    return None if split.guides is None else torch.from_numpy(split.guides.vectors[np.asarray(rows)])
 
 
 def _inputs(
@@ -306,10 +291,11 @@ class PairLoader:
     def _as_seen(self, pixels: Tensor, rows: Tensor, samples: list[int]) -> ImageBatch:
         """Images as the method trains on them: some regions dropped."""
         drop = self.spec.image.drop if isinstance(self.spec.image, RegionInput) else 0.0
+        guides = _guides(self.split, rows.tolist())
         if not drop:
-            return ImageBatch(pixels, rows)
+            return ImageBatch(pixels, rows, guides=guides)
         left, lengths = drop_regions(pixels, self._keys(_REGIONS, samples), drop)
-        return ImageBatch(left, rows, lengths)
+        return ImageBatch(left, rows, lengths, guides)
 
     def _as_read(
         self, ids: Tensor, lengths: Tensor, keys: Sequence[tuple[int, ...]]
@@ -363,7 +349,7 @@ def image_batches(
     rows = _in_order(len(split), batch_size)
     inputs = _inputs(split, spec, [(batch, batch) for batch in rows], workers)
     for batch, pixels in zip(rows, inputs, strict=True):
-        yield ImageBatch(pixels, torch.tensor(batch))
+        yield ImageBatch(pixels, torch.tensor(batch), guides=_guides(split, batch))
 
 
 def _whole_batches(split: Split, spec: PixelInput, batch_size: int, workers: int) -> Iterator[ImageBatch]:

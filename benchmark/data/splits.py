@@ -63,6 +63,29 @@ class Regions(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Guides:
+    """A vector of each image (n, D), made by a model that is not trained, all in memory: 232 MB at most for MSCOCO."""
+
+    vectors: np.ndarray[Any, np.dtype[np.float32]]
+    description: str
+    """What they are, for the run record; no path."""
+    made_by: str = ""
+    """How they are made of the pictures: their identity. Empty: the vectors themselves are."""
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def select(self, rows: Sequence[int]) -> Guides:
+        """The vectors of fewer images."""
+        return replace(self, vectors=self.vectors[np.asarray(rows, dtype=np.int64)])
+
+    def identity(self) -> bytes:
+        """sha256 over how they are made, or over the vectors."""
+        content = self.made_by.encode() if self.made_by else self.vectors.astype("<f4").tobytes()
+        return hashlib.sha256(f"guides {self.vectors.shape}\n".encode() + content).hexdigest().encode()
+
+
 @dataclass(frozen=True)
 class NoPictures:
     """Pictures of a split that has none, such as one of region features."""
@@ -98,13 +121,15 @@ class Split:
     images: Images
     regions: Regions | None = None
     """Region features of the same images, for methods that read them; `images` may then be `NoPictures`."""
+    guides: Guides | None = None
+    """Vectors of the whole images, for methods that read them beside the regions."""
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over ids, captions, the caption-to-image map and the identity of pictures and region features."""
+        """sha256 over ids, captions, the caption-to-image map and the identity of pictures, regions and guides."""
         digest = hashlib.sha256()
         for texts in (self.image_ids, self.caption_ids, self.captions):
             digest.update("".join(f"{text}\n" for text in texts).encode())
@@ -112,6 +137,8 @@ class Split:
         digest.update(self.images.identity())
         if self.regions is not None:
             digest.update(self.regions.identity())
+        if self.guides is not None:
+            digest.update(self.guides.identity())
         return digest.hexdigest()
 
     def rows_of_images(self) -> list[range]:
@@ -135,6 +162,7 @@ class Split:
             caption_image=new_rows[self.caption_image[captions]],
             images=self.images.select(ascending),
             regions=None if self.regions is None else self.regions.select(ascending),
+            guides=None if self.guides is None else self.guides.select(ascending),
         )
 
     def first_images(self, count: int) -> Split:

@@ -236,8 +236,7 @@ class _Scorer:
 def _encoding(model: Baseline, images: ImageBatch, captions: CaptionBatch, clock: _Clock) -> list[Timing]:
     stages = []
     for batch in sorted({1, len(images.index)}):
-        part = ImageBatch(images.pixels[:batch], images.index[:batch])
-        stages.append(clock.time("encode image", batch, partial(model.encode_images, part)))
+        stages.append(clock.time("encode image", batch, partial(model.encode_images, images.first(batch))))
     for batch in sorted({1, len(captions.index)}):
         words = CaptionBatch(captions.ids[:batch], captions.lengths[:batch], captions.index[:batch])
         stages.append(clock.time("encode caption", batch, partial(model.encode_captions, words)))

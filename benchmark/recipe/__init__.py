@@ -7,13 +7,13 @@ and a missing file are one-line errors that name the file, the field and the nea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_serializer, model_validator
 
 from benchmark.baseline import Strict, get_method
 from benchmark.errors import UserError, nearest
@@ -73,6 +73,32 @@ class GridRegions(Strict):
 RegionSettings = Annotated[StoredRegions | GridRegions, Field(discriminator="source")]
 
 
+class FileGuides(Strict):
+    """`<part>_clip.npy` beside SCAN's features: float32, a row for each image, or each repeated for its captions."""
+
+    source: Literal["file"]
+
+
+class CLIPGuides(Strict):
+    """Image vectors of a CLIP from the Hub, computed once from the pictures and cached (user.md 3.5)."""
+
+    source: Literal["clip"]
+    model: str = "openai/clip-vit-base-patch32"
+    """Hub repository. UNCERTAIN: 512 numbers are those of ViT-B/32 and of ViT-B/16 (openai/clip-vit-base-patch16); the
+    former is the one that CLIP's own examples load."""
+    revision: str = "main"
+    """Of that repository; the sha256 of the weights is part of the data's fingerprint in any case."""
+
+
+class RandomGuides(Strict):
+    """A fixed random projection of each picture: a stand-in, never comparable with a paper."""
+
+    source: Literal["random"]
+
+
+GuideSettings = Annotated[FileGuides | CLIPGuides | RandomGuides, Field(discriminator="source")]
+
+
 class DataSettings(Strict):
     """Which dataset, and the choices a paper makes about it."""
 
@@ -86,6 +112,14 @@ class DataSettings(Strict):
     """`{val: 1000}`: the first 1,000 validation images. A run on fewer training or test images is not comparable."""
     regions: RegionSettings | None = None
     """Where region features come from, for methods that read them."""
+    guides: GuideSettings | None = None
+    """Where a vector of each whole image comes from, for methods that read one beside its regions."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Without guides where there are none: they came after the first records were made."""
+        document = dump(self)
+        return {key: value for key, value in document.items() if key != "guides" or value is not None}
 
 
 class Evaluation(Strict):

@@ -14,8 +14,8 @@ import torch
 from benchmark.baseline import InputSpec, PixelInput, RegionInput, TextInput
 from benchmark.data import Dataset, image_batches, load_dataset, make_codec, train_batches
 from benchmark.data.catalog import CATALOG
+from benchmark.data.inputs import check_input
 from benchmark.data.karpathy import flickr30k_names, mscoco_ids
-from benchmark.data.loading import check_input
 from benchmark.data.regions import FeatureStore
 from benchmark.data.regions.random_cells import DIM, RandomCells
 from benchmark.data.regions.scan import flickr30k_by_id

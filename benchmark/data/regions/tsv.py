@@ -140,7 +140,7 @@ def _checked(content: bytes, where: str) -> str:
             f"{where}: found {len(features):,} characters of features, expected {ENCODED:,} for {BOXES} x {WIDTH:,} "
             "float32; is the file complete?"
         )
-    return _number(image)
+    return number_of(image)
 
 
 def _decoded(paths: Sequence[Path], lines: Sequence[Line]) -> Floats:
@@ -168,7 +168,7 @@ def with_tsv(split: Split, converted: Converted) -> Split:
     Raises UserError that counts the images without features and names the first.
     """
     places = [
-        converted.places.get(image, converted.places.get(_number(name)))
+        converted.places.get(image, converted.places.get(number_of(name)))
         for image, name in zip(split.image_ids, split.filenames, strict=True)
     ]
     absent = [row for row, place in enumerate(places) if place is None]
@@ -181,7 +181,7 @@ def with_tsv(split: Split, converted: Converted) -> Split:
     return replace(split, images=NoPictures(len(split)), regions=converted.regions.select(rows))
 
 
-def _number(name: str) -> str:
+def number_of(name: str) -> str:
     """`val2014/COCO_val2014_000000000042.jpg` -> `42`."""
     digits = PurePosixPath(name).stem.rpartition("_")[2]
     return str(int(digits)) if digits.isdecimal() else digits

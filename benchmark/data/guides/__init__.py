@@ -1,0 +1,1 @@
+"""Guides: a vector of each whole image, from a model that is not trained, beside its region features (user.md 3.5)."""

@@ -1,0 +1,144 @@
+"""Datasets with guides: from files beside region features, or computed from pictures, once, and cached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmark.data.guides.files import stored_guides
+from benchmark.data.regions.cache import Chunks
+from benchmark.data.regions.grid import FeatureStore
+from benchmark.data.regions.tsv import number_of
+from benchmark.data.splits import Dataset, Guides, NoPictures, Split
+from benchmark.errors import UserError
+from benchmark.files import sha256_bytes
+from benchmark.recipe import CLIPGuides, RandomGuides, RegionSettings, StoredRegions
+
+PROXY = "proxy guides: {} in place of CLIP's image vectors"
+"""A departure of every run on them."""
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+
+class Extractor(Protocol):
+    """Pictures -> a vector of each."""
+
+    @property
+    def identity(self) -> str:
+        """Everything that decides the vectors."""
+        ...
+
+    @property
+    def description(self) -> str: ...
+
+    def vectors(self, pictures: Sequence[Image.Image]) -> Floats:
+        """(n, D)."""
+        ...
+
+
+def extractor_for(settings: CLIPGuides | RandomGuides, device: torch.device) -> Extractor:
+    """The extractor that a recipe names; raises UserError where its weights can't be had."""
+    if isinstance(settings, RandomGuides):
+        from benchmark.data.guides.projection import RandomProjection
+
+        return RandomProjection()
+    from benchmark.data.guides.clip import CLIPVectors
+
+    return CLIPVectors(settings.model, settings.revision, device)
+
+
+def with_stored_guides(dataset: Dataset, regions: RegionSettings | None, folder: Path | None) -> Dataset:
+    """The dataset, whole still, with the vectors that lie beside its features; raises UserError as `stored_guides`."""
+    if not isinstance(regions, StoredRegions) or regions.source != "scan" or folder is None:
+        raise UserError(
+            "field 'data.guides.source': found 'file', whose vectors lie beside SCAN's features (data.regions: "
+            "{source: scan}); valid here: clip, random"
+        )
+    splits = {
+        name: replace(split, guides=stored_guides(split, folder)) for name, split in dataset.splits.items()
+    }
+    return replace(dataset, splits=splits)
+
+
+def with_computed_guides(
+    settings: CLIPGuides | RandomGuides,
+    dataset: Dataset,
+    pictures: Callable[[], Dataset],
+    store: FeatureStore,
+    *,
+    show_progress: bool = True,
+) -> Dataset:
+    """The dataset with vectors of its pictures; `pictures` loads the same splits as pictures, where it has none.
+
+    Raises UserError where pictures or weights can't be had, and where images aren't among the pictures.
+    """
+    extractor = extractor_for(settings, store.device)
+    stored = any(isinstance(split.images, NoPictures) for split in dataset.splits.values())
+    shown = pictures() if stored else dataset
+    splits = {}
+    for name, split in dataset.splits.items():
+        plain = replace(shown.splits[name], regions=None)  # region features don't decide the vectors
+        found = computed_guides(plain, extractor, store, show_progress=show_progress)
+        splits[name] = replace(split, guides=found.select(rows_among(plain, split)) if stored else found)
+    proxy = [PROXY.format(extractor.description)] if isinstance(settings, RandomGuides) else []
+    origin = [f"pictures for the guides: {shown.revision}"] if stored else []
+    return replace(
+        dataset,
+        splits=splits,
+        departures=[*dataset.departures, *proxy],
+        notes=[*dataset.notes, *origin],
+    )
+
+
+def computed_guides(
+    split: Split, extractor: Extractor, store: FeatureStore, *, show_progress: bool = True
+) -> Guides:
+    """Vectors of a split's pictures: from the cache, else computed and kept as float32.
+
+    Raises UserError for a picture that can't be decoded and for a disk that can't be written to.
+    """
+    made_by = f"{split.fingerprint} {extractor.identity}"
+    folder = store.folder / f"{split.fingerprint[:16]}-{sha256_bytes(extractor.identity.encode())[:16]}"
+    chunks = Chunks(folder, len(split), "<f4", f"guides of {split.name}")
+
+    def produce(rows: Sequence[int]) -> Floats:
+        return extractor.vectors([split.images[row] for row in rows])[:, None]  # as one region
+
+    files = chunks.fetch(produce, show_progress=show_progress)
+    vectors = np.concatenate([np.load(file.path)[:, 0] for file in files])  # (n, D)
+    return Guides(vectors, extractor.description, made_by)
+
+
+def rows_among(pictures: Split, split: Split) -> list[int]:
+    """The row of each image among the pictures, by file name or by the number in it.
+
+    Raises UserError that counts the images without a picture and names the first.
+    """
+    by_name = {PurePosixPath(name).name: row for row, name in enumerate(pictures.filenames)}
+    by_number = {number_of(name): row for row, name in enumerate(pictures.filenames)}
+    found = [
+        by_name.get(PurePosixPath(name).name, by_number.get(number_of(name))) for name in split.filenames
+    ]
+    absent = [row for row, place in enumerate(found) if place is None]
+    if absent:
+        raise UserError(
+            f"split '{split.name}': {len(absent):,} of {len(split):,} images have no picture to compute a guide from, "
+            f"the first is {split.image_ids[absent[0]]} ({split.filenames[absent[0]]}); _ids.txt or id_mapping.json "
+            "says which picture an image is"
+        )
+    return [row for row in found if row is not None]
+
+
+def guide_notes(dataset: Dataset) -> list[str]:
+    """A note for each split: which vectors, and their identity."""
+    return [
+        f"guides of '{name}': {split.guides.description} (identity {split.guides.identity().decode()[:12]})"
+        for name, split in dataset.splits.items()
+        if split.guides is not None
+    ]

@@ -1,0 +1,48 @@
+"""Whether a split has what a method reads: pictures, or region features and perhaps guides, of the right sizes."""
+
+from __future__ import annotations
+
+from benchmark.baseline import InputSpec, PixelInput, RegionInput
+from benchmark.data.splits import Split
+from benchmark.errors import UserError
+
+
+def check_input(split: Split, spec: InputSpec) -> None:
+    """Whether a split has what a method reads; raises UserError that says what it has."""
+    wanted, regions = spec.image, split.regions
+    if isinstance(wanted, PixelInput):
+        if regions is not None:
+            raise UserError(
+                "field 'data.regions': found region features, the model reads pixels; leave the field out"
+            )
+    elif regions is None:
+        raise UserError(
+            f"field 'data.regions' is missing: the model reads {wanted.n_regions} x {wanted.dim} region features; say "
+            "where they come from (source: scan, tsv or grid)"
+        )
+    elif regions.shape != (wanted.n_regions, wanted.dim):
+        count, width = regions.shape
+        raise UserError(
+            f"field 'data.regions': split '{split.name}' has {count} regions of width {width} an image "
+            f"({regions.description}), the model reads {wanted.n_regions} of width {wanted.dim}"
+        )
+    _check_guides(split, wanted.guide_dim if isinstance(wanted, RegionInput) else None)
+
+
+def _check_guides(split: Split, wanted: int | None) -> None:
+    """Whether a split has the vectors that a method reads, of that width, and none that it doesn't read."""
+    guides = split.guides
+    if wanted is None and guides is not None:
+        raise UserError(
+            f"field 'data.guides': found {guides.description}, the model reads no such vectors; leave the field out"
+        )
+    if wanted is not None and guides is None:
+        raise UserError(
+            f"field 'data.guides' is missing: the model reads a vector of {wanted} of each image beside its regions; "
+            "say where they come from (source: clip, file or random)"
+        )
+    if guides is not None and guides.vectors.shape[1] != wanted:
+        raise UserError(
+            f"field 'data.guides': split '{split.name}' has vectors of width {guides.vectors.shape[1]} "
+            f"({guides.description}), the model reads {wanted}"
+        )
