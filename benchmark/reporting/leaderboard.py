@@ -6,23 +6,17 @@ not the paper's set-up, and ensembles, stand in groups of their own.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from scipy import special
-
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes
 from benchmark.reporting.paper import PAPER, ReportedProtocol, ReportedRow, find_row
 from benchmark.reporting.record import RunRecord
-
-ENOUGH_SEEDS = 3
-TOO_FEW = "too few seeds"
-UNKNOWN = "paper value unknown"
+from benchmark.statistics.verdict import Verdict, Z, judge
 
 
 @dataclass(frozen=True)
@@ -93,10 +87,32 @@ class Row:
         return statistics.median(times) if times else None
 
     @property
+    def test_noise(self) -> float | None:
+        """Standard deviation of the headline metric over draws of test images; None where no interval has it.
+
+        Records hold no interval of mean R@1; the mean of both R@1s' is an upper bound of its noise.
+        """
+        metrics = ("i2t_r1", "t2i_r1") if self.headline == "mean_r1" else (self.headline,)
+        bounds = [found for found in map(self.bounds, metrics) if found is not None]
+        if len(bounds) < len(metrics):
+            return None
+        return statistics.fmean((high - low) / (2 * Z) for low, high in bounds)
+
+    @property
+    def judgement(self) -> Verdict:
+        """What the seeds say about the paper's headline value (statistics/verdict.py)."""
+        return judge(
+            self.values(self.headline),
+            self.paper_value,
+            test_noise=self.test_noise,
+            departures=self.departures,
+            metric=self.headline,
+        )
+
+    @property
     def verdict(self) -> str:
-        text = verdict(self.values(self.headline), self.paper_value, self.departures)
-        stated = text not in (TOO_FEW, UNKNOWN) and not self.departures
-        return f"{text} (mean R@1)" if stated and self.headline == "mean_r1" else text
+        """The judgement in a few words."""
+        return self.judgement.text
 
 
 @dataclass(frozen=True)
@@ -115,32 +131,6 @@ class Group:
         kind = "ensembles" if self.ensemble else "single models"
         place = "The papers' set-up" if self.comparable else "Not comparable with the papers"
         return f"{place}: {kind}"
-
-
-def verdict(values: Sequence[float], paper: float | None, departures: Sequence[str]) -> str:
-    """What the seeds' values say about the paper's value.
-
-    In this order: not the paper's set-up -> "not comparable: <why>"; under three seeds -> "too few seeds",
-    whatever the difference; no value -> "paper value unknown"; else two-sided: the paper's value within the
-    95 % t interval of our seeds' mean -> "reproduced", outside -> "below by x" or "above by x".
-    """
-    if departures:
-        more = f" (and {len(departures) - 1} more)" if len(departures) > 1 else ""
-        return f"not comparable: {departures[0]}{more}"
-    if len(values) < ENOUGH_SEEDS:
-        return TOO_FEW
-    if paper is None:
-        return UNKNOWN
-    difference = statistics.fmean(values) - paper
-    if abs(difference) <= half_width(values) + 1e-9:  # 1e-9: rounding of the mean itself
-        return "reproduced"
-    return f"{'below' if difference < 0 else 'above'} by {abs(difference):.2f}"
-
-
-def half_width(values: Sequence[float]) -> float:
-    """Half the 95 % t interval of the mean of at least two values."""
-    quantile = float(special.stdtrit(len(values) - 1, 0.975))  # quantile of t
-    return quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def leaderboard(records: Sequence[RunRecord], paper_dir: Path = PAPER) -> list[Group]:

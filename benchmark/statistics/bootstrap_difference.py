@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ class DifferenceInterval:
 
 
 def paired_bootstrap(
-    differences: NDArray[np.float64], *, resamples: int = 10_000, seed: int = 0, level: float = 0.95
+    differences: NDArray[np.floating[Any]], *, resamples: int = 10_000, seed: int = 0, level: float = 0.95
 ) -> DifferenceInterval:
     """Percentile interval of the mean of the images' differences (n_images,), first method less second.
 

@@ -9,6 +9,7 @@ Smyth 2010: p is never 0); where 2^n flips are no more than those asked for, all
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,9 @@ class PairedTest:
     """All flips were counted, so that the seed plays no part."""
 
 
-def sign_flip(differences: NDArray[np.float64], *, permutations: int = 10_000, seed: int = 0) -> PairedTest:
+def sign_flip(
+    differences: NDArray[np.floating[Any]], *, permutations: int = 10_000, seed: int = 0
+) -> PairedTest:
     """Two-sided sign-flip test that the differences (n_images,) are symmetric about zero.
 
     p = (1 + #{|sum s_i d_i| >= |sum d_i|}) / (1 + permutations) for random signs s, or the share of all 2^m

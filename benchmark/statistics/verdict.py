@@ -10,10 +10,10 @@ $$ m \pm t_{n-1,\,0.975}\; s\, \sqrt{1 + 1/n} $$
 It is two-sided, and wider than the interval of the mean, which would ask whether y is the *mean* of all seeds.
 
 What a number inside means depends on the width. Papers call one point of recall a difference, so an interval
-wider than that on either side (MARGIN: 1 for a recall, 6 for rsum, the sum of six) holds numbers that nobody
+wider than that on either side (margin: 1 for a recall, 6 for rsum, the sum of six) holds numbers that nobody
 would call the same; then the verdict is "can't tell", with the seeds it would take for an interval of
-± MARGIN, if s stays as it is. As y stays one draw, the interval never gets narrower than ± 1.96 s: at s >
-MARGIN / 1.96 no number of seeds tells. Numbers outside are told whatever the width.
+± margin, if s stays as it is. As y stays one draw, the interval never gets narrower than ± 1.96 s: at s >
+margin / 1.96 no number of seeds tells. Numbers outside are told whatever the width.
 
 The noise of the test set. Both numbers come from the same test images, which shift them alike, so the
 bootstrap over images does not widen the interval. It says something else: where a difference is no larger
@@ -21,10 +21,10 @@ than 1.96 test_noise (test_noise: standard deviation over draws of images), othe
 and that is remarked. The noise of a *difference* on shared images is usually smaller, but needs the paper's
 ranks of every query, which nobody publishes; so the remark is cautious.
 
-What the model leaves out. Papers print one decimal: a difference of up to ROUNDING beyond the interval is none. A
-paper's number may be the best of several runs: then it lies above the mean of its own distribution and
-"below" comes too often (simulation.py has the rate). Under three seeds s says next to nothing, and no verdict
-is given.
+What the model leaves out. Papers print one decimal: a difference of up to ROUNDING beyond the interval is
+none. A paper's number may be the best of several runs; then it lies above the mean of its own distribution,
+and "below" comes too often (best of five: 8 to 10 % in place of 2.5 %, simulation.py). Skewed seeds err more,
+too. Under three seeds s says next to nothing, and no verdict is given.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ Kind = Literal[
     "not comparable", "too few seeds", "paper value unknown", "reproduced", "below", "above", "can't tell"
 ]
 ENOUGH_SEEDS = 3
-MARGIN = {"rsum": 6.0, "mean_r1": 1.0}
-"""Differences that everyone would call one: one point in every recall."""
+POINT = 1.0
+"""Of recall: a difference that everyone would call one."""
 ROUNDING = 0.05
 """Half the last digit that papers print."""
 Z = 1.959963984540054
@@ -63,7 +63,9 @@ class Verdict:
     """Mean less the paper's number."""
     interval: tuple[float, float] | None = None
     """95 % prediction interval of one further seed; None under three seeds."""
+    metric: str = "rsum"
     margin: float | None = None
+    """The difference that everyone would call one, in the metric's unit."""
     seeds_needed: int | None = None
     """Seeds for an interval of ± margin at this spread; at least three; None: no number of them, or spread unknown."""
     detectable: float | None = None
@@ -77,11 +79,6 @@ class Verdict:
     within_test_noise: bool = False
     """Below or above, by no more than 1.96 test_noise."""
 
-    @property
-    def told(self) -> bool:
-        """Whether the seeds decide the question."""
-        return self.kind in ("reproduced", "below", "above")
-
 
 def judge(
     values: Sequence[float],
@@ -89,13 +86,13 @@ def judge(
     *,
     test_noise: float | None,
     departures: Sequence[str],
-    margin: float = MARGIN["rsum"],
+    metric: str = "rsum",
 ) -> Verdict:
     """Hold the seeds' values against the paper's number.
 
     values: the metric of each seed, at least one; paper: None where unknown; test_noise: standard deviation
-    of the metric over draws of test images; departures: why this is not the paper's set-up; margin: the
-    difference that everyone would call one, in the metric's unit.
+    of the metric over draws of test images; departures: why this is not the paper's set-up; metric: of
+    METRICS (reporting/parts.py), for the margin and the text.
     In this order: departures -> "not comparable"; under three seeds -> "too few seeds"; no number -> "paper
     value unknown"; outside the prediction interval -> "below" or "above"; an interval wider than ± margin ->
     "can't tell"; else "reproduced". Raises UserError for no value.
@@ -104,12 +101,15 @@ def judge(
     n, mean, sd = seeds.n, seeds.mean, seeds.sd
     if departures:
         more = f" (and {len(departures) - 1} more)" if len(departures) > 1 else ""
-        return Verdict("not comparable", f"not comparable: {departures[0]}{more}", n, mean, sd, paper)
+        return Verdict(
+            "not comparable", f"not comparable: {departures[0]}{more}", n, mean, sd, paper, metric=metric
+        )
     difference = None if paper is None else mean - paper
     if n < ENOUGH_SEEDS or sd is None:
         text = f"too few seeds ({n} of at least {ENOUGH_SEEDS})"
-        return Verdict("too few seeds", text, n, mean, sd, paper, difference, test_noise=test_noise)
+        return Verdict("too few seeds", text, n, mean, sd, paper, difference, metric=metric)
     half = prediction_half_width(sd, n)
+    margin = margin_of(metric)
     needed = seeds_for_width(margin, sd)
     kind, noise = _kind(difference, half, margin), None if test_noise is None else Z * test_noise
     within = difference is not None and noise is not None and abs(difference) <= noise
@@ -122,6 +122,7 @@ def judge(
         paper=paper,
         difference=difference,
         interval=(mean - half, mean + half),
+        metric=metric,
         margin=margin,
         seeds_needed=None if needed is None else max(needed, ENOUGH_SEEDS),
         detectable=detectable(sd, n),
@@ -133,6 +134,11 @@ def judge(
     return replace(verdict, text=_text(verdict))
 
 
+def margin_of(metric: str) -> float:
+    """The difference in a metric that everyone would call one: a point in every recall."""
+    return 6 * POINT if metric == "rsum" else POINT
+
+
 def _kind(difference: float | None, half: float, margin: float) -> Kind:
     if difference is None:
         return "paper value unknown"
@@ -142,17 +148,19 @@ def _kind(difference: float | None, half: float, margin: float) -> Kind:
 
 
 def _text(verdict: Verdict) -> str:
-    """The verdict in a few words."""
+    """The verdict in a few words; names the metric where it is another than rsum."""
     if verdict.difference is None or verdict.interval is None:
         return verdict.kind
-    where = f"({verdict.interval[0]:.1f} to {verdict.interval[1]:.1f})"
+    about = "" if verdict.metric == "rsum" else verdict.metric.replace("_r", " R@")
+    low, high = verdict.interval
+    where = f"({about}{' ' if about else ''}{low:.1f} to {high:.1f})"
     if verdict.kind == "reproduced":
         return f"reproduced {where}"
     if verdict.kind == "can't tell":
         needed = "no number of" if verdict.seeds_needed is None else str(verdict.seeds_needed)
         return f"can't tell {where}, {needed} seeds would"
     within = ", within the test set's noise" if verdict.within_test_noise else ""
-    return f"{verdict.kind} by {abs(verdict.difference):.2f}{within}"
+    return f"{verdict.kind} by {abs(verdict.difference):.2f}{f' ({about})' if about else ''}{within}"
 
 
 def explain(verdict: Verdict) -> str:

@@ -60,7 +60,7 @@ def test_markdown_holds_paper_ours_difference_seeds_spread_and_verdict() -> None
     assert row["seeds"] == "3"
     assert row["sd"] == "0.60"
     assert row["95 % interval"] == "487.5 to 495.5"
-    assert row["verdict"] == "reproduced"
+    assert row["verdict"] == "reproduced (488.5 to 494.5)"
     assert "query ms" not in head
 
 
@@ -174,7 +174,11 @@ def test_csv_has_every_number() -> None:
     assert float(row["i2t_r1_sd"]) == pytest.approx(0.1)
     assert row["t2i_r10_paper"] == "87.0000"
     assert row["seeds"] == "0 1 2"
-    assert (row["verdict"], row["comparable"], row["ensemble"]) == ("reproduced", "yes", "no")
+    assert (row["verdict"], row["comparable"], row["ensemble"]) == (
+        "reproduced (488.5 to 494.5)",
+        "yes",
+        "no",
+    )
     assert row["mean_r1_low"] == ""
     assert rows[2]["difference"] == ""
     assert rows[2]["departures"] == "10 of 30 epochs; half of the data | 50 %"
