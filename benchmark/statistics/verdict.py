@@ -104,16 +104,24 @@ def judge(
         return Verdict(
             "not comparable", f"not comparable: {departures[0]}{more}", n, mean, sd, paper, metric=metric
         )
-    difference = None if paper is None else mean - paper
     if n < ENOUGH_SEEDS or sd is None:
         text = f"too few seeds ({n} of at least {ENOUGH_SEEDS})"
+        difference = None if paper is None else mean - paper
         return Verdict("too few seeds", text, n, mean, sd, paper, difference, metric=metric)
-    half = prediction_half_width(sd, n)
-    margin = margin_of(metric)
-    needed = seeds_for_width(margin, sd)
-    kind, noise = _kind(difference, half, margin), None if test_noise is None else Z * test_noise
+    verdict = _held(mean, sd, n, paper, test_noise, metric)
+    return replace(verdict, text=_text(verdict))
+
+
+def _held(
+    mean: float, sd: float, n: int, paper: float | None, test_noise: float | None, metric: str
+) -> Verdict:
+    """The verdict of enough seeds, without its text."""
+    difference = None if paper is None else mean - paper
+    half, margin = prediction_half_width(sd, n), margin_of(metric)
+    kind, needed = _kind(difference, half, margin), seeds_for_width(margin, sd)
+    noise = None if test_noise is None else Z * test_noise
     within = difference is not None and noise is not None and abs(difference) <= noise
-    verdict = Verdict(
+    return Verdict(
         kind=kind,
         text="",
         n=n,
@@ -131,7 +139,6 @@ def judge(
         test_noise=test_noise,
         within_test_noise=within and kind in ("below", "above"),
     )
-    return replace(verdict, text=_text(verdict))
 
 
 def margin_of(metric: str) -> float:
