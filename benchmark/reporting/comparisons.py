@@ -1,10 +1,13 @@
 """Two methods on the same images: paired tests from the ranks beside the run records, with no re-run.
 
 The unit is the image with its captions (statistics/queries.py); a run of several seeds enters with each
-image's mean over its seeds. So a test says whether these trained models differ on images like these; with
-one seed each, another seed may turn the order round, and no test over images can know. Signatures must be
-the same except for `ensemble` and `precision`: whether an ensemble or float64 scores help is a fair question
-on the same gallery, but other images, folds, tie rules or versions make another number.
+image's mean over its seeds. So the test says whether these trained models differ on images like these; with
+one seed each, another seed may turn the order round, and no test over images can know. Where both runs have
+three seeds or more, Welch's t test over the seeds is asked too, and the larger p-value counts: a difference
+must hold for other images and for other seeds.
+
+Signatures must be the same except for `ensemble` and `precision`: whether an ensemble or float64 scores help
+is a fair question on the same gallery, but other images, folds, tie rules or versions make another number.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from benchmark.statistics.bootstrap_difference import DifferenceInterval, paired
 from benchmark.statistics.holm import holm
 from benchmark.statistics.permutation import PairedTest, sign_flip
 from benchmark.statistics.queries import Values, image_values
+from benchmark.statistics.seeds import welch
+from benchmark.statistics.verdict import ENOUGH_SEEDS
 
 MAY_DIFFER = ("ensemble", "precision")
 """Fields of the signature that two runs of a comparison need not share."""
@@ -45,6 +50,13 @@ class RunComparison:
     """How many seeds each row has."""
     test: PairedTest
     interval: DifferenceInterval
+    seeds_p: float | None
+    """Of Welch's t test over the seeds; None where a row has under three."""
+
+    @property
+    def p(self) -> float:
+        """The larger of both p-values."""
+        return max(self.test.p_value, self.seeds_p or 0.0)
 
 
 class Pair(NamedTuple):
@@ -54,7 +66,9 @@ class Pair(NamedTuple):
     b: str
     test: PairedTest
     p: float
-    """Holm-adjusted over all of them."""
+    """The larger of both tests' p-values, Holm-adjusted over all pairs."""
+    seeds_p: float | None
+    """Of Welch's t test over the seeds, not adjusted; None where a row has under three."""
 
 
 @dataclass(frozen=True)
@@ -77,23 +91,26 @@ def compare_runs(a: Row, b: Row, metric: str = "rsum", runs_dir: Path = RUNS) ->
     one, other = _sample(a, metric, runs_dir), _sample(b, metric, runs_dir)
     change = _difference(one, other)
     seeds, test = (len(a.records), len(b.records)), sign_flip(change, permutations=FLIPS)
-    return RunComparison(a.name, b.name, metric, seeds, test, paired_bootstrap(change))
+    interval, seeds_p = paired_bootstrap(change), _seeds_p(a, b, metric)
+    return RunComparison(a.name, b.name, metric, seeds, test, interval, seeds_p)
 
 
 def pairwise(rows: Group | Sequence[Row], metric: str = "rsum", runs_dir: Path = RUNS) -> list[Pair]:
     """All pairs of the rows in their order, p-values Holm-adjusted over all pairs; raises as `compare_runs`."""
     samples = [_sample(row, metric, runs_dir) for row in _rows(rows)]
-    pairs = list(combinations(samples, 2))
+    pairs = list(combinations(_rows(rows), 2))
     flips = max(FLIPS, 200 * len(pairs))  # the smallest p there is must survive the correction
-    tests = [sign_flip(_difference(a, b), permutations=flips) for a, b in pairs]
-    adjusted = holm([test.p_value for test in tests])
-    return [Pair(a.name, b.name, test, p) for (a, b), test, p in zip(pairs, tests, adjusted, strict=True)]
+    tests = [sign_flip(_difference(a, b), permutations=flips) for a, b in combinations(samples, 2)]
+    over_seeds = [_seeds_p(a, b, metric) for a, b in pairs]
+    adjusted = holm([max(test.p_value, p or 0.0) for test, p in zip(tests, over_seeds, strict=True)])
+    found = zip(pairs, tests, adjusted, over_seeds, strict=True)
+    return [Pair(a.name, b.name, test, p, seeds_p) for (a, b), test, p, seeds_p in found]
 
 
 def tied_with_best(
     rows: Group | Sequence[Row], metric: str = "rsum", runs_dir: Path = RUNS, level: float = LEVEL
 ) -> frozenset[str]:
-    """Names of the rows that the test can't tell from the row with the highest metric, that one left out.
+    """Names of the rows that the tests can't tell from the row with the highest metric, that one left out.
 
     The best row is chosen by looking at all, so the correction is over all pairs, not over those with it.
     """
@@ -120,6 +137,12 @@ def image_means(
     ]
     mean: Values = np.stack(values).mean(axis=0)
     return mean, sidecars[0]
+
+
+def _seeds_p(a: Row, b: Row, metric: str) -> float | None:
+    if min(len(a.records), len(b.records)) < ENOUGH_SEEDS:
+        return None
+    return welch(a.values(metric), b.values(metric))
 
 
 def _values(record: RunRecord, sidecar: Sidecar, protocol: str, metric: str) -> Values:

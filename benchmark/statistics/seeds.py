@@ -1,7 +1,7 @@
 """Several seeds as a distribution: mean, standard deviation, and two intervals that answer two questions.
 
 The t interval of the mean says where the mean of very many seeds would lie; the prediction interval says
-where one further seed would lie. Both take the seeds as draws from one normal distribution.
+where one further seed would lie. All here takes the seeds as draws from one normal distribution.
 """
 
 from __future__ import annotations
@@ -66,6 +66,21 @@ def prediction_half_width(sd: float, n: int, level: float = LEVEL) -> float:
     The mean of n seeds is itself off by sd / sqrt(n), and the further seed by sd.
     """
     return t_quantile(n, level) * sd * math.sqrt(1 + 1 / n)
+
+
+def welch(a: Sequence[float], b: Sequence[float]) -> float:
+    r"""Two-sided p-value that two methods, of n and m >= 2 seeds, have the same mean; spreads may differ.
+
+    $$ t = (\bar a - \bar b) / \sqrt{s_a^2/n + s_b^2/m} $$
+
+    with Welch and Satterthwaite's degrees of freedom. Without any spread: 1 where the means agree, else 0.
+    """
+    one, other = (statistics.variance(values) / len(values) for values in (a, b))
+    difference = abs(statistics.fmean(a) - statistics.fmean(b))
+    if one + other == 0:
+        return 1.0 if difference == 0 else 0.0
+    degrees = (one + other) ** 2 / (one**2 / (len(a) - 1) + other**2 / (len(b) - 1))
+    return float(2 * special.stdtr(degrees, -difference / math.sqrt(one + other)))
 
 
 def t_quantile(n: int, level: float = LEVEL) -> float:

@@ -13,7 +13,9 @@ What a number inside means depends on the width. Papers call one point of recall
 wider than that on either side (margin: 1 for a recall, 6 for rsum, the sum of six) holds numbers that nobody
 would call the same; then the verdict is "can't tell", with the seeds it would take for an interval of
 ± margin, if s stays as it is. As y stays one draw, the interval never gets narrower than ± 1.96 s: at s >
-margin / 1.96 no number of seeds tells. Numbers outside are told whatever the width.
+margin / 1.96 no number of seeds tells. Numbers outside are told whatever the width. So "reproduced" is said
+of a true difference of twice the margin in under 2.5 % of cases, whatever n and s; of one margin in up to half,
+which no single number can better.
 
 The noise of the test set. Both numbers come from the same test images, which shift them alike, so the
 bootstrap over images does not widen the interval. It says something else: where a difference is no larger

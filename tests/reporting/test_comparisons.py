@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from benchmark.errors import UserError
 from benchmark.evaluation.metrics import retrieval_metrics
@@ -93,6 +94,27 @@ def test_seeds_enter_by_their_mean(tmp_path: Path) -> None:
     assert comparison.test.difference == pytest.approx(difference)
 
 
+def test_a_difference_must_hold_over_seeds_too(tmp_path: Path) -> None:
+    """Clear on the images, but the seeds of either row vary more than the rows differ."""
+    qualities = {"a": (0.95, 0.8, 0.5), "b": (0.8, 0.6, 0.4)}
+    records = [
+        save(tmp_path, sidecar(q, seed), name, seed=seed)
+        for name, some in qualities.items()
+        for seed, q in enumerate(some)
+    ]
+    found = rows(*records)
+    comparison = compare_runs(found["a"], found["b"], "rsum", tmp_path)
+    expected = stats.ttest_ind(found["a"].values("rsum"), found["b"].values("rsum"), equal_var=False)
+    assert comparison.test.p_value < 0.01
+    assert comparison.seeds_p == comparison.p == pytest.approx(expected.pvalue)
+    ((*_, p, seeds_p),) = pairwise(list(found.values()), "rsum", tmp_path)
+    assert p == seeds_p == comparison.p > 0.05
+    assert tied_with_best(list(found.values()), "rsum", tmp_path) == {"b"}
+    two = rows(*(record for record in records if record.seed < 2))
+    assert compare_runs(two["a"], two["b"], "rsum", tmp_path).seeds_p is None
+    assert tied_with_best(list(two.values()), "rsum", tmp_path) == frozenset()
+
+
 def test_all_pairs_are_corrected_together(tmp_path: Path) -> None:
     names = {"a": 0.85, "b": 0.82, "c": 0.45, "d": 0.4}
     records = [save(tmp_path, sidecar(q, seed), name) for seed, (name, q) in enumerate(names.items())]
@@ -162,6 +184,25 @@ def test_other_images_or_rules_may_not(tmp_path: Path) -> None:
     expected = "differ in ties: lower_index and pessimistic; version: 0.1.0 and 9.9"
     with pytest.raises(UserError, match=f"^base and strict can't be compared, their signatures {expected}$"):
         compare_runs(found["base"], found["strict"], "rsum", tmp_path)
+
+
+def test_one_run_under_two_protocols_is_no_pair(tmp_path: Path) -> None:
+    """Both rows have the run's name."""
+    whole, folds = sidecar(0.5, 1, "mscoco-5k"), sidecar(0.6, 2, "mscoco-1k")
+    both = replace(whole, ranks={**whole.ranks, **folds.ranks})
+    packed = pack(both)
+    record = factory.record(
+        run="sgr",
+        method="sgraf",
+        variant="SGR (repository)",
+        protocols=("mscoco-1k", "mscoco-5k"),
+        sidecar_sha256=sha256_bytes(packed),
+    )
+    write_sidecar(packed, record, tmp_path)
+    found = [row for group in leaderboard([record], PAPERS) for row in group.rows]
+    assert [row.name for row in found] == ["sgr", "sgr"]
+    with pytest.raises(UserError, match=r"signatures differ in folds: 5 and 1$"):
+        pairwise(found, "rsum", tmp_path)
 
 
 @pytest.mark.parametrize(

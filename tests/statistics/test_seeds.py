@@ -21,6 +21,7 @@ from benchmark.statistics.seeds import (
     prediction_half_width,
     prediction_interval,
     seed_summary,
+    welch,
 )
 
 RUNS = [[489.0, 490.0, 491.5], [488.2, 491.0, 490.1, 487.4, 489.9], [1.0, 5.0]]
@@ -120,3 +121,17 @@ def test_the_fewest_seeds_are_found_one_by_one(target: float, sd: float) -> None
     assert seeds_for_width(target, sd) == next(widths)
     enough = (n for n in range(2, 1000) if power(target, sd, n) >= 0.8)
     assert seeds_for_power(target, sd) == next(enough, None)
+
+
+@pytest.mark.parametrize("a", RUNS)
+@pytest.mark.parametrize("b", RUNS)
+def test_welch_is_scipys(a: list[float], b: list[float]) -> None:
+    expected = stats.ttest_ind(a, b, equal_var=False).pvalue
+    assert welch(a, b) == pytest.approx(expected)
+    assert welch(a, b) == welch(b, a)
+
+
+def test_welch_without_spread() -> None:
+    assert welch([1.0, 1.0], [1.0, 1.0]) == 1
+    assert welch([1.0, 1.0], [2.0, 2.0]) == 0
+    assert welch([1.0, 1.0], [2.0, 2.2]) == pytest.approx(stats.ttest_1samp([2.0, 2.2], 1).pvalue)

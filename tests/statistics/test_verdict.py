@@ -154,6 +154,17 @@ def test_a_shift_is_told_as_often_as_the_formula_says(n: int, shift: float) -> N
     assert (rates.below > rates.above) == (shift < 0)
 
 
+@pytest.mark.parametrize("n", [3, 5, 10, 100])
+@pytest.mark.parametrize("sd", [0.5, 1.6, 2.5, 3.5, 5.4])
+def test_twice_the_margin_is_hardly_ever_called_reproduced(n: int, sd: float) -> None:
+    """12 points of rsum apart: what the interval may hold is limited, so that a small n or a wide spread can't
+    pass. Without that rule, three seeds of sd 5.4 would say so in four of five cases."""
+    rates = simulate_error_rates(n, shift=12.0, sd=sd)
+    assert rates.reproduced < 0.025
+    if (n, sd) == (3, 5.4):
+        assert rates.reproduced + rates.cant_tell > 0.75
+
+
 def test_the_best_of_several_runs_is_no_single_draw() -> None:
     once, five = (simulate_error_rates(5, best_of=k) for k in (1, 5))
     assert five.below > 3 * once.below
