@@ -34,9 +34,11 @@ def tiny_vse(seed: int = 0, **changes: object) -> VSEInfinity:
     return build_vse_infty(settings, DataFacts(vocab_size=VOCABULARY))
 
 
-def images(count: int, seed: int = 1) -> ImageBatch:
+def images(count: int, seed: int = 1, guide_dim: int | None = None) -> ImageBatch:
     generator = torch.Generator().manual_seed(seed)
-    return ImageBatch(torch.randn(count, REGIONS, REGION_DIM, generator=generator), torch.arange(count))
+    regions = torch.randn(count, REGIONS, REGION_DIM, generator=generator)
+    guides = None if guide_dim is None else torch.randn(count, guide_dim, generator=generator)
+    return ImageBatch(regions, torch.arange(count), guides=guides)
 
 
 def captions(lengths: list[int], seed: int = 2, width: int | None = None) -> CaptionBatch:
@@ -48,8 +50,8 @@ def captions(lengths: list[int], seed: int = 2, width: int | None = None) -> Cap
     return CaptionBatch(ids, true, torch.arange(len(lengths)))
 
 
-def pairs(lengths: list[int] = LENGTHS, seed: int = 1) -> PairBatch:
-    return PairBatch(images(len(lengths), seed), captions(lengths, seed + 100))
+def pairs(lengths: list[int] = LENGTHS, seed: int = 1, guide_dim: int | None = None) -> PairBatch:
+    return PairBatch(images(len(lengths), seed, guide_dim), captions(lengths, seed + 100))
 
 
 def progress(**loss: float) -> Progress:

@@ -52,10 +52,10 @@ class CLIPVectors:
 
     @cached_property
     def _model(self) -> Any:
-        from transformers import CLIPVisionModelWithProjection  # it takes seconds to import
+        from transformers import CLIPModel  # it takes seconds to import
 
-        try:
-            model, report = CLIPVisionModelWithProjection.from_pretrained(
+        try:  # the whole model, whose configuration alone says how wide the projection is
+            model, report = CLIPModel.from_pretrained(
                 self.folder, dtype=torch.float32, output_loading_info=True
             )
         except Exception as error:  # whatever a damaged or foreign file makes the library raise
@@ -71,16 +71,15 @@ class CLIPVectors:
     @property
     def _size(self) -> int:
         """Pixels of a side."""
-        size: int = self._model.config.image_size
+        size: int = self._model.config.vision_config.image_size
         return size
 
     def vectors(self, pictures: Sequence[Image.Image]) -> Floats:
         """(n, D) float32; the same for any batch but for rounding."""
         pixels = torch.stack([prepared(picture, self._size) for picture in pictures])  # (n, 3, S, S)
         with torch.no_grad():
-            found: Floats = (
-                self._model(pixel_values=pixels.to(self.device)).image_embeds.float().cpu().numpy()
-            )
+            seen = self._model.vision_model(pixel_values=pixels.to(self.device)).pooler_output
+            found: Floats = self._model.visual_projection(seen).float().cpu().numpy()
         return found
 
 
