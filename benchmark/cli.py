@@ -17,6 +17,21 @@ from rich.console import Console
 from rich.text import Text
 
 from benchmark.cli_data import data_app
+from benchmark.cli_extra import (
+    BankFiles,
+    CaptionIds,
+    ImageIds,
+    PostProcessing,
+    RelevanceFile,
+    RelevanceName,
+    Transductive,
+    load_hubs,
+    load_labels,
+    load_table,
+    print_processed,
+    print_relevance,
+    print_run_relevance,
+)
 from benchmark.cli_options import (
     DataDir,
     Device,
@@ -151,6 +166,8 @@ def evaluate(
         int | None, typer.Option(help="Of the run that the weights come from. Default: the recipe's.")
     ] = None,
     latency: Annotated[bool, typer.Option(help="Measure latency too.")] = False,
+    relevance: RelevanceName = None,
+    relevance_file: RelevanceFile = None,
     progress: ShowProgress = True,
 ) -> None:
     """Evaluate weights on a recipe's test split, under the common protocol.
@@ -163,16 +180,22 @@ def evaluate(
       rematch evaluate --recipe recipes/hat/scenes-i2t.yaml --save-sims sims.npy
 
       rematch evaluate --recipe recipes/hat/flickr30k-i2t.yaml --official-checkpoint epoch=68.ckpt
+
+      rematch evaluate --recipe recipes/hat/mscoco-i2t.yaml --relevance eccv     (several right answers a query)
     """
     from benchmark.evaluation.show import results_table
-    from benchmark.weights import evaluate_weights
+    from benchmark.weights import evaluate_weights, single_recipe
 
+    table = load_table(relevance, relevance_file, single_recipe(recipe, profile).data.name)
     flags = {"unverified": unverified, "skip_corrupt": skip_corrupt}
     settings = make_settings(
         device, data_dir, profile=profile, vocab=vocab, **flags, latency=latency, progress=progress
     )
-    results = evaluate_weights(recipe, seed, settings, checkpoint, official_checkpoint, save_sims, console)
-    console.print(results_table(results, recipe.stem if profile is None else f"{recipe.stem}, {profile}"))
+    done = evaluate_weights(recipe, seed, settings, checkpoint, official_checkpoint, save_sims, console)
+    title = recipe.stem if profile is None else f"{recipe.stem}, {profile}"
+    console.print(results_table(done.results, title))
+    if table is not None:
+        print_run_relevance(done, table, relevance_file)
 
 
 @app.command()
@@ -188,21 +211,40 @@ def score(
         Path | None, typer.Option(help="A .npy file: the image row of each caption.")
     ] = None,
     ties: Annotated[TieRule, typer.Option(help="How equal scores are ranked.")] = "lower_index",
+    relevance: RelevanceName = None,
+    relevance_file: RelevanceFile = None,
+    image_ids: ImageIds = None,
+    caption_ids: CaptionIds = None,
+    postprocess: PostProcessing = None,
+    bank: BankFiles = None,
+    transductive: Transductive = False,
 ) -> None:
     """Give a similarity matrix from elsewhere the same metrics and intervals.
 
-    Example: rematch score sims.npy --dataset mscoco
-    """
-    import numpy as np
+    Examples:
 
-    from benchmark.evaluation.protocol import score_matrix
+      rematch score sims.npy --dataset mscoco
+
+      rematch score sims.npy --dataset mscoco --relevance cxc --relevance-file sits_test.csv --image-ids images.txt
+      --caption-ids captions.txt
+
+      rematch score sims.npy --dataset flickr30k --postprocess qbnorm --bank captions=train.npy
+    """
+    from benchmark.evaluation.protocol import read_matrix, score_matrix
     from benchmark.evaluation.show import results_table
     from benchmark.reporting.signature import foreign_signature
 
+    labels = load_labels(relevance, relevance_file, dataset, image_ids, caption_ids)
+    hubs = load_hubs(postprocess, bank, transductive)
     results = score_matrix(matrix, dataset, protocol=protocol, caption_map=caption_map, tie_rule=ties)
     console.print(results_table(results, matrix.name))
+    sims, owner = read_matrix(matrix, dataset, caption_map)
     for result in results:
-        print(foreign_signature(result, str(np.load(matrix, mmap_mode="r").dtype)))
+        print(foreign_signature(result, str(sims.dtype)))
+    if labels is not None:
+        print_relevance(sims, labels, ties)
+    if hubs is not None:
+        print_processed(sims, owner, dataset, protocol, hubs, ties)
 
 
 # ---------------------------------------------------------------------------------------- checks

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
+from benchmark import __version__
 from benchmark.baseline import Baseline
 from benchmark.data.vocabulary import check_embedding
 from benchmark.data.word_codec import KEPT, WordCodec
 from benchmark.errors import UserError
 from benchmark.evaluation.latency import LatencyReport
 from benchmark.evaluation.protocol import ProtocolResult
+from benchmark.evaluation.ranking import Floats
 from benchmark.files import replacing
 from benchmark.job import Job, Settings, build_model, departures_of, prepare
 from benchmark.recipe import Recipe, load_recipe
+from benchmark.reporting.signature import Signature
 from benchmark.reproduce import evaluate_model, latency_of, results_of, score_split
 from benchmark.training import deterministic, load_weights, read_weights
 
@@ -30,6 +33,32 @@ def single_recipe(path: Path, profile: str | None) -> Recipe:
     return recipe
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """Weights on the test split of a recipe."""
+
+    job: Job
+    results: list[ProtocolResult]
+    sims: Floats
+
+    def signature(self) -> Signature:
+        """Of the scores against the whole gallery."""
+        test, recipe = self.job.dataset.splits["test"], self.job.recipe
+        return Signature(
+            dataset=self.job.dataset.name,
+            fingerprint=test.fingerprint[:8],
+            split="test",
+            images=self.sims.shape[0],
+            captions=self.sims.shape[1],
+            rule=f"first{recipe.data.captions_per_image}",
+            folds=1,
+            ties=recipe.evaluation.tie_rule,
+            ensemble="no",
+            precision=recipe.evaluation.precision,
+            version=__version__,
+        )
+
+
 def evaluate_weights(
     path: Path,
     seed: int | None,
@@ -38,7 +67,7 @@ def evaluate_weights(
     official: Path | None,
     save_sims: Path | None,
     console: Console,
-) -> list[ProtocolResult]:
+) -> Evaluated:
     """Evaluate weights on the recipe's test split; only an authors' checkpoint leaves a run record.
 
     Raises UserError where the weights are missing, damaged or of another model.
@@ -72,7 +101,7 @@ def evaluate_weights(
         with replacing(save_sims) as handle:
             np.save(handle, sims)
         console.print(f"wrote {save_sims.as_posix()}", highlight=False, markup=False)
-    return results
+    return Evaluated(job, results, sims)
 
 
 def check_words(job: Job, model: Baseline, weights: Path) -> None:

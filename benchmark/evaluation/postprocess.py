@@ -43,7 +43,7 @@ class Banks:
         matrix = self.matrices.get("images" if direction == "i2t" else "captions")
         if matrix is None:
             return n_queries
-        return matrix.shape[0] if direction == "i2t" else matrix.shape[1]
+        return int(matrix.shape[0 if direction == "i2t" else 1])
 
     def directions(self, method: PostProcess) -> list[Direction]:
         """The directions that can be processed with these banks; raises UserError where there is none."""
@@ -201,8 +201,8 @@ def _check_apart(role: Role, test: Floats, bank: Floats) -> None:
         if same is not None and np.array_equal(test[same], bank[number]):
             what = role.removesuffix("s")
             raise UserError(
-                f"bank '{role}': its {what} {number} has the scores of test {what} {same}: a bank of test queries makes "
-                "the evaluation transductive; take one of the training split, or say --transductive"
+                f"bank '{role}': its {what} {number} has the scores of test {what} {same}: a bank of test queries "
+                "makes the evaluation transductive; take one of the training split, or say --transductive"
             )
 
 

@@ -224,23 +224,33 @@ def score_matrix(
             names = ", ".join(item.name for item in chosen)
             raise UserError(f"protocol '{protocol}' is not one of dataset '{dataset}'; valid: {names}")
         chosen = [get_protocol(protocol)]
-    sims = _load_array(path, mapped=True)
     expected = n_images if n_images is not None else chosen[0].n_images
-    given = None if caption_map is None else _load_array(caption_map)
+    sims, caption_image = read_matrix(path, dataset, caption_map, expected)
     try:
-        check_matrix(sims)
-        if given is None:
-            caption_image = _five_each(sims.shape, expected, dataset)
-        else:
-            caption_image = given
-            _check_transposed(sims.shape, given.shape[0] if given.ndim else None, expected)
         options: dict[str, Any] = {"n_images": n_images, "ks": ks, "resamples": resamples, "seed": seed}
         return [evaluate(sims, caption_image, item, tie_rule, **options) for item in chosen]
     except UserError as error:
         raise UserError(f"{path.as_posix()}: {error}") from None
 
 
-def _load_array(path: Path, mapped: bool = False) -> Floats:
+def read_matrix(
+    path: Path, dataset: str, caption_map: Path | None = None, n_images: int | None = None
+) -> tuple[Floats, Ints]:
+    """A matrix and its caption-to-image map, as `score_matrix` reads them; n_images: the count to expect."""
+    sims = load_array(path, mapped=True)
+    given = None if caption_map is None else load_array(caption_map)
+    try:
+        check_matrix(sims)
+        if given is None:
+            return sims, _five_each(sims.shape, n_images, dataset)
+        _check_transposed(sims.shape, given.shape[0] if given.ndim else None, n_images)
+    except UserError as error:
+        raise UserError(f"{path.as_posix()}: {error}") from None
+    return sims, given
+
+
+def load_array(path: Path, mapped: bool = False) -> Floats:
+    """The array of a .npy file, mapped into memory where asked for; raises UserError for any other file."""
     if not path.is_file():
         known = [item.as_posix() for item in path.parent.glob("*.npy")] if path.parent.is_dir() else []
         raise UserError(f"{path.as_posix()}: no such file{nearest(path.as_posix(), known)}")
