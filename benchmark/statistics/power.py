@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from benchmark.statistics.seeds import LEVEL, prediction_half_width, t_quantile
 
@@ -34,10 +34,11 @@ def power(shift: float, sd: float, n: int, level: float = LEVEL) -> float:
 
 def detectable(sd: float, n: int, level: float = LEVEL, chance: float = POWER) -> float:
     """The smallest shift that n >= 2 seeds tell with the given chance."""
-    if sd == 0:
-        return 0.0
-    top = 2 * prediction_half_width(1.0, n, level) + 10
-    return sd * float(optimize.brentq(lambda shift: power(shift, 1.0, n, level) - chance, 0, top))
+    low, high = 0.0, 2 * prediction_half_width(1.0, n, level) + 10  # in standard deviations
+    while high - low > 1e-9 * high:  # power grows with the shift
+        middle = (low + high) / 2
+        low, high = (low, middle) if power(middle, 1.0, n, level) >= chance else (middle, high)
+    return sd * high
 
 
 def least_told(sd: float, level: float = LEVEL) -> float:
