@@ -20,27 +20,42 @@ if TYPE_CHECKING:
 
 def leaderboard(
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit 1 where a table is out of date.")
+        bool, typer.Option("--check", help="Write nothing; exit 1 where a generated file is out of date.")
     ] = False,
 ) -> None:
-    """Write results/tables/ (Markdown, LaTeX, CSV) from the run records.
+    """Write everything in results/ that is made from the run records: tables in four formats, studies, checksums.
 
     Example: rematch leaderboard --check
     """
+    from benchmark.reporting.generated import write_generated
     from benchmark.reporting.leaderboard import leaderboard as rows
     from benchmark.reporting.record import read_all
-    from benchmark.reporting.study_table import check_study_tables, write_study_tables
-    from benchmark.reporting.tables import check_tables, show, write_tables
+    from benchmark.reporting.tables.terminal import show
 
     if check:
-        stale = [*check_tables(), *check_study_tables()]
-        for path in stale:
-            console.print(f"out of date: {path.as_posix()}; run `rematch leaderboard`")
-        raise typer.Exit(1 if stale else 0)
-    written = write_tables()
+        raise typer.Exit(_check_generated())
+    written = write_generated()
     show(rows(read_all()), console)
-    console.print(f"{len(written)} files in results/tables/")
-    write_study_tables()
+    console.print(f"results/: {len(written.files)} generated files, {len(written.changed)} changed")
+
+
+def _check_generated() -> int:
+    """Say what is out of date; 1 where something is. Records that changed are named, and what is made of them isn't."""
+    from benchmark.reporting.checksums import changed_inputs
+    from benchmark.reporting.generated import check_generated
+    from benchmark.reporting.record import read_all
+
+    read_all()  # a record at fault ends here, with the field that is
+    changed, advice = changed_inputs(), "run `rematch leaderboard`"
+    for path in changed:
+        console.print(
+            f"changed since the tables were written: {path.as_posix()}; {advice} if that was meant",
+            soft_wrap=True,
+        )
+    stale = [] if changed else check_generated()
+    for path in stale:
+        console.print(f"out of date: {path.as_posix()}; {advice}", soft_wrap=True)
+    return 1 if changed or stale else 0
 
 
 def diff(

@@ -1,0 +1,77 @@
+"""Everything in results/ that is made from the records: which files, their bytes, and which of them are stale.
+
+`generated_files` is the one list; `rematch leaderboard` writes it, `rematch leaderboard --check` compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.files import replacing
+from benchmark.reporting import study_table
+from benchmark.reporting.checksums import LIST, checksum_list
+from benchmark.reporting.study_results import STUDIES
+from benchmark.reporting.tables import TABLES, table_files
+from benchmark.reporting.tables.comma import CSV_KEYS
+
+FOLDERS = (TABLES, STUDIES)
+"""Where files may be left over."""
+HEADS = (b"; do not edit", ",".join(CSV_KEYS).encode(), b"study,kind,", b"<?xml")
+"""One of these stands at the beginning of every generated file."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `write_generated` did."""
+
+    files: list[Path]
+    """All generated files."""
+    changed: list[Path]
+    """Those of them that were written, and those that were removed."""
+
+
+def generated_files(root: Path = Path()) -> dict[Path, bytes]:
+    """Path -> content of every generated file below `root`, in the order of the paths.
+
+    Raises UserError where there is no run record, or a record, a study's results or a paper's file is at fault.
+    """
+    texts = {root / TABLES / name: text for name, text in table_files(root).items()}
+    texts |= study_table.render(root / STUDIES)
+    texts[root / LIST] = checksum_list(root)
+    return {path: texts[path].encode("utf-8") for path in sorted(texts)}
+
+
+def write_generated(root: Path = Path()) -> Written:
+    """Write what is stale or missing and remove what is left over.
+
+    Raises UserError as `generated_files` does; nothing is written then.
+    """
+    files = generated_files(root)
+    stale = _stale(files)
+    for path in stale:
+        with replacing(path) as handle:
+            handle.write(files[path])
+    left = _left_over(root, files)
+    for path in left:
+        path.unlink()
+    return Written(list(files), [*stale, *left])
+
+
+def check_generated(root: Path = Path()) -> list[Path]:
+    """Files that `write_generated` would write otherwise, add or remove; []: up to date."""
+    files = generated_files(root)
+    return [*_stale(files), *_left_over(root, files)]
+
+
+def _stale(files: Mapping[Path, bytes]) -> list[Path]:
+    return [path for path, content in files.items() if not path.is_file() or path.read_bytes() != content]
+
+
+def _left_over(root: Path, files: Mapping[Path, bytes]) -> list[Path]:
+    """Generated files of runs and studies that are gone."""
+    found = [path for folder in FOLDERS for path in sorted((root / folder).glob("*.*")) if path.is_file()]
+    return [
+        path for path in found if path not in files and any(head in path.read_bytes()[:200] for head in HEADS)
+    ]
