@@ -69,11 +69,11 @@ class Verdict:
     margin: float | None = None
     """The difference that everyone would call one, in the metric's unit."""
     seeds_needed: int | None = None
-    """Seeds for an interval of ± margin at this spread; at least three; None: no number of them, or spread unknown."""
+    """Seeds for an interval of ± margin at this spread, three or more; None: no number of them, or spread unknown."""
     detectable: float | None = None
     """The smallest true difference that n seeds tell with 80 % power."""
     seeds_for_difference: int | None = None
-    """Seeds that tell a true difference as large as the one found with 80 % power; None: no number of them."""
+    """Seeds, three or more, that tell a true difference as large as the one found with 80 % power; or None."""
     floor: float | None = None
     """1.96 sd: a smaller difference from a single number is never told."""
     test_noise: float | None = None
@@ -120,7 +120,7 @@ def _held(
     """The verdict of enough seeds, without its text."""
     difference = None if paper is None else mean - paper
     half, margin = prediction_half_width(sd, n), margin_of(metric)
-    kind, needed = _kind(difference, half, margin), seeds_for_width(margin, sd)
+    kind = _kind(difference, half, margin)
     noise = None if test_noise is None else Z * test_noise
     within = difference is not None and noise is not None and abs(difference) <= noise
     return Verdict(
@@ -134,13 +134,17 @@ def _held(
         interval=(mean - half, mean + half),
         metric=metric,
         margin=margin,
-        seeds_needed=None if needed is None else max(needed, ENOUGH_SEEDS),
+        seeds_needed=_enough(seeds_for_width(margin, sd)),
         detectable=detectable(sd, n),
-        seeds_for_difference=None if difference is None else seeds_for_power(difference, sd),
+        seeds_for_difference=None if difference is None else _enough(seeds_for_power(difference, sd)),
         floor=least_told(sd),
         test_noise=test_noise,
         within_test_noise=within and kind in ("below", "above"),
     )
+
+
+def _enough(seeds: int | None) -> int | None:
+    return None if seeds is None else max(seeds, ENOUGH_SEEDS)
 
 
 def margin_of(metric: str) -> float:

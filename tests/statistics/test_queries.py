@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from benchmark.errors import UserError
+from benchmark.evaluation.bootstrap import bootstrap
 from benchmark.evaluation.metrics import mean_metrics, retrieval_metrics
 from benchmark.evaluation.ranking import Ranks
 from benchmark.statistics.queries import image_values
@@ -51,6 +53,37 @@ def test_each_image_by_hand() -> None:
     assert image_values(ranks, caption_image, "t2i_r5").tolist() == [40, 120]
     rsum = 100 * np.array([3, 2]) + np.array([40 + 40 + 80, 80 + 120 + 120])
     assert image_values(ranks, caption_image, "rsum").tolist() == rsum.tolist()
+
+
+@pytest.mark.parametrize("metric", ["i2t_r1", "t2i_r10", "rsum"])
+def test_the_records_bootstrap_is_scipys_over_these_values(metric: str) -> None:
+    """With five captions an image a draw of images has the mean of their values for metric."""
+    caption_image = np.repeat(np.arange(300), 5)
+    ranks = make(caption_image, 4)
+    found = bootstrap([(ranks, caption_image)], resamples=10_000).bounds[metric]
+    theirs = stats.bootstrap(
+        (image_values(ranks, caption_image, metric),),
+        np.mean,
+        method="percentile",
+        n_resamples=10_000,
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    width = theirs.high - theirs.low
+    assert found == pytest.approx((theirs.low, theirs.high), abs=0.04 * width)
+
+
+def test_the_records_bootstrap_covers_the_truth() -> None:
+    """400 test sets of 100 images whose captions hit together, at chances of mean 60 %: 95 % (± 3 sd: 3.3)."""
+    rng, held = np.random.default_rng(0), 0
+    caption_image = np.repeat(np.arange(100), 5)
+    for _ in range(400):
+        chance = rng.beta(3, 2, 100)
+        t2i = np.where(rng.random(500) < np.repeat(chance, 5), 0, 20)
+        low, high = bootstrap([(Ranks(t2i[::5], t2i, 0.0, 0.0), caption_image)], resamples=200).bounds[
+            "t2i_r1"
+        ]
+        held += low <= 60 <= high
+    assert held / 400 == pytest.approx(0.945, abs=0.035)
 
 
 def test_what_does_not_fit_is_said() -> None:
