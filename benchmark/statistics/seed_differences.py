@@ -58,9 +58,13 @@ def power(mean: float, sd: float, n: int, level: float = LEVEL) -> float:
     """
     bar = float(special.stdtrit(n - 1, (1 + level) / 2))
     shift = abs(mean) * math.sqrt(n) / sd
-    # scipy's far lower tail is nan; beyond a shift of 8 it is under 1e-14
-    below = special.nctdtr(n - 1, shift, -bar) if shift < 8 else 0.0
-    return float(1 - special.nctdtr(n - 1, shift, bar) + below)
+    return 1 - _below(n, shift, bar) + _below(n, shift, -bar)
+
+
+def _below(n: int, shift: float, bar: float) -> float:
+    """Chance that noncentral t is below the bar; where it is next to nothing scipy gives nan."""
+    chance = float(special.nctdtr(n - 1, shift, bar))
+    return 0.0 if math.isnan(chance) else chance
 
 
 def seeds_to_tell(mean: float, sd: float, level: float = LEVEL, chance: float = POWER) -> int | None:
