@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -186,18 +186,19 @@ def reproduce_ensemble(path: Path, recipe: EnsembleRecipe, seed: int, settings: 
     begin = time.perf_counter()
     members = [member_of(path.parent / f"{name}.yaml", seed, settings) for name in recipe.ensemble]
     first = members[0][0]
-    fingerprints = {record.dataset.splits["test"].fingerprint for record, _ in members}
+    jobs = [_test_job(path, name, seed, settings) for name in recipe.ensemble]
+    job, datasets = jobs[0], [member.dataset for member in jobs]
+    # a guide is something that a model reads of the same images
+    shown = {replace(dataset.splits["test"], guides=None).fingerprint for dataset in datasets}
     rules = {result.tie_rule for record, _ in members for result in record.results.values()}
-    if len(fingerprints) > 1 or len(rules) > 1:
+    if len(shown) > 1 or len(rules) > 1:
         raise UserError(
             f"{path.as_posix()}: the members were not evaluated on the same test split in the same way"
         )
     sims = ensemble([np.load(matrix) for _, matrix in members])
-    member_recipe = load_recipe(path.parent / f"{recipe.ensemble[0]}.yaml", settings.profile)
-    assert isinstance(member_recipe, Recipe), "members of an ensemble are single models"
-    job = prepare(path, member_recipe, seed, settings, splits=("test",))
     results = results_of(job, sims)
     packed = pack(make_sidecar(results, top_k(sims, 10), job.dataset.splits["test"], []))
+    of_data = dict.fromkeys(reason for dataset in datasets for reason in dataset.departures)
     theirs = [reason for member, _ in members for reason in member.departures]
     words = dict.fromkeys(reason for reason in theirs if reason.startswith(WORDS_DIFFER))
     record = new_record(
@@ -206,7 +207,7 @@ def reproduce_ensemble(path: Path, recipe: EnsembleRecipe, seed: int, settings: 
         method="+".join(dict.fromkeys(record.method for record, _ in members)),
         recipe_path=path.as_posix(),
         recipe=recipe.model_dump(mode="json") | settings.named_profile(),
-        departures=[*reconstruction(job.method), *job.dataset.departures, *recipe.departures, *words],
+        departures=[*reconstruction(job.method), *of_data, *recipe.departures, *words],
         weights="members",
         members=[_member_part(record) for record, _ in members],
         dataset=dataset_part(job.dataset, first.dataset.captions_per_image),
@@ -216,12 +217,19 @@ def reproduce_ensemble(path: Path, recipe: EnsembleRecipe, seed: int, settings: 
         results={result.protocol.name: protocol_part(result) for result in results},
         block_plan={},
         sidecar_sha256=sha256_bytes(packed),
-        notes=job.dataset.notes,
+        notes=list(dict.fromkeys(note for dataset in datasets for note in dataset.notes)),
         wall_seconds={"evaluation": time.perf_counter() - begin},
         environment=collect(settings.device, "float64"),
     )
     _write(record, packed, sims, settings)
     return record
+
+
+def _test_job(path: Path, member: str, seed: int, settings: Settings) -> Job:
+    """A member of the ensemble at `path` with its test split."""
+    recipe = load_recipe(path.parent / f"{member}.yaml", settings.profile)
+    assert isinstance(recipe, Recipe), "members of an ensemble are single models"
+    return prepare(path, recipe, seed, settings, splits=("test",))
 
 
 def member_of(path: Path, seed: int, settings: Settings) -> tuple[RunRecord, Path]:
