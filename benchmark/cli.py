@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from benchmark.cli_data import data_app
+from benchmark.cli_drift import drift
 from benchmark.cli_extra import (
     BankFiles,
     CaptionIds,
@@ -50,6 +51,7 @@ from benchmark.cli_options import (
     several_values,
 )
 from benchmark.cli_report import diff, leaderboard, list_
+from benchmark.cli_share import query
 from benchmark.cli_study import study
 from benchmark.errors import UserError
 
@@ -67,7 +69,9 @@ app.add_typer(data_app, name="data")
 app.command()(study)
 app.command()(leaderboard)
 app.command()(diff)
+app.command()(drift)
 app.command(name="list")(list_)
+app.command()(query)
 
 
 def main() -> None:
@@ -277,36 +281,6 @@ def parity(
         console.print(report.table(only_failed=failed))
         console.print(report.summary())
     raise typer.Exit(max(report.exit_code for report in reports))
-
-
-@app.command()
-def drift(
-    method: Annotated[
-        str | None, typer.Argument(help="One method. Default: all that have references.")
-    ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Also train the scenes recipes in full.")] = False,
-    update: Annotated[
-        bool, typer.Option("--update", help="Write new references from this machine's results.")
-    ] = False,
-    progress: ShowProgress = True,
-) -> None:
-    """Re-score committed weights and repeat the first training steps; exit 1 where a score left its tolerance.
-
-    Examples:
-
-      rematch drift
-
-      rematch drift hat --full
-    """
-    from benchmark.drift import drift_table, run_drift, update_references
-
-    if update:
-        for path in update_references(method, console):
-            console.print(f"wrote {path.as_posix()}")
-        return
-    findings = run_drift(method, full=full, show_progress=progress)
-    console.print(drift_table(findings))
-    raise typer.Exit(1 if any(not finding.ok for finding in findings) else 0)
 
 
 @app.command()

@@ -15,8 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmark import drift
 from benchmark import reproduce as module
+from benchmark.drift import check as drift
+from benchmark.drift.findings import Finding, Report
 from benchmark.errors import UserError
 from benchmark.files import sha256_file
 from benchmark.job import Job, build_model
@@ -71,13 +72,13 @@ def change_reference(change: Callable[[dict[str, Any]], object], run: str = "hat
     path.write_text(json.dumps(document))
 
 
-def left(findings: list[drift.Finding]) -> set[tuple[str, str]]:
+def left(findings: list[Finding]) -> set[tuple[str, str]]:
     """Which checks of which runs left their tolerance."""
     return {(finding.run, finding.check) for finding in findings if not finding.ok}
 
 
-def found() -> list[drift.Finding]:
-    return drift.run_drift(None, full=False, show_progress=False)
+def found() -> list[Finding]:
+    return drift.run_drift(None, show_progress=False).findings
 
 
 # --------------------------------------------------------------------------------------- passing
@@ -88,17 +89,18 @@ def test_references_pass_where_they_were_made(checked: Path) -> None:
     outcome = check()
     assert outcome.code == 0, outcome
     assert "drift" in outcome.out
-    assert outcome.out.count(" ok ") == 2 * (len(drift.METRICS) + 2)
+    assert outcome.out.count(" ok ") == 2 * (len(drift.METRICS) + 3)
     assert contents() == before, checked
 
 
 def test_nothing_moves_where_they_were_made(checked: Path) -> None:
     findings = found()
     assert {(item.run, item.check) for item in findings} == {
-        (run, name) for run in RUNS for name in ("weights", "first steps")
+        (run, name) for run in RUNS for name in ("weights", "queries", "first steps")
     }, checked
     assert all(item.found == item.reference for item in findings)
-    assert all(item.tolerance > 0 for item in findings)
+    assert all((item.tolerance or 0) > 0 for item in findings if item.check != "queries")
+    assert all(item.tolerance == 0 for item in findings if item.check == "queries")
 
 
 def test_another_thread_count_passes(checked: Path) -> None:
@@ -169,7 +171,8 @@ def test_a_halved_attention_temperature_is_caught(checked: Path, monkeypatch: py
 def test_a_swapped_direction_is_caught(checked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = {"i2t": "t2i", "t2i": "i2t"}
     monkeypatch.setattr(drift, "build_model", with_config(direction=lambda config: other[config.direction]))
-    assert left(found()) == {(run, name) for run in RUNS for name in ("weights", "first steps")}, checked
+    checks = ("weights", "queries", "first steps")
+    assert left(found()) == {(run, name) for run in RUNS for name in checks}, checked
 
 
 def test_another_learning_rate_is_caught(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +239,7 @@ def test_a_score_that_is_not_a_number_is_caught(single: Path, monkeypatch: pytes
 
 def test_findings() -> None:
     def ok(reference: float, value: float, tolerance: float) -> bool:
-        return drift.Finding("run", "check", "quantity", reference, value, tolerance).ok
+        return Finding("run", "check", "quantity", reference, value, tolerance).ok
 
     assert ok(1.0, 1.25, 0.25)
     assert ok(1.0, 0.75, 0.25)
@@ -251,16 +254,17 @@ def test_findings() -> None:
 
 def test_full_trains_each_model_once_and_compares(checked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[str] = []
-    findings: list[drift.Finding] = []
+    findings: list[Finding] = []
     train_model, run_drift = module.train_model, drift.run_drift
 
     def noted(job: Job, model: Any) -> Any:
         trained.append(job.run)
         return train_model(job, model)
 
-    def kept(*args: Any, **more: Any) -> list[drift.Finding]:
-        findings.extend(run_drift(*args, **more))
-        return findings
+    def kept(*args: Any, **more: Any) -> Report:
+        report = run_drift(*args, **more)
+        findings.extend(report.findings)
+        return report
 
     monkeypatch.setattr(module, "train_model", noted)
     monkeypatch.setattr(drift, "run_drift", kept)
@@ -294,15 +298,16 @@ def test_other_words_in_a_recipe_change_nothing(single: Path) -> None:
     assert check().code == 0, single
 
 
-@pytest.mark.parametrize("name", ["hat-i2t.json", "hat-i2t.safetensors"])
+@pytest.mark.parametrize("name", ["hat-i2t.json", "hat-i2t.safetensors", "hat-i2t.npz"])
 def test_a_damaged_or_missing_file_is_one_line(single: Path, name: str) -> None:
     cut_in_half(FOLDER / name)
     before = contents()
     assert check().error.startswith(f"{FOLDER.as_posix()}/{name}: ")
     assert contents() == before, single
     (FOLDER / name).unlink()
-    if name.endswith(".safetensors"):
-        assert check().error.startswith(f"{FOLDER.as_posix()}/{name}: the reference's weights are missing")
+    missing = {".safetensors": "weights", ".npz": "ranks"}.get(Path(name).suffix)
+    if missing:
+        assert check().error.startswith(f"{FOLDER.as_posix()}/{name}: the reference's {missing} are missing")
     else:
         assert check().error.startswith("results/reference: no reference for any method")
 
@@ -348,7 +353,11 @@ def test_update_takes_the_lowest_seed(home: Path) -> None:
     reproduce(I2T, "--seeds", 1, "--no-tables")
     assert rematch("drift", "--update").good, home
     assert read_reference(FOLDER / "hat-i2t.json").full.seed == 0
-    assert [path.name for path in sorted(FOLDER.iterdir())] == ["hat-i2t.json", "hat-i2t.safetensors"]
+    assert [path.name for path in sorted(FOLDER.iterdir())] == [
+        "hat-i2t.json",
+        "hat-i2t.npz",
+        "hat-i2t.safetensors",
+    ]
 
 
 def test_update_writes_the_same_bytes_twice(

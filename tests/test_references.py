@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from baselines.layers import gpo
-from benchmark import drift
+from benchmark.drift import check as drift
+from benchmark.drift.ranks import compare_ranks, read_ranks
+from benchmark.evaluation.ranking import Floats
 from benchmark.job import Job, Settings, build_model, prepare
 from benchmark.recipe import Recipe, load_recipe
 from benchmark.reporting.reference import REFERENCE, Reference, Rescored, read_reference
@@ -34,6 +36,15 @@ def job_of(reference: Reference) -> Job | None:
 
 def furthest(rescored: Rescored, sims: list[float]) -> float:
     return float(np.abs(np.subtract(sims, rescored.sims)).max())
+
+
+def moved(path: Path, job: Job, sims: Floats) -> float:
+    """Queries whose rank moved by more than rounding."""
+    rescored = read_reference(path).rescored
+    assert rescored is not None
+    reference = read_ranks(path.with_suffix(".npz"), rescored.ranks_sha256)
+    rule, test = job.recipe.evaluation.tie_rule, job.dataset.splits["test"]
+    return compare_ranks(path.stem, reference, sims, test, rescored.sims_tolerance, rule)[0].found
 
 
 def halved(job: Job, *, pretrained: bool) -> Any:
@@ -76,12 +87,15 @@ def test_scores_stand_another_thread_count_but_no_halved_temperature(
     former = torch.get_num_threads()
     torch.set_num_threads(int(reference.made_with["threads"]) + 1)
     try:
-        metrics, sims = drift.rescore(job, weights, rescored.weights_sha256)
+        found = drift.rescore(job, weights, rescored.weights_sha256)
     finally:
         torch.set_num_threads(former)
-    assert furthest(rescored, sims) <= rescored.sims_tolerance
+    assert furthest(rescored, drift.sample(found.sims)) <= rescored.sims_tolerance
     for name, value in rescored.metrics.items():
         parts = 6 if name == "rsum" else 1
-        assert metrics[name] == pytest.approx(value, abs=parts * rescored.metrics_tolerance), name
+        assert found.metrics[name] == pytest.approx(value, abs=parts * rescored.metrics_tolerance), name
+    assert moved(path, job, found.sims) == 0
     halve_temperature(job, monkeypatch)
-    assert furthest(rescored, drift.rescore(job, weights)[1]) > 10 * rescored.sims_tolerance
+    sims = drift.rescore(job, weights).sims
+    assert furthest(rescored, drift.sample(sims)) > 10 * rescored.sims_tolerance
+    assert moved(path, job, sims) > 0

@@ -1,6 +1,6 @@
-"""References: what `rematch drift` compares with, results/reference/<dataset>/<run>.json and .safetensors.
+"""References: what `rematch drift` compares with, results/reference/<dataset>/<run>.json, .safetensors, .npz.
 
-A reference holds, for one recipe: small trained weights with the scores that they gave, the first losses of
+A reference holds, for one recipe: small trained weights with the scores and ranks that they gave, the first losses of
 the training, and the metrics of the full training. Tolerances stand beside the numbers they belong to.
 """
 
@@ -31,6 +31,8 @@ class Rescored(Strict):
     """A sample of similarities, evenly spread over the matrix in row-major order."""
     sims_tolerance: float
     """Absolute."""
+    ranks_sha256: str | None = None
+    """Of the ranks beside it (`.npz`); None: `rematch drift --update-ranks` hasn't laid them there yet."""
 
 
 class Trace(Strict):
@@ -65,7 +67,7 @@ class Reference(Strict):
 
 
 def reference_path(dataset: str, run: str, folder: Path = REFERENCE) -> Path:
-    """Where the reference of a run belongs; the weights lie beside it as `.safetensors`."""
+    """Where the reference of a run belongs; weights (`.safetensors`) and ranks (`.npz`) lie beside it."""
     return folder / dataset / f"{run}.json"
 
 

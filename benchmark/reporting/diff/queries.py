@@ -7,7 +7,7 @@ query's ranks are means over the seeds: the test then speaks of these seeds, not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -100,7 +100,7 @@ def query_changes(
     folds: int = 1,
     metrics: Sequence[str] = METRICS,
     captions: Sequence[str] | None = None,
-    only: dict[Directions, NDArray[np.bool_]] | None = None,
+    only: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> QueryChanges:
     """Compare two runs, or two runs over seeds, query by query.
 
