@@ -1,0 +1,65 @@
+"""What the page is made of: everything under results/ that people made or runs wrote, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from benchmark.errors import UserError
+from benchmark.reporting.comparisons import tied_with_best
+from benchmark.reporting.leaderboard import Group, leaderboard
+from benchmark.reporting.paper import PAPER, Paper, load_papers
+from benchmark.reporting.record import RUNS, RunRecord, read_all
+from benchmark.reporting.reference import REFERENCE, Reference, read_reference
+from benchmark.reporting.sidecar import Sidecar, read_sidecar
+from benchmark.reporting.study_results import STUDIES, StudyResults, read_part, read_results
+from benchmark.reporting.timing_results import TimingResults, is_timing
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the page says is in here, or follows from it."""
+
+    records: list[RunRecord]
+    sidecars: Mapping[Path, Sidecar]
+    """By `RunRecord.path`."""
+    groups: list[Group]
+    tied: list[frozenset[str]]
+    """Of each group: rows that the paired test over images can't tell from the best."""
+    papers: Mapping[str, Paper]
+    references: Mapping[tuple[str, str], Reference]
+    """By dataset and run."""
+    studies: list[StudyResults]
+    timings: list[TimingResults]
+
+    @cached_property
+    def addresses(self) -> dict[Path, str]:
+        """The address of each run's page, by `RunRecord.path`."""
+        return {record.path: f"run/{record.path.with_suffix('').as_posix()}" for record in self.records}
+
+
+def read_evidence(root: Path) -> Evidence:
+    """Read everything below `root`, the top of a checkout.
+
+    Raises UserError where there is no run record, or a file is at fault: a report must not leave one out silently.
+    """
+    records = read_all(root / RUNS)
+    if not records:
+        raise UserError(f"{(root / RUNS).as_posix()}: no run records; make some with `nox -s reproduce-hat`")
+    groups = leaderboard(records, root / PAPER)
+    studies = sorted((root / STUDIES).glob("*.json"))
+    return Evidence(
+        records=records,
+        sidecars={record.path: read_sidecar(record, root / RUNS) for record in records},
+        groups=groups,
+        tied=[tied_with_best(group, runs_dir=root / RUNS) for group in groups],
+        papers={paper.method: paper for paper in load_papers(root / PAPER)},
+        references={
+            (path.parent.name, path.stem): read_reference(path)
+            for path in sorted((root / REFERENCE).glob("*/*.json"))
+        },
+        studies=[read_results(path) for path in studies if not is_timing(path)],
+        timings=[read_part(path, TimingResults) for path in studies if is_timing(path)],
+    )

@@ -1,0 +1,75 @@
+"""Drift: what each reference was made with, and its values against those of the record that lies here now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from markupsafe import Markup
+
+from benchmark.reporting.page.evidence import Evidence
+from benchmark.reporting.page.svg import Marks, strips
+from benchmark.reporting.reference import Reference
+
+METRIC = "rsum"
+RECALLS_IN_RSUM = 6
+"""Tolerances are in points of recall; rsum has six times as much (reference.py)."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A reference beside the record of the same run and seed."""
+
+    dataset: str
+    run: str
+    seed: int
+    reference: float
+    record: float | None
+    """None: there is no record of this run and seed, or it was made by another version of the recipe."""
+    tolerance: float
+    rescored: float | None
+    """Of the committed weights; None for ensembles."""
+    made_with: str
+    address: str
+    strip: Markup
+
+    @property
+    def change(self) -> float | None:
+        return None if self.record is None else self.record - self.reference
+
+    @property
+    def state(self) -> str:
+        if self.change is None:
+            return "no record of this recipe"
+        return "within" if abs(self.change) <= self.tolerance else "outside"
+
+
+def compared(evidence: Evidence) -> tuple[Markup, list[Compared]]:
+    """The axis of the changes, and all references by dataset and run."""
+    plain = [_compare(evidence, place, item) for place, item in evidence.references.items()]
+    marks = [Marks(mean=item.change, interval=(-item.tolerance, item.tolerance)) for item in plain]
+    axis, *drawn = strips(marks, origin=0.0)
+    return axis, [replace(item, strip=strip) for item, strip in zip(plain, drawn, strict=True)]
+
+
+def _compare(evidence: Evidence, place: tuple[str, str], reference: Reference) -> Compared:
+    dataset, run = place
+    found = [
+        record
+        for record in evidence.records
+        if (record.dataset.name, record.run, record.seed) == (dataset, run, reference.full.seed)
+        and record.recipe_digest == reference.recipe_digest
+    ]
+    values = [next(iter(record.results.values())).metrics.value(METRIC) for record in found]
+    made_with = [f"{name} {value}" for name, value in reference.made_with.items()]
+    return Compared(
+        dataset=dataset,
+        run=run,
+        seed=reference.full.seed,
+        reference=reference.full.metrics[METRIC],
+        record=values[0] if values else None,
+        tolerance=reference.full.tolerance * RECALLS_IN_RSUM,
+        rescored=None if reference.rescored is None else reference.rescored.metrics[METRIC],
+        made_with=", ".join(made_with),
+        address=evidence.addresses[found[0].path] if found else "",
+        strip=Markup(),
+    )

@@ -1,0 +1,198 @@
+"""The page of each run: its record in words, and its worst and best queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from benchmark.reporting.leaderboard import Row
+from benchmark.reporting.page.board import NONE, between, fixed
+from benchmark.reporting.page.curves import Course, Panel, panel
+from benchmark.reporting.page.evidence import Evidence
+from benchmark.reporting.page.examples import NO_PICTURES, Example, Gallery, examples
+from benchmark.reporting.page.svg import Marks, strips
+from benchmark.reporting.parts import RECALLS, ProtocolRecord
+from benchmark.reporting.record import RunRecord
+from benchmark.reporting.study_table import flat
+
+Facts = list[tuple[str, str]]
+PROSE = ("summary", "departures", "paper_row", "expected")
+"""Fields of a recipe that stand elsewhere on the page."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A line of a run's table of metrics."""
+
+    name: str
+    value: str
+    interval: str
+    paper: str
+    strip: Markup
+    folds: str
+    """The fold's values, smallest and largest; empty: one fold."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run reached under one protocol."""
+
+    protocol: str
+    found: ProtocolRecord
+    row: Row
+    axis: Markup
+    metrics: list[Metric]
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """Everything that the page of one run shows."""
+
+    record: RunRecord
+    address: str
+    status: str
+    results: list[Result]
+    facts: Facts
+    environment: Facts
+    recipe: Facts
+    members: list[tuple[str, str]]
+    """Name of each member of an ensemble and the address of its page, "" where it has none."""
+    course: Course | None
+    panel: Panel | None
+    examples: dict[str, list[Example]]
+    without_pictures: str
+    """Why there are no pictures; empty: there are."""
+
+
+def run_pages(evidence: Evidence, courses: Mapping[Path, Course], gallery: Gallery) -> list[RunPage]:
+    """The pages of all runs, in the order of the records."""
+    rows = {
+        (record.path, row.protocol): row
+        for group in evidence.groups
+        for row in group.rows
+        for record in row.records
+    }
+    return [_page(evidence, record, rows, courses.get(record.path), gallery) for record in evidence.records]
+
+
+def _page(
+    evidence: Evidence,
+    record: RunRecord,
+    rows: Mapping[tuple[Path, str], Row],
+    course: Course | None,
+    gallery: Gallery,
+) -> RunPage:
+    sidecar = evidence.sidecars[record.path]
+    _, split = gallery.split(record, sidecar)
+    results = [_result(name, found, rows[record.path, name]) for name, found in record.results.items()]
+    return RunPage(
+        record=record,
+        address=evidence.addresses[record.path],
+        status=" / ".join(dict.fromkeys(result.row.judgement.kind for result in results)),
+        results=results,
+        facts=_facts(record),
+        environment=_environment(record),
+        recipe=[(name, _plain(value)) for name, value in flat(_kept(record.recipe))],
+        members=[
+            (f"{m.run}, seed {m.seed}", _member(evidence, record, m.run, m.seed)) for m in record.members
+        ],
+        course=course,
+        panel=None if course is None else panel([course], record.run),
+        examples=examples(record, sidecar, gallery),
+        without_pictures="" if split is not None else NO_PICTURES.format(record.dataset.name),
+    )
+
+
+def _result(protocol: str, found: ProtocolRecord, row: Row) -> Result:
+    names = [*RECALLS, "mean_r1", "rsum"]
+    intervals = {name: (item.low, item.high) for name, item in found.intervals.items()}
+    percent = [name for name in names if name != "rsum"]
+    marks = [Marks(found.metrics.value(name), intervals.get(name)) for name in percent]
+    axis, *drawn = strips(marks, low_high=(0, 100))
+    whole = [(name, strip) for name, strip in zip(percent, drawn, strict=True)]
+    whole.append(("rsum", strips([Marks(found.metrics.rsum, intervals.get("rsum"))], low_high=(0, 600))[1]))
+    metrics = []
+    for name, strip in whole:
+        paper = None if row.paper is None else row.paper.value(name)
+        folds = [fold.value(name) for fold in found.folds]
+        reach = f"{min(folds):.1f} to {max(folds):.1f}" if len(folds) > 1 else ""
+        value = fixed(found.metrics.value(name))
+        metrics.append(Metric(title(name), value, between(intervals.get(name)), fixed(paper), strip, reach))
+    return Result(protocol, found, row, axis, metrics)
+
+
+def title(metric: str) -> str:
+    """`i2t_r1` -> `i2t R@1`."""
+    return "mean R@1" if metric == "mean_r1" else metric.replace("_r", " R@")
+
+
+def _facts(record: RunRecord) -> Facts:
+    """What was trained on what."""
+    data = record.dataset
+    sizes = "; ".join(
+        f"{name} {facts.images:,} images, {facts.captions:,} captions" for name, facts in data.splits.items()
+    )
+    training = record.training
+    course = (
+        "" if training is None else f"{training.epochs} epochs, weights of epoch {training.best_epoch + 1}"
+    )
+    return [
+        ("method", record.method),
+        ("paper's row", record.paper_row.variant),
+        ("recipe", record.recipe_path),
+        ("recipe digest", record.recipe_digest),
+        ("seed", str(record.seed)),
+        ("dataset", f"{data.name}, {data.revision or 'no revision'}, {data.source}"),
+        ("splits", sizes),
+        ("fingerprint of the test split", data.splits[record.split].fingerprint),
+        ("captions read as", record.codec),
+        ("weights", f"{record.weights}, sha256 {record.weights_sha256 or NONE}"),
+        *([("training", f"{course}, chosen by {training.selected_by}")] if training is not None else []),
+        ("scores in", record.score_precision),
+        (
+            "times",
+            "; ".join(f"{name} {seconds:.1f} s" for name, seconds in sorted(record.wall_seconds.items())),
+        ),
+        ("canonical hash", record.canonical_hash),
+        ("Rematch", record.version),
+        *(("note", note) for note in record.notes),
+    ]
+
+
+def _environment(record: RunRecord) -> Facts:
+    where = record.environment
+    cores = "" if where.cpu_count is None else f" of {where.cpu_count}"
+    dirty = {True: ", changed since", False: "", None: ""}[where.git_dirty]
+    return [
+        ("device", f"{where.device_name} ({where.device})"),
+        ("threads", f"{where.threads}{cores}"),
+        ("system", f"{where.system}, Python {where.python}"),
+        ("precision", where.precision),
+        ("deterministic", "yes" if where.deterministic else "no"),
+        ("commit", f"{where.git_commit or 'unknown'}{dirty}"),
+        ("packages", ", ".join(f"{name} {version}" for name, version in where.packages.items())),
+    ]
+
+
+def _kept(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in recipe.items() if name not in PROSE}
+
+
+def _plain(value: Any) -> str:
+    """A recipe's value as it would stand in YAML."""
+    if isinstance(value, bool | None):
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(_plain(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {_plain(item)}" for name, item in value.items()) + "}"
+    return str(value)
+
+
+def _member(evidence: Evidence, record: RunRecord, run: str, seed: int) -> str:
+    """The address of an ensemble's member."""
+    return evidence.addresses.get(Path(record.dataset.name, run, f"{seed}.json"), "")
