@@ -11,6 +11,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from PIL import Image
@@ -114,18 +115,19 @@ def make_sheet(dataset: Dataset, name: SplitName, count: int, seed: int | None) 
         facts=facts,
         departures=[line.removeprefix("not verified: ") for line in dataset.departures],
         notes=dataset.notes,
-        tiles=_tiles(split, rows),
+        tiles=make_tiles(split, rows),
     )
 
 
-def _tiles(split: Split, rows: Sequence[int]) -> list[Tile]:
+def make_tiles(split: Split, rows: Sequence[int]) -> list[Tile]:
+    """Tiles of some rows, in the order that they are named."""
     caption_rows = split.rows_of_images()
     tiles = []
     for row in rows:
         captions = [(split.caption_ids[item], split.captions[item]) for item in caption_rows[row]]
         try:
             picture = split.images[row]
-            size, jpeg, fault = picture.size, _thumbnail(picture), ""
+            size, jpeg, fault = picture.size, thumbnail(picture), ""
         except BrokenPictureError as error:  # a sheet shows broken pictures as such
             size, jpeg, fault = (0, 0), b"", error.reason
         tiles.append(Tile(row, split.image_ids[row], split.filenames[row], captions, size, jpeg, fault))
@@ -137,7 +139,7 @@ def is_small(size: tuple[int, int]) -> bool:
     return max(size) < DISPLAY // 2
 
 
-def _thumbnail(picture: Image.Image) -> bytes:
+def thumbnail(picture: Image.Image) -> bytes:
     """A picture for the page as JPEG; small ones, which are shown enlarged, nearly without loss."""
     quality, subsampling = (95, 0) if is_small(picture.size) else (QUALITY, 2)
     small = picture.convert("RGB")
@@ -149,8 +151,16 @@ def _thumbnail(picture: Image.Image) -> bytes:
 
 def write_html(sheet: Sheet, path: Path) -> None:
     """Write the sheet as one self-contained page."""
+    write_text(path, render(TEMPLATE, sheet=sheet))
+
+
+def render(template: Path, **values: Any) -> str:
+    """A page from a template, which may include those of contact sheets."""
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader([template.parent, TEMPLATE.parent]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    write_text(path, template.render(sheet=sheet, display=DISPLAY))
+    return environment.get_template(template.name).render(**values, display=DISPLAY)
