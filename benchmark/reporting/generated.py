@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from benchmark.files import replacing
 from benchmark.reporting import study_table
 from benchmark.reporting.checksums import LIST, checksum_list
+from benchmark.reporting.claims import CLAIMS
+from benchmark.reporting.claims_page import claims_files
 from benchmark.reporting.study_results import STUDIES
 from benchmark.reporting.tables import TABLES, table_files
 from benchmark.reporting.tables.comma import CSV_KEYS
+from benchmark.reporting.tables.index import index
 
+RESULTS = Path("results")
 FOLDERS = (TABLES, STUDIES)
 """Where files may be left over."""
-HEADS = (b"; do not edit", ",".join(CSV_KEYS).encode(), b"study,kind,", b"<?xml")
+HEADS = (b"; do not edit", ",".join(CSV_KEYS).encode(), b"claim,paper,", b"study,kind,", b"<?xml")
 """One of these stands at the beginning of every generated file."""
 
 
@@ -38,7 +42,11 @@ def generated_files(root: Path = Path()) -> dict[Path, bytes]:
     Raises UserError where there is no run record, or a record, a study's results or a paper's file is at fault.
     """
     texts = {root / TABLES / name: text for name, text in table_files(root).items()}
+    if (root / CLAIMS).is_file():
+        texts |= {root / TABLES / name: text for name, text in claims_files(root).items()}
     texts |= study_table.render(root / STUDIES)
+    below = [PurePosixPath(path.relative_to(root / RESULTS).as_posix()) for path in texts]
+    texts[root / TABLES / "README.md"] = index(below)
     texts[root / LIST] = checksum_list(root)
     return {path: texts[path].encode("utf-8") for path in sorted(texts)}
 

@@ -19,7 +19,7 @@ from benchmark.reporting.tables.comma import comma_separated
 from benchmark.reporting.tables.content import make_page
 from benchmark.reporting.tables.html import html
 from benchmark.reporting.tables.latex import latex
-from benchmark.reporting.tables.markdown import index, markdown
+from benchmark.reporting.tables.markdown import markdown
 
 TABLES = Path("results/tables")
 
@@ -27,7 +27,7 @@ TABLES = Path("results/tables")
 def render(
     records: Sequence[RunRecord], paper_dir: Path = PAPER, runs_dir: Path | None = None
 ) -> dict[str, str]:
-    """File name -> content of the tables and their index.
+    """File name -> content of the tables.
 
     runs_dir: where the records' sidecars lie; None: rows are not tested against each other.
     Raises UserError where a paper's file is at fault, a record's `paper_row` names none of its variants, or a
@@ -43,7 +43,6 @@ def render(
         alone = [make_page(protocol, groups, paper_dir, tied, [group]) for group in groups]
         files[f"{protocol}.tex"] = latex(alone)
         files[f"{protocol}.csv"] = comma_separated(groups, paper_dir)
-    files["README.md"] = index(sorted({Path(name).stem for name in files}))
     return files
 
 

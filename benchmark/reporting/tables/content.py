@@ -19,7 +19,7 @@ from benchmark.reporting.paper import PAPER, load_paper
 from benchmark.reporting.parts import RECALLS
 from benchmark.reporting.record import RunRecord
 from benchmark.reporting.signature import Signature, parse
-from benchmark.statistics.verdict import explain
+from benchmark.statistics.verdict import ENOUGH_SEEDS, explain
 
 NONE = "n/a"
 """Not known, not measured, or not to be compared."""
@@ -32,6 +32,11 @@ KINDS = {
     "derived": ("paper (derived)", "No row of a table, computed from statements: {}"),
 }
 """What a paper's line is called, and what its note says."""
+TESTS = (
+    "a difference must hold over images (paired sign-flip test) and, where both runs have three seeds or more, over "
+    "seeds (Welch's t test)"
+)
+"""How comparisons.tied_with_best tells rows apart."""
 REGIONS = re.compile(r"regions of '(\w+)': (.*) \(identity \w+\)")
 """A record's note about region features."""
 
@@ -293,14 +298,13 @@ def _tie_remark(group: Group, tied: frozenset[str] | None) -> list[str]:
     """What the tests against the best row say; [] where none was made."""
     if tied is None or len(group.rows) < 2:
         return []
-    names = {row.name for row in group.rows}
-    found = (
-        "≈: can't be told from the best rsum"
-        if tied & names
-        else "Every other rsum can be told from the best"
-    )
-    how = "sign-flip test over images, Holm-corrected over all pairs, level 5 %"
-    return [f"{found} ({how}). That is about these trained models; other seeds may order them otherwise."]
+    some = any(row.name in tied for row in group.rows)
+    found = "≈: can't be told from the best rsum" if some else "Every other rsum can be told from the best"
+    told = [f"{found}: level 5 %, Holm-corrected over all pairs; {TESTS}."]
+    if min(len(row.records) for row in group.rows) < ENOUGH_SEEDS:
+        few = f"Where a run has fewer seeds than {ENOUGH_SEEDS}"
+        told.append(f"{few}, that is about the trained models alone, and others may come out otherwise.")
+    return [" ".join(told)]
 
 
 def _latency_remark(group: Group) -> list[str]:

@@ -55,22 +55,22 @@ HOW_TO_READ = (
 
 def html(page: Page) -> str:
     """A protocol's tables as one file that asks for nothing else."""
-    parts = [f"<h1>{escape(page.protocol)}</h1>", f"<p>{HOW_TO_READ}</p>"]
+    parts = [f"<h1>{as_text(page.protocol)}</h1>", f"<p>{HOW_TO_READ}</p>"]
     number = 0
     for title, sheets in page.kinds():
-        parts += [f"<h2>{escape(title)}</h2>", *([f"<p>{APART}</p>"] if len(sheets) > 1 else [])]
+        parts += [f"<h2>{as_text(title)}</h2>", *([f"<p>{APART}</p>"] if len(sheets) > 1 else [])]
         for sheet in sheets:
             number += 1
             parts.append(_table(sheet, number))
-            parts += [f'<p class="soft">{escape(remark)}</p>' for remark in sheet.remarks]
+            parts += [f'<p class="soft">{as_text(remark)}</p>' for remark in sheet.remarks]
             figures = [
-                f"<li><b>{escape(run)}</b>: {escape(text)}</li>" for run, text in sheet.figures.items()
+                f"<li><b>{as_text(run)}</b>: {as_text(text)}</li>" for run, text in sheet.figures.items()
             ]
             parts += ["<ul>", *figures, "</ul>"] if figures else []
-            parts.append(f'<p class="soft">Signature: <code>{escape(sheet.group.signature)}</code></p>')
+            parts.append(f'<p class="soft">Signature: <code>{as_text(sheet.group.signature)}</code></p>')
     if page.notes:
         notes = [
-            f'<li id="note-{_anchor(mark)}"><b>{escape(mark)}</b> {escape(text)}</li>'
+            f'<li id="note-{_anchor(mark)}"><b>{as_text(mark)}</b> {as_text(text)}</li>'
             for mark, text in page.notes.items()
         ]
         parts += ["<h2>Notes</h2>", "<ul>", *notes, "</ul>"]
@@ -80,7 +80,7 @@ def html(page: Page) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Rematch: {escape(page.protocol)}</title>
+<title>Rematch: {as_text(page.protocol)}</title>
 <style>{STYLE}</style>
 </head>
 <body>
@@ -94,7 +94,7 @@ def html(page: Page) -> str:
 
 def _table(sheet: Sheet, number: int) -> str:
     """A table in a frame that scrolls sideways, with the keyboard too."""
-    caption = f"{escape(capital(sheet.setting))} <small>{escape(capital(sheet.size))}</small>"
+    caption = f"{as_text(capital(sheet.setting))} <small>{as_text(capital(sheet.size))}</small>"
     rows = [_row(line, sheet.columns) for line in sheet.lines]
     return "\n".join(
         [
@@ -131,19 +131,19 @@ def _heads(columns: Sequence[str]) -> list[str]:
 
 
 def _row(line: Line, columns: Sequence[str]) -> str:
-    links = [f'<a href="#note-{_anchor(mark)}">{escape(mark)}</a>' for mark in line.marks]
+    links = [f'<a href="#note-{_anchor(mark)}">{as_text(mark)}</a>' for mark in line.marks]
     marks = f" <sup>{' '.join(links)}</sup>" if links else ""
-    run = f"<code>{escape(line.run)}</code>" if line.run else ""
-    head = f'<th scope="row">{escape(line.name)}{marks}{run}</th>'
+    run = f"<code>{as_text(line.run)}</code>" if line.run else ""
+    head = f'<th scope="row">{as_text(line.name)}{marks}{run}</th>'
     cells = [_cell(line.cells[column], column) for column in columns]
     return f'<tr class="{"ours" if line.run else "paper"}">{head}{"".join(cells)}</tr>'
 
 
 def _cell(cell: Cell, column: str) -> str:
     text = {"best": "<strong>{}</strong>", "second": "<u>{}</u>", "": "{}"}[cell.rank].format(
-        escape(cell.text)
+        as_text(cell.text)
     )
-    spread = f" <small>± {escape(cell.spread)}</small>" if cell.spread else ""
+    spread = f" <small>± {as_text(cell.spread)}</small>" if cell.spread else ""
     spread += " ≈" if cell.tied else ""
     return f'<td class="text">{text}</td>' if column in TEXT else f"<td>{text}{spread}</td>"
 
@@ -151,3 +151,8 @@ def _cell(cell: Cell, column: str) -> str:
 def _anchor(mark: str) -> str:
     """A mark as part of an id."""
     return mark if mark.isascii() else "members"
+
+
+def as_text(text: str) -> str:
+    """The text for use between tags; not for attributes, quotes stay."""
+    return escape(text, quote=False)

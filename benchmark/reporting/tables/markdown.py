@@ -1,4 +1,4 @@
-"""Tables as Markdown: one page a protocol, and the index of results/tables/."""
+"""Tables as Markdown, one page a protocol."""
 
 from __future__ import annotations
 
@@ -74,36 +74,3 @@ def _cell(cell: Cell, column: str) -> str:
 def _md(text: str) -> str:
     """Escape what would break a Markdown table or start markup."""
     return re.sub(r"([\\|*_<>`\[\]])", r"\\\1", text)
-
-
-def index(protocols: Sequence[str]) -> str:
-    """results/tables/README.md: which tables there are and how to read them."""
-    rows = "\n".join(
-        f"- [{name}]({name}.md) ([HTML]({name}.html), [LaTeX]({name}.tex), [CSV]({name}.csv))"
-        for name in protocols
-    )
-    return f"""<!-- {MARK} -->
-# Tables
-
-{rows}
-
-Everything here is made from the run records in `results/runs/` by `rematch leaderboard`, the same byte for byte each
-time. `records.sha256` holds the checksum of every record that the tables were made of: `sha256sum -c
-results/tables/records.sha256` at the top of the repository says which was changed since.
-
-- **n** counts seeds. Recalls and rsum are in percent, means over the seeds; **± sd** is the seeds' standard deviation
-  (n/a: one seed has none).
-- **95 % interval**: bootstrap interval of rsum over test images, bounds averaged over the seeds.
-- **query ms**: median time to score one caption against the images of the test split.
-- Best values of a table are bold, second ones underlined; equal numbers share a place. **≈** marks an rsum that a
-  paired sign-flip test over images, Holm-corrected over all pairs of the table, can't tell from the best.
-- Numbers share a table only where their signatures are the same: the same test split and features, rule for ties,
-  precision, number of models, version.
-- *The papers' set-up*: faithful runs, trained and scored as the paper says; below each run the paper's row,
-  **difference** is ours less the paper's, and the verdict compares the two: `reproduced` - the paper's number lies
-  where one further seed of ours would (95 % prediction interval), and that is narrower than ± 6 rsum; `can't tell` -
-  it lies there, but the interval is wider; `below`, `above` - it lies outside; `too few seeds` - fewer than three,
-  whatever the difference; `paper value unknown` - it could not be read.
-- *Not comparable with the papers*: the letters lead to the reasons, in the notes.
-- A paper's row is *cited* where it was read in another paper, *derived* where it is computed from statements.
-"""

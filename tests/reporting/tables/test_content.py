@@ -134,6 +134,13 @@ def test_rows_that_cant_be_told_from_the_best_are_marked() -> None:
     assert found.sheets[0].remarks[0].startswith("≈: can't be told from the best rsum")
     none = page(records, tied=frozenset()).sheets[0]
     assert none.remarks[0].startswith("Every other rsum can be told from the best")
+    assert "fewer seeds than 3" in none.remarks[0]
+    seeds = [
+        sgr(seed, run=run, shift=seed / 10 + shift)
+        for seed in range(3)
+        for run, shift in (("a", 0), ("b", 1))
+    ]
+    assert "fewer seeds" not in page(seeds, tied=frozenset()).sheets[0].remarks[0]
     assert page(records).sheets[0].remarks == ()  # not tested: nothing is said
     assert page([sgr()], tied=frozenset()).sheets[0].remarks == ()
 

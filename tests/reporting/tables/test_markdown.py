@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.reporting.tables.markdown import index, markdown
-from tests.reporting import factory
+from benchmark.reporting.tables.markdown import markdown
 from tests.reporting.tables.samples import ODD, RECORDS, page, table_rows
 from tests.reporting.test_leaderboard import sgr
 
@@ -88,11 +87,3 @@ def test_every_row_has_all_cells_whatever_the_names() -> None:
         assert len(row) == width
     assert "\\[x\\](y)" in text
     assert "<b>" not in text
-
-
-def test_the_index_names_every_format() -> None:
-    text = index(["flickr30k", "scenes"])
-    for name in ("flickr30k", "scenes"):
-        for kind in ("md", "html", "tex", "csv"):
-            assert f"({name}.{kind})" in text
-    assert factory.SIZES.keys() >= {"flickr30k", "scenes"}
