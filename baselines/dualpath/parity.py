@@ -164,15 +164,12 @@ def _inside(model: DualPath, ids: Tensor) -> dict[str, Tensor]:
 
     def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            seen[name] = output
+            seen[name] = output.flatten(0, -2).T[None]  # one caption: (1, W, C) or (W, C) -> (1, C, W)
 
         return keep
 
     hooks = [module.register_forward_hook(note(name)) for name, module in units.items()]
-    hooks.append(
-        text.output.register_forward_pre_hook(lambda _module, inputs: seen.update(fc5_1bnx=inputs[0]))
-    )
     text(ids)
     for hook in hooks:
         hook.remove()
-    return seen
+    return seen | {"fc5_1bnx": seen["fc5_1sumx"].amax(2, keepdim=True)}

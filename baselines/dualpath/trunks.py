@@ -7,6 +7,7 @@ weights from the Hub, a marked departure. `small` is for training from scratch i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 import timm
@@ -30,7 +31,7 @@ class TrunkConfig(Strict):
     moment_rate: float = Field(default=0.001, ge=0, le=1)
     """Share of a batch in the stored moments at a step, while the trunk is trained (dualpath.md 5.3)."""
     widths: tuple[int, ...] = Field(default=(32, 64, 128), min_length=1)
-    """Of `small`: channels of its convolutions, each of which halves the picture."""
+    """Of `small`: channels of its convolutions but the last."""
     out: int = Field(default=256, ge=1)
     """Of `small`: width of what the head reads."""
 
@@ -183,28 +184,32 @@ class TimmResNet(nn.Module):
 
 
 class SmallTrunk(nn.Module):
-    """A few convolutions of stride 2 with norms, then one as large as what is left of the picture, as VGG's fc6 is."""
+    """Patches of 4 pixels, then 3x3 convolutions: all but the last halve the maps, whose average is taken, as ResNet's.
+
+    An average, since filters as large as the maps learn pictures by heart that they see a few times.
+    """
 
     def __init__(self, config: TrunkConfig, image_size: int) -> None:
         super().__init__()
         self.width = config.out
-        ins = (3, *config.widths[:-1])
-        pairs = list(zip(ins, config.widths, strict=True))
-        self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, stride=2, padding=1, bias=False) for i, o in pairs)
-        self.norms = nn.ModuleList(_norm(o, config.moment_rate) for _, o in pairs)
-        side = image_size
-        for _ in config.widths:
-            side = (side + 1) // 2
-        self.last = nn.Conv2d(config.widths[-1], config.out, side, bias=False)
-        self.last_norm = _norm(config.out, config.moment_rate)
+        widths = (*config.widths, config.out)
+        first = nn.Conv2d(3, widths[0], 4, stride=4, bias=False)
+        pairs = pairwise(widths)
+        strides = [*[2] * (len(widths) - 2), 1]
+        rest = [
+            nn.Conv2d(i, o, 3, stride=stride, padding=1, bias=False)
+            for (i, o), stride in zip(pairs, strides, strict=True)
+        ]
+        self.convs = nn.ModuleList([first, *rest])
+        self.norms = nn.ModuleList(_norm(width, config.moment_rate) for width in widths)
+        self.side = -(-image_size // (4 * 2 ** (len(widths) - 2)))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """At `image_size` pixels (B, out, 1, 1)."""
         values = pixels / 64  # 0..255 less the mean: to about unit size
         for conv, norm in zip(self.convs, self.norms, strict=True):
             values = norm(conv(values)).relu()
-        maps: Tensor = self.last_norm(self.last(values)).relu()
-        return maps
+        return F.avg_pool2d(values, self.side, 1)
 
     def official_names(self) -> OfficialNames:
         """None: it is our own."""

@@ -112,10 +112,10 @@ def test_the_text_path_by_loops() -> None:
 def test_a_place_sees_the_one_before_it_and_none_after() -> None:
     model = model_of(text={"positions": 8, "word_dim": 5, "widths": [16] * 6, "units": [2, 1, 1, 1]}).eval()
     group = model.text.groups[0]
-    values = torch.randn(50, 5, 8, dtype=torch.float64)  # many, since a ReLU may hide what moved
+    values = torch.randn(50, 8, 5, dtype=torch.float64)  # many, since a ReLU may hide what moved
     changed = values.clone()
-    changed[..., 4] += 1
-    moved = (group(values) != group(changed)).any(1).any(0)
+    changed[:, 4] += 1
+    moved = (group(values) != group(changed)).any(2).any(0)
     assert moved.tolist() == [False] * 4 + [True] * 3 + [False]  # two units: itself and two after it
 
 
@@ -170,7 +170,7 @@ def test_captions_do_not_depend_on_their_batch_or_its_padding(monkeypatch: pytes
 @pytest.mark.parametrize("flip", [True, False])
 def test_images_are_summed_over_windows_and_mirror_images(flip: bool) -> None:
     model = model_of(test_flip=flip).eval()
-    pixels = torch.randn(2, 3, 8, 12, dtype=torch.float64) * 60  # wider than in training: three windows
+    pixels = torch.randn(2, 3, 8, 16, dtype=torch.float64) * 60  # wider than in training: three windows
     found = model.encode_images(ImageBatch(pixels, torch.arange(2)))["vectors"]
     for row, picture in zip(found, pixels, strict=True):
         total = torch.zeros(8, dtype=torch.float64)
