@@ -8,11 +8,10 @@ from markupsafe import Markup
 
 from benchmark.reporting.page.evidence import Evidence
 from benchmark.reporting.page.svg import Marks, strips
+from benchmark.reporting.parts import RECALLS
 from benchmark.reporting.reference import Reference
 
 METRIC = "rsum"
-RECALLS_IN_RSUM = 6
-"""Tolerances are in points of recall; rsum has six times as much (reference.py)."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,9 @@ class Compared:
     record: float | None
     """None: there is no record of this run and seed, or it was made by another version of the recipe."""
     tolerance: float
+    """Of rsum."""
+    worst_recall: float | None
+    """The largest change of a recall, with its sign."""
     rescored: float | None
     """Of the committed weights; None for ensembles."""
     made_with: str
@@ -38,9 +40,10 @@ class Compared:
 
     @property
     def state(self) -> str:
-        if self.change is None:
+        if self.change is None or self.worst_recall is None:
             return "no record of this recipe"
-        return "within" if abs(self.change) <= self.tolerance else "outside"
+        recall = abs(self.worst_recall) <= self.tolerance / len(RECALLS)
+        return "within" if recall and abs(self.change) <= self.tolerance else "outside"
 
 
 def compared(evidence: Evidence) -> tuple[Markup, list[Compared]]:
@@ -59,15 +62,17 @@ def _compare(evidence: Evidence, place: tuple[str, str], reference: Reference) -
         if (record.dataset.name, record.run, record.seed) == (dataset, run, reference.full.seed)
         and record.recipe_digest == reference.recipe_digest
     ]
-    values = [next(iter(record.results.values())).metrics.value(METRIC) for record in found]
+    metrics = next(iter(found[0].results.values())).metrics if found else None
+    changes = [] if metrics is None else [metrics.value(m) - reference.full.metrics[m] for m in RECALLS]
     made_with = [f"{name} {value}" for name, value in reference.made_with.items()]
     return Compared(
         dataset=dataset,
         run=run,
         seed=reference.full.seed,
         reference=reference.full.metrics[METRIC],
-        record=values[0] if values else None,
-        tolerance=reference.full.tolerance * RECALLS_IN_RSUM,
+        record=None if metrics is None else metrics.value(METRIC),
+        tolerance=reference.full.tolerance * len(RECALLS),  # a recall's, six times
+        worst_recall=max(changes, key=abs, default=None),
         rescored=None if reference.rescored is None else reference.rescored.metrics[METRIC],
         made_with=", ".join(made_with),
         address=evidence.addresses[found[0].path] if found else "",
