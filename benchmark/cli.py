@@ -51,7 +51,7 @@ from benchmark.cli_options import (
     several_values,
 )
 from benchmark.cli_report import diff, leaderboard, list_
-from benchmark.cli_share import query
+from benchmark.cli_share import export, query
 from benchmark.cli_study import study
 from benchmark.errors import UserError
 
@@ -72,6 +72,7 @@ app.command()(diff)
 app.command()(drift)
 app.command(name="list")(list_)
 app.command()(query)
+app.command()(export)
 
 
 def main() -> None:

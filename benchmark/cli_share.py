@@ -70,3 +70,34 @@ def query(
     if html is not None:
         write_page(answer, html)
         console.print(f"wrote {html.as_posix()}", highlight=False, markup=False)
+
+
+def export(
+    run: Annotated[
+        str, typer.Argument(help="A run record, or its name: [dataset/]run[/seed] below results/runs/.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="The folder to write.")],
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="The run's weights. Default: those of its training in the work folder."),
+    ] = None,
+    license_: Annotated[
+        str | None,
+        typer.Option(
+            "--license", help="Licence of the weights, as the Hub calls it. Default: unknown, but for scenes."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write to a folder that holds other things; they stay.")
+    ] = False,
+) -> None:
+    """Write a run as a folder for the Hugging Face Hub: weights, recipe, record and model card. Nothing is uploaded.
+
+    Example: rematch export scenes/sgraf-saf/0 exported/sgraf-saf
+    """
+    from benchmark.export import export_run, find_record
+
+    done = export_run(find_record(run), folder, weights=weights, licence=license_, force=force)
+    console.print(f"wrote {folder.as_posix()}: {', '.join(done.files)}", highlight=False, markup=False)
+    console.print("nothing was uploaded; to share it:", highlight=False)
+    console.print(f"  {done.upload}", highlight=False, markup=False)

@@ -37,7 +37,7 @@ from benchmark.evaluation.ranking import Floats, top_k
 from benchmark.evaluation.scoring import encode_captions, encode_images, score
 from benchmark.files import replacing, sha256_bytes, sha256_file
 from benchmark.job import Job, Settings, build_model, departures_of, prepare
-from benchmark.recipe import EnsembleRecipe, FileGuides, GridRegions, load_recipe
+from benchmark.recipe import EnsembleRecipe, FileGuides, GridRegions, load_recipe, run_name
 from benchmark.reporting.reference import reference_path
 from benchmark.reproduce import DTYPES, MEGABYTE
 from benchmark.training import deterministic, load_weights, read_weights
@@ -118,7 +118,7 @@ def run_query(
     first = found[0]
     scores = first.scores if len(found) == 1 else ensemble([one.scores for one in found])
     return Answer(
-        run=path.stem if len(found) > 1 else first.job.run,
+        run=run_name(path, first.job.dataset.name, settings.profile),
         dataset=first.job.dataset.name,
         split=first.job.dataset.splits["test"],
         sentence=sentence,
