@@ -19,7 +19,6 @@ from benchmark.reporting.page.evidence import read_evidence
 from benchmark.reporting.page.examples import Gallery
 from benchmark.statistics.verdict import explain
 
-REPORT = Path("results/report.html")
 TEMPLATES = Path(__file__).with_name("templates")
 
 
