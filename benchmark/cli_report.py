@@ -23,7 +23,7 @@ def leaderboard(
         bool, typer.Option("--check", help="Write nothing; exit 1 where a generated file is out of date.")
     ] = False,
 ) -> None:
-    """Write everything in results/ that is made from the run records: tables in four formats, studies, checksums.
+    """Write what is made from the run records: tables, claims, studies' tables, the report page, checksums.
 
     Example: rematch leaderboard --check
     """

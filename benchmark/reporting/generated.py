@@ -14,12 +14,14 @@ from benchmark.reporting import study_table
 from benchmark.reporting.checksums import LIST, checksum_list
 from benchmark.reporting.claims import CLAIMS
 from benchmark.reporting.claims_page import claims_files
+from benchmark.reporting.page import render_page
 from benchmark.reporting.study_results import STUDIES
 from benchmark.reporting.tables import TABLES, table_files
 from benchmark.reporting.tables.comma import CSV_KEYS
 from benchmark.reporting.tables.index import index
 
 RESULTS = Path("results")
+REPORT = RESULTS / "report.html"
 FOLDERS = (TABLES, STUDIES)
 """Where files may be left over."""
 HEADS = (b"; do not edit", ",".join(CSV_KEYS).encode(), b"claim,paper,", b"study,kind,", b"<?xml")
@@ -45,10 +47,11 @@ def generated_files(root: Path = Path()) -> dict[Path, bytes]:
     if (root / CLAIMS).is_file():
         texts |= {root / TABLES / name: text for name, text in claims_files(root).items()}
     texts |= study_table.render(root / STUDIES)
-    below = [PurePosixPath(path.relative_to(root / RESULTS).as_posix()) for path in texts]
+    below = [PurePosixPath(path.relative_to(root / RESULTS).as_posix()) for path in (*texts, root / REPORT)]
     texts[root / TABLES / "README.md"] = index(below)
     texts[root / LIST] = checksum_list(root)
-    return {path: texts[path].encode("utf-8") for path in sorted(texts)}
+    files = {path: text.encode("utf-8") for path, text in texts.items()} | {root / REPORT: render_page(root)}
+    return dict(sorted(files.items()))
 
 
 def write_generated(root: Path = Path()) -> Written:

@@ -55,7 +55,7 @@ def contents(home: Path) -> dict[str, bytes]:
 def test_everything_is_written_and_twice_the_same(home: Path) -> None:
     written = write_generated(home)
     expected = {f"results/tables/{name}.{kind}" for name in ("flickr30k", "scenes") for kind in FORMATS}
-    expected |= {"results/tables/README.md", LIST.as_posix()}
+    expected |= {"results/tables/README.md", "results/report.html", LIST.as_posix()}
     assert names(written.files, home) == names(written.changed, home) == expected
     before = contents(home)
     assert check_generated(home) == []
@@ -78,6 +78,7 @@ def test_stale_and_missing_files_are_named(home: Path) -> None:
     assert names(check_generated(home), home) == {
         *(f"results/tables/flickr30k.{kind}" for kind in FORMATS),
         LIST.as_posix(),
+        "results/report.html",
     }
 
 
