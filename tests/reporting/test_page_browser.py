@@ -121,13 +121,13 @@ def test_the_leaderboard_is_sorted_by_its_buttons(page: Page, file: Path) -> Non
     assert 0 <= number < boards
     table = f'document.querySelectorAll("table.board")[{number}]'
     names = f"[...{table}.tBodies[0].rows].map((row) => row.cells[0].firstChild.textContent)"
-    values = f"[...{table}.tBodies[0].rows].map((row) => Number(row.cells[1].dataset.v))"
+    values = f"[...{table}.tBodies[0].rows].map((row) => Number(row.cells[2].dataset.v))"
     state = f"[...{table}.tHead.rows[0].cells].map((head) => head.ariaSort)"
-    assert page(state)[7] == "descending"  # rsum, as it comes
-    page(f"{table}.tHead.rows[0].cells[1].firstChild.click()")
+    assert page(state)[8] == "descending"  # rsum, as it comes
+    page(f"{table}.tHead.rows[0].cells[2].firstChild.click()")
     found = page(values)
     assert found == sorted(found, reverse=True)
-    page(f"{table}.tHead.rows[0].cells[1].firstChild.click()")
+    page(f"{table}.tHead.rows[0].cells[2].firstChild.click()")
     assert page(values) == sorted(found)
     assert [item for item in page(state) if item] == ["ascending"]
     page(f"{table}.tHead.rows[0].cells[0].firstChild.click()")
