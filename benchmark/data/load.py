@@ -11,7 +11,7 @@ from benchmark.baseline import TextInput
 from benchmark.data.captions import Codec, codec_for
 from benchmark.data.catalog import Entry, get_entry
 from benchmark.data.dictionary_files import read_dictionary
-from benchmark.data.guides.sources import guide_notes, with_computed_guides, with_stored_guides
+from benchmark.data.guides.sources import guides_described, with_computed_guides, with_stored_guides
 from benchmark.data.regions.grid import FeatureStore
 from benchmark.data.regions.sources import (
     Folder,
@@ -79,32 +79,23 @@ def load_dataset(
     elif isinstance(chosen, ScenesOptions):
         dataset = _scenes(entry, chosen, splits, captions_per_image, data_dir)
     else:
-        dataset = _published(
-            entry, chosen.model_dump(), splits, captions_per_image, data_dir, show_progress=show_progress
-        )
+        dataset = _published(entry, chosen.model_dump(), splits, captions_per_image, data_dir, show_progress)
         dataset = _verified(dataset, entry, captions_per_image, unverified=unverified)
     if isinstance(guides, FileGuides):
         dataset = with_stored_guides(dataset, regions, data_dir)
     if skip_corrupt:
         dataset = _without_corrupt(dataset, show_progress=show_progress)
-    kept = {
-        split: found.first_images(wanted[split]) if split in wanted else found
-        for split, found in dataset.splits.items()
-    }
-    dataset = replace(dataset, splits=kept)
+    dataset = _cut(dataset, wanted)
     if isinstance(regions, GridRegions):
         dataset = grid_dataset(regions, dataset, store, show_progress=show_progress)
     if guides is not None and not isinstance(guides, FileGuides):
 
         def pictures() -> Dataset:
-            found = _published(
-                entry, chosen.model_dump(), splits, captions_per_image, None, show_progress=show_progress
-            )
+            found = _published(entry, chosen.model_dump(), splits, captions_per_image, None, show_progress)
             return _verified(found, entry, captions_per_image, unverified=unverified)
 
         dataset = with_computed_guides(guides, dataset, pictures, store, show_progress=show_progress)
-    dataset = described(dataset)
-    return replace(dataset, notes=[*dataset.notes, *guide_notes(dataset)])
+    return guides_described(described(dataset))
 
 
 def _check_numbers(captions_per_image: int, first_images: Mapping[SplitName, int]) -> dict[SplitName, int]:
@@ -116,6 +107,15 @@ def _check_numbers(captions_per_image: int, first_images: Mapping[SplitName, int
         if count < 1:
             raise UserError(f"field 'data.first_images.{split}': found {count}, expected 1 or more")
     return dict(first_images)
+
+
+def _cut(dataset: Dataset, wanted: Mapping[SplitName, int]) -> Dataset:
+    """The dataset with the first images of some splits."""
+    kept = {
+        split: found.first_images(wanted[split]) if split in wanted else found
+        for split, found in dataset.splits.items()
+    }
+    return replace(dataset, splits=kept)
 
 
 def _scenes(
@@ -139,7 +139,6 @@ def _published(
     splits: Sequence[SplitName],
     captions_per_image: int,
     data_dir: Path | None,
-    *,
     show_progress: bool,
 ) -> Dataset:
     """The splits from the Hub or a local folder, as they are."""

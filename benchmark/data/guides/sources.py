@@ -135,10 +135,11 @@ def rows_among(pictures: Split, split: Split) -> list[int]:
     return [row for row in found if row is not None]
 
 
-def guide_notes(dataset: Dataset) -> list[str]:
-    """A note for each split: which vectors, and their identity."""
-    return [
+def guides_described(dataset: Dataset) -> Dataset:
+    """The dataset with a note for each split: which vectors, and their identity."""
+    notes = [
         f"guides of '{name}': {split.guides.description} (identity {split.guides.identity().decode()[:12]})"
         for name, split in dataset.splits.items()
         if split.guides is not None
     ]
+    return replace(dataset, notes=[*dataset.notes, *notes])
