@@ -74,7 +74,10 @@ def query(
 
 def export(
     run: Annotated[
-        str, typer.Argument(help="A run record, or its name: [dataset/]run[/seed] below results/runs/.")
+        str,
+        typer.Argument(
+            help="A run record, or its name below results/runs/: RUN, RUN/SEED or DATASET/RUN/SEED."
+        ),
     ],
     folder: Annotated[Path, typer.Argument(help="The folder to write.")],
     weights: Annotated[
