@@ -232,7 +232,7 @@ def test_one_perturbed_number_is_caught(
 
 
 def test_a_score_that_is_not_a_number_is_caught(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drift, "first_steps", lambda _job: [math.nan] * 7)
+    monkeypatch.setattr(drift, "first_steps", lambda _job, **_how: [math.nan] * 7)
     assert left(found()) == {("hat-i2t", "first steps")}, single
     assert check().code == 1
 

@@ -39,14 +39,15 @@ def seed_findings(
     Raises UserError for new seeds that can't be held against the committed ones: another recipe, another signature.
     """
     runs = list(dict.fromkeys((record.dataset.name, record.run) for record in new))
-    pairs = [
-        ([r for r in side if (r.dataset.name, r.run) == run] for side in (reference, new)) for run in runs
-    ]
-    sides = [(committed, fresh) for committed, fresh in pairs]
+    sides = [(_of(run, reference), _of(run, new)) for run in runs]
     for committed, fresh in sides:
         _check_alike([*committed, *fresh])
     tests = sum(len(committed) >= ENOUGH for committed, _ in sides)
     return [_finding(committed, fresh, level, tests) for committed, fresh in sides]
+
+
+def _of(run: tuple[str, str], records: Sequence[RunRecord]) -> list[RunRecord]:
+    return [record for record in records if (record.dataset.name, record.run) == run]
 
 
 def tolerated(reference: Sequence[float], new: Sequence[float], level: float) -> tuple[float, float]:
