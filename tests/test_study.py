@@ -282,6 +282,7 @@ def test_the_leaderboard_checks_the_tables_of_studies(monkeypatch: pytest.Monkey
     left.write_text(TABLE.read_text(encoding="utf-8"), encoding="utf-8")
     assert check_study_tables() == [TABLE, left]
     monkeypatch.setattr("benchmark.reporting.generated.table_files", lambda _: {})  # no runs here, no tables
+    monkeypatch.setattr("benchmark.reporting.generated.render_page", lambda _: b"")
     said = rematch("leaderboard", "--check")
     assert said.code == 1
     assert f"out of date: {TABLE.as_posix()}" in said.out

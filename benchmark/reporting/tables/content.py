@@ -37,8 +37,9 @@ TESTS = (
     "seeds (Welch's t test)"
 )
 """How comparisons.tied_with_best tells rows apart."""
-REGIONS = re.compile(r"regions of '(\w+)': (.*) \(identity \w+\)")
-"""A record's note about region features."""
+INPUTS = re.compile(r"(regions|guides) of '(\w+)': (.*) \(identity \w+\)")
+"""A record's note about vectors that a model reads in place of pixels, or beside them."""
+INPUT_NAMES = {"regions": "region features", "guides": "image vectors"}
 
 Rank = Literal["", "best", "second"]
 
@@ -280,12 +281,10 @@ def setting(group: Group, groups: Iterable[Group]) -> str:
 
 
 def features(record: RunRecord) -> str:
-    """What the models look at: pixels, or region features and which."""
-    for note in record.notes:
-        found = REGIONS.fullmatch(note)
-        if found is not None and found[1] == record.split:
-            return f"region features ({found[2]})"
-    return "pixels"
+    """What the models look at: pixels, or which region features, and image vectors that guide these."""
+    notes = [INPUTS.fullmatch(note) for note in record.notes]
+    found = [note for note in notes if note is not None and note[2] == record.split]
+    return " and ".join(f"{INPUT_NAMES[note[1]]} ({note[3]})" for note in found) or "pixels"
 
 
 def _size(signature: Signature) -> str:

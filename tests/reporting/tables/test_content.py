@@ -102,6 +102,14 @@ def test_features_are_those_of_the_split_that_was_scored() -> None:
     )
 
 
+def test_image_vectors_beside_regions_are_named() -> None:
+    guides = "guides of 'test': a random projection (identity f8f345586923)"
+    words = (
+        "region features (6 x 6 cells through fixed random filters) and image vectors (a random projection)"
+    )
+    assert features(factory.record(notes=[GRID, guides])) == words
+
+
 def test_best_and_second_are_ours_and_by_what_is_shown() -> None:
     recalls = (75.0, 94.7, 96.6, 56.1, 81.9, 88.0)
     records = [
