@@ -105,3 +105,31 @@ def test_learning_rates_are_the_published_ones_layer_by_layer(path: Path) -> Non
 
 def test_the_caffe_trunk_s_moments_move_as_published() -> None:
     assert model_of(recipe_of(FOLDER / "flickr30k-resnet50-caffe.yaml")).config.trunk.moment_rate == 0.001
+
+
+COUNTS = {  # dualpath.md 3.3, 3.4: text tower, image head, classifier; words and classes of the authors' data
+    "flickr30k-resnet50-caffe": (36_324_284, 8_396_800, 61_025_367, 20_074, 29_783),
+    "flickr30k-vgg19-caffe": (36_324_284, 25_178_112, 60_995_584, 20_074, 29_783),
+    "mscoco-resnet50-caffe": (39_293_684, 8_396_800, 232_011_776, 29_972, 113_287),
+    "mscoco-vgg19-caffe": (39_293_684, 25_178_112, 232_011_776, 29_972, 113_287),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_full_size_models_have_the_published_parameter_counts(name: str) -> None:
+    *counts, words, classes = COUNTS[name]
+    config = recipe_of(FOLDER / f"{name}.yaml").method_config()
+    with torch.device("meta"):
+        model = get_method("dualpath").build(config, DataFacts(vocab_size=words, n_train_images=classes))
+    assert isinstance(model, DualPath)
+    parts = (model.text, model.image_head, model.classifier)
+    assert [sum(array.numel() for array in part.parameters()) for part in parts] == counts
+
+
+def test_stage_one_on_scenes_is_the_first_stage_of_both() -> None:
+    one, both = (recipe_of(FOLDER / f"{name}.yaml") for name in ("scenes-stage1", "scenes"))
+    assert (one.data, one.model, one.evaluation) == (both.data, both.model, both.evaluation)
+    assert one.training.stages == both.training.stages[:1]
+    assert one.training.model_copy(update={"stages": both.training.stages}) == both.training
+    assert both.training.stages[1].optimizer == "reset"
+    assert [stage.trainable for stage in both.training.stages] == [["*"]] * 2  # the trunk is never frozen

@@ -53,10 +53,21 @@ def halved(job: Job, *, pretrained: bool) -> Any:
     return build_model(dataclasses.replace(job, config=config), pretrained=pretrained)
 
 
+def from_the_left(job: Job, *, pretrained: bool) -> Any:
+    """The recipe's model that reads a test caption at its first place only."""
+    config = job.config.model_copy(update={"start": "left"})
+    return build_model(dataclasses.replace(job, config=config), pretrained=pretrained)
+
+
 def halve_temperature(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That of the attention; of methods that have none, that of the softmax which weighs what they pool."""
+    """That of the attention; of methods that have none, that of the softmax which weighs what they pool.
+
+    The dual-path CNN has neither: its captions are read at one place in place of all.
+    """
     if hasattr(job.config, "temperature"):
         monkeypatch.setattr(drift, "build_model", halved)
+    elif hasattr(job.config, "start"):
+        monkeypatch.setattr(drift, "build_model", from_the_left)
     else:
         monkeypatch.setattr(gpo, "TEMPERATURE", gpo.TEMPERATURE / 2)
 
