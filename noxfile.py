@@ -119,7 +119,7 @@ def reproduce(session: nox.Session) -> None:
 
 @nox.session(requires=["env"], venv_backend="none", default=False)
 def tables(session: nox.Session) -> None:
-    """Write results/tables/ from the committed run records."""
+    """Write what is made from the committed records: tables, claims, studies, the report page."""
     run(session, "rematch", "leaderboard", *session.posargs)
 
 
