@@ -146,7 +146,7 @@ def trace_finding(run: str, trace: Trace, job: Job) -> Finding:
     tolerance = trace.tolerance * max(abs(loss) for loss in trace.losses)
     losses = first_steps(job)
     finding = worst(run, "first steps", "loss", trace.losses, losses, tolerance)
-    if finding.ok:
+    if finding.ok or len(losses) < len(trace.losses):
         return finding
     apart = [abs(a - b) for a, b in zip(losses, first_steps(job, nudged=True), strict=True)]
     firm = next((step for step, off in enumerate(apart) if off > tolerance / 10), len(trace.losses))
