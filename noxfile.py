@@ -130,6 +130,12 @@ def drift(session: nox.Session) -> None:
 
 
 @nox.session(requires=["env"], venv_backend="none", default=False)
+def diff(session: nox.Session) -> None:
+    """Say what changed between two runs: `nox -s diff -- sgraf-saf rcar-i2t`, or `-- --against main`."""
+    run(session, "rematch", "diff", *session.posargs)
+
+
+@nox.session(requires=["env"], venv_backend="none", default=False)
 def latency(session: nox.Session) -> None:
     """Time encoding, scoring and ranking: `nox -s latency [-- RECIPE]`."""
     run(session, "rematch", "latency", *session.posargs)

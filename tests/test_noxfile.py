@@ -58,7 +58,7 @@ def test_nox_lists_every_session_with_its_help() -> None:
     reproductions = ["reproduce-hat", "reproduce-sgraf", "reproduce-rcar", "reproduce-temde"]
     reproductions += ["reproduce-dualpath", "reproduce"]
     reproductions += ["reproduce-user", "reproduce-vse-infty"]
-    wanted = ["tests", "lint", *reproductions, "tables", "drift", "latency", "parity", "doctor"]
+    wanted = ["tests", "lint", *reproductions, "tables", "drift", "diff", "latency", "parity", "doctor"]
     command = [
         sys.executable,
         "-m",
@@ -94,6 +94,7 @@ def test_nox_lists_every_session_with_its_help() -> None:
         (noxfile.reproduce, ["mscoco"], "rematch reproduce all mscoco"),
         (noxfile.tables, ["--check"], "rematch leaderboard --check"),
         (noxfile.drift, ["--full"], "rematch drift --full"),
+        (noxfile.diff, ["sgraf-saf", "rcar-i2t"], "rematch diff sgraf-saf rcar-i2t"),
         (noxfile.latency, ["recipe.yaml"], "rematch latency recipe.yaml"),
         (noxfile.parity, [], "rematch parity all"),
         (noxfile.parity, ["evaluation", "x.npz"], "rematch parity evaluation x.npz"),
