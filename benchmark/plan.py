@@ -1,20 +1,22 @@
 """`--dry-run`: what a run would download, train and write, with estimates of time, memory and disk.
 
-The estimates come from small synthetic batches, run forward and backward here and now: their time and the bytes
-that autograd keeps are split into what grows with a batch's items and with its pairs, and scaled to the recipe's
-batch size. They say the order of magnitude.
+The estimates come from synthetic batches, run forward and backward here and now: their time and the bytes that
+autograd keeps are split into what grows with a batch's items and with its pairs, and scaled to the recipe's batch size.
+Time is that of one thread, whatever else the machine does meanwhile. They say the order of magnitude.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.table import Table
+from scipy.optimize import nnls
 from torch import Tensor
 
 from benchmark.baseline import (
@@ -36,10 +38,16 @@ from benchmark.data.hub import Download, download_estimate
 from benchmark.data.splits import SplitName
 from benchmark.job import split_sizes
 from benchmark.recipe import CLIPGuides, EnsembleRecipe, Recipe, StoredRegions, about, load_recipe, run_name
+from benchmark.recipe.training import Optimizer
 from benchmark.select import dataset_of, default_seed
 
 PROBE_SIZES = (2, 3, 4)
 """Batches that are tried: as many as a square function of their size has numbers."""
+QUICK = 0.25
+"""Seconds; where a step takes less, one of twice the size is tried too, up to the recipe's batch: a part of
+milliseconds says little about a square that is hundreds of times its size."""
+PROBE_BYTES = 2**30
+"""That a probed step may keep, those of PROBE_SIZES aside."""
 AGAIN = 4 / 3
 """Time of pairs whose scores are computed a second time, where a backward pass takes as long as two forward."""
 TYPICAL_CAPTION = 14
@@ -83,6 +91,8 @@ class Plan:
     """Bytes that pairs may take; None: no limit."""
     disk_bytes: int
     writes: list[str]
+    moments: int = 2
+    """Numbers that the optimiser stores of each parameter."""
 
     @property
     def train_seconds(self) -> float:
@@ -106,8 +116,8 @@ class Plan:
 
     @property
     def memory_bytes(self) -> float:
-        """While training: weights, their gradients and two moments, and what a step keeps."""
-        return 16 * self.parameters + self.kept.items(self.batch_size) + self.pair_bytes
+        """While training: weights, their gradients and moments, and what a step keeps."""
+        return 4 * (2 + self.moments) * self.parameters + self.kept.items(self.batch_size) + self.pair_bytes
 
 
 def synthetic_batch(spec: InputSpec, vocab_size: int, pairs: int) -> PairBatch:
@@ -135,16 +145,45 @@ def probe(model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int) -> 
     loss_type = get_method(recipe.method).loss
     progress = Progress(0, 0, 0, loss_type.model_validate(recipe.training.stages[0].loss))
     model.train()
-    first, last = PROBE_SIZES[0], PROBE_SIZES[-1]
-    steps = [
-        probe_step(model, synthetic_batch(spec, vocab_size, size), progress)
-        for size in (first, *PROBE_SIZES)  # the first pass warms up
-    ][1:]
-    pair = max(0.0, (steps[-1].scoring - steps[0].scoring) / (last**2 - first**2))
-    rest = max(0.0, steps[-1].scoring - pair * last**2)
-    kept = np.polyfit(PROBE_SIZES, [step.kept for step in steps], 2)
-    per_pair, per_item, once = (max(0.0, float(value)) for value in kept)
-    return Growth(rest, steps[-1].encoding / last, pair), Growth(once, per_item, per_pair)
+
+    def step(size: int) -> ProbedStep:
+        return quickest_step(model, synthetic_batch(spec, vocab_size, size), progress)
+
+    with one_thread():
+        steps = {size: step(size) for size in PROBE_SIZES}
+        fitted = np.polyfit(PROBE_SIZES, [steps[size].kept for size in PROBE_SIZES], 2)
+        per_pair, per_item, once = (max(0.0, float(value)) for value in fitted)
+        kept, size = Growth(once, per_item, per_pair), PROBE_SIZES[-1]
+        while steps[size].seconds < QUICK and 2 * size <= recipe.training.batch_size:
+            size *= 2
+            if kept.items(size) + kept.pairs(size) > PROBE_BYTES:
+                break
+            steps[size] = step(size)
+    return time_growth(steps), kept
+
+
+def time_growth(steps: Mapping[int, ProbedStep]) -> Growth:
+    """Nowhere falling, and nearest to the steps in proportion; encoding alone has no part that grows with pairs."""
+    sizes = np.array(list(steps), dtype=float)  # (n,)
+    powers = np.stack([sizes**0, sizes, sizes**2], 1)  # (n, 3)
+    encoding, scoring = (
+        np.array([max(value, 1e-9) for value in values])
+        for values in ([s.encoding for s in steps.values()], [s.scoring for s in steps.values()])
+    )
+    encoded = nnls(powers[:, :2] / encoding[:, None], np.ones(len(sizes)))[0]
+    once, item, pair = nnls(powers / scoring[:, None], np.ones(len(sizes)))[0]
+    return Growth(float(encoded[0] + once), float(encoded[1] + item), float(pair))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Several threads wait for each other busily: on a machine with other work to do, hours of nothing."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -154,6 +193,17 @@ class ProbedStep:
     encoding: float
     scoring: float
     kept: int
+
+    @property
+    def seconds(self) -> float:
+        return self.encoding + self.scoring
+
+
+def quickest_step(model: Baseline, batch: PairBatch, progress: Progress) -> ProbedStep:
+    """The less of two times: a first call may plan and allocate, and any call may be held up."""
+    first, second = (probe_step(model, batch, progress) for _ in range(2))
+    encoding, scoring = min(first.encoding, second.encoding), min(first.scoring, second.scoring)
+    return ProbedStep(encoding, scoring, second.kept)
 
 
 def probe_step(model: Baseline, batch: PairBatch, progress: Progress) -> ProbedStep:
@@ -165,19 +215,19 @@ def probe_step(model: Baseline, batch: PairBatch, progress: Progress) -> ProbedS
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    start = time.perf_counter()
+    start = time.process_time()
     with torch.no_grad():
         prepared = model.prepare_batch(batch, progress)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         codes = model.training_codes(prepared)
-        encoded = time.perf_counter()
+        encoded = time.process_time()
         leaves: dict[Tensor, Tensor] = {}
         loss = model.objective(_cut(codes, leaves), progress, None)
     torch.autograd.backward(loss)
-    scored = time.perf_counter()
+    scored = time.process_time()
     reached = {tensor: leaf.grad for tensor, leaf in leaves.items() if leaf.grad is not None}
     torch.autograd.backward(list(reached), list(reached.values()))
-    end = time.perf_counter()
+    end = time.process_time()
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     total = sum(size for pointer, size in kept.items() if pointer not in own)
     return ProbedStep(encoded - start + end - scored, scored - encoded, total)
@@ -206,7 +256,7 @@ def what_is_fetched(recipe: Recipe, data_dir: Path | None) -> Download:
     stored, guides = isinstance(recipe.data.regions, StoredRegions), recipe.data.guides
     if stored and not isinstance(guides, CLIPGuides):
         return Download(["nothing: the features are in the folder that --data-dir names"], 0, 0)
-    found = download_estimate(recipe.data.name, splits, None if stored else data_dir)
+    found = download_estimate(recipe.data.name, splits, None if stored else data_dir, recipe.data.options)
     if not isinstance(guides, CLIPGuides):
         return found
     return replace(found, items=[*found.items, f"{guides.model}, to make guides of these pictures"])
@@ -224,6 +274,8 @@ def make_plan(recipe: Recipe, vocab_size: int, writes: list[str], data_dir: Path
     seconds, kept = probe(model, spec, recipe, vocab_size)
     budget = training.pair_budget_mb
     units = images["train"] * (recipe.data.captions_per_image if spec.unit == "caption" else 1)
+    steps = units // training.batch_size if spec.last_batch == "drop" else -(-units // training.batch_size)
+    moments = stored_moments(training.optimizer)
     gallery = images["test"] ** 2 * recipe.data.captions_per_image * 4
     return Plan(
         dataset=recipe.data.name,
@@ -231,16 +283,24 @@ def make_plan(recipe: Recipe, vocab_size: int, writes: list[str], data_dir: Path
         download=download,
         pretrained=method.pretrained_parts(config) if recipe.pretrained else [],
         parameters=parameters,
-        steps_per_epoch=max(1, -(-units // training.batch_size)),
+        steps_per_epoch=max(1, steps),
         epochs=training.epochs,
         batch_size=training.batch_size,
         seconds=seconds,
         kept=kept,
         pair_budget=None if budget is None else budget * 2**20,
-        # data, checkpoint (weights and two moments), best weights, similarity matrix
-        disk_bytes=download.disk_bytes + parameters * 16 + gallery,
+        # data, checkpoint (weights and moments), best weights, similarity matrix
+        disk_bytes=download.disk_bytes + parameters * 4 * (2 + moments) + gallery,
         writes=writes,
+        moments=moments,
     )
+
+
+def stored_moments(optimizer: Optimizer) -> int:
+    """Numbers that an optimiser stores of each parameter: a velocity, or Adam's two."""
+    if optimizer.name == "sgd":
+        return 1 if optimizer.momentum else 0
+    return 2
 
 
 def _bytes(count: float) -> str:
@@ -281,9 +341,8 @@ def plan_table(plan: Plan, title: str) -> Table:
     table.add_row("pretrained parts", ", ".join(plan.pretrained) or "none: random weights")
     table.add_row("model", f"{plan.parameters:,} parameters")
     table.add_row("training", f"{plan.epochs} epochs x {plan.steps_per_epoch:,} steps")
-    table.add_row(
-        "time, on this machine's CPU", f"about {_duration(plan.train_seconds)}; a GPU is far faster"
-    )
+    time_taken = f"about {_duration(plan.train_seconds)}; a GPU is far faster"
+    table.add_row("time, on one CPU thread", time_taken)
     table.add_row("memory while training", _memory(plan))
     table.add_row("disk", f"about {_bytes(plan.disk_bytes)}, data and work folder")
     table.add_row("writes", "\n".join(plan.writes))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +15,9 @@ from torch import Tensor, nn
 
 from benchmark import plan
 from benchmark.baseline import (
+    Baseline,
     Codes,
+    DataFacts,
     InputSpec,
     PairBatch,
     PixelInput,
@@ -26,6 +30,8 @@ from benchmark.baseline import (
 from benchmark.data.hub import Download
 from benchmark.job import Settings, build_model, prepare
 from benchmark.recipe import Recipe, load_recipe
+from benchmark.recipe.training import Optimizer
+from benchmark.training.optimizers import make_optimizer
 from tests.tiny import I2T, ROOT, T2I, change_recipe
 
 
@@ -167,6 +173,102 @@ def test_a_step_is_split_into_once_items_and_pairs() -> None:
     assert bool((model.weight.grad != 0).any())
 
 
+STEADY = {
+    size: plan.ProbedStep(0.1 + 0.01 * size, 0.02 + 0.002 * size + 1e-4 * size**2, 0) for size in (2, 3, 4, 8)
+}
+
+
+def test_the_parts_of_time_are_those_of_the_steps() -> None:
+    growth = plan.time_growth(STEADY)
+    assert (growth.once, growth.item, growth.pair) == pytest.approx((0.12, 0.012, 1e-4), rel=1e-6)
+
+
+def test_no_part_of_time_is_below_nothing() -> None:
+    falling = {size: plan.ProbedStep(1 / size, 1 / size, 0) for size in (2, 3, 4)}
+    growth = plan.time_growth(falling)
+    assert min(growth.once, growth.item, growth.pair) >= 0
+    assert 0.5 < growth.items(64) + growth.pairs(64) < 1  # between those of the largest step and of the least
+
+
+def test_one_slow_call_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time goes by the batch's size; one step after the other takes an hour more."""
+    spec, recipe = InputSpec(RegionInput(2, 7), TextInput("words")), region_recipe(None)
+    real, calls = plan.probe_step, [0]
+
+    def growth(slow: int) -> plan.Growth:
+        calls[0] = 0
+
+        def steady(model: Baseline, batch: PairBatch, progress: Progress) -> plan.ProbedStep:
+            calls[0] += 1
+            size, late = len(batch), 3600 * (calls[0] == slow)
+            kept = real(model, batch, progress).kept
+            return plan.ProbedStep(0.01 * size + late, 1e-4 * size**2 + late, kept)
+
+        monkeypatch.setattr(plan, "probe_step", steady)
+        return plan.probe(Known(), spec, recipe, 20)[0]  # type: ignore[arg-type]
+
+    expected = growth(0)
+    assert expected.items(128) + expected.pairs(128) == pytest.approx(1.28 + 1.6384, rel=1e-6)
+    assert calls[0] == 12  # each size twice: 2, 3, 4, 8, 16 and 32, which takes more than QUICK
+    assert [growth(slow) for slow in range(1, 13)] == [expected] * 12
+
+
+def test_waiting_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that sleeps, as where others have the processor, takes no longer."""
+    encode = Known.training_codes
+
+    def late(self: Known, batch: PairBatch) -> TrainingCodes:
+        time.sleep(0.05)
+        return encode(self, batch)
+
+    monkeypatch.setattr(Known, "training_codes", late)
+    spec = InputSpec(RegionInput(2, 7), TextInput("words"))
+    step = plan.quickest_step(Known(), plan.synthetic_batch(spec, 20, 4), stage_one(region_recipe(None)))  # type: ignore[arg-type]
+    assert 0 < step.seconds < 0.04
+
+
+def stage_one(recipe: Recipe) -> Progress:
+    return Progress(0, 0, 0, get_method(recipe.method).loss.model_validate(recipe.training.stages[0].loss))
+
+
+def test_the_estimate_is_about_what_a_step_takes() -> None:
+    """The dual-path on scenes, whose step at 64 pairs was once put at a hundred times what it takes."""
+    recipe = recipe_at(ROOT / "recipes/dualpath/scenes.yaml")
+    method, config = get_method("dualpath"), recipe.method_config()
+    spec, words = method.inputs(config), plan.vocabulary_size(recipe)
+    made = plan.make_plan(recipe, words, [])
+    assert (made.steps_per_epoch, made.epochs) == (32, 66)  # the last batch is kept: 31 and a quarter
+    model = method.build(config, DataFacts(vocab_size=words, n_train_images=2_000, pretrained=False))
+    with plan.one_thread():
+        step = plan.quickest_step(model.train(), plan.synthetic_batch(spec, words, 64), stage_one(recipe))
+    assert step.seconds / 4 < made.step_seconds < 4 * step.seconds
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "moments"),
+    [
+        ({"name": "sgd"}, 0),
+        ({"name": "sgd", "momentum": 0.9}, 1),
+        ({"name": "adam"}, 2),
+        ({"name": "adamw"}, 2),
+    ],
+)
+def test_moments_are_those_that_the_optimiser_stores(optimizer: dict[str, Any], moments: int) -> None:
+    model = nn.Linear(3, 5)
+    settings = Optimizer.model_validate({"lr": 0.1, **optimizer})
+    made = make_optimizer(model, settings)  # type: ignore[arg-type]
+    model(torch.ones(1, 3)).sum().backward()
+    made.step()
+    stored = sum(
+        value.numel()
+        for state in made.state.values()
+        for value in state.values()
+        if isinstance(value, Tensor) and value.ndim
+    )
+    assert stored == moments * 20
+    assert plan.stored_moments(settings) == moments
+
+
 def region_recipe(budget: int | None) -> Recipe:
     """RCAR(2) i2t at full size."""
     recipe = recipe_at(ROOT / "recipes/sgraf/flickr30k-saf.yaml")
@@ -179,6 +281,7 @@ def test_pairs_grow_with_the_square_and_stay_within_the_budget() -> None:
     whole, capped = (plan.make_plan(region_recipe(budget), 8481, []) for budget in (None, 12288))
     assert 25e9 < whole.memory_bytes < 60e9  # 128 x 128 pairs, each 13 arrays of 36 x 1024 or so
     assert not whole.in_parts
+    assert whole.steps_per_epoch == 145_000 // 128  # the last batch is dropped
     assert whole.pair_bytes == whole.kept.pair * 128**2
     assert "in one piece" in shown(whole)
     assert capped.in_parts
