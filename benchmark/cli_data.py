@@ -66,16 +66,17 @@ def download(
 
       rematch data download flickr30k --update
     """
-    from benchmark.data.catalog import get_entry
+    from benchmark.data.catalog import entry_under, get_entry
     from benchmark.data.download import newest_commits
     from benchmark.data.hub import download_estimate
 
-    entry, names, options = get_entry(dataset), split_names(split), parse_options(option)
+    names, options = split_names(split), parse_options(option)
+    entry = entry_under(get_entry(dataset), options)
     if update and (not entry.sources or data_dir is not None):
         raise UserError(f"option --update: nothing of {dataset} would come from the Hub; leave it out")
     console.print(f"{entry.name}: {entry.title}\nlicence: {entry.license}", markup=False, highlight=False)
     with newest_commits(entry, names) if update else nullcontext():
-        estimate = download_estimate(dataset, names, data_dir)
+        estimate = download_estimate(dataset, names, data_dir, options)
         for line in estimate.items or [_no_download(data_dir)]:
             console.print(f"  {line}", markup=False, highlight=False)
         warn_of_space(estimate.bytes, estimate.disk_bytes)
@@ -285,7 +286,7 @@ def load_and_check(
     progress: bool,
 ) -> tuple[Dataset, list[Check]]:
     """Splits as they are, published or not, and every check of them; `regions`: where their features come from."""
-    from benchmark.data.catalog import get_entry
+    from benchmark.data.catalog import entry_under, get_entry
     from benchmark.data.load import load_dataset
     from benchmark.data.regions.sources import known_of
     from benchmark.data.verify import PUBLISHED_CAPTIONS, check_dataset
@@ -305,7 +306,8 @@ def load_and_check(
         regions=stored,
         show_progress=progress,
     )
-    entry = get_entry(dataset) if stored is None else known_of(stored, get_entry(dataset), loaded)
+    known = entry_under(get_entry(dataset), loaded.options)
+    entry = known if stored is None else known_of(stored, known, loaded)
     return loaded, check_dataset(entry, loaded.splits, loaded.options, PUBLISHED_CAPTIONS)
 
 

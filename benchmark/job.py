@@ -13,7 +13,7 @@ import torch
 from benchmark.baseline import Baseline, DataFacts, InputSpec, Method, get_method
 from benchmark.data import Dataset, check_vocabulary, load_dataset, make_codec, train_batches
 from benchmark.data.captions import Codec
-from benchmark.data.catalog import get_entry
+from benchmark.data.catalog import entry_under, get_entry
 from benchmark.data.inputs import check_input
 from benchmark.data.loading import PairLoader
 from benchmark.data.regions import FeatureStore
@@ -189,7 +189,7 @@ def split_sizes(recipe: Recipe) -> Mapping[SplitName, int]:
     """Images of each split, from the catalog, the recipe's options and its first images; nothing is loaded."""
     entry = get_entry(recipe.data.name)
     options = check_fields("data.options", recipe.data.options, entry.options)
-    sizes = dict(entry.counts)
+    sizes = dict(entry_under(entry, options.model_dump()).counts)
     if isinstance(options, ScenesOptions):
         sizes = {"train": options.n_train, "val": options.n_val, "test": options.n_test}
     if entry.train_images_with_restval is not None and getattr(options, "restval", False):

@@ -13,6 +13,8 @@ from baselines.dualpath.model import DualPath
 from baselines.dualpath.official import official_names
 from baselines.dualpath.trunks import official_factor
 from benchmark.baseline import DataFacts, get_method
+from benchmark.job import split_sizes
+from benchmark.plan import what_is_fetched
 from benchmark.recipe import Recipe, load_recipe
 from benchmark.select import check_recipes
 from benchmark.training.optimizers import FACTOR, parameter_groups
@@ -54,7 +56,8 @@ def factors(recipe: Recipe, model: DualPath) -> dict[str, float]:
 def test_there_is_a_recipe_for_every_dataset_trunk_and_stage() -> None:
     kinds = [f"{data}-{trunk}" for data, trunk in EPOCHS]
     caffe = {f"{kind}-caffe" for kind in kinds if "152" not in kind}
-    assert {path.stem for path in FULL} == {*kinds, *(f"{kind}-stage1" for kind in kinds), *caffe}
+    split = "flickr30k-resnet50-authors-split"
+    assert {path.stem for path in FULL} == {*kinds, *(f"{kind}-stage1" for kind in kinds), *caffe, split}
     check_recipes(FULL)
 
 
@@ -101,6 +104,17 @@ def test_learning_rates_are_the_published_ones_layer_by_layer(path: Path) -> Non
     for place, (official, ours) in enumerate(names, start=1):
         if ours in found:
             assert found[ours] == (official_factor(place) if place <= trunk else recorded[official]), official
+
+
+def test_the_recipe_of_the_authors_split_differs_in_its_data_alone() -> None:
+    ours, theirs = (recipe_of(FOLDER / f"flickr30k-resnet50{end}.yaml") for end in ("", "-authors-split"))
+    assert (ours.data.options, theirs.data.options) == ({}, {"split": "flickr8k"})
+    same = {"data": ours.data, "summary": ours.summary, "departures": ours.departures}
+    assert theirs.model_copy(update=same) == ours
+    assert "UNCERTAIN" in theirs.departures[0]
+    assert split_sizes(theirs) == {"train": 29_783, "val": 1_000, "test": 1_000}
+    (line,) = {item.split(" ")[0] for item in what_is_fetched(theirs, None).items}
+    assert line == "lmms-lab/flickr30k"
 
 
 def test_the_caffe_trunk_s_moments_move_as_published() -> None:

@@ -6,9 +6,10 @@ Only the files of the wanted split are fetched. Pictures stay encoded on disk an
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from benchmark.data.adapters import (
     recognise,
     rows_in_order,
 )
-from benchmark.data.catalog import Entry, get_entry
+from benchmark.data.catalog import Entry, entry_under, get_entry
 from benchmark.data.karpathy import mscoco_ids
 from benchmark.data.pictures import EncodedImages
 from benchmark.data.remote import (
@@ -196,9 +197,14 @@ class Download:
     """Needed on disk: the files and a memory-mapped copy (data.md 4.3)."""
 
 
-def download_estimate(name: str, splits: Iterable[SplitName], data_dir: Path | None = None) -> Download:
+def download_estimate(
+    name: str,
+    splits: Iterable[SplitName],
+    data_dir: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Download:
     """What `load_dataset` would download for these splits, from catalog, lock and cache; asks nobody."""
-    entry = get_entry(name)
+    entry = entry_under(get_entry(name), options or {})
     if not entry.sources or data_dir is not None:
         return Download([], 0, 0)
     items, fetched, disk = [], {}, {}

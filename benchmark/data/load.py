@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.baseline import TextInput
+from benchmark.data.author_splits import author_splits, corpus_departures, karpathy_parts, read_lists
 from benchmark.data.captions import Codec, codec_for
-from benchmark.data.catalog import Entry, get_entry
+from benchmark.data.catalog import FLICKR30K_CORPUS, Entry, entry_under, get_entry
 from benchmark.data.dictionary_files import read_dictionary
 from benchmark.data.guides.sources import guides_described, with_computed_guides, with_stored_guides
 from benchmark.data.regions.grid import FeatureStore
@@ -69,7 +70,14 @@ def load_dataset(
     entry = get_entry(name)
     chosen = check_fields("data.options", dict(options or {}), entry.options)
     wanted = _check_numbers(captions_per_image, first_images or {})
+    if entry_under(entry, chosen.model_dump()) is FLICKR30K_CORPUS:
+        _check_no_files(regions, guides)
     store = store or FeatureStore()
+
+    def pictures(folder: Path | None) -> Dataset:
+        made = _authors if entry_under(entry, chosen.model_dump()) is FLICKR30K_CORPUS else _as_published
+        return made(entry, chosen.model_dump(), splits, captions_per_image, folder, show_progress, unverified)
+
     if isinstance(regions, StoredRegions):
         where = Folder(data_dir, store, show_progress)
         dataset = stored_dataset(regions, entry, chosen.model_dump(), splits, captions_per_image, where)
@@ -79,8 +87,7 @@ def load_dataset(
     elif isinstance(chosen, ScenesOptions):
         dataset = _scenes(entry, chosen, splits, captions_per_image, data_dir)
     else:
-        dataset = _published(entry, chosen.model_dump(), splits, captions_per_image, data_dir, show_progress)
-        dataset = _verified(dataset, entry, captions_per_image, unverified=unverified)
+        dataset = pictures(data_dir)
     if isinstance(guides, FileGuides):
         dataset = with_stored_guides(dataset, regions, data_dir)
     if skip_corrupt:
@@ -89,12 +96,9 @@ def load_dataset(
     if isinstance(regions, GridRegions):
         dataset = grid_dataset(regions, dataset, store, show_progress=show_progress)
     if guides is not None and not isinstance(guides, FileGuides):
-
-        def pictures() -> Dataset:
-            found = _published(entry, chosen.model_dump(), splits, captions_per_image, None, show_progress)
-            return _verified(found, entry, captions_per_image, unverified=unverified)
-
-        dataset = with_computed_guides(guides, dataset, pictures, store, show_progress=show_progress)
+        dataset = with_computed_guides(
+            guides, dataset, lambda: pictures(None), store, show_progress=show_progress
+        )
     return guides_described(described(dataset))
 
 
@@ -161,6 +165,56 @@ def _published(
         options,
         notes=[note for item in found for note in item.notes],
     )
+
+
+def _as_published(
+    entry: Entry,
+    options: dict[str, Any],
+    splits: Sequence[SplitName],
+    captions_per_image: int,
+    data_dir: Path | None,
+    show_progress: bool,
+    unverified: bool,
+) -> Dataset:
+    """The published splits, verified."""
+    dataset = _published(entry, options, splits, captions_per_image, data_dir, show_progress)
+    return _verified(dataset, entry, captions_per_image, unverified=unverified)
+
+
+def _authors(
+    entry: Entry,
+    options: dict[str, Any],
+    splits: Sequence[SplitName],
+    captions_per_image: int,
+    data_dir: Path | None,
+    show_progress: bool,
+    unverified: bool,
+) -> Dataset:
+    """Flickr30K as the dual-path's code splits it: Karpathy's part of the corpus is verified, then all is split."""
+    lists = read_lists(data_dir)  # before gigabytes are fetched
+    # the corpus calls its one part `test`
+    whole = _published(FLICKR30K_CORPUS, options, ("test",), captions_per_image, data_dir, show_progress)
+    corpus = whole.splits["test"]
+    departures = corpus_departures(corpus, unverified=unverified)
+    known = replace(whole, splits=karpathy_parts(corpus), departures=departures)
+    dataset = _verified(known, entry, captions_per_image, unverified=unverified)
+    made = author_splits(corpus, lists)
+    said = "split by the rule of the dual-path's code: val and test are Flickr8k's dev and test images"
+    notes = [*dataset.notes, f"{said}, train the other {len(made['train']):,}"]
+    return replace(dataset, name=entry.name, splits={name: made[name] for name in splits}, notes=notes)
+
+
+def _check_no_files(regions: RegionSettings | None, guides: GuideSettings | None) -> None:
+    """Raise UserError where vectors come from files: those are in the order of Karpathy's splits."""
+    for field, given in (
+        ("regions", isinstance(regions, StoredRegions)),
+        ("guides", isinstance(guides, FileGuides)),
+    ):
+        if given:
+            raise UserError(
+                f"field 'data.{field}.source': files of features are of Karpathy's splits, expected one that computes "
+                "them with data.options.split: flickr8k"
+            )
 
 
 def _verified(dataset: Dataset, entry: Entry, captions_per_image: int, *, unverified: bool) -> Dataset:

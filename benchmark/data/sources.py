@@ -108,6 +108,14 @@ MSCOCO = (
     ),
 )
 
+FLICKR30K_CORPUS = (
+    Source(
+        _everywhere("lmms-lab/flickr30k", 4_410_000_000, 4_410_000_000, 4_410_000_000, "data/test-*.parquet"),
+        {"lmms-lab/flickr30k": "0d6d9049be2e08261be315e731e0d8054c1d1c03"},
+    ),
+)
+"""All 31,783 images in one set of files, which know no split."""
+
 FLICKR8K = (
     Source(_everywhere("jxie/flickr8k", 828_000_000, 138_000_000, 137_000_000), {"jxie/flickr8k": "56f58c9"}),
 )
