@@ -19,7 +19,7 @@ from benchmark.files import replacing, sha256_file
 from benchmark.job import WORK
 from benchmark.recipe import Recipe, validated
 from benchmark.reporting.record import RUNS, RunRecord, read_record
-from benchmark.reporting.sidecar import read_sidecar
+from benchmark.reporting.sidecar import checked
 
 MODEL, RECIPE, RECORD, SIDECAR, CARD = (
     "model.safetensors",
@@ -95,7 +95,10 @@ def export_run(
     _check_single(record)
     _check_folder(folder, force)
     sidecar = path.with_suffix(".npz")
-    read_sidecar(record, path.parents[2])
+    if not sidecar.is_file():
+        raise UserError(f"{sidecar.as_posix()}: the sidecar of {path.as_posix()} is missing; run again")
+    packed = sidecar.read_bytes()
+    checked(packed, record, sidecar.as_posix())
     trained = work / record.dataset.name / record.run / str(record.seed) / "best.safetensors"
     source = weights or trained
     _check_weights(record, source, path)
@@ -103,7 +106,7 @@ def export_run(
         MODEL: source.read_bytes(),
         RECIPE: _recipe_text(record, path).encode(),
         RECORD: path.read_bytes(),
-        SIDECAR: sidecar.read_bytes(),
+        SIDECAR: packed,
     }
     if (source.parent / KEPT).is_file():
         contents[KEPT] = (source.parent / KEPT).read_bytes()

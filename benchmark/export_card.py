@@ -70,16 +70,17 @@ def _indexed(record: RunRecord, protocol: str) -> dict[str, Any]:
     }
     if data.revision is not None:
         dataset["revision"] = data.revision
+    mark = "" if record.comparable else " (not comparable with the paper)"
     values: list[dict[str, Any]] = [
         {
             "type": f"{side}_recall_at_{k}",
             "value": metrics.value(f"{side}_r{k}"),
-            "name": f"{words} R@{k}" + ("" if record.comparable else " (not comparable with the paper)"),
+            "name": f"{words} R@{k}{mark}",
         }
         for side, words in DIRECTIONS.items()
         for k in (1, 5, 10)
     ]
-    values.append({"type": "rsum", "value": metrics.rsum, "name": "rsum, the sum of the six"})
+    values.append({"type": "rsum", "value": metrics.rsum, "name": f"rsum, the sum of the six{mark}"})
     return {"task": dict(TASK), "dataset": dataset, "metrics": values}
 
 
@@ -153,7 +154,7 @@ def _facts(record: RunRecord) -> str:
     if record.training is not None:
         training = record.training
         lines.append(
-            f"- training: {training.epochs} epochs, the best {training.best_epoch}, by {training.selected_by}"
+            f"- training: {training.epochs} epochs, the best {training.best_epoch + 1}, by {training.selected_by}"
         )
     lines.append(f"- weights: sha256 `{record.weights_sha256}`")
     return "\n".join([*lines, *(f"- note: {note}" for note in record.notes)])

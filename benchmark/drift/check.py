@@ -82,6 +82,12 @@ def train_seeds(chosen: Chosen, seeds: Sequence[int], settings: Settings) -> lis
     undecided = []
     for path, reference in chosen:
         theirs = [r for r in committed if (r.dataset.name, r.run) == (path.parent.name, path.stem)]
+        double = sorted({record.seed for record in theirs} & set(seeds))
+        if double:
+            raise UserError(
+                f"{path.stem}: seed {double[0]} is among the committed ones, which new seeds are held against; "
+                "name others, or repeat a committed training with --full"
+            )
         if len(theirs) < ENOUGH:
             undecided.append(too_few(path.stem, theirs))
         else:

@@ -139,7 +139,7 @@ def _check(sims: Floats, bank: Floats, **numbers: float) -> None:
     check_finite(sims)
     check_finite(bank)
     for name, value in numbers.items():
-        if name == "k" and (value < 1 or value != int(value)):
+        if name == "k" and not (1 <= value < np.inf and value == int(value)):
             raise UserError(f"post-processing: field 'k': found {value:g}, expected a whole number from 1 on")
         if not 0 < value < np.inf:
             raise UserError(f"post-processing: field '{name}': found {value:g}, expected a number above 0")

@@ -1,4 +1,4 @@
-"""Checksums of everything that tables are made of, results/tables/records.sha256, in the format of sha256sum.
+"""Checksums of all records, sidecars and studies, results/tables/records.sha256, in the format of sha256sum.
 
 A record's canonical hash leaves out what differs between two runs of the same recipe, times and machine. The list
 covers every byte, so that a digit which is lost anywhere in a record or sidecar is noticed.

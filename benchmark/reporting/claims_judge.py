@@ -22,6 +22,8 @@ from benchmark.statistics.holm import holm
 from benchmark.statistics.seed_differences import seeds_to_tell
 
 SIGNIFICANT = 0.05
+NEAREST: tuple[Setting, ...] = ("paper", "other", "timing", "analogue")
+"""Settings by how near they are to the paper's: what is told in the nearest is a claim's verdict."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class JudgedClaim:
 
     @property
     def verdict(self) -> Verdict:
-        """What is told in the paper's set-up if anything is, else elsewhere."""
+        """What is told in the setting nearest to the paper's in which anything is."""
         return self._strongest()[0]
 
     @property
@@ -62,7 +64,8 @@ class JudgedClaim:
 
     def _strongest(self) -> tuple[Verdict, list[Total]]:
         told = [total for total in self.totals if total.verdict != OPEN]
-        told = [total for total in told if total.setting == "paper"] or told
+        nearest = min((NEAREST.index(total.setting) for total in told), default=0)
+        told = [total for total in told if total.setting == NEAREST[nearest]]
         against = [total for total in told if total.verdict == FAILS]
         return (FAILS, against) if against else (HOLDS, told) if told else (OPEN, [])
 

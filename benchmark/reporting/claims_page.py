@@ -31,8 +31,8 @@ RULE = (
 )
 OTHERS = (
     "**Other kinds.** Latency: ratios round by round with a bootstrap interval over rounds, no p-value. A claim of a "
-    "size (\"up to 20 %\") doesn't hold where the interval ends short of it, and holds where it doesn't and is clear "
-    "of 0. Growth holds where the interval of the exponent lies within 0.1 of the claimed one. Two runs of one seed "
+    "size holds where the interval begins there or above, and doesn't hold where it ends short of it. "
+    "Growth holds where the interval of the exponent lies within 0.1 of the claimed one. Two runs of one seed "
     "each: the paired test over their images is shown, but says only that these two trained models differ."
 )
 PLACES = (

@@ -41,8 +41,8 @@ def seed_difference(differences: Sequence[float]) -> SeedDifference | None:
     assert found.sd is not None
     assert found.low is not None
     assert found.high is not None
-    if found.sd == 0:  # the same difference each time
-        p = 1.0 if found.mean == 0 else 0.0
+    if found.sd == 0:  # recalls come in steps: equal differences say nothing of the spread
+        p = 1.0
     else:
         t = abs(found.mean) / (found.sd / math.sqrt(found.n))
         p = float(2 * special.stdtr(found.n - 1, -t))

@@ -132,6 +132,8 @@ BAD[4, 2] = np.inf
         (lambda s: inverted_softmax(s, s, -1), "field 'b': found -1, expected a number above 0"),
         (lambda s: qb_norm(s, s, 20, 1.5), "field 'k': found 1.5, expected a whole number"),
         (lambda s: nnn(s, s, 0.5, 0), "field 'k': found 0, expected a whole number"),
+        (lambda s: qb_norm(s, s, 20, float("nan")), "field 'k': found nan, expected a whole number"),
+        (lambda s: qb_norm(s, s, 20, float("inf")), "field 'k': found inf, expected a whole number"),
         (lambda s: db_norm(s, s, scores(3, 8)), "bank: found scores of 8 gallery items"),
     ],
 )

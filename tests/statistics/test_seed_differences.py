@@ -25,12 +25,12 @@ def test_interval_and_p_are_those_of_the_t_test() -> None:
     assert found.p == pytest.approx(expected.pvalue)
 
 
-def test_one_seed_has_no_spread_and_equal_differences_leave_no_doubt() -> None:
+def test_one_seed_has_no_spread_and_equal_differences_tell_nothing() -> None:
     assert seed_difference([3.0]) is None
     same, none = seed_difference([2.0, 2.0, 2.0]), seed_difference([0.0, 0.0])
     assert same is not None
     assert none is not None
-    assert (same.low, same.high, same.p) == (2.0, 2.0, 0.0)
+    assert (same.low, same.high, same.p) == (2.0, 2.0, 1.0)
     assert none.p == 1.0
 
 

@@ -11,7 +11,7 @@ from benchmark.reporting.tables.markdown import MARK
 FORMATS = {"md": "Markdown", "html": "HTML", "tex": "LaTeX", "csv": "CSV", "svg": "plot"}
 READING = f"""\
 Everything here is made from the run records in `results/runs/` and the studies' results by `rematch leaderboard`, the
-same byte for byte each time. `records.sha256` holds the checksum of every file that it was made of:
+same byte for byte each time. `records.sha256` holds the checksum of every record, sidecar and study:
 `sha256sum -c results/tables/records.sha256`, at the top of the repository, says which was changed since.
 
 ## How to read the tables
