@@ -110,7 +110,7 @@ def _results(protocol: str, result: ProtocolRecord) -> str:
         direction = getattr(result.metrics, side)
         cells = []
         for k in (1, 5, 10):
-            bounds = result.intervals[f"{side}_r{k}"]  # type: ignore[index]  # METRICS has it
+            bounds = result.intervals[f"{side}_r{k}"]  # METRICS has it
             cells.append(f"{getattr(direction, f'r{k}'):.1f} [{bounds.low:.1f}, {bounds.high:.1f}]")
         ranks = f"{direction.median_rank:g} | {direction.mean_rank:.1f}"
         lines.append(f"| {words} | {' | '.join(cells)} | {ranks} |")
