@@ -162,6 +162,9 @@ def test_the_paired_test_sees_a_shift_and_no_noise() -> None:
     assert same.tests["t2i_r1"].p_value == 1
     only = {"i2t": np.zeros(n, bool), "t2i": np.arange(2 * n) == 5}
     assert [c.row for c in query_changes(run(i2t, t2i), run(i2t, t2i + 1), items, only=only).most] == [5]
+    assert all(c.old_first is not None for c in worse.most)
+    in_folds = query_changes(run(i2t, t2i), run(i2t + 3, t2i + 3), items, folds=2)
+    assert [c.old_first for c in in_folds.most] == [None] * len(worse.most)  # ranks there are within the fold
 
 
 def test_captions_of_scenes_are_shown(home: Path) -> None:

@@ -68,7 +68,8 @@ class QueryChange:
     """Mean over the seeds where there are several."""
     new_rank: float
     old_first: str | None
-    """What stood first: an image's id, with `#k` its k-th caption; None with several seeds."""
+    """What stood first: an image's id, with `#k` its k-th caption; None with several seeds, and where ranks are
+    within folds, since the first item is kept of the whole split."""
     new_first: str | None
     text: str | None = None
     """The caption's, where it was asked for."""
@@ -120,7 +121,8 @@ def query_changes(
         size = np.abs(after - before)
         order = np.lexsort((-size, -ratio))[: min(most, int(np.count_nonzero(moved)))]  # stable: then by row
         found += [
-            (float(ratio[row]), _change(direction, int(row), old, new, items, captions)) for row in order
+            (float(ratio[row]), _change(direction, int(row), old, new, items, captions, folds == 1))
+            for row in order
         ]
     found.sort(key=lambda item: (-item[0], -abs(item[1].new_rank - item[1].old_rank)))
     tests = {
@@ -150,9 +152,10 @@ def _change(
     new: Sequence[Retrieved],
     items: Items,
     captions: Sequence[str] | None,
+    whole: bool,
 ) -> QueryChange:
     of_caption = direction == "t2i"
-    single = len(old) == len(new) == 1
+    single = whole and len(old) == len(new) == 1
     return QueryChange(
         direction=direction,
         row=row,

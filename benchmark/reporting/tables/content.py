@@ -32,6 +32,7 @@ KINDS = {
     "derived": ("paper (derived)", "No row of a table, computed from statements: {}"),
 }
 """What a paper's line is called, and what its note says."""
+ADDED_UP = "; it prints no rsum, which is the sum of its rounded recalls"
 TESTS = (
     "a difference must hold over images (paired sign-flip test) and, where both runs have three seeds or more, over "
     "seeds (Welch's t test)"
@@ -233,7 +234,8 @@ def _paper_line(row: Row, columns: Sequence[str], notes: Notes) -> list[Line]:
     title, note = KINDS[row.paper.kind]
     cells = dict.fromkeys(columns, EMPTY)
     cells |= {name: Cell(number_text(row.paper.value(name), 1)) for name in NUMBERS}
-    return [Line(title, "", (notes.mark(note.format(row.paper.source)),), cells)]
+    added = ADDED_UP if row.paper.rsum_computed else ""
+    return [Line(title, "", (notes.mark(note.format(row.paper.source) + added),), cells)]
 
 
 # ----------------------------------------------------------------------------------- words and notes

@@ -191,6 +191,16 @@ def test_a_second_hand_row_says_so_and_where_it_was_read() -> None:
     assert note.startswith("Second-hand, read in another paper: AAHR")
 
 
+def test_a_rsum_that_the_paper_does_not_print_says_so() -> None:
+    found = page([sgr(run="d", method="dualpath", variant="ResNet-50 Stage II")])
+    computed = found.sheets[0].lines[1]
+    assert computed.cells["rsum"].text == "414.5"
+    assert found.notes[computed.marks[0]].endswith("prints no rsum, which is the sum of its rounded recalls")
+    variant = "USER (as cited by AAHR; variant not stated, probably CLIP-guided)"
+    printed = page([sgr(run="user", method="user", variant=variant)])
+    assert not any("prints no rsum" in note for note in printed.notes.values())
+
+
 def test_runs_of_a_paper_with_second_hand_rows_carry_what_is_known_of_them() -> None:
     variant = "USER without external knowledge (presumably SGE, the released code)"
     for protocol in ("flickr30k", "mscoco-5k"):
