@@ -26,7 +26,17 @@ MOST = 1_000_000
 
 def power(shift: float, sd: float, n: int, level: float = LEVEL) -> float:
     """Chance that n >= 2 seeds tell a published number `shift` away."""
-    bar, centre = t_quantile(n, level), abs(shift) / (sd * math.sqrt(1 + 1 / n))
+    return chance_to_tell(abs(shift) / (sd * math.sqrt(1 + 1 / n)), n, level)
+
+
+def chance_to_tell(centre: float, n: int, level: float = LEVEL) -> float:
+    r"""Chance that a two-sided t test of n >= 2 values tells a true shift of `centre` standard errors.
+
+    $$ 1 - F_{n-1,\,\delta}(t) + F_{n-1,\,\delta}(-t) $$
+
+    F: noncentral t distribution with noncentrality centre, t: its central two-sided quantile at `level`.
+    """
+    bar = t_quantile(n, level)
     tails = special.nctdtr(n - 1, centre, [bar, -bar])
     below, above = np.nan_to_num(tails, nan=0.0)  # scipy gives nan for tails too small to compute
     return float(1 - below + above)
@@ -50,7 +60,7 @@ def seeds_for_width(half_width: float, sd: float, level: float = LEVEL) -> int |
     """The fewest seeds whose prediction interval is no wider than ± half_width; None: no number of them."""
     if least_told(sd, level) >= half_width:
         return None
-    return _fewest(lambda n: prediction_half_width(sd, n, level) <= half_width)
+    return fewest(lambda n: prediction_half_width(sd, n, level) <= half_width)
 
 
 def seeds_for_power(shift: float, sd: float, level: float = LEVEL, chance: float = POWER) -> int | None:
@@ -59,16 +69,16 @@ def seeds_for_power(shift: float, sd: float, level: float = LEVEL, chance: float
         return 2 if shift else None
     if abs(shift) <= sd * float(special.ndtri((1 + level) / 2) + special.ndtri(chance)):
         return None
-    return _fewest(lambda n: power(shift, sd, n, level) >= chance)
+    return fewest(lambda n: power(shift, sd, n, level) >= chance)
 
 
-def _fewest(enough: Callable[[int], bool]) -> int | None:
-    """The smallest n >= 2 that is enough, where all larger ones are; None beyond MOST."""
+def fewest(enough: Callable[[int], bool], most: int = MOST) -> int | None:
+    """The smallest n >= 2 that is enough, where all larger ones are; None beyond `most`."""
     low, high = 1, 2
     while not enough(high):
-        low, high = high, 2 * high
-        if high > MOST:
+        if high >= most:
             return None
+        low, high = high, min(2 * high, most)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from scipy import special
 
-from benchmark.statistics.power import POWER
+from benchmark.statistics.power import POWER, chance_to_tell, fewest
 from benchmark.statistics.seeds import LEVEL, seed_summary
 
 MOST = 1_000
@@ -50,21 +50,8 @@ def seed_difference(differences: Sequence[float]) -> SeedDifference | None:
 
 
 def power(mean: float, sd: float, n: int, level: float = LEVEL) -> float:
-    r"""Chance that n >= 2 seeds tell a true mean difference from zero, two-sided.
-
-    $$ 1 - F_{n-1,\,\delta}(t) + F_{n-1,\,\delta}(-t), \quad \delta = |mean| \sqrt{n} / sd $$
-
-    F: noncentral t distribution, t: its central two-sided quantile at `level`.
-    """
-    bar = float(special.stdtrit(n - 1, (1 + level) / 2))
-    shift = abs(mean) * math.sqrt(n) / sd
-    return 1 - _below(n, shift, bar) + _below(n, shift, -bar)
-
-
-def _below(n: int, shift: float, bar: float) -> float:
-    """Chance that noncentral t is below the bar; where it is next to nothing scipy gives nan."""
-    chance = float(special.nctdtr(n - 1, shift, bar))
-    return 0.0 if math.isnan(chance) else chance
+    """Chance that n >= 2 seeds tell a true mean difference from zero, two-sided."""
+    return chance_to_tell(abs(mean) * math.sqrt(n) / sd, n, level)
 
 
 def seeds_to_tell(mean: float, sd: float, level: float = LEVEL, chance: float = POWER) -> int | None:
@@ -73,10 +60,4 @@ def seeds_to_tell(mean: float, sd: float, level: float = LEVEL, chance: float = 
         return None
     if sd == 0:
         return 2
-    if power(mean, sd, MOST, level) < chance:
-        return None
-    low, high = 1, MOST  # power grows with n
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(mean, sd, middle, level) >= chance else (middle, high)
-    return high
+    return fewest(lambda n: power(mean, sd, n, level) >= chance, MOST)
