@@ -8,6 +8,7 @@ neither is a misspelt reference, and is one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -133,8 +134,7 @@ def load_paper(method: str, folder: Path = PAPER) -> Paper:
         known = [item.stem for item in folder.glob("*.yaml")]
         raise UserError(f"{name}: no paper numbers for method '{method}'{nearest(method, known)}")
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        paper = Paper.model_validate(document)
+        paper = _parsed(path.read_bytes())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
@@ -147,6 +147,12 @@ def load_paper(method: str, folder: Path = PAPER) -> Paper:
             f"{name}: field 'method': found '{paper.method}', expected '{method}' as in the file's name"
         )
     return paper
+
+
+@cache
+def _parsed(content: bytes) -> Paper:
+    """The paper in a file's content, kept: the tables and the page ask for the same few files over a hundred times."""
+    return Paper.model_validate(yaml.safe_load(content.decode("utf-8")))
 
 
 def load_papers(folder: Path = PAPER) -> Iterator[Paper]:
