@@ -47,7 +47,7 @@ class Layout:
     """Split as the repository calls it -> Karpathy's parts in it."""
     pattern: str = "data/{split}-{shard:05d}-of-{shards:05d}.parquet"
     commit: str = ""
-    """The first digits of the commit that data.md describes."""
+    """The first digits of the commit that data.md 1.1 and 1.2 describe."""
     branch: str = "main"
     beside: dict[str, bytes] = field(default_factory=dict)
     """Other files that lie there, which nobody should download."""
@@ -303,7 +303,7 @@ def karpathy_folder(dataset: str, rows: Sequence[Row], folder: Path) -> Path:
 
 
 def repository(name: str, folder: Path) -> Repository:
-    """What HubTwin serves of a folder of `write_parquet`, at the commit that data.md describes."""
+    """What HubTwin serves of a folder of `write_parquet`, at the commit that data.md 1.1 and 1.2 describe."""
     layout = LAYOUTS[name]
     commit = made_up_commit(layout.commit, name)
     if layout.branch == "main":
