@@ -1,4 +1,4 @@
-"""The dual-path CNN with instance loss (dualpath.md); the notes on fidelity are in README.md."""
+"""The dual-path CNN with instance loss (docs/papers/dualpath.md 1); notes on fidelity are in README.md."""
 
 from baselines.dualpath.build import build_dualpath, pretrained_parts
 from baselines.dualpath.config import DualPathConfig, DualPathLoss, inputs

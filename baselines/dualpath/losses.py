@@ -1,4 +1,4 @@
-"""The losses of dualpath.md 4, sums over a batch."""
+"""The losses: sums over a batch (dualpath.md 4)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 A CNN on pixels and a CNN on words lead to one space. Each training image with its captions is a class, and one
 classifier serves both paths (the instance loss); in a second stage a ranking loss joins it, and all is trained. Where
-the paper leaves a choice open, the published code's behaviour is taken (README.md).
+the paper leaves a choice open, the published code's behaviour is taken (README.md). Citations such as
+"dualpath.md 3.3" are sections of docs/papers/dualpath.md.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ MOMENTS = "moments."
 
 
 class ImageHead(nn.Module):
-    """Two 1x1 convolutions with norms, on each window of the trunk's maps; features before the last ReLU."""
+    """Two 1x1 convolutions with norms, on each window of the maps; features before the last ReLU (dualpath.md 3.2)."""
 
     def __init__(self, channels: int, dim: int) -> None:
         super().__init__()
@@ -137,7 +138,7 @@ class DualPath(nn.Module):
         """`ranked`: unit vectors after the ReLU; `dropped`: what the classifier reads.
 
         `extra` has the classes of images and captions, and the moments of the batch, for `after_step`. Of a frozen
-        trunk there are none: it normalises by the batch, and its stored moments stay (dualpath.md 3.2).
+        trunk there are none: it normalises by the batch, and its stored moments stay (dualpath.md 3.2, 5.3).
         """
         images = self.image_features(batch.images.pixels)
         captions = self.text(self.at_positions(batch.captions.ids))
@@ -155,7 +156,7 @@ class DualPath(nn.Module):
         )
 
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:  # noqa: ARG002
-        """The weighted losses, over the number of pairs as the published solver has it (dualpath.md 4)."""
+        """The weighted losses, over the number of pairs as the published solver has it (dualpath.md 4, 5.1)."""
         loss = progress.loss
         assert isinstance(loss, DualPathLoss)
         parts = self.losses(codes, loss)

@@ -28,10 +28,10 @@ UNITS = (
     ("fc3_5", "fc4_2", "fc4_3", "fc4_4", "fc4_5", "fc4_6"),
     ("fc4_7",),
 )
-"""What the residual units of the text path are called, group after group."""
+"""What the residual units of the text path are called, group after group (dualpath.md 3.3)."""
 
 CLASSIFIER = ("fcsharef", "fcshareb")
-"""The shared classifier, whose rows are the authors' training images: no evaluation needs it."""
+"""The shared classifier, whose rows are the authors' training images: no evaluation needs it (dualpath.md 3.4)."""
 
 WORDS = "text.words.weight"
 """Our word layer, whose rows are words there too."""

@@ -1,4 +1,4 @@
-"""Compares the dual-path CNN with quantities that the published code produced (golden README): every recorded number.
+"""Compares the dual-path CNN with what the published code produced (tests/golden/dualpath/README.md), number by number.
 
 A file is recognised by what it holds, never by its name. Features, scores, losses and whole training steps go through
 the production path; values inside the text path through hooks. Models are replayed in float64. Recall, dictionaries

@@ -27,8 +27,8 @@ TOLERANCES: Tolerances = {
     "loss alone": (0.0, 1e-6),
     "exact": (0.0, 0.0),
 }
-"""From the golden README, in float64. `steps`: relative to the largest entry; `nothing`: of a gradient that is zero
-but for rounding."""
+"""From tests/golden/dualpath/README.md, in float64. `steps`: relative to the largest entry; `nothing`: of a gradient
+that is zero but for rounding."""
 
 
 class StandIn(nn.Module):

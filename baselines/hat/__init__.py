@@ -1,4 +1,4 @@
-"""HAT: hierarchical alignment transformers (hat.md); the notes on fidelity are in README.md."""
+"""HAT: hierarchical alignment transformers (docs/papers/hat.md 1); the notes on fidelity are in README.md."""
 
 from baselines.hat.build import build_hat, pretrained_parts
 from baselines.hat.model import HATConfig, HATLoss, inputs

@@ -1,7 +1,7 @@
 """Builds HAT: random weights of the configured sizes, or the pretrained encoders that the paper starts from.
 
 Pretrained parts are Swin-B on ImageNet-22k (hat.md 3.3) and BERT-base uncased (hat.md 3.4); the norms of the
-stages 0-2 and the projections are fresh in any case.
+stages 0-2 and the projections are fresh in any case (hat.md 3.2).
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Two transformer encoders of like hierarchy: Swin on pixels, BERT on words. Three levels of each are projected
 to one space, and each level scores an image with a caption by one-directional cross-attention between their
 tokens; the sum of the three is the similarity. Two models are trained, one a direction of attention (i2t,
-t2i). Where the paper leaves a choice open, the published code's behaviour is taken (README.md).
+t2i). Where the paper leaves a choice open, the published code's behaviour is taken (README.md). Citations
+such as "hat.md 3.5" are sections of docs/papers/hat.md.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class SwinConfig(Strict):
     """Blocks of each stage."""
     num_heads: tuple[int, int, int, int] = (4, 8, 16, 32)
     window: int | None = Field(default=None, ge=1)
-    """Side of an attention window in tokens; null: image_size // 32, which the published code forces."""
+    """Side of an attention window in tokens; null: image_size // 32, which the published code forces (hat.md 3.2)."""
     mlp_ratio: float = 4.0
     drop_path: float = Field(default=0.1, ge=0, lt=1)
     """Largest stochastic depth, growing linearly over the blocks; active wherever the model trains, frozen or not."""
@@ -54,12 +55,12 @@ class SwinConfig(Strict):
 
 
 class HATConfig(Strict):
-    """A HAT model; the defaults are the published full-size one (199,377,592 parameters)."""
+    """A HAT model; the defaults are the published full-size one (199,377,592 parameters; hat.md 3.1)."""
 
     direction: Literal["i2t", "t2i"]
     """`i2t`: each image token queries the words; `t2i`: each word queries the image tokens (hat.md 3.5)."""
     temperature: float = Field(default=9.0, gt=0)
-    """The paper's lambda: factor of the normalised products before the softmax."""
+    """The paper's lambda: factor of the normalised products before the softmax (hat.md 3.5)."""
     hidden: int = Field(default=768, ge=1)
     """Width of the common space that both sides are projected to."""
     image_size: int = Field(default=224, ge=32)
@@ -77,9 +78,9 @@ class HATConfig(Strict):
     image_levels: tuple[int, ...] = Field(default=(1, 2, 3), min_length=1)
     """Swin stages (from 0) whose outputs are aligned, shallow to deep."""
     text_layers: tuple[int, ...] = Field(default=(4, 10, 12), min_length=1)
-    """BERT `hidden_states` indices aligned with them: 4 is the output of the 4th layer (hat.md 3.1)."""
+    """BERT `hidden_states` indices aligned with them: 4 is the output of the 4th layer (hat.md 3.1, 3.4)."""
     initialisation: Literal["published", "fan_in"] = "published"
-    """`published`: projections from N(0, 0.02^2), encoders as their libraries draw them (hat.md 3.2). `fan_in`: all
+    """`published`: projections from N(0, 0.02^2) (hat.md 3.2), encoders as their libraries draw them. `fan_in`: all
     linear weights from N(0, 1 / fan_in); 0.02 is made for wide layers and leaves narrow ones nearly linear."""
     swin: SwinConfig = SwinConfig()
     bert: BERTConfig = BERTConfig()
@@ -109,7 +110,7 @@ class HATLoss(Strict):
 
 
 def inputs(config: HATConfig) -> InputSpec:
-    """What HAT reads: every caption with its image's pixels (hat.md 6)."""
+    """What HAT reads: every caption with its image's pixels (hat.md 2, 6)."""
     image = PixelInput(config.image_size, config.train_transform, config.test_transform, config.resize_to)
     text = TextInput("wordpiece", config.max_text_length, config.vocabulary)
     return InputSpec(image, text, unit="caption", last_batch="keep")
@@ -122,7 +123,7 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.swin = swin
         widths = [info["num_chs"] for info in swin.feature_info]
-        # norm 0 is part of the published model and gets no gradient unless stage 0 is aligned
+        # norm 0 is part of the published model and gets no gradient unless stage 0 is aligned (hat.md 5.1)
         self.norms = nn.ModuleList(nn.LayerNorm(width, eps=1e-5) for width in widths[:-1])
 
     def forward(self, pixels: Tensor, stages: tuple[int, ...]) -> list[Tensor]:

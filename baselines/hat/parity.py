@@ -1,4 +1,4 @@
-"""Compares this HAT with quantities that the published code produced (golden README): every recorded number.
+"""Compares this HAT with what the published code produced (tests/golden/hat/README.md): every recorded number.
 
 A file is recognised by what it holds, never by its name. Scores, losses and gradients go through the
 production path (`similarity`, `objective`); stage outputs and hidden states through the encoders' own methods.
@@ -48,7 +48,7 @@ TOLERANCES: Tolerances = {
     "percentages": (1e-4, 0.0),
     "exact": (0.0, 0.0),
 }
-"""From the golden README."""
+"""From tests/golden/hat/README.md."""
 
 FROZEN_STEPS = 2
 """The recorded optimiser steps: so many with frozen encoders, the rest with all but the pooler at a tenth of the lr."""

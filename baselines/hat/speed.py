@@ -1,6 +1,7 @@
 """What `rematch bench hat` times: the scores of each level at full size, 32 images x 128 captions.
 
-Random tokens, 768 wide; captions of 8 to 20 words, padded to 32 (speed.md 3).
+Random tokens, 768 wide, of the three levels (hat.md 3.1); captions of 8 to 20 words, about what is typical
+(hat.md 7.1), padded to 32.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def scoring_cases(device: torch.device) -> Iterator[ScoringCase]:
 def floor_flops(n_images: int, regions: int, lengths: list[int], width: int, direction: Direction) -> float:
     """FLOPs of the products between all real tokens, and of the cheaper way to the norms of the contexts.
 
-    That is one product as wide as the tokens, or, of Gram matrices, the half that symmetry leaves.
+    That is one product as wide as the tokens, or, of Gram matrices, the half that symmetry leaves (speed.md 3, 5).
     """
     words = sum(lengths)
     products = 2.0 * n_images * regions * words * width

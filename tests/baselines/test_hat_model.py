@@ -173,7 +173,7 @@ def test_objective_and_gradients_do_not_depend_on_the_pair_budget(direction: str
 
 
 def test_what_gets_a_gradient() -> None:
-    """Everything but the pooler and the norm of stage 0 (hat.md 3.1, 3.4)."""
+    """Everything but the pooler (hat.md 3.4) and the norm of stage 0 (hat.md 5.1)."""
     model = tiny_hat()
     torch.autograd.backward(model.objective(model.training_codes(pairs(LENGTHS)), progress(), None))
     without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
