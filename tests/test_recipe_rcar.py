@@ -1,4 +1,4 @@
-"""RCAR's recipes: the published numbers (rcar.md 3 to 7), and whole runs from a SCAN folder."""
+"""RCAR's recipes: the published numbers (rcar.md 2 to 7, 10), and whole runs from a SCAN folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SAF's and SGR's recipes: the published numbers (sgraf.md 3 and 5), and whole runs from a SCAN folder."""
+"""SAF's and SGR's recipes: the published numbers (sgraf.md 2 to 7), and whole runs from a SCAN folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RCAR: plug-and-play regulators of cross-attention (rcar.md); the notes on fidelity are in README.md."""
+"""RCAR: plug-and-play regulators of cross-attention (rcar.md 3); the notes on fidelity are in README.md."""
 
 from baselines.rcar.build import build_rcar
 from baselines.rcar.model import RCARConfig, RCARLoss, inputs

@@ -4,7 +4,8 @@ Region vectors of an image and word vectors of a caption meet in a cross-attenti
 attend to regions (t2i) or regions to words (i2t). Two regulators can be plugged in, alone or together: RCR attends
 again, with queries and temperatures adjusted to how each query token aligned before; RAR gathers the alignment
 vectors of a pair into one, again and again. Without either, a pair's score is the mean cosine of its query tokens
-with what they attend to. Where the paper leaves a choice open, the published code's behaviour is taken (README.md).
+with what they attend to. Where the paper leaves a choice open, the published code's behaviour is taken
+(rcar.md 9, README.md). Citations such as "rcar.md 3.5" are sections of docs/papers/rcar.md.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ PUBLISHED_TEMPERATURE = {"t2i": 10.0, "i2t": 3.0}
 
 
 class RCARConfig(Strict):
-    """One model of the family; the defaults are the published sizes (rcar.md 3, 5)."""
+    """One model of the family; the defaults are the published sizes (rcar.md 3 to 3.6, 5)."""
 
     direction: Literal["t2i", "i2t"]
     """Which side queries: words attend to regions (t2i), or regions to words (i2t)."""
@@ -113,7 +114,9 @@ class RCARLoss(Strict):
 
 
 def inputs(config: RCARConfig) -> InputSpec:
-    """What RCAR reads: every caption with its image's region features; the last partial batch is dropped."""
+    """What RCAR reads: every caption with its image's region features; the last partial batch is dropped
+    (rcar.md 2, 5, 6).
+    """
     text = TextInput("words", mask_token=True, augment=config.augment)
     return InputSpec(RegionInput(config.regions, config.region_dim), text, unit="caption", last_batch="drop")
 
@@ -157,7 +160,7 @@ class RCAR(nn.Module):
     # Scores (rcar.md 3.3 - 3.7)
 
     def similarity(self, images: Codes, captions: Codes) -> Tensor:
-        """Scores (n, m): in (0, 1) with RAR, in [-1, 1] without."""
+        """Scores (n, m): in (0, 1) with RAR, in [-1, 1] without (rcar.md 3.7)."""
         if self.config.regulator == "none":
             return self._mean_cosines(images, captions)
         return tiled_scores(

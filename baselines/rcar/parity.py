@@ -1,4 +1,4 @@
-"""Compares RCAR with quantities that the published code produced (golden README): every recorded number.
+"""Compares RCAR with quantities that the published code produced (tests/golden/rcar/README.md), every number.
 
 A file is recognised by what it holds, never by its name. Scores, losses, gradients, statistics and stepped weights
 go through the production path (`similarity`, `training_codes`, `objective`, `after_step`); values inside a pair
@@ -42,13 +42,15 @@ TOLERANCES: Tolerances = {
     "stepped weights": (1e-6, 0.0),
     "counts": (0.0, 0.0),
 }
-"""From the golden README; temperatures inside a pair grow to 30, hence a share, float32's rounding, of each."""
+"""From tests/golden/rcar/README.md; temperatures inside a pair grow to 30, hence a share of each,
+float32's rounding."""
 
 ZERO, ROUNDING = 1e-6, 2.0**-21
-"""For gradients that are 0 but for the recording's rounding: absolute, or a share of the largest of all gradients."""
+"""For gradients that are 0 but for the recording's rounding: absolute, or a share of the largest of all (rcar.md 5)."""
 
 SIGNED = 1e-5
-"""Stepped weights are compared where the gradient is larger, or 0: AdamW's first step takes its sign alone."""
+"""Stepped weights are compared where the gradient is larger, or 0, since AdamW's first step takes its sign
+alone (rcar.md 5)."""
 
 REGULATORS = {"only_rcr": "rcr", "only_rar": "rar", "coop_rcar": "rcar"}
 

@@ -23,7 +23,7 @@ def published_scores(model: RCAR, images: Codes, captions: Codes) -> Tensor:
 
 
 def published_trace(model: RCAR, images: Codes, captions: Codes, caption: int) -> dict[str, Tensor]:
-    """What the golden files record of one caption with all n images, by their names (golden README)."""
+    """What the golden files record of one caption with all n images, by their names (tests/golden/rcar/README.md)."""
     probe = _Probe(model, images, captions, caption)
     setting, steps = model.config.regulator, model.config.steps
     if setting in ("none", "rcr"):

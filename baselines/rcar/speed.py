@@ -53,10 +53,10 @@ def _random_codes(
 
 
 def floor_flops(config: RCARConfig, length: int) -> float:
-    """FLOPs of the products of one pair that no algebra removes (speed.md 4), 2 for each multiplication.
+    """FLOPs of the products of one pair that no algebra removes (speed.md 4, 5), 2 for each multiplication.
 
     A pass of attention: products of the tokens, and contexts of full width; the pass that only cosines are taken of
-    needs quadratic forms of the Gram matrix instead, of which symmetry leaves half (speed.md 3). Alignment vector:
+    needs quadratic forms of the Gram matrix instead (speed.md 3), of which symmetry leaves half. Alignment vector:
     one linear layer for each query token. RCR: the two layers of the modulation, the two of the temperature. RAR:
     a layer for each query token, one for the vector, the logits and the weighted sum.
     """

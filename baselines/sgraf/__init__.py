@@ -1,4 +1,4 @@
-"""SAF, SGR and their ensemble SGRAF (sgraf.md); the notes on fidelity are in README.md."""
+"""SAF, SGR and their ensemble SGRAF (sgraf.md 3); the notes on fidelity are in README.md."""
 
 from baselines.sgraf.build import build_sgraf
 from baselines.sgraf.model import SGRAFConfig, SGRAFLoss, inputs

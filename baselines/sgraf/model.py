@@ -4,7 +4,8 @@ Region vectors of an image and word vectors of a caption meet in a cross-attenti
 A similarity vector stands for each word beside its context, and one for the whole image beside the whole caption.
 These vectors are the nodes of a pair; one head turns them into a score: SAF filters them by attention, SGR reasons
 over their graph. One model has one head; SGRAF is the mean of the scores of one model of each. Where the paper
-leaves a choice open, the published code's behaviour is taken (README.md).
+leaves a choice open, the published code's behaviour is taken (sgraf.md 9, README.md). Citations such as
+"sgraf.md 3.5" are sections of docs/papers/sgraf.md.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from benchmark.errors import UserError
 
 
 class SGRAFConfig(Strict):
-    """A SAF or an SGR model; the defaults are the published sizes (sgraf.md 3, 3.9)."""
+    """A SAF or an SGR model; the defaults are the published sizes (sgraf.md 3 to 3.7)."""
 
     module: Literal["SAF", "SGR"]
     """Which head: similarity attention filtration, or similarity graph reasoning."""
@@ -70,17 +71,17 @@ class SGRAFConfig(Strict):
     temperature: float = Field(default=9.0, gt=0)
     """The paper's lambda: factor of the normalised products before the softmax over the regions."""
     negative_slope: float = Field(default=0.1, ge=0)
-    """Of the leaky ReLU on the products, as in the published code; 0 keeps the positive part only."""
+    """Of the leaky ReLU on the products, as in the published code (sgraf.md 9); 0 keeps the positive part only."""
     sgr_steps: int = Field(default=3, ge=1)
     """Reasoning steps, each with weights of its own; SGR only."""
     edge_scale: float = Field(default=1.0, gt=0)
     """Factor of SGR's edges before their softmax; the published code has none, sim_dim ** -0.5 is the usual other."""
     regulator: Literal["none", "rcr", "rar", "rcar"] = "none"
-    """RCAR's regulators, plugged in (rcar.md 3.7); the published SAF and SGR have none."""
+    """RCAR's regulators, plugged in (rcar.md 3.5 - 3.7); the published SAF and SGR have none."""
     steps: int = Field(default=2, ge=1)
     """Of the regulator."""
     bias: bool = True
-    """Biases of all linear layers, as in the published code; the formulas of the paper have none."""
+    """Biases of all linear layers, as in the published code; the formulas of the paper have none (sgraf.md 9)."""
 
 
 class SGRAFLoss(Strict):
@@ -93,7 +94,7 @@ class SGRAFLoss(Strict):
 
 
 def inputs(config: SGRAFConfig) -> InputSpec:
-    """What SAF and SGR read: every caption, whole, with its image's region features (sgraf.md 2, 6)."""
+    """What SAF and SGR read: every caption, whole, with its image's region features (sgraf.md 2, 5, 6)."""
     image = RegionInput(config.regions, config.region_dim)
     return InputSpec(image, TextInput("words"), unit="caption", last_batch="keep")
 
@@ -135,7 +136,8 @@ class ReasoningStep(nn.Module):
     def merged(self) -> tuple[Tensor, Tensor | None]:
         """Query and key map as one: (S Wq' + q)(S Wk' + k)' = (S Wq' Wk + q Wk) S', but for terms constant along a row.
 
-        The softmax doesn't see those, so the key's bias has no influence (speed.md 4).
+        The softmax doesn't see those, so the key's bias has no influence (sgraf.md 3.6); merging saves products
+        (speed.md 4).
         """
         weight = self.scale * self.key.weight.mT @ self.query.weight  # (m, m)
         return weight, None if self.query.bias is None else self.scale * self.query.bias @ self.key.weight
@@ -225,7 +227,7 @@ class SGRAF(nn.Module):
     # Scores (sgraf.md 3.4 - 3.7)
 
     def similarity(self, images: Codes, captions: Codes) -> Tensor:
-        """Scores (n, m) in (0, 1), with the running statistics of the batch norms."""
+        """Scores (n, m) in (0, 1), with the running statistics of the batch norms (sgraf.md 7)."""
         score = partial(self._pair_scores, self._reader(batch_statistics=False))
         return tiled_scores(
             score, images, captions, direction="t2i", pair_floats=lambda length: length * self.config.dim

@@ -1,4 +1,4 @@
-"""Compares SAF and SGR with quantities that the published code produced (golden README): every recorded number.
+"""Compares SAF and SGR with quantities that the published code produced (tests/golden/sgraf/README.md).
 
 A file is recognised by what it holds, never by its name. Scores, losses, gradients, statistics and stepped weights
 go through the production path (`similarity`, `training_codes`, `objective`, `after_step`); values inside a pair
@@ -42,7 +42,7 @@ TOLERANCES: Tolerances = {
     "stepped weights": (2e-6, 0.0),
     "counts": (0.0, 0.0),
 }
-"""From the golden README."""
+"""From tests/golden/sgraf/README.md."""
 
 Build = Callable[[SGRAFConfig, DataFacts], SGRAF]
 
@@ -149,7 +149,7 @@ def _training_cases(recorded: Recorded, scene: _Scene) -> Iterator[ParityCase]:
     parameters = dict(model.named_parameters())
     for key in recorded.under("grads/"):
         parameter = parameters[_known(key.removeprefix("grads/"), parameters)]
-        # a key's bias has none: the softmax over its row doesn't see it, and the recording is rounding
+        # a key's bias has none: the softmax over its row doesn't see it, the recording is rounding (sgraf.md 3.6)
         gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
         yield recorded.case(key, gradient, "gradients")
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config["grad_clip"])

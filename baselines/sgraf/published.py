@@ -22,7 +22,7 @@ def published_scores(model: SGRAF, images: Codes, captions: Codes) -> Tensor:
 
 
 def published_trace(model: SGRAF, images: Codes, captions: Codes, caption: int) -> dict[str, Tensor]:
-    """What the golden files record of one caption with all n images, by their names (golden README)."""
+    """What the golden files record of one caption with all n images, by their names (tests/golden/sgraf/README.md)."""
     config, regions = model.config, images["regions"]
     length = int(captions["lengths"][caption])
     words = captions["words"][caption, :length].repeat(len(images), 1, 1)  # (n, L, D)

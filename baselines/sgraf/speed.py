@@ -65,7 +65,7 @@ def _random_codes(
 
 
 def floor_flops(config: SGRAFConfig, length: int) -> float:
-    """FLOPs of the products of one pair that no algebra removes (speed.md 4), 2 for each multiplication.
+    """FLOPs of the products of one pair that no algebra removes (speed.md 4, 5), 2 for each multiplication.
 
     Attention: the products of words and regions, and the contexts. Alignment: one linear layer for each node. SAF: a
     dot product and a weighted sum. SGR: a step has query and key map merged, edges, what is read along them, and the

@@ -1,4 +1,4 @@
-"""Small RCARs, batches for them, and their scores by naive loops over pairs and query tokens (rcar.md 3)."""
+"""Small RCARs, batches for them, and their scores by naive loops over pairs and query tokens (rcar.md 3.3 - 3.7)."""
 
 from __future__ import annotations
 

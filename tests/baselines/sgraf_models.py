@@ -1,4 +1,4 @@
-"""Small SAFs and SGRs, batches for them, and their scores by naive loops (sgraf.md 3)."""
+"""Small SAFs and SGRs, batches for them, and their scores by naive loops (sgraf.md 3.4 - 3.7)."""
 
 from __future__ import annotations
 

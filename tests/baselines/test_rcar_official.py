@@ -47,7 +47,7 @@ STEPS: dict[str, dict[str, tuple[int, ...]]] = {
     },
     "alv": {"sim_transform_w": (256, 1024)},
 }
-"""The table of rcar.md 8, for Flickr30K; how many of each kind is in the table of 3.7."""
+"""The table of rcar.md 8, for Flickr30K; how many of each kind is in the table of rcar.md 3.7."""
 COUNTS = [
     ("none", 1, 0, 0, 0),
     ("rar", 3, 1, 0, 3),

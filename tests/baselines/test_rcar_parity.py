@@ -119,7 +119,7 @@ def test_wrong_weights_fail(name: str, tmp_path: Path) -> None:
     assert "outputs/trace/attn0/wcontext" not in names
 
 
-# --------------------------------------------------------------------- common mistakes (golden README)
+# --------------------------------------------------------------------- common mistakes (tests/golden/rcar/README.md)
 
 
 @pytest.mark.parametrize("name", ["i2t_rcar3_saturated.npz", "t2i_rcr4_saturated.npz"])

@@ -94,7 +94,7 @@ def test_wrong_weights_fail(name: str, tmp_path: Path) -> None:
     assert not any(key.endswith(("/context", "/img_glo")) for key in names)
 
 
-# --------------------------------------------------------------------- common mistakes (golden README)
+# --------------------------------------------------------------------- common mistakes (tests/golden/sgraf/README.md)
 
 
 MISTAKES: dict[str, tuple[float, str]] = {

@@ -56,7 +56,7 @@ def test_the_method_is_registered() -> None:
 
 
 def test_the_floor_counts_the_products_that_remain() -> None:
-    """By the sizes of the matrices: 13 words, 36 regions, 1024 wide, similarity vectors of 256 (speed.md 4)."""
+    """By the sizes of the matrices: 13 words, 36 regions, 1024 wide, similarity vectors of 256 (speed.md 4, 5)."""
     words, regions, wide, narrow = 13, 36, 1024, 256
     shared = 2 * (words * regions * wide + words * regions * wide + (words + 1) * wide * narrow)
     saf = 2 * ((words + 1) * narrow + (words + 1) * narrow)
