@@ -67,14 +67,14 @@ def test_all_but_the_sketch_is_the_hosts(dataset: str, module: str) -> None:
 def test_full_size_is_the_dossiers_reconstruction(dataset: str, module: str) -> None:
     recipe = recipe_of(dataset, module)
     method, config = get_method(recipe.method), recipe.method_config()
-    assert config == TEMDEConfig.model_validate({"module": module})  # all defaults are the dossier's
+    assert config == TEMDEConfig.model_validate({"module": module})  # all defaults are those of temde.md 3.3
     with torch.device("meta"):
         model = method.build(config, DataFacts(vocab_size=PUBLISHED_SIZES[dataset]))
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[dataset, module]
 
 
 def test_the_defaults_are_the_dossiers() -> None:
-    """Table 3.4, first column."""
+    """temde.md 3.4, the column "default"."""
     assert SketchConfig().model_dump() == {
         "depth": 8,
         "width": 128,

@@ -1,9 +1,9 @@
 """Scores of image x caption pairs from cross-attention between their tokens, without a loop over captions.
 
 One direction queries with one side's tokens and attends to the other's (hat.md 3.5; the same attention
-serves SAF, SGR and RCAR): leaky ReLU of the raw products, L2 norm over the QUERY axis, softmax over the
-CONTEXT axis with a temperature. HAT's score of a pair is the mean cosine between each query token and
-its attended context.
+serves SAF and SGR, sgraf.md 3.4, and RCAR, rcar.md 3.3): leaky ReLU of the raw products, L2 norm over the
+QUERY axis, softmax over the CONTEXT axis with a temperature. HAT's score of a pair is the mean cosine between
+each query token and its attended context.
 
 The context is not needed for that: q . c = sum_j a_j (q . k_j), and |c|^2 = a^T G a with the Gram matrix
 G = k k^T of the context tokens (speed.md 3). `form="direct"` builds the context instead, which is cheaper

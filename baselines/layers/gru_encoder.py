@@ -1,4 +1,4 @@
-"""Words through a recurrent network: embedding, dropout, GRU (sgraf.md 3.2, rcar.md 3.2)."""
+"""Words through a recurrent network: embedding, dropout, GRU (sgraf.md 3.2, rcar.md 3.2, user.md A)."""
 
 from __future__ import annotations
 

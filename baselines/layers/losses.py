@@ -6,15 +6,15 @@ from torch import Tensor
 
 
 def triplet_ranking_loss(scores: Tensor, margin: float, *, hardest: bool = True) -> Tensor:
-    """Hinge loss of a batch, summed over both retrieval directions: a scalar (hat.md 4).
+    """Hinge loss of a batch, summed over both retrieval directions: a scalar (hat.md 4, sgraf.md 4, rcar.md 4).
 
     `scores`: (B, B), row = image, column = caption, S_ii = matching pair. With `hardest`, each image pays
     for its worst caption and each caption for its worst image:
 
         L = sum_i max_{j != i} [m + S_ij - S_ii]_+  +  sum_j max_{i != j} [m + S_ij - S_jj]_+
 
-    otherwise for all of them. Another caption of the same image is a negative like any other. Where the
-    maximum is tied, the first index takes the whole gradient (CPU).
+    otherwise for all of them (rcar.md 4, user.md A). Another caption of the same image is a negative like any
+    other. Where the maximum is tied, the first index takes the whole gradient (CPU).
     """
     size = len(scores)
     positives = scores.diagonal().view(size, 1)

@@ -1,4 +1,4 @@
-"""Norms and initial weights that several methods share (sgraf.md 3, rcar.md 3); a norm's eps comes after its root."""
+"""Norms (sgraf.md 3, rcar.md 3) and initial weights (sgraf.md 3.8, rcar.md 3.8); a norm's eps comes after its root."""
 
 from __future__ import annotations
 

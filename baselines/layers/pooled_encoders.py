@@ -1,4 +1,4 @@
-"""Encoders that end in GPO pooling: an image or a caption -> one unit vector (user.md 3.1, 3.2, appendix A)."""
+"""Encoders that end in GPO pooling: an image or a caption -> one unit vector (user.md 3.1, 3.2, A)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class PooledBERT(nn.Module):
                 f"field 'model.bert.max_position': found {places}, a caption has {longest} word pieces"
             )
         ids = ids[:, :longest]
-        # by id and not by length: a word that was replaced with [PAD] is hidden from attention, as published
+        # by id and not by length: a word that was replaced with [PAD] (user.md 6) is hidden, as published (user.md 3.2)
         output = self.bert(input_ids=ids, attention_mask=ids.ne(self.bert.config.pad_token_id).long())
         words: Tensor = self.projection(output.last_hidden_state)
         return words

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 class KeyQueues(nn.Module):
     """Two queues of the same size, of captions and of images, filled in step; they belong to the model's state.
 
-    They begin with vectors from U[0, 1), normalised, as published: all of them lie in the positive orthant.
+    They begin with vectors from U[0, 1), normalised, as published (user.md 3.4): all in the positive orthant.
     """
 
     captions: Tensor

@@ -1,4 +1,4 @@
-"""The regulators of RCAR, to be plugged into a network that attends from one side to the other (rcar.md 3.4 - 3.7).
+"""RCAR's regulators, to be plugged into a network that attends from one side to the other (rcar.md 3.4 to 3.7).
 
 What a host must offer:
 

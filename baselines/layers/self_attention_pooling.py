@@ -1,4 +1,4 @@
-"""A set of vectors -> one: attention with the set's own mean as the query (sgraf.md 3.3)."""
+"""A set of vectors -> one: attention with the set's own mean as the query (sgraf.md 3.3, user.md 3.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""T-EMDE on SAF and SGR, a reconstruction (temde.md); the notes on fidelity are in README.md."""
+"""T-EMDE on SAF and SGR, a reconstruction (temde.md 3.1, 3.3); the notes on fidelity are in README.md."""
 
 from baselines.sgraf.model import SGRAFLoss, inputs
 from baselines.temde.build import build_temde, refuse_official

@@ -24,7 +24,7 @@ from baselines.temde.sketch import Sketch, SketchConfig
 from benchmark.baseline import CaptionBatch, DataFacts, ImageBatch, PairBatch, Progress, TimingGroup
 
 SKETCHES = {"T-EMDE 8 x 128": SketchConfig(), "T-EMDE 8 x 64": SketchConfig(width=64)}
-"""The dossier's default, whose cost is near the host's, and one with half of the cells."""
+"""The default of temde.md 3.3, whose cost is near the host's (temde.md 3.5), and one with half of the cells."""
 Host = Literal["SAF", "SGR"]
 HOSTS: tuple[Host, ...] = ("SAF", "SGR")
 

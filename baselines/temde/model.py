@@ -3,7 +3,7 @@
 The hosts see the whole image beside the whole caption through self-attention; here each of them is a sketch, a
 histogram of where in the space its regions or words lie, with cells that mean the same in both. All else is the
 host's (baselines/sgraf/model.py). No authors' code is known and the paper was read in part only: what is known, assumed
-and uncertain is in README.md.
+and uncertain is in temde.md 3.1, 3.3, 3.4, and in README.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 N partitions of the space into K parts each; every vector is shared out over the K parts of each partition, and the
 shares of all vectors are added up. The cost is linear in the number of vectors. No authors' code is known: what
-the dossier assumes is the default, what it calls uncertain is a field of `SketchConfig` (temde.md 3.4).
+temde.md 3.3 assumes is the default, what temde.md 3.4 calls uncertain is a field of `SketchConfig`.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Sketch(nn.Module):
         self.config = config
         rows = config.depth * (config.planes if config.assignment == "hyperplane" else config.width)
         # standard normal: with unit vectors every logit then starts with variance 1. The usual Xavier start leaves
-        # all sketches all but uniform, and the signal about 2,000 times weaker (temde.md 3.3)
+        # all sketches all but uniform, and the signal about 2,000 times weaker than the host's (temde.md 3.3)
         self.weight = nn.Parameter(torch.randn(rows, dim))
         self.bias = nn.Parameter(torch.zeros(rows))
         if config.logit == "distance":  # else the codeword nearest to the origin would take every vector

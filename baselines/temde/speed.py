@@ -1,7 +1,7 @@
 """What `rematch bench temde` times: the host's cases with sketches of the same width for global vectors.
 
-Sketches are made once an item, in encoding; scoring pairs of them is what the host does (temde.md 3.3). What the
-exchange saves is timed by `rematch study temde-latency`.
+Sketches are made once an item, in encoding (temde.md 7); scoring pairs of them is what the host does (temde.md 3.3).
+What the exchange saves is timed by `rematch study temde-latency`.
 """
 
 from __future__ import annotations

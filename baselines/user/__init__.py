@@ -1,4 +1,4 @@
-"""USER: unified semantic enhancement with momentum contrast (user.md); the notes on fidelity are in README.md."""
+"""USER: unified semantic enhancement with momentum contrast (user.md 3, 4, 5); notes on fidelity: README.md."""
 
 from baselines.user.build import build_user, pretrained_parts
 from baselines.user.model import UserConfig, UserLoss, check_batch, inputs

@@ -4,7 +4,7 @@ An image is one vector, a caption another, and their product is the score. Regio
 whole image before they are pooled: one that they make themselves (SGE), or CLIP's (CGE); captions go through BERT. In
 training each encoder has a momentum copy, whose vectors of the latest batches wait in two queues: a loss over the
 batch and one over the queues have the same form (UTO). Where the paper leaves a choice open, the published code's
-behaviour is taken (README.md).
+behaviour is taken (user.md 9; README.md).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from benchmark.errors import UserError
 
 
 class UserConfig(Strict):
-    """A USER model; the defaults are the published sizes (user.md 3, 5)."""
+    """A USER model; the defaults are the published sizes (user.md 3.1, 3.3, 5)."""
 
     enhancement: Literal["sge", "cge", "none"] = "sge"
     """`sge`: self-guided enhancement of the regions; `cge`: CLIP-guided, reconstructed (UNCERTAIN); `none`: regions as
@@ -99,7 +99,7 @@ class UserLoss(Strict):
 
 
 def inputs(config: UserConfig) -> InputSpec:
-    """What USER reads: every caption, uncut, with its image's regions; the last partial batch is dropped.
+    """What USER reads: every caption, uncut, with its image's regions; the last partial batch is dropped (user.md 5).
 
     CGE also reads a CLIP vector of the image.
     """
@@ -189,7 +189,7 @@ class USER(nn.Module):
             self.text_keys.bert.eval()
         return self
 
-    # Encoding (user.md 3.1, 3.2) and scores
+    # Encoding (user.md 3.1, 3.2) and scores (user.md 7)
 
     def encode_images(self, batch: ImageBatch) -> Codes:
         """`vectors`: (B, D), of length 1."""

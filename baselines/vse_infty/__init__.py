@@ -1,4 +1,4 @@
-"""VSE-infinity: generalised pooling (user.md, appendix A); the notes on fidelity are in README.md."""
+"""VSE-infinity: generalised pooling (user.md A); the notes on fidelity are in README.md."""
 
 from baselines.vse_infty.build import build_vse_infty, pretrained_parts
 from baselines.vse_infty.model import VSEConfig, VSELoss, inputs

@@ -2,7 +2,7 @@
 
 An image is one vector, a caption another, and their product is the score. Both come from a generalised pooling
 operator, which learns how to weight each dimension's sorted values. Captions go through BERT or a bidirectional GRU.
-It is the host of USER, which adds to it (user.md, appendix A); where paper and code differ, the code is followed.
+It is the host of USER, which adds to it (user.md A); where paper and code differ, the code is followed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from benchmark.baseline import (
 
 
 class VSEConfig(Strict):
-    """A VSE-infinity model; the defaults are the published sizes (user.md, appendix A)."""
+    """A VSE-infinity model; the defaults are the published sizes (user.md 3.1, 3.2, 3.3, A)."""
 
     text: Literal["bert", "bigru"] = "bert"
     """Encoder of captions: BERT on word pieces, or a bidirectional GRU on whole words."""
@@ -48,7 +48,7 @@ class VSEConfig(Strict):
     word_dim: int = Field(default=300, ge=1)
     """Of `bigru`: width of an embedded word."""
     augment: Literal["word_drop", "none"] = "word_drop"
-    """In training: some words are hidden, replaced or left out (user.md 6); of `bigru`, start and end among them."""
+    """In training: words are hidden, replaced or left out (user.md 6); of `bigru`, start and end too (user.md A)."""
     vocabulary: Literal["dataset", "letters"] = "dataset"
     """Of `bert`. `dataset`: bert-base-uncased's word pieces, as published (scenes has its own); `letters`: a small
     vocabulary of letters and common words that needs no download, for smoke runs without pretraining."""
@@ -60,7 +60,7 @@ class VSEConfig(Strict):
 
 
 class VSELoss(Strict):
-    """Settings of the ranking loss (user.md, appendix A)."""
+    """Settings of the ranking loss (user.md A)."""
 
     margin: float = Field(default=0.2, ge=0)
     """By which a matching pair's score must lead."""

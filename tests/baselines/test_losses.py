@@ -15,7 +15,7 @@ GOLDEN = Path("tests/golden/hat/triplet_loss.npz")
 
 
 def looped(scores: Tensor, margin: float, hardest: bool) -> float:
-    """The formula of hat.md 4, one negative at a time."""
+    """The formula of hat.md 4, or of rcar.md 4 with all negatives, one negative at a time."""
     size, total = len(scores), 0.0
     s = scores.tolist()
     for i in range(size):

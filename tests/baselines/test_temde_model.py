@@ -110,7 +110,7 @@ def test_what_is_shared_with_the_host_starts_alike(module: str) -> None:
 
 
 def naive_global_nodes(model: SGRAF, regions: Tensor, words: Tensor) -> list[Tensor]:
-    """The global nodes of one pair from its regions (R, D) and words (L, D), by the dossier's table of options."""
+    """The global nodes of one pair from its regions (R, D) and words (L, D), by the options of temde.md 3.4."""
     branch = branch_of(model)
     config = branch.config
     pooled: dict[str, Tensor] = {}
