@@ -16,8 +16,8 @@ import yaml
 from typer.main import get_command
 
 from benchmark import cli
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 GH = """#!/usr/bin/env bash
 # stands in for GitHub's command: writes down what it is asked, and answers with the comments there are
 printf '%s\\n' "$*" >> calls

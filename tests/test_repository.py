@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 import benchmark
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.paths import ROOT
 
 TOP = {
     ".ci",

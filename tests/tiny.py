@@ -19,11 +19,10 @@ import pytest
 import yaml
 
 from benchmark import cli
-from benchmark.cli_options import console
+from benchmark.cli.options import console
 from benchmark.files import sha256_file
-from benchmark.reporting.record import RunRecord, read_record
-
-ROOT = Path(__file__).resolve().parent.parent
+from benchmark.records.record import RunRecord, read_record
+from tests.paths import ROOT
 
 I2T, T2I, BOTH = (Path(f"recipes/hat/scenes-{variant}.yaml") for variant in ("i2t", "t2i", "ensemble"))
 

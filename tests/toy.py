@@ -15,20 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from benchmark.baseline import (
-    CaptionBatch,
-    Codes,
-    DataFacts,
-    ImageBatch,
-    InputSpec,
-    Method,
-    PairBatch,
-    PixelInput,
-    Progress,
-    Strict,
-    TextInput,
-    TrainingCodes,
-)
+from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
+from benchmark.inputs import InputSpec, PixelInput, TextInput
+from benchmark.method import DataFacts, Method, Progress
+from benchmark.strict import Strict
 
 SIZE = 6
 VOCABULARY = 30

@@ -1,10 +1,10 @@
 """The dual-path CNN with instance loss (docs/papers/dualpath.md 1); notes on fidelity are in README.md."""
 
 from baselines.dualpath.build import build_dualpath, pretrained_parts
+from baselines.dualpath.checkpoint import read_official
+from baselines.dualpath.checks.parity import parity_cases
 from baselines.dualpath.config import DualPathConfig, DualPathLoss, inputs
-from baselines.dualpath.official import read_official
-from baselines.dualpath.parity import parity_cases
-from benchmark.baseline import Method
+from benchmark.method import Method
 
 METHOD = Method(
     name="dualpath",

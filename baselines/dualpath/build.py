@@ -9,13 +9,13 @@ import timm
 import torch
 from torch import nn
 
+from baselines.dualpath.checkpoint import load_trunk
 from baselines.dualpath.config import DualPathConfig
 from baselines.dualpath.model import DualPath
-from baselines.dualpath.official import load_trunk
 from baselines.dualpath.trunks import TIMM_STD, VGG19, CaffeResNet50, SmallTrunk, TimmResNet, Trunk
 from baselines.layers.bert import weights_file
-from benchmark.baseline import DataFacts
 from benchmark.errors import UserError
+from benchmark.method import DataFacts
 
 TIMM_WEIGHTS = {
     "timm_resnet50": "resnet50.tv_in1k",

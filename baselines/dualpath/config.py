@@ -8,7 +8,8 @@ from pydantic import Field
 
 from baselines.dualpath.text import TextConfig
 from baselines.dualpath.trunks import TrunkConfig
-from benchmark.baseline import InputSpec, PixelInput, Strict, TextInput
+from benchmark.inputs import InputSpec, PixelInput, TextInput
+from benchmark.strict import Strict
 
 
 class DualPathConfig(Strict):

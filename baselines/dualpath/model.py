@@ -17,8 +17,9 @@ from baselines.dualpath.config import DualPathConfig, DualPathLoss
 from baselines.dualpath.losses import hardest, instance_loss, ranking_features, ranking_loss
 from baselines.dualpath.text import TextCNN, at_all_starts
 from baselines.dualpath.trunks import Trunk
-from benchmark.baseline import CaptionBatch, Codes, ImageBatch, PairBatch, Progress, TrainingCodes
+from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.errors import UserError
+from benchmark.method import Progress
 
 TEXT_ROWS = 2048
 """Captions at one start each that a test pass takes together; it bounds memory and changes no result."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.dualpath.batch_norm import DeviationNorm
-from benchmark.baseline import Strict
+from benchmark.strict import Strict
 
 
 class TextConfig(Strict):

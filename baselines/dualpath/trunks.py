@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.dualpath.batch_norm import DeviationNorm, as_deviation_norms
-from benchmark.baseline import Strict
+from benchmark.strict import Strict
 
 OfficialNames = list[tuple[str, str]]
 """Names of the official arrays in the official order, which the published learning rates go by, and ours of each."""

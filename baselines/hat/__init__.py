@@ -1,11 +1,11 @@
 """HAT: hierarchical alignment transformers (docs/papers/hat.md 1); the notes on fidelity are in README.md."""
 
 from baselines.hat.build import build_hat, pretrained_parts
+from baselines.hat.checkpoint import read_official
+from baselines.hat.checks.parity import parity_cases
+from baselines.hat.checks.speed import scoring_cases
 from baselines.hat.model import HATConfig, HATLoss, inputs
-from baselines.hat.official import read_official
-from baselines.hat.parity import parity_cases
-from baselines.hat.speed import scoring_cases
-from benchmark.baseline import Method
+from benchmark.method import Method
 
 METHOD = Method(
     name="hat",

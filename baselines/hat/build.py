@@ -14,8 +14,8 @@ from torch import nn
 
 from baselines.hat.model import HAT, HATConfig
 from baselines.layers.bert import build_bert, unfit, weights_file
-from benchmark.baseline import DataFacts
 from benchmark.errors import UserError
+from benchmark.method import DataFacts
 
 
 def pretrained_parts(config: HATConfig) -> list[str]:

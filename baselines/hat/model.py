@@ -18,21 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertModel
 
+from baselines.attention.cross_attention import attention_scores, pair_bytes, score_in_chunks
 from baselines.layers.bert import BERTConfig
-from baselines.layers.cross_attention import attention_scores, pair_bytes, score_in_chunks
 from baselines.layers.losses import triplet_ranking_loss
-from benchmark.baseline import (
-    CaptionBatch,
-    Codes,
-    ImageBatch,
-    InputSpec,
-    PairBatch,
-    PixelInput,
-    Progress,
-    Strict,
-    TextInput,
-    TrainingCodes,
-)
+from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
+from benchmark.inputs import InputSpec, PixelInput, TextInput
+from benchmark.method import Progress
+from benchmark.strict import Strict
 
 
 class SwinConfig(Strict):

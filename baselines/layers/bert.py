@@ -9,8 +9,9 @@ from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 from pydantic import Field
 from transformers import BertConfig, BertModel
 
-from benchmark.baseline import DataFacts, Strict
 from benchmark.errors import UserError
+from benchmark.method import DataFacts
+from benchmark.strict import Strict
 
 
 class BERTConfig(Strict):

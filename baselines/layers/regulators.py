@@ -19,8 +19,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from baselines.layers.alignment import squared_differences
-from baselines.layers.attention_tiles import wide_type
+from baselines.attention.alignment import squared_differences
+from baselines.attention.tiles import wide_type
 from baselines.layers.norms import l2_normalize, xavier_linear
 
 

@@ -1,11 +1,11 @@
 """RCAR: plug-and-play regulators of cross-attention (rcar.md 3); the notes on fidelity are in README.md."""
 
 from baselines.rcar.build import build_rcar
+from baselines.rcar.checkpoint import read_official
+from baselines.rcar.checks.parity import parity_cases
+from baselines.rcar.checks.speed import scoring_cases
 from baselines.rcar.model import RCARConfig, RCARLoss, inputs
-from baselines.rcar.official import read_official
-from baselines.rcar.parity import parity_cases
-from baselines.rcar.speed import scoring_cases
-from benchmark.baseline import Method
+from benchmark.method import Method
 
 METHOD = Method(
     name="rcar",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from baselines.rcar.model import RCAR, RCARConfig
-from benchmark.baseline import DataFacts
+from benchmark.method import DataFacts
 
 
 def build_rcar(config: RCARConfig, facts: DataFacts) -> RCAR:

@@ -16,10 +16,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from baselines.layers.alignment import attended_cosines, squared_differences
-from baselines.layers.cross_attention import attention_scores, pair_bytes, score_in_chunks
+from baselines.attention.alignment import attended_cosines, squared_differences
+from baselines.attention.cross_attention import attention_scores, pair_bytes, score_in_chunks
+from baselines.attention.length_groups import scores_within_budget, tiled_scores
 from baselines.layers.gru_encoder import GRUEncoder
-from baselines.layers.length_groups import scores_within_budget, tiled_scores
 from baselines.layers.losses import triplet_ranking_loss
 from baselines.layers.norms import xavier_linear
 from baselines.layers.pair_dropout import PairDropout, draw_seeds
@@ -32,18 +32,10 @@ from baselines.layers.regulators import (
     Focus,
     training_bytes,
 )
-from benchmark.baseline import (
-    CaptionBatch,
-    Codes,
-    ImageBatch,
-    InputSpec,
-    PairBatch,
-    Progress,
-    RegionInput,
-    Strict,
-    TextInput,
-    TrainingCodes,
-)
+from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
+from benchmark.inputs import InputSpec, RegionInput, TextInput
+from benchmark.method import Progress
+from benchmark.strict import Strict
 
 PUBLISHED_TEMPERATURE = {"t2i": 10.0, "i2t": 3.0}
 

@@ -1,11 +1,11 @@
 """SAF, SGR and their ensemble SGRAF (sgraf.md 3); the notes on fidelity are in README.md."""
 
 from baselines.sgraf.build import build_sgraf
+from baselines.sgraf.checkpoint import read_official
+from baselines.sgraf.checks.parity import parity_cases
+from baselines.sgraf.checks.speed import scoring_cases
 from baselines.sgraf.model import SGRAFConfig, SGRAFLoss, inputs
-from baselines.sgraf.official import read_official
-from baselines.sgraf.parity import parity_cases
-from baselines.sgraf.speed import scoring_cases
-from benchmark.baseline import Method
+from benchmark.method import Method
 
 METHOD = Method(
     name="sgraf",

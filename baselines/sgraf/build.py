@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from baselines.sgraf.model import SGRAF, SGRAFConfig
-from benchmark.baseline import DataFacts
+from benchmark.method import DataFacts
 
 
 def build_sgraf(config: SGRAFConfig, facts: DataFacts) -> SGRAF:

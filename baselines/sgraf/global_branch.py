@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from baselines.layers.norms import xavier_linear
 from baselines.layers.self_attention_pooling import SelfAttentionPooling
-from benchmark.baseline import Codes
+from benchmark.batches import Codes
 
 
 class GlobalBranch(Protocol):

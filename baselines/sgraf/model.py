@@ -19,30 +19,22 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.layers.alignment import squared_differences
-from baselines.layers.attention_tiles import wide_type
+from baselines.attention.alignment import squared_differences
+from baselines.attention.length_groups import scores_within_budget, tiled_scores
+from baselines.attention.tiles import wide_type
 from baselines.layers.batch_norm import BatchNorm
 from baselines.layers.gru_encoder import GRUEncoder
-from baselines.layers.length_groups import scores_within_budget, tiled_scores
 from baselines.layers.losses import triplet_ranking_loss
 from baselines.layers.norms import l1_normalize, l2_normalize, xavier_linear
 from baselines.layers.pair_dropout import PairDropout, draw_seeds
 from baselines.layers.region_encoder import RegionEncoder
 from baselines.layers.regulators import Focus, Regulators
 from baselines.sgraf.global_branch import GlobalBranch, SelfAttentionBranch
-from benchmark.baseline import (
-    CaptionBatch,
-    Codes,
-    ImageBatch,
-    InputSpec,
-    PairBatch,
-    Progress,
-    RegionInput,
-    Strict,
-    TextInput,
-    TrainingCodes,
-)
+from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.errors import UserError
+from benchmark.inputs import InputSpec, RegionInput, TextInput
+from benchmark.method import Progress
+from benchmark.strict import Strict
 
 
 class SGRAFConfig(Strict):

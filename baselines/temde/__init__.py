@@ -2,11 +2,11 @@
 
 from baselines.sgraf.model import SGRAFLoss, inputs
 from baselines.temde.build import build_temde, refuse_official
-from baselines.temde.latency import timing_groups
+from baselines.temde.checks.latency import timing_groups
+from baselines.temde.checks.parity import parity_cases
+from baselines.temde.checks.speed import scoring_cases
 from baselines.temde.model import TEMDEConfig
-from baselines.temde.parity import parity_cases
-from baselines.temde.speed import scoring_cases
-from benchmark.baseline import Method
+from benchmark.method import Method
 
 METHOD = Method(
     name="temde",

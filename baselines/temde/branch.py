@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from baselines.layers.norms import xavier_linear
 from baselines.sgraf.global_branch import SelfAttentionBranch
 from baselines.temde.sketch import Sketch, SketchConfig
-from benchmark.baseline import Codes
+from benchmark.batches import Codes
 
 
 class SketchBranch(nn.Module):

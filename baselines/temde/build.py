@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
+from baselines.sgraf.checkpoint import our_key, read_official
 from baselines.sgraf.model import SGRAF
-from baselines.sgraf.official import our_key, read_official
 from baselines.temde.model import TEMDEConfig, with_sketches
-from benchmark.baseline import Baseline, DataFacts, OfficialWeights
 from benchmark.errors import UserError
+from benchmark.method import Baseline, DataFacts, OfficialWeights
 
 
 def build_temde(config: TEMDEConfig, facts: DataFacts) -> SGRAF:

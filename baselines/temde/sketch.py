@@ -15,10 +15,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.layers.attention_tiles import wide_type
+from baselines.attention.tiles import wide_type
 from baselines.layers.norms import l2_normalize, xavier_linear
-from benchmark.baseline import Strict
 from benchmark.errors import UserError
+from benchmark.strict import Strict
 
 ROW_EPS = 1e-6
 """Added to the 2-norm of a row, as EMDE does where a sketch is a network's input (temde.md 3.2)."""

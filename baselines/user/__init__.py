@@ -1,10 +1,10 @@
 """USER: unified semantic enhancement with momentum contrast (user.md 3, 4, 5); notes on fidelity: README.md."""
 
 from baselines.user.build import build_user, pretrained_parts
+from baselines.user.checkpoint import read_official
+from baselines.user.checks.parity import parity_cases
 from baselines.user.model import UserConfig, UserLoss, check_batch, inputs
-from baselines.user.official import read_official
-from baselines.user.parity import parity_cases
-from benchmark.baseline import Method
+from benchmark.method import Method
 
 METHOD = Method(
     name="user",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from baselines.layers.bert import build_bert
 from baselines.user.model import USER, UserConfig
-from benchmark.baseline import DataFacts
+from benchmark.method import DataFacts
 
 
 def pretrained_parts(config: UserConfig) -> list[str]:

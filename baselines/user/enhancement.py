@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from baselines.layers.batch_norm import BatchNorm
 from baselines.layers.norms import l2_normalize
 from baselines.layers.self_attention_pooling import SelfAttentionPooling
-from benchmark.baseline import Strict
+from benchmark.strict import Strict
 
 
 class GuideConfig(Strict):

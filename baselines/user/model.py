@@ -23,19 +23,11 @@ from baselines.layers.momentum import follow, momentum_copy
 from baselines.layers.pooled_encoders import PooledBERT, PooledRegions
 from baselines.layers.queues import KeyQueues
 from baselines.user.enhancement import GuideConfig, ProjectedGuide, SelfGuidedEnhancement, enhanced
-from benchmark.baseline import (
-    CaptionBatch,
-    Codes,
-    ImageBatch,
-    InputSpec,
-    PairBatch,
-    Progress,
-    RegionInput,
-    Strict,
-    TextInput,
-    TrainingCodes,
-)
+from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.errors import UserError
+from benchmark.inputs import InputSpec, RegionInput, TextInput
+from benchmark.method import Progress
+from benchmark.strict import Strict
 
 
 class UserConfig(Strict):

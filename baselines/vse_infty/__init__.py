@@ -1,10 +1,10 @@
 """VSE-infinity: generalised pooling (user.md A); the notes on fidelity are in README.md."""
 
 from baselines.vse_infty.build import build_vse_infty, pretrained_parts
+from baselines.vse_infty.checkpoint import read_official
+from baselines.vse_infty.checks.parity import parity_cases
 from baselines.vse_infty.model import VSEConfig, VSELoss, inputs
-from baselines.vse_infty.official import read_official
-from baselines.vse_infty.parity import parity_cases
-from benchmark.baseline import Method
+from benchmark.method import Method
 
 METHOD = Method(
     name="vse_infty",

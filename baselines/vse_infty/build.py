@@ -5,7 +5,7 @@ from __future__ import annotations
 from baselines.layers.bert import build_bert
 from baselines.layers.pooled_encoders import PooledBERT, PooledGRU
 from baselines.vse_infty.model import VSEConfig, VSEInfinity
-from benchmark.baseline import DataFacts
+from benchmark.method import DataFacts
 
 
 def pretrained_parts(config: VSEConfig) -> list[str]:

@@ -16,18 +16,10 @@ from torch import Tensor, nn
 from baselines.layers.bert import BERTConfig
 from baselines.layers.losses import triplet_ranking_loss
 from baselines.layers.pooled_encoders import PooledBERT, PooledGRU, PooledRegions
-from benchmark.baseline import (
-    CaptionBatch,
-    Codes,
-    ImageBatch,
-    InputSpec,
-    PairBatch,
-    Progress,
-    RegionInput,
-    Strict,
-    TextInput,
-    TrainingCodes,
-)
+from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
+from benchmark.inputs import InputSpec, RegionInput, TextInput
+from benchmark.method import Progress
+from benchmark.strict import Strict
 
 
 class VSEConfig(Strict):

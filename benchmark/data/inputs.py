@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmark.baseline import InputSpec, PixelInput, RegionInput
 from benchmark.data.splits import Split
 from benchmark.errors import UserError
+from benchmark.inputs import InputSpec, PixelInput, RegionInput
 
 
 def check_input(split: Split, spec: InputSpec) -> None:

@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.baseline import TextInput
-from benchmark.data.author_splits import author_splits, corpus_departures, karpathy_parts, read_lists
-from benchmark.data.captions import Codec, codec_for
-from benchmark.data.catalog import FLICKR30K_CORPUS, Entry, entry_under, get_entry
-from benchmark.data.dictionary_files import read_dictionary
 from benchmark.data.guides.sources import guides_described, with_computed_guides, with_stored_guides
+from benchmark.data.published.author_splits import (
+    author_splits,
+    corpus_departures,
+    karpathy_parts,
+    read_lists,
+)
+from benchmark.data.published.catalogue import FLICKR30K_CORPUS, Entry, entry_under, get_entry
 from benchmark.data.regions.grid import FeatureStore
 from benchmark.data.regions.sources import (
     Folder,
@@ -22,20 +24,17 @@ from benchmark.data.regions.sources import (
     known_of,
     stored_dataset,
 )
-from benchmark.data.scenes import VERSION, ScenesOptions, scenes_split
+from benchmark.data.scenes.dataset import VERSION, ScenesOptions, scenes_split
 from benchmark.data.splits import Dataset, Split, SplitName
-from benchmark.data.vocabulary import read_words
-from benchmark.data.word_codec import make_word_codec
-from benchmark.data.word_vectors import make_vector_codec
+from benchmark.data.text.codec import Codec, codec_for
+from benchmark.data.text.dictionary_files import read_dictionary
+from benchmark.data.text.vectors import make_vector_codec
+from benchmark.data.text.vocabulary import read_words
+from benchmark.data.text.word_codec import make_word_codec
 from benchmark.errors import UserError, nearest
-from benchmark.recipe import (
-    FileGuides,
-    GridRegions,
-    GuideSettings,
-    RegionSettings,
-    StoredRegions,
-    check_fields,
-)
+from benchmark.inputs import TextInput
+from benchmark.recipe.faults import check_fields
+from benchmark.recipe.schema import FileGuides, GridRegions, GuideSettings, RegionSettings, StoredRegions
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
@@ -146,9 +145,9 @@ def _published(
     show_progress: bool,
 ) -> Dataset:
     """The splits from the Hub or a local folder, as they are."""
-    from benchmark.data.hub import Request, hub_split  # `datasets` takes a second to import
-    from benchmark.data.local import local_split
-    from benchmark.data.tables import progress_bars
+    from benchmark.data.published.hub import Request, hub_split  # `datasets` takes a second to import
+    from benchmark.data.published.local import local_split
+    from benchmark.data.published.tables import progress_bars
 
     loaded = {}
     with progress_bars(show_progress):
@@ -219,7 +218,7 @@ def _check_no_files(regions: RegionSettings | None, guides: GuideSettings | None
 
 def _verified(dataset: Dataset, entry: Entry, captions_per_image: int, *, unverified: bool) -> Dataset:
     """The dataset, with what differs from the published one in `departures`; refused unless `unverified`."""
-    from benchmark.data.verify import check_dataset, departures, first_fault
+    from benchmark.data.published.verification import check_dataset, departures, first_fault
 
     checks = check_dataset(entry, dataset.splits, dataset.options, captions_per_image)
     fault = first_fault(checks)
@@ -230,7 +229,7 @@ def _verified(dataset: Dataset, entry: Entry, captions_per_image: int, *, unveri
 
 def _without_corrupt(dataset: Dataset, *, show_progress: bool) -> Dataset:
     """Every picture is decoded once; those that can't be are left out, and named."""
-    from benchmark.data.pictures import corrupt_rows
+    from benchmark.data.images.decoding import corrupt_rows
 
     kept: dict[SplitName, Split] = {}
     lines = []

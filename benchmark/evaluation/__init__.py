@@ -1,0 +1,1 @@
+"""Evaluation: scoring, ranking, metrics, protocols and intervals."""

@@ -20,12 +20,15 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmark.baseline import Baseline, CaptionBatch, Codes, ImageBatch, InputSpec
+from benchmark.batches import CaptionBatch, Codes, ImageBatch
 from benchmark.errors import UserError
 from benchmark.evaluation.ranking import Floats, Ints
+from benchmark.inputs import InputSpec
+from benchmark.method import Baseline
 
 if TYPE_CHECKING:
-    from benchmark.data import Codec, Split
+    from benchmark.data.splits import Split
+    from benchmark.data.text.codec import Codec
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def encode_split(
     The encoders run in float32, in evaluation mode, without gradient; floating tensors are then kept as
     `dtype` (float32 or float64: the precision of the scores). `model` is on `device` already.
     """
-    from benchmark.data import caption_batches, image_batches
+    from benchmark.data.batches import caption_batches, image_batches
 
     images = image_batches(split, spec, batch_size=batch_size, workers=workers)
     captions = caption_batches(split, spec, codec, batch_size=batch_size)

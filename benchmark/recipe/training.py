@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_serializer, model_validator
 
-from benchmark.baseline import Strict
 from benchmark.errors import UserError
+from benchmark.strict import Strict
 
 Metric = Literal["rsum", "r1_sum", "i2t_r1", "t2i_r1"]
 """Values a best checkpoint is chosen by; `r1_sum` is R@1(i2t) + R@1(t2i), in percent."""

@@ -1,0 +1,1 @@
+"""Reports made from run records: tables, claims, differences, the report page."""

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from benchmark.files import replacing
-from benchmark.reporting import study_table
-from benchmark.reporting.checksums import LIST, checksum_list
-from benchmark.reporting.claims import CLAIMS
-from benchmark.reporting.claims_page import claims_files
+from benchmark.records.checksums import LIST, checksum_list
+from benchmark.records.study import STUDIES
+from benchmark.reporting.claims.definition import CLAIMS
+from benchmark.reporting.claims.page import claims_files
+from benchmark.reporting.leaderboard.files import TABLES, table_files
+from benchmark.reporting.leaderboard.index import index
 from benchmark.reporting.page import render_page
-from benchmark.reporting.study_results import STUDIES
-from benchmark.reporting.tables import TABLES, table_files
-from benchmark.reporting.tables.comma import CSV_KEYS
-from benchmark.reporting.tables.index import index
+from benchmark.reporting.studies import runs as study_table
+from benchmark.reporting.writers.csv import CSV_KEYS
 
 RESULTS = Path("results")
 REPORT = RESULTS / "report.html"

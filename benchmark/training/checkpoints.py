@@ -20,9 +20,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
-from benchmark.baseline import Baseline
 from benchmark.errors import UserError
 from benchmark.files import replacing
+from benchmark.method import Baseline
 
 FORMAT = "rematch-training-1"
 _NOTES = "rematch"  # one metadata key only: safetensors doesn't keep the order of several

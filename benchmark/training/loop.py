@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
-from benchmark.baseline import Baseline, Strict
 from benchmark.errors import UserError
+from benchmark.method import Baseline
 from benchmark.recipe.training import Training
+from benchmark.strict import Strict
 from benchmark.training import checkpoints, log
 from benchmark.training.checkpoints import Checkpoint, WorkFolder
 from benchmark.training.stages import is_validated, set_trainable, stage_of

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from benchmark.baseline import Baseline
+from benchmark.method import Baseline
 from benchmark.recipe.training import Optimizer as Settings
 from benchmark.training.stages import matching
 

@@ -13,10 +13,11 @@ from fnmatch import fnmatchcase
 
 from pydantic import BaseModel
 
-from benchmark.baseline import Baseline, Strict
 from benchmark.errors import UserError
-from benchmark.recipe import check_fields
+from benchmark.method import Baseline
+from benchmark.recipe.faults import check_fields
 from benchmark.recipe.training import Schedule, Training
+from benchmark.strict import Strict
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,11 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from tqdm import tqdm
 
-from benchmark.baseline import Baseline, PairBatch, Progress, Strict
+from benchmark.batches import PairBatch
 from benchmark.errors import UserError
+from benchmark.method import Baseline, Progress
 from benchmark.recipe.training import Training
+from benchmark.strict import Strict
 from benchmark.training.checkpoints import load_weights
 from benchmark.training.determinism import deterministic, seed_step
 from benchmark.training.optimizers import make_optimizer, set_rate

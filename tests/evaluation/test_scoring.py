@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmark.baseline import CaptionBatch, Codes, ImageBatch
-from benchmark.data import load_dataset
+from benchmark.batches import CaptionBatch, Codes, ImageBatch
+from benchmark.data.load import load_dataset
 from benchmark.errors import UserError
 from benchmark.evaluation.scoring import encode_captions, encode_images, encode_split, plan_blocks, score
 from tests.toy import Toy, ToyConfig, inputs, toy_captions, toy_images, toy_model

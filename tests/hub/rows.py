@@ -15,7 +15,7 @@ from itertools import count
 
 from PIL import Image
 
-from benchmark.data.karpathy import flickr30k_names, mscoco_ids, mscoco_test_captions
+from benchmark.data.published.karpathy import flickr30k_names, mscoco_ids, mscoco_test_captions
 from benchmark.data.splits import SplitName
 
 COLOURS = {

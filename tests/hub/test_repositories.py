@@ -33,8 +33,7 @@ from tests.hub.rows import (
     mscoco_rows,
     picture,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.paths import ROOT
 
 
 def sha256(items: Iterable[object]) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.files import sha256_bytes
-from benchmark.reporting.record import RunRecord, new_record
-from benchmark.reporting.sidecar import Sidecar, caption_ids_hash, log_text, pack
+from benchmark.records.record import RunRecord, new_record
+from benchmark.records.sidecar import Sidecar, caption_ids_hash, log_text, pack
 
 SIZES = {
     "scenes": (400, 2000),

@@ -11,16 +11,16 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes
-from benchmark.reporting.checksums import LIST, changed_inputs, checksum_list
+from benchmark.records.checksums import LIST, changed_inputs, checksum_list
+from benchmark.records.record import RUNS, RunRecord, new_record, write_record
+from benchmark.records.sidecar import pack, write_sidecar
 from benchmark.reporting.generated import check_generated, generated_files, write_generated
-from benchmark.reporting.record import RUNS, RunRecord, new_record, write_record
-from benchmark.reporting.sidecar import pack, write_sidecar
-from benchmark.reporting.tables import TABLES
+from benchmark.reporting.leaderboard.files import TABLES
+from tests.paths import ROOT
 from tests.reporting import factory
-from tests.reporting.tables.samples import RECORDS
-from tests.reporting.test_leaderboard import PAPERS, sgr
+from tests.reporting.leaderboard.test_rows import PAPERS, sgr
+from tests.reporting.writers.samples import RECORDS
 
-ROOT = Path(__file__).resolve().parents[2]
 FORMATS = ("md", "html", "tex", "csv")
 
 

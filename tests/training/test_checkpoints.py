@@ -18,6 +18,7 @@ from torch import nn
 from benchmark.errors import UserError
 from benchmark.training import checkpoints
 from benchmark.training.checkpoints import differing_fields, load_checkpoint
+from tests.paths import ROOT
 from tests.toy import ToyBatches, toy_model
 from tests.training.helpers import RECIPE, fresh, run, same_bits, state_of, toy_training
 
@@ -90,7 +91,7 @@ def test_a_run_killed_in_mid_epoch_resumes_to_the_same_bits(tmp_path: Path) -> N
         run(toy_model(), TRAINING, Path(sys.argv[1]), make_batches=lambda epoch: Slow(0, epoch))
         """
     )
-    root = Path(__file__).parents[2]
+    root = ROOT
     environment = {**os.environ, "PYTHONPATH": str(root)}
     command = [sys.executable, "-c", script, str(tmp_path / "killed")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=root, text=True) as process:

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import torch
 
-from benchmark.baseline import DataFacts
+from benchmark.method import DataFacts
 from benchmark.training.determinism import (
     deterministic,
     seed_everything,

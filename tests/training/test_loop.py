@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark.baseline import PairBatch, Progress, TrainingCodes
+from benchmark.batches import PairBatch, TrainingCodes
+from benchmark.method import Progress
 from benchmark.training import TrainingDivergedError, first_losses, step_losses
 from benchmark.training.determinism import seed_step
 from tests.toy import Toy, ToyBatches, ToyConfig, ToyLoss, toy_model, toy_recall

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmark.baseline import Progress
 from benchmark.errors import UserError
-from benchmark.recipe import check_fields
+from benchmark.method import Progress
+from benchmark.recipe.faults import check_fields
 from benchmark.recipe.training import Optimizer, Training
 from benchmark.training.optimizers import make_optimizer, set_rate
 from benchmark.training.trainer import Trainer

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmark.baseline import PairBatch, Progress, TrainingCodes
+from benchmark.batches import PairBatch, TrainingCodes
 from benchmark.errors import UserError
+from benchmark.method import Progress
 from benchmark.training.trainer import Trainer
 from tests.toy import Toy, ToyBatches, ToyConfig, ToyLoss, toy_model
 from tests.training.helpers import CPU, by_name, fresh, run, same_bits, state_of, toy_training

@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from PIL import Image
 
-from benchmark.data.remote import SourceRefusedError, fetch_file
+from benchmark.data.published.remote import SourceRefusedError, fetch_file
 from benchmark.errors import UserError
 from benchmark.files import sha256_file
 

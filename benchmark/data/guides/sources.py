@@ -18,7 +18,7 @@ from benchmark.data.regions.tsv import number_of
 from benchmark.data.splits import Dataset, Guides, NoPictures, Split
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes
-from benchmark.recipe import CLIPGuides, RandomGuides, RegionSettings, StoredRegions
+from benchmark.recipe.schema import CLIPGuides, RandomGuides, RegionSettings, StoredRegions
 
 PROXY = "proxy guides: {} in place of CLIP's image vectors"
 """A departure of every run on them."""

@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmark.baseline import PixelInput
-from benchmark.data.images import as_pixels, evaluation_image, normalise
+from benchmark.data.images.transforms import as_pixels, evaluation_image, normalise
+from benchmark.data.published.remote import fetch_file
 from benchmark.data.regions.arrays import Floats
-from benchmark.data.remote import fetch_file
 from benchmark.errors import UserError, nearest
 from benchmark.files import sha256_file
+from benchmark.inputs import PixelInput
 
 CELLS = 6
 

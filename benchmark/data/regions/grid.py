@@ -19,7 +19,7 @@ from benchmark.data.regions.arrays import ArrayRegions, Floats
 from benchmark.data.regions.cache import Chunks
 from benchmark.data.splits import Split
 from benchmark.files import sha256_bytes
-from benchmark.recipe import GridRegions
+from benchmark.recipe.schema import GridRegions
 
 PROXY = "proxy region features: {} in place of a detector's 36 regions"
 """A departure of every run on them."""

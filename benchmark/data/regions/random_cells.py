@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmark.data.regions.arrays import Floats
-from benchmark.data.scenes import VERSION, SceneImages, ScenesOptions
+from benchmark.data.scenes.dataset import VERSION, SceneImages, ScenesOptions
 
 CELLS = 6
 """Rows and columns."""

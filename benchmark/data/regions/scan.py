@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.data.catalog import Entry
-from benchmark.data.karpathy import flickr30k_names, lines_sha256
+from benchmark.data.published.catalogue import Entry
+from benchmark.data.published.karpathy import flickr30k_names, lines_sha256
 from benchmark.data.regions.arrays import ArrayRegions, Integers, NpyFile, open_npy
 from benchmark.data.splits import NoPictures, Split, SplitName, flatten_captions
 from benchmark.errors import UserError

@@ -9,14 +9,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmark.data.catalog import Entry
+from benchmark.data.published.catalogue import Entry
 from benchmark.data.regions.cache import BATCH
 from benchmark.data.regions.grid import PROXY, FeatureStore, extractor_for, with_grid
 from benchmark.data.regions.scan import VALIDATION_IMAGES, WHERE, scan_entry, scan_split, unnamed
 from benchmark.data.regions.tsv import convert_tsv, with_tsv
 from benchmark.data.splits import Dataset, SplitName
 from benchmark.errors import UserError
-from benchmark.recipe import GridRegions, StoredRegions
+from benchmark.recipe.schema import GridRegions, StoredRegions
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def _tsv_dataset(
     folder: Folder,
 ) -> Dataset:
     """Captions by Karpathy's annotations, features from all TSV files of the folder."""
-    from benchmark.data.hub import Request  # `datasets` takes a second to import
-    from benchmark.data.local import captions_split
+    from benchmark.data.published.hub import Request  # `datasets` takes a second to import
+    from benchmark.data.published.local import captions_split
 
     files = sorted(path.glob("*.tsv"))
     if not files:

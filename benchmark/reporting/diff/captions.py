@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.data import load_dataset
+from benchmark.data.load import load_dataset
 from benchmark.errors import UserError
+from benchmark.records.sidecar import caption_ids_hash
 from benchmark.reporting.diff.sides import Side
-from benchmark.reporting.sidecar import caption_ids_hash
 
 
 def caption_texts(side: Side, data_dir: Path | None) -> list[str]:

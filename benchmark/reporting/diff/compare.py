@@ -11,12 +11,12 @@ import numpy as np
 
 from benchmark.errors import UserError
 from benchmark.evaluation.ranking import Ranks
+from benchmark.records.parts import Metrics
+from benchmark.records.record import RunRecord
+from benchmark.records.sidecar import Sidecar
+from benchmark.records.signature import differences, parse
 from benchmark.reporting.diff.queries import Items, QueryChanges, Retrieved, query_changes
 from benchmark.reporting.diff.sides import Side
-from benchmark.reporting.parts import Metrics
-from benchmark.reporting.record import RunRecord
-from benchmark.reporting.sidecar import Sidecar
-from benchmark.reporting.signature import differences, parse
 
 DIRECTION_FIELDS = ("r1", "r5", "r10", "median_rank", "mean_rank")
 METRIC_NAMES = (

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.evaluation.ranking import Ranks
-from benchmark.reporting.parts import METRICS
+from benchmark.records.parts import METRICS
 from benchmark.statistics.permutation import PairedTest, sign_flip
 from benchmark.statistics.queries import image_values
 

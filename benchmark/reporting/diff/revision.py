@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import UserError
+from benchmark.records.record import RUNS
 from benchmark.reporting.diff.compare import RunDiff, compare
 from benchmark.reporting.diff.sides import changed_files, load_side
-from benchmark.reporting.record import RUNS
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from benchmark.files import plain
 from benchmark.reporting.diff.compare import Change, ProtocolDiff, RunDiff
 from benchmark.reporting.diff.queries import QueryChange, QueryChanges
 from benchmark.reporting.diff.revision import RevisionDiff
-from benchmark.reporting.sheets import Format, Sheet, markdown_of, number, text_of
+from benchmark.reporting.sheet import Format, Sheet, markdown_of, number, text_of
 
 LONGEST = 60
 """Characters of a value that is text."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import UserError, nearest
-from benchmark.reporting.record import RUNS, RunRecord, parse_record, read_record
-from benchmark.reporting.sidecar import Sidecar, checked
-from benchmark.reporting.signature import differences, parse
+from benchmark.records.record import RUNS, RunRecord, parse_record, read_record
+from benchmark.records.sidecar import Sidecar, checked
+from benchmark.records.signature import differences, parse
 
 Reader = Callable[[str], bytes]
 """Content of a file below the runs folder."""

@@ -12,11 +12,11 @@ from typing import get_args
 
 from markupsafe import Markup
 
-from benchmark.reporting.leaderboard import Group, Row
+from benchmark.records.paper import ReportedRow
+from benchmark.records.parts import RECALLS, Latency
+from benchmark.reporting.leaderboard.rows import Group, Row
 from benchmark.reporting.page.evidence import Evidence
 from benchmark.reporting.page.svg import Marks, Point, scatter, strips
-from benchmark.reporting.paper import ReportedRow
-from benchmark.reporting.parts import RECALLS, Latency
 from benchmark.statistics.verdict import Kind
 
 NONE = "n/a"

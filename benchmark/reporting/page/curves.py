@@ -11,11 +11,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from benchmark.reporting.leaderboard import Row
+from benchmark.records.record import RunRecord
+from benchmark.records.sidecar import Sidecar
+from benchmark.reporting.leaderboard.rows import Row
 from benchmark.reporting.page.evidence import Evidence
 from benchmark.reporting.page.svg import Pair, Series, curves
-from benchmark.reporting.record import RunRecord
-from benchmark.reporting.sidecar import Sidecar
 
 BINS = 60
 """Points that a loss curve is made of."""

@@ -8,14 +8,14 @@ from functools import cached_property
 from pathlib import Path
 
 from benchmark.errors import UserError
-from benchmark.reporting.comparisons import tied_with_best
-from benchmark.reporting.leaderboard import Group, leaderboard
-from benchmark.reporting.paper import PAPER, Paper, load_papers
-from benchmark.reporting.record import RUNS, RunRecord, read_all
-from benchmark.reporting.reference import REFERENCE, Reference, read_reference
-from benchmark.reporting.sidecar import Sidecar, read_sidecar
-from benchmark.reporting.study_results import STUDIES, StudyResults, read_part, read_results
-from benchmark.reporting.timing_results import TimingResults, is_timing
+from benchmark.records.paper import PAPER, Paper, load_papers
+from benchmark.records.record import RUNS, RunRecord, read_all
+from benchmark.records.reference import REFERENCE, Reference, read_reference
+from benchmark.records.sidecar import Sidecar, read_sidecar
+from benchmark.records.study import STUDIES, StudyResults, read_part, read_results
+from benchmark.records.timed_study import TimingResults, is_timing
+from benchmark.reporting.leaderboard.comparisons import tied_with_best
+from benchmark.reporting.leaderboard.rows import Group, leaderboard
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data import load_dataset
-from benchmark.data.catalog import get_entry
+from benchmark.data.load import load_dataset
+from benchmark.data.published.catalogue import get_entry
 from benchmark.data.splits import Split, SplitName
 from benchmark.errors import UserError
+from benchmark.records.record import RunRecord
+from benchmark.records.sidecar import Sidecar, caption_ids_hash
 from benchmark.reporting.page.pictures import Album
-from benchmark.reporting.record import RunRecord
-from benchmark.reporting.sidecar import Sidecar, caption_ids_hash
 
 WORST, BEST, SHOWN = 3, 2, 5
 """Queries of each kind in each direction, and how many retrieved items of each are shown."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
+from benchmark.records.parts import RECALLS
+from benchmark.records.reference import Reference
 from benchmark.reporting.page.evidence import Evidence
 from benchmark.reporting.page.svg import Marks, strips
-from benchmark.reporting.parts import RECALLS
-from benchmark.reporting.reference import Reference
 
 METRIC = "rsum"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from benchmark.reporting.claims import CLAIMS, Growth
-from benchmark.reporting.claims_checks import JudgedCheck
-from benchmark.reporting.claims_judge import JudgedClaim, judge_claims
-from benchmark.reporting.claims_page import CERTAINTY, SETTINGS, counted, estimate, interval, summary
+from benchmark.reporting.claims.checks import JudgedCheck
+from benchmark.reporting.claims.definition import CLAIMS, Growth
+from benchmark.reporting.claims.judge import JudgedClaim, judge_claims
+from benchmark.reporting.claims.page import CERTAINTY, SETTINGS, counted, estimate, interval, summary
 from benchmark.reporting.page.svg import Marks, strips
 
 

@@ -9,15 +9,15 @@ from typing import Any
 
 from markupsafe import Markup
 
-from benchmark.reporting.leaderboard import Row
+from benchmark.records.parts import RECALLS, ProtocolRecord
+from benchmark.records.record import RunRecord
+from benchmark.reporting.leaderboard.rows import Row
 from benchmark.reporting.page.board import NONE, between, fixed
 from benchmark.reporting.page.curves import Course, Panel, panel
 from benchmark.reporting.page.evidence import Evidence
 from benchmark.reporting.page.examples import NO_PICTURES, Example, Gallery, examples
 from benchmark.reporting.page.svg import Marks, strips
-from benchmark.reporting.parts import RECALLS, ProtocolRecord
-from benchmark.reporting.record import RunRecord
-from benchmark.reporting.study_table import flat
+from benchmark.reporting.studies.runs import flat
 
 Facts = list[tuple[str, str]]
 PROSE = ("summary", "departures", "paper_row", "expected")

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from benchmark.evaluation.timing import ratio
+from benchmark.records.study import StudyResults
+from benchmark.records.timed_study import TimedGroup, TimingResults
 from benchmark.reporting.page.board import between, fixed
 from benchmark.reporting.page.svg import Marks, strips
-from benchmark.reporting.study_results import StudyResults
-from benchmark.reporting.study_table import SHOWN, Line, lines
-from benchmark.reporting.timing_results import TimedGroup, TimingResults
+from benchmark.reporting.studies.runs import SHOWN, Line, lines
+from benchmark.timing.contenders import ratio
 
 
 @dataclass(frozen=True)

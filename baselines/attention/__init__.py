@@ -1,0 +1,1 @@
+"""Attention between regions and words: cosines, aligned contexts, tiles and chunks."""

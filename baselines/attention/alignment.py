@@ -1,0 +1,124 @@
+"""What queries attend to, and alignment vectors W (context - query)^2 of both (sgraf.md 3.4, 3.5; rcar.md 3.3, 3.4).
+
+Queries are words and contexts regions (t2i), or the other way round (i2t). The context is needed in full width
+here, so all of it is built; what is saved is copies of queries and contexts for each pair, and passes over the
+memory (speed.md 4): without gradient the norm comes from Gram matrices and goes into the weights, so that the context
+is built with norm 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from baselines.attention.cross_attention import attention_weights, safe_root
+from baselines.attention.tiles import wide_type
+from baselines.layers.norms import EPS
+
+CANCELLED = 0.01  # of the longest token's square: a sum with a smaller square has its norm taken directly
+
+
+def squared_differences(
+    queries: Tensor,
+    contexts: Tensor,
+    *,
+    temperature: float | Tensor,
+    slope: float,
+    modulation: Tensor | None = None,
+) -> Tensor:
+    """(attended / |attended| - query)^2 (K, N, Q, D), elementwise: each query token, and what it attends to.
+
+    `queries`: (N, Q, D), N items of Q tokens each; `contexts`: (K, S, D), K items of S tokens each; neither has
+    padding. `modulation` (K, N, Q, D) multiplies the queries in the attention, each pair's with its own, not in the
+    difference; `temperature` is one number, or (K, N, Q, 1).
+    """
+    weights = _weights(_products(queries, contexts, modulation), temperature, slope)  # (K, S, N, Q)
+    if not torch.is_grad_enabled() and not _halved(contexts):
+        squares, safe = _squared_norms(weights, contexts)
+        if safe:
+            attended = _attended(weights.div_(squares.sqrt_().add_(EPS).unsqueeze(1)), contexts)
+            # subtract and square in one pass over what is the largest array by far
+            differences: Tensor = torch.ops.aten.mse_loss.out(attended, queries, 0, out=attended)
+            return differences
+    return _normalised_differences(_attended(weights, contexts), queries)
+
+
+def _attended(weights: Tensor, contexts: Tensor) -> Tensor:
+    """Sums (K, N, Q, D) of context tokens by weights (K, S, N, Q)."""
+    # a copy in reading order makes the product faster than its price
+    flat = weights.to(contexts.dtype).flatten(2).mT.contiguous()  # (K, N Q, S)
+    return (flat @ contexts).view(len(contexts), *weights.shape[2:], -1)
+
+
+def _normalised_differences(attended: Tensor, queries: Tensor) -> Tensor:
+    """(attended / |attended| - query)^2 from what is attended to (K, N, Q, D), in its place without gradient."""
+    norms = torch.linalg.vector_norm(attended, dim=-1, keepdim=True, dtype=wide_type(attended))
+    scale = (norms + EPS).reciprocal()
+    if torch.is_grad_enabled():
+        return torch.addcmul(queries, attended, scale, value=-1).square()
+    return torch.addcmul(queries, attended, scale, value=-1, out=attended).square_()
+
+
+def _squared_norms(weights: Tensor, contexts: Tensor) -> tuple[Tensor, bool]:
+    """|sum_s weights_s context_s|^2 (K, N, Q) of weights (K, S, N, Q), by Gram matrices; and whether they are safe.
+
+    They are not where context tokens nearly cancel: the rounding of the longest token's square then shows.
+    """
+    gram = _gram(contexts, weights)
+    squares = _quadratic_forms(weights, gram)
+    longest = gram.diagonal(dim1=1, dim2=2).amax(1)[:, None, None]  # (K, 1, 1)
+    return squares, bool((squares > CANCELLED * longest).all())
+
+
+def _gram(contexts: Tensor, weights: Tensor) -> Tensor:
+    """Products (K, S, S) of the tokens of each context, of the weights' type."""
+    return (contexts @ contexts.mT).to(weights.dtype)
+
+
+def _quadratic_forms(weights: Tensor, gram: Tensor) -> Tensor:
+    """w' G w (K, N, Q) of weights w (K, S, N, Q) and Gram matrices G (K, S, S): squared norms (speed.md 3)."""
+    return (weights * (gram @ weights.flatten(2)).view_as(weights)).sum(1)
+
+
+def _halved(tokens: Tensor) -> bool:
+    """Are products of these tokens in half precision, by their own type or by autocast?"""
+    return wide_type(tokens) != tokens.dtype or torch.is_autocast_enabled(tokens.device.type)
+
+
+def _products(queries: Tensor, contexts: Tensor, modulation: Tensor | None) -> Tensor:
+    """Products (K, S, N, Q) of all tokens, at least float32."""
+    if modulation is None:
+        products = contexts.flatten(0, 1) @ queries.flatten(0, 1).mT  # (K S, N Q)
+    else:
+        products = contexts @ (queries * modulation).flatten(1, 2).mT  # (K, S, N Q)
+    return products.to(wide_type(products)).view(*contexts.shape[:2], *queries.shape[:2])
+
+
+def _weights(products: Tensor, temperature: float | Tensor, slope: float) -> Tensor:
+    """Weights of products (K, S, N, Q); a temperature of each query token comes as (K, N, Q, 1)."""
+    if isinstance(temperature, Tensor):
+        temperature = temperature.squeeze(3).unsqueeze(1)  # (K, 1, N, Q)
+    return attention_weights(products, query_axis=3, context_axis=1, temperature=temperature, slope=slope)
+
+
+def attended_cosines(
+    queries: Tensor,
+    contexts: Tensor,
+    *,
+    temperature: float | Tensor,
+    slope: float,
+    modulation: Tensor | None = None,
+) -> Tensor:
+    """Cosines (K, N, Q) of each query token, not modulated, with what it attends to, as in `squared_differences`.
+
+    The contexts are not built: q . c and |c|^2 follow from products of tokens and the contexts' Gram matrices
+    (speed.md 3). A vector of zeros has cosine 0.
+    """
+    products = _products(queries, contexts, None)  # (K, S, N, Q)
+    modulated = products if modulation is None else _products(queries, contexts, modulation)
+    weights = _weights(modulated, temperature, slope)
+    dots = (weights * products).sum(1)  # (K, N, Q)
+    squares = _quadratic_forms(weights, _gram(contexts, weights))
+    norms = torch.linalg.vector_norm(queries, dim=2, dtype=weights.dtype) * safe_root(squares)
+    cosines: Tensor = dots / norms.clamp_min(EPS)
+    return cosines

@@ -1,0 +1,1 @@
+"""Checks of HAT: parity with recordings, published sizes, and cases to time."""

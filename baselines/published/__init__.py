@@ -1,0 +1,1 @@
+"""Readers of what authors published: checkpoint formats, key names of shared parts, recordings."""

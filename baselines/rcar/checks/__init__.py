@@ -1,0 +1,1 @@
+"""Checks of RCAR: parity with recordings, published sizes, and cases to time."""

@@ -1,0 +1,1 @@
+"""Checks of SAF and SGR: parity with recordings, published sizes, and cases to time."""

@@ -1,0 +1,27 @@
+"""What `rematch bench temde` times: the host's cases with sketches of the same width for global vectors.
+
+Sketches are made once an item, in encoding (temde.md 7); scoring pairs of them is what the host does (temde.md 3.3).
+What the exchange saves is timed by `rematch study temde-latency`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from baselines.sgraf.checks.speed import cases_of
+from baselines.sgraf.model import SGRAF
+from baselines.temde.build import build_temde
+from baselines.temde.model import TEMDEConfig
+from benchmark.method import DataFacts, ScoringCase
+
+
+def scoring_cases(device: torch.device) -> Iterator[ScoringCase]:
+    """Both hosts."""
+    return cases_of(full_size, device)
+
+
+def full_size(module: str) -> SGRAF:
+    """T-EMDE on a host, with the default sketch, for a vocabulary of one word."""
+    return build_temde(TEMDEConfig.model_validate({"module": module}), DataFacts(vocab_size=1))

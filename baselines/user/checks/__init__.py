@@ -1,0 +1,1 @@
+"""Checks of USER: parity with recordings, published sizes, and cases to time."""

@@ -1,0 +1,5 @@
+"""`python -m benchmark` is `rematch`."""
+
+from benchmark.cli import main
+
+main()

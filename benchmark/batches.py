@@ -1,0 +1,102 @@
+"""What passes between the harness and a method: batches of images, of captions and of pairs, and their codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Images of a batch. `pixels`: (B, 3, H, W) or regions (B, R, D); `index`: (B,) rows of the split.
+
+    `lengths` (B,): where regions were dropped, how many of each image are left, zeros after them; None: all.
+    `guides`: (B, guide_dim), where a `RegionInput` asks for them.
+    """
+
+    pixels: Tensor
+    index: Tensor
+    lengths: Tensor | None = None
+    guides: Tensor | None = None
+
+    def to(self, device: torch.device) -> ImageBatch:
+        lengths, guides = (None if part is None else part.to(device) for part in (self.lengths, self.guides))
+        return ImageBatch(self.pixels.to(device, non_blocking=True), self.index.to(device), lengths, guides)
+
+    def first(self, count: int) -> ImageBatch:
+        """The first `count` images."""
+        lengths, guides = (None if part is None else part[:count] for part in (self.lengths, self.guides))
+        return ImageBatch(self.pixels[:count], self.index[:count], lengths, guides)
+
+
+@dataclass(frozen=True)
+class CaptionBatch:
+    """Captions of a batch. `ids`: (B, L), padded at the end; `lengths`: (B,); `index`: (B,) rows of the split."""
+
+    ids: Tensor
+    lengths: Tensor
+    index: Tensor
+
+    def to(self, device: torch.device) -> CaptionBatch:
+        return CaptionBatch(self.ids.to(device), self.lengths.to(device), self.index.to(device))
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """B matching pairs: row i of `images` belongs to row i of `captions`; `images.index` are the instance ids.
+
+    `extra` holds what `prepare_batch` added (mined captions, keys of a momentum encoder).
+    """
+
+    images: ImageBatch
+    captions: CaptionBatch
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.images.index)
+
+    def to(self, device: torch.device) -> PairBatch:
+        extra = {name: value.to(device) for name, value in self.extra.items()}
+        return PairBatch(self.images.to(device), self.captions.to(device), extra)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Encoded items: named tensors whose first dimension is the item, so that the harness can store, slice, move.
+
+    A tensor named `lengths` (n_items,) holds true lengths where sizes vary: the harness then forms
+    blocks of captions of like length.
+    """
+
+    tensors: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    def rows(self, index: slice | Tensor) -> Codes:
+        """The items at `index`."""
+        return Codes({name: tensor[index] for name, tensor in self.tensors.items()})
+
+    def to(self, device: torch.device) -> Codes:
+        return Codes({name: tensor.to(device) for name, tensor in self.tensors.items()})
+
+    @staticmethod
+    def concat(parts: Iterable[Codes]) -> Codes:
+        """Join batches of codes; every tensor must agree in all dimensions but the first."""
+        listed = list(parts)
+        return Codes({name: torch.cat([part[name] for part in listed]) for name in listed[0].tensors})
+
+
+@dataclass(frozen=True)
+class TrainingCodes:
+    """What the objective reads: codes of the batch's images and captions, and whatever else the method needs."""
+
+    images: Codes
+    captions: Codes
+    extra: Mapping[str, Tensor] = field(default_factory=dict)

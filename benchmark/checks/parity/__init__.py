@@ -1,0 +1,1 @@
+"""Parity: values recorded from published implementations, held against what the production code computes."""

@@ -1,0 +1,127 @@
+"""Commands that check: `rematch parity`, `rematch drift`, `rematch doctor`; they exit with 1 where a check fails.
+
+Heavy imports stand inside the commands, so that `rematch doctor` works where torch does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.cli.options import (
+    Output,
+    ReportFormat,
+    ShowProgress,
+    console,
+    put_report,
+)
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    pass
+
+
+def parity(
+    method: Annotated[str, typer.Argument(help="A method, `evaluation`, or `all`.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Golden files or folders. Default: tests/golden/METHOD.")
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Show only what is over its tolerance.")] = False,
+) -> None:
+    """Compare with what the published implementations computed; exit 1 where anything is over its tolerance.
+
+    Examples:
+
+      rematch parity hat
+
+      rematch parity evaluation my_case.npz
+    """
+    from benchmark.checks.parity.report import run_parity
+    from benchmark.registry import method_names
+
+    names = ["evaluation", *method_names()] if method == "all" else [method]
+    if method == "all" and files:
+        raise UserError("parity all takes no files; name the method they belong to")
+    reports = [run_parity(name, files) for name in names]
+    for report in reports:
+        console.print(report.table(only_failed=failed))
+        console.print(report.summary())
+    raise typer.Exit(max(report.exit_code for report in reports))
+
+
+def drift(
+    method: Annotated[
+        str | None, typer.Argument(help="One method. Default: all that have references.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Also train the scenes recipes in full.")] = False,
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option("--seeds", help="Also train these seeds, and test them against the committed seeds."),
+    ] = None,
+    runs: Annotated[
+        Path | None,
+        typer.Option("--runs", help="Only test the seeds of the run records in this folder; train nothing."),
+    ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Write new references from this machine's results.")
+    ] = False,
+    ranks: Annotated[
+        bool,
+        typer.Option("--update-ranks", help="Write the ranks of the committed weights anew, nothing else."),
+    ] = False,
+    form: ReportFormat = "text",
+    output: Output = None,
+    progress: ShowProgress = True,
+) -> None:
+    """Re-score committed weights, query by query, and repeat the first training steps; exit 1 on drift.
+
+    Examples:
+
+      rematch drift
+
+      rematch drift hat --full
+
+      rematch drift --format markdown --output drift.md
+
+      rematch drift sgraf --seeds 3 4 5
+    """
+    chosen = [flag for flag, on in (("--update", update), ("--update-ranks", ranks), ("--runs", runs)) if on]
+    chosen += ["--full or --seeds"] if full or seeds else []
+    if len(chosen) > 1:
+        raise UserError(f"drift: {' and '.join(chosen)} don't go together; take one")
+    if update or ranks:
+        for path in new_references(method, ranks=ranks, progress=progress):
+            console.print(f"wrote {path.as_posix()}")
+        return
+    from benchmark.checks.drift.check import Trainings, compare_seeds, run_drift
+    from benchmark.checks.drift.show import render, text_sheets
+    from benchmark.reporting.sheet import print_sheets
+
+    if runs is not None:
+        report = compare_seeds(method, runs)
+    else:
+        report = run_drift(method, Trainings(full, tuple(dict.fromkeys(seeds or ()))), show_progress=progress)
+    if output is not None or form != "text":
+        put_report(render(report, form), output)
+    if output is not None or form == "text":  # a log wants the table even where a file has the report
+        print_sheets(text_sheets(report), console)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+def new_references(method: str | None, *, ranks: bool, progress: bool) -> Iterator[Path]:
+    """Write references, or their ranks alone, and say which."""
+    from benchmark.checks.drift.update import update_ranks, update_references
+
+    if ranks:
+        return update_ranks(method, show_progress=progress)
+    return update_references(method, console, show_progress=progress)
+
+
+def doctor() -> None:
+    """Check this machine: versions, GPU, disk, caches, the Hub; and say what to do about each fault."""
+    from benchmark.checks.doctor import report
+
+    raise typer.Exit(report(console))

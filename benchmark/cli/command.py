@@ -1,0 +1,78 @@
+"""The `rematch` command itself: its verbs, gathered, and how an error that a user can cause ends.
+
+Bad input ends with one line on stderr and exit code 2; a check that fails (parity, drift, stale tables) exits with 1.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from benchmark import __version__
+from benchmark.cli.checks import doctor, drift, parity
+from benchmark.cli.data import data_app
+from benchmark.cli.options import several_values
+from benchmark.cli.run import evaluate, reproduce
+from benchmark.cli.scores import score
+from benchmark.cli.share import export, query
+from benchmark.cli.studies import study
+from benchmark.cli.tables import diff, leaderboard, list_
+from benchmark.cli.timing import bench, latency
+from benchmark.errors import UserError
+
+app = typer.Typer(
+    name="rematch",
+    help="Reproducibility benchmark for image-text retrieval: train, evaluate, and compare with the papers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(reproduce)
+app.command()(leaderboard)
+app.command(name="list")(list_)
+app.command()(evaluate)
+app.command()(score)
+app.command()(query)
+app.command()(export)
+app.command()(diff)
+app.command()(study)
+app.command()(drift)
+app.command()(parity)
+app.command()(doctor)
+app.command()(latency)
+app.command()(bench)
+app.add_typer(data_app, name="data")
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and stop, where it is asked for."""
+    if wanted:
+        print(f"rematch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and stop.", callback=print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Reproducibility benchmark for image-text retrieval: train, evaluate, and compare with the papers."""
+
+
+def main() -> None:
+    """Run the command line; errors that a user can cause become one line on stderr and exit code 2."""
+    arguments = several_values(several_values(sys.argv[1:], "--seeds"), "--workers")
+    try:
+        app(args=arguments, prog_name="rematch", standalone_mode=True)
+    except (UserError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        line = Text.assemble(("error:", "red"), " ", " ".join(said.splitlines()))  # Text: no markup in it
+        Console(stderr=True, soft_wrap=True).print(line)
+        raise SystemExit(2) from None

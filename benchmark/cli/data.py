@@ -1,0 +1,382 @@
+"""`rematch data`: download a dataset, hold it against the published one, look at it, time its loading.
+
+A thin layer over `benchmark/data`, as cli.py is over the rest; heavy imports stand inside the commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+from rich.filesize import decimal
+
+from benchmark.cli.options import DataDir, ShowProgress, Unverified, console
+from benchmark.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from benchmark.data.published.catalogue import Entry
+    from benchmark.data.published.verification import Check
+    from benchmark.data.splits import Dataset, SplitName
+
+data_app = typer.Typer(
+    name="data",
+    help="Datasets: download them, hold them against the published splits, look at them, time their loading.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+Name = Annotated[
+    str, typer.Argument(help="A dataset; `rematch list datasets` names them.", metavar="DATASET")
+]
+Splits = Annotated[
+    list[str] | None,
+    typer.Option("--split", help="train, val or test; may be given several times. Default: all three."),
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="NAME=VALUE", help="An option of the dataset, as in a recipe."),
+]
+
+
+@data_app.command()
+def download(
+    dataset: Name,
+    split: Splits = None,
+    data_dir: DataDir = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Take the newest commits, and write them into the lock.")
+    ] = False,
+    option: Options = None,
+    progress: ShowProgress = True,
+) -> None:
+    """Fetch and prepare some splits of a dataset, and verify them; exit 1 where they aren't the published ones.
+
+    Only the files of these splits are fetched, at the commit that the lock names; what is cached stays. A
+    broken connection is taken up again; after an interruption, files that came whole are kept.
+
+    Examples:
+
+      rematch data download flickr30k --split test
+
+      rematch data download mscoco --option restval=true
+
+      rematch data download flickr30k --update
+    """
+    from benchmark.data.published.catalogue import entry_under, get_entry
+    from benchmark.data.published.download import newest_commits
+    from benchmark.data.published.hub import download_estimate
+
+    names, options = split_names(split), parse_options(option)
+    entry = entry_under(get_entry(dataset), options)
+    if update and (not entry.sources or data_dir is not None):
+        raise UserError(f"option --update: nothing of {dataset} would come from the Hub; leave it out")
+    console.print(f"{entry.name}: {entry.title}\nlicence: {entry.license}", markup=False, highlight=False)
+    with newest_commits(entry, names) if update else nullcontext():
+        estimate = download_estimate(dataset, names, data_dir, options)
+        for line in estimate.items or [_no_download(data_dir)]:
+            console.print(f"  {line}", markup=False, highlight=False)
+        warn_of_space(estimate.bytes, estimate.disk_bytes)
+        loaded, checks = load_and_check(dataset, names, options, data_dir, progress=progress)
+    for line in place_lines(entry, names, loaded.options) if data_dir is None else []:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    _print_notes(loaded)
+    for name in names:
+        console.print(split_line(loaded, name, checks), highlight=False, markup=False)
+    if any(not check.ok for check in checks):
+        console.print(f"`rematch data verify {dataset}` says what differs", markup=False, highlight=False)
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def verify(
+    dataset: Name,
+    split: Splits = None,
+    data_dir: DataDir = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Also decode every picture, and name the damaged ones.")
+    ] = False,
+    regions: Annotated[
+        str | None,
+        typer.Option(
+            "--regions",
+            metavar="SOURCE",
+            help="Region features in --data-dir, read to the last: scan or tsv.",
+        ),
+    ] = None,
+    option: Options = None,
+    progress: ShowProgress = True,
+) -> None:
+    """Hold splits of a dataset against the published ones, check by check; exit 1 where one differs.
+
+    Splits that aren't there yet are fetched first. Overlap shows between the splits that are named.
+
+    Examples:
+
+      rematch data verify flickr30k
+
+      rematch data verify mscoco --split test --pictures
+
+      rematch data verify flickr30k --data-dir my/parquet/folder
+
+      rematch data verify flickr30k --data-dir f30k_precomp --regions scan
+    """
+    from benchmark.data.published.catalogue import get_entry
+    from benchmark.data.published.verification import checks_table
+    from benchmark.data.regions.sources import read_all
+
+    get_entry(dataset)
+    names = split_names(split)
+    loaded, checks = load_and_check(
+        dataset, names, parse_options(option), data_dir, regions, progress=progress
+    )
+    console.print(checks_table(checks))
+    _print_notes(loaded)
+    for name in names:
+        console.print(split_line(loaded, name, checks), highlight=False, markup=False)
+        console.print(f"  fingerprint {loaded.splits[name].fingerprint}", highlight=False)
+    for line in read_all(loaded, show_progress=progress):
+        console.print(line, markup=False, highlight=False)
+    damaged = count_damaged(loaded, progress=progress) if pictures else 0
+    raise typer.Exit(1 if damaged or any(not check.ok for check in checks) else 0)
+
+
+@data_app.command()
+def show(
+    dataset: Name,
+    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "test",
+    count: Annotated[int, typer.Option(help="Images to show.")] = 24,
+    seed: Annotated[int | None, typer.Option(help="Which images are drawn. Default: 0.")] = None,
+    first: Annotated[
+        bool, typer.Option("--first", help="The first images, in the protocol's order.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="A .html or .png file. Default: a page in .rematch/data/."),
+    ] = None,
+    data_dir: DataDir = None,
+    unverified: Unverified = False,
+    captions: Annotated[int, typer.Option(help="Captions an image.")] = 5,
+    option: Options = None,
+    progress: ShowProgress = True,
+) -> None:
+    """Write a contact sheet: images of a split with their captions, to look at before anything is trained.
+
+    The same command writes the same bytes. A page asks for nothing outside itself.
+
+    Examples:
+
+      rematch data show scenes
+
+      rematch data show flickr30k --split val --count 60 --seed 1
+
+      rematch data show mscoco --first --output sheet.png
+
+      rematch data show flickr30k --data-dir my/parquet/folder --unverified
+    """
+    from benchmark.data.load import load_dataset
+    from benchmark.data.look.contact_sheet import choose_rows, make_sheet, write_html
+    from benchmark.data.look.contact_sheet_png import write_png
+    from benchmark.data.published.catalogue import get_entry
+
+    get_entry(dataset)
+    (name,) = split_names([split])
+    if first and seed is not None:
+        raise UserError("options --first and --seed: found both, expected one of them")
+    path = output or Path(".rematch") / "data" / f"{dataset}-{name}.html"
+    writers = {".html": write_html, ".png": write_png}
+    if path.suffix.lower() not in writers:
+        raise UserError(
+            f"option --output: found '{path.as_posix()}', expected a name that ends in .html or .png"
+        )
+    choose_rows(0, count, None)  # a bad count shows before a download does
+    loaded = load_dataset(
+        dataset,
+        parse_options(option),
+        splits=[name],
+        captions_per_image=captions,
+        data_dir=data_dir,
+        unverified=unverified,
+        show_progress=progress,
+    )
+    writers[path.suffix.lower()](make_sheet(loaded, name, count, None if first else seed or 0), path)
+    console.print(path.as_posix(), markup=False, highlight=False, soft_wrap=True)
+
+
+@data_app.command()
+def speed(
+    dataset: Name,
+    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "train",
+    workers: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--workers", help="Loader processes, one or several numbers: --workers 0 4 8. Default: 0."
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option(help="Pictures to time.")] = 1000,
+    data_dir: DataDir = None,
+    unverified: Unverified = False,
+    option: Options = None,
+    progress: ShowProgress = True,
+) -> None:
+    """Time the loader: decoding alone, and with the full-size transforms of training and evaluation (224 pixels).
+
+    Pictures of a first pass come from the disk, of later ones from the system's memory.
+
+    Examples:
+
+      rematch data speed flickr30k --workers 0 4 8
+
+      rematch data speed scenes --images 200
+    """
+    from benchmark.data.load import load_dataset
+    from benchmark.data.published.catalogue import get_entry
+    from benchmark.timing.loading import loader_speed, speed_table
+
+    get_entry(dataset)
+    (name,) = split_names([split])
+    loaded = load_dataset(
+        dataset,
+        parse_options(option),
+        splits=[name],
+        data_dir=data_dir,
+        unverified=unverified,
+        show_progress=progress,
+    )
+    console.print(speed_table(loader_speed(loaded.splits[name], workers=workers or [0], images=images)))
+
+
+# --------------------------------------------------------------------------------------- helpers
+
+
+def split_names(given: Sequence[str] | None) -> list[SplitName]:
+    """The named splits, each once; all where none is named. Raises UserError that names the nearest one."""
+    from benchmark.data.load import SPLITS
+
+    for name in given or ():
+        if name not in SPLITS:
+            raise UserError(f"unknown split '{name}'{nearest(name, SPLITS)}")
+    return [name for name in SPLITS if not given or name in given]
+
+
+def parse_options(given: Sequence[str] | None) -> dict[str, Any]:
+    """`NAME=VALUE` as in a recipe's `data.options`; the dataset's own schema checks names and values."""
+    options: dict[str, Any] = {}
+    for item in given or ():
+        name, sign, value = item.partition("=")
+        if not sign or not name:
+            raise UserError(f"option --option: found '{item}', expected NAME=VALUE")
+        try:
+            options[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            options[name] = value
+    return options
+
+
+def load_and_check(
+    dataset: str,
+    names: Sequence[SplitName],
+    options: dict[str, Any],
+    data_dir: Path | None,
+    regions: str | None = None,
+    *,
+    progress: bool,
+) -> tuple[Dataset, list[Check]]:
+    """Splits as they are, published or not, and every check of them; `regions`: where their features come from."""
+    from benchmark.data.load import load_dataset
+    from benchmark.data.published.catalogue import entry_under, get_entry
+    from benchmark.data.published.verification import PUBLISHED_CAPTIONS, check_dataset
+    from benchmark.data.regions.sources import known_of
+    from benchmark.recipe.schema import StoredRegions
+
+    if regions not in (None, "scan", "tsv"):
+        raise UserError(
+            f"option --regions: unknown source '{regions}'{nearest(str(regions), ('scan', 'tsv'))}"
+        )
+    stored = None if regions is None else StoredRegions.model_validate({"source": regions})
+    loaded = load_dataset(
+        dataset,
+        options,
+        splits=names,
+        data_dir=data_dir,
+        unverified=True,
+        regions=stored,
+        show_progress=progress,
+    )
+    known = entry_under(get_entry(dataset), loaded.options)
+    entry = known if stored is None else known_of(stored, known, loaded)
+    return loaded, check_dataset(entry, loaded.splits, loaded.options, PUBLISHED_CAPTIONS)
+
+
+def split_line(loaded: Dataset, name: SplitName, checks: Sequence[Check]) -> str:
+    """Counts of a split and what its checks say."""
+    own = [check for check in checks if check.split == name]
+    wrong = [check.what for check in own if not check.ok]
+    said = (
+        f"{len(wrong)} of {len(own)} checks differ: {', '.join(wrong)}"
+        if wrong
+        else f"{len(own)} checks agree"
+    )
+    split = loaded.splits[name]
+    return f"{name}: {len(split):,} images, {len(split.captions):,} captions; {said}"
+
+
+def count_damaged(loaded: Dataset, *, progress: bool) -> int:
+    """Decode every picture and name those that can't be; how many there are."""
+    from benchmark.data.images.decoding import corrupt_rows
+
+    count = 0
+    for name, split in loaded.splits.items():
+        damaged = corrupt_rows(split.images, show_progress=progress)
+        for row, reason in sorted(damaged.items()):
+            line = f"{name}: {split.filenames[row]} (row {row}) cannot be decoded: {reason}"
+            console.print(line, markup=False, highlight=False)
+        told = (
+            f"{len(damaged):,} of {len(split):,} pictures are damaged" if damaged else "every picture decodes"
+        )
+        console.print(f"{name}: {told}", markup=False, highlight=False)
+        count += len(damaged)
+    return count
+
+
+def place_lines(entry: Entry, names: Sequence[SplitName], options: dict[str, Any]) -> list[str]:
+    """Which repository and commit each split came from, its size, and the folder it is in."""
+    from benchmark.data.published.download import place_of
+
+    places = filter(None, (place_of(entry, name, options) for name in names))
+    return [
+        f"{place.split}: {decimal(place.bytes)} of {place.repo}@{place.commit} in {shown(place.folder)}"
+        for place in places
+    ]
+
+
+def shown(path: Path) -> str:
+    """A folder with the home folder as `~`."""
+    home = Path.home()
+    return f"~/{path.relative_to(home).as_posix()}" if path.is_relative_to(home) else path.as_posix()
+
+
+def warn_of_space(fetched: int, needed: int) -> None:
+    """Say what comes, and where the disk seems too small for it: the sizes are estimates, so go on all the same."""
+    from benchmark.checks.doctor import cache_folder, free_gib
+
+    if not fetched:
+        return
+    line = f"about {fetched / 1e9:.2f} GB to download; with the copy that is read from, {needed / 1e9:.2f} GB on disk"
+    console.print(line, highlight=False)
+    free = free_gib(cache_folder()) * 2**30
+    if free < needed:
+        line = f"only {free / 1e9:.1f} GB are free: set HF_HOME to a larger disk, or name fewer splits"
+        console.print(f"[yellow]warning:[/] {line}", highlight=False)
+
+
+def _no_download(data_dir: Path | None) -> str:
+    return "nothing to download: " + ("made by code" if data_dir is None else "read from a local folder")
+
+
+def _print_notes(loaded: Dataset) -> None:
+    for note in loaded.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)

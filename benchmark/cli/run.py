@@ -1,0 +1,164 @@
+"""Commands that run recipes: `rematch reproduce` trains and evaluates, `rematch evaluate` takes weights that are there.
+
+Heavy imports stand inside the commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.cli.extra import (
+    RelevanceFile,
+    RelevanceName,
+    load_table,
+    print_run_relevance,
+)
+from benchmark.cli.options import (
+    DataDir,
+    Device,
+    Profile,
+    Seeds,
+    ShowProgress,
+    SkipCorrupt,
+    Unverified,
+    Vocab,
+    WordVectors,
+    banner,
+    console,
+    make_settings,
+)
+from benchmark.cli.tables import leaderboard
+
+if TYPE_CHECKING:
+    from benchmark.run.job import Settings
+
+
+def reproduce(
+    target: Annotated[str, typer.Argument(help="A method, `all`, or the path of a recipe.")],
+    dataset: Annotated[
+        str | None,
+        typer.Argument(help="A dataset, e.g. mscoco. Default: scenes without a GPU, else flickr30k."),
+    ] = None,
+    seeds: Seeds = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen, with estimates; do nothing.")
+    ] = False,
+    profile: Profile = None,
+    device: Device = None,
+    data_dir: DataDir = None,
+    unverified: Unverified = False,
+    skip_corrupt: SkipCorrupt = False,
+    vocab: Vocab = None,
+    word_vectors: WordVectors = None,
+    latency: Annotated[bool, typer.Option(help="Measure latency after the evaluation.")] = True,
+    tables: Annotated[bool, typer.Option(help="Write results/tables/ at the end.")] = True,
+    progress: ShowProgress = True,
+) -> None:
+    """Train and evaluate recipes, and write run records and tables.
+
+    Examples:
+
+      rematch reproduce hat                          (embedded dataset where there is no GPU)
+
+      rematch reproduce hat flickr30k --seeds 0 1 2
+
+      rematch reproduce recipes/hat/scenes-i2t.yaml --resume
+
+      rematch reproduce hat mscoco --dry-run
+
+      rematch reproduce hat flickr30k --profile reduced     (a smoke run, in a minute)
+    """
+    from benchmark.run.resolve import check_folders, check_recipes, choose_dataset, recipe_paths
+
+    flags = {"unverified": unverified, "skip_corrupt": skip_corrupt, "resume": resume, "latency": latency}
+    settings = make_settings(device, data_dir, profile=profile, vocab=vocab, progress=progress, **flags)
+    settings = replace(settings, word_vectors=word_vectors)
+    if dataset is None and not Path(target).suffix:
+        dataset = choose_dataset(settings.device)
+        if dataset == "scenes":
+            banner()
+    paths = recipe_paths(target, dataset)
+    check_recipes(paths, profile)
+    if dry_run:
+        from benchmark.run.plan import dry_run_tables
+
+        for table in dry_run_tables(paths, seeds, data_dir, profile, vocab):
+            console.print(table)
+        return
+    check_folders(paths, data_dir, profile)
+    run_all(paths, seeds, settings)
+    if tables:
+        leaderboard(check=False)
+
+
+def evaluate(
+    recipe: Annotated[Path, typer.Option(help="The recipe that the weights belong to.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights of Rematch (.safetensors).")] = None,
+    official_checkpoint: Annotated[
+        Path | None, typer.Option(help="A checkpoint of the method's authors.")
+    ] = None,
+    save_sims: Annotated[
+        Path | None, typer.Option(help="Also write the similarity matrix to this .npy file.")
+    ] = None,
+    profile: Profile = None,
+    device: Device = None,
+    data_dir: DataDir = None,
+    unverified: Unverified = False,
+    skip_corrupt: SkipCorrupt = False,
+    vocab: Vocab = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the run that the weights come from. Default: the recipe's.")
+    ] = None,
+    latency: Annotated[bool, typer.Option(help="Measure latency too.")] = False,
+    relevance: RelevanceName = None,
+    relevance_file: RelevanceFile = None,
+    progress: ShowProgress = True,
+) -> None:
+    """Evaluate weights on a recipe's test split, under the common protocol.
+
+    Without a checkpoint, those of the recipe's last training are taken. An authors' checkpoint leaves a
+    run record of its own (<run>-official); otherwise nothing but the matrix is written.
+
+    Examples:
+
+      rematch evaluate --recipe recipes/hat/scenes-i2t.yaml --save-sims sims.npy
+
+      rematch evaluate --recipe recipes/hat/flickr30k-i2t.yaml --official-checkpoint epoch=68.ckpt
+
+      rematch evaluate --recipe recipes/hat/mscoco-i2t.yaml --relevance eccv     (several right answers a query)
+    """
+    from benchmark.reporting.scores import results_table
+    from benchmark.run.evaluate import evaluate_weights, single_recipe
+
+    table = load_table(relevance, relevance_file, single_recipe(recipe, profile).data.name)
+    flags = {"unverified": unverified, "skip_corrupt": skip_corrupt}
+    settings = make_settings(
+        device, data_dir, profile=profile, vocab=vocab, **flags, latency=latency, progress=progress
+    )
+    done = evaluate_weights(recipe, seed, settings, checkpoint, official_checkpoint, save_sims, console)
+    title = recipe.stem if profile is None else f"{recipe.stem}, {profile}"
+    console.print(results_table(done.results, title))
+    if table is not None:
+        print_run_relevance(done, table, relevance_file)
+
+
+def run_all(paths: Sequence[Path], seeds: Sequence[int] | None, settings: Settings) -> None:
+    """Run every recipe with every seed, saying what came of each."""
+    from benchmark.run.reproduce import reproduce as run_recipe
+    from benchmark.run.resolve import default_seed, expectation_lines, headline
+
+    for path in paths:
+        for seed in dict.fromkeys(seeds or [default_seed(path, settings.profile)]):
+            console.rule(f"{path.as_posix()}, seed {seed}")
+            record = run_recipe(path, seed, settings)
+            console.print(headline(record), highlight=False)
+            for line in expectation_lines(path, record, settings.profile):
+                console.print(line, highlight=False, markup=False)

@@ -1,0 +1,135 @@
+"""Commands about what the run records say: `rematch leaderboard`, `rematch diff`, `rematch list`.
+
+A thin layer over `benchmark/reporting`; heavy imports stand inside the commands.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.cli.options import DataDir, Output, ReportFormat, console, put_report
+from benchmark.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from benchmark.reporting.diff.compare import RunDiff
+    from benchmark.reporting.diff.revision import RevisionDiff
+
+
+def leaderboard(
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 where a generated file is out of date.")
+    ] = False,
+) -> None:
+    """Write what is made from the run records: tables, claims, studies' tables, the report page, checksums.
+
+    Example: rematch leaderboard --check
+    """
+    from benchmark.records.record import read_all
+    from benchmark.reporting.generated import write_generated
+    from benchmark.reporting.leaderboard.rows import leaderboard as rows
+    from benchmark.reporting.writers.terminal import show
+
+    if check:
+        raise typer.Exit(_check_generated())
+    written = write_generated()
+    show(rows(read_all()), console)
+    console.print(f"results/: {len(written.files)} generated files, {len(written.changed)} changed")
+
+
+def _check_generated() -> int:
+    """Say what is out of date; 1 where something is. Records that changed are named, and what is made of them isn't."""
+    from benchmark.records.checksums import changed_inputs
+    from benchmark.records.record import read_all
+    from benchmark.reporting.generated import check_generated
+
+    read_all()  # a record at fault ends here, with the field that is
+    changed, advice = changed_inputs(), "run `rematch leaderboard`"
+    for path in changed:
+        console.print(
+            f"changed since the tables were written: {path.as_posix()}; {advice} if that was meant",
+            soft_wrap=True,
+        )
+    stale = [] if changed else check_generated()
+    for path in stale:
+        console.print(f"out of date: {path.as_posix()}; {advice}", soft_wrap=True)
+    return 1 if changed or stale else 0
+
+
+def diff(
+    old: Annotated[
+        str | None,
+        typer.Argument(help="A record's path, DATASET/RUN/SEED, DATASET/RUN or RUN; REV:... as it was then."),
+    ] = None,
+    new: Annotated[str | None, typer.Argument(help="The other one, named likewise.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="A git revision: compare OLD, or all records that changed, with what they were then."
+        ),
+    ] = None,
+    queries: Annotated[int, typer.Option(min=0, help="Name so many of the queries that changed most.")] = 10,
+    captions: Annotated[bool, typer.Option("--captions", help="Show the captions of those queries.")] = False,
+    data_dir: DataDir = None,
+    form: ReportFormat = "text",
+    output: Output = None,
+) -> None:
+    """Compare two runs: metrics, training, latency, recipe, and which queries changed rank.
+
+    Signatures that differ are refused: such numbers don't belong side by side.
+
+    Examples:
+
+      rematch diff sgraf-saf rcar-i2t
+
+      rematch diff scenes/hat-i2t/0 scenes/hat-i2t/1 --captions
+
+      rematch diff --against main --format markdown
+    """
+    from benchmark.reporting.diff.revision import diff_revision
+    from benchmark.reporting.diff.show import render
+
+    if against is not None and new is not None:
+        raise UserError("diff takes one name with --against: the run that is compared with what it was")
+    if against is None and new is None:
+        raise UserError("diff takes two runs, e.g. `rematch diff sgraf-saf rcar-i2t`, or --against REVISION")
+    found: RunDiff | RevisionDiff
+    if against is not None and old is None:
+        if captions:
+            raise UserError("--captions needs the name of a run")
+        found = diff_revision(against, most=queries)
+    else:
+        pair = (f"{against}:{old}", str(old)) if against is not None else (str(old), str(new))
+        found = compare_runs(*pair, queries, data_dir, captions=captions)
+    put_report(render(found, form), output)
+
+
+def compare_runs(old: str, new: str, most: int, data_dir: Path | None, *, captions: bool) -> RunDiff:
+    """The difference of two named runs."""
+    from benchmark.reporting.diff.captions import caption_texts
+    from benchmark.reporting.diff.compare import check_signatures, compare
+    from benchmark.reporting.diff.sides import load_side
+
+    sides = load_side(old), load_side(new)
+    check_signatures(*sides)
+    texts = caption_texts(sides[0], data_dir) if captions else None
+    return compare(*sides, most=most, captions=texts)
+
+
+def list_(
+    what: Annotated[
+        str | None, typer.Argument(help="methods, recipes, datasets or runs. Default: all four.")
+    ] = None,
+) -> None:
+    """List methods, recipes, datasets and runs.
+
+    Example: rematch list recipes
+    """
+    from benchmark.run.resolve import LISTS, inventory
+
+    if what is not None and what not in LISTS:
+        raise UserError(f"unknown list '{what}'{nearest(what, LISTS)}")
+    for table in inventory([what] if what else LISTS):
+        console.print(table)

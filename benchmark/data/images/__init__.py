@@ -1,0 +1,1 @@
+"""Pictures: decoding, the published transforms, resizing."""

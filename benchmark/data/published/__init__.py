@@ -1,0 +1,1 @@
+"""The published datasets: what each split holds, where it comes from, and whether data are those."""

@@ -1,0 +1,216 @@
+"""The datasets this suite knows: what each published split holds, where it is to be had, and under what terms.
+
+Source of every number and hash: data.md sections 1.1, 1.2, 1.5, 1.6 and 2.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
+from benchmark.data.published import sources
+from benchmark.data.published.sources import Source
+from benchmark.data.scenes.dataset import VERSION, ScenesOptions
+from benchmark.data.splits import SplitName
+from benchmark.errors import UserError, nearest
+from benchmark.strict import Strict
+
+
+class HubOptions(Strict):
+    """A dataset from the Hub without options of its own."""
+
+
+class FlickrOptions(HubOptions):
+    """Options of `flickr30k`."""
+
+    split: Literal["karpathy", "flickr8k"] = "karpathy"
+    """`flickr8k`: that of the dual-path's code, in which val and test are Flickr8k's dev and test images. UNCERTAIN
+    whether its published numbers come from it, since the authors' README speaks of a random one (dualpath.md 2).
+    It needs Flickr8k's two lists (author_splits.py)."""
+
+    @model_serializer(mode="wrap")
+    def _said_where_chosen(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the default, so that runs of Karpathy's splits are called what they were before the option."""
+        return {name: value for name, value in fields(self).items() if (name, value) != ("split", "karpathy")}
+
+
+class CocoOptions(HubOptions):
+    """Options of `mscoco`."""
+
+    restval: bool = False
+    """Train on 113,287 images (train and restval) instead of the 82,783 of train2014 (hat.md 2)."""
+
+
+@dataclass(frozen=True)
+class CaptionStatistics:
+    """Of all captions of a split, five an image."""
+
+    captions: int
+    distinct: int
+    characters: int
+    shortest: int
+    longest: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a published split holds; None: not known."""
+
+    images: int
+    checked: Literal["filenames", "image_ids"] = "filenames"
+    """What the hashes are about: file names as strings, or image ids as integers."""
+    ids_sha256: str | None = None
+    """Of the ids, sorted, one a line."""
+    ordered_sha256: str | None = None
+    """Of the ids in protocol order, one a line."""
+    caption_ids_sha256: str | None = None
+    """Of the first five caption ids of each image, in protocol order, one a line."""
+    statistics: CaptionStatistics | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A dataset as `rematch list` shows it."""
+
+    name: str
+    title: str
+    license: str
+    options: type[Strict]
+    counts: dict[SplitName, int]
+    """Images of each split with default options."""
+    revision: str
+    terms: str = ""
+    """Said once, before the first download."""
+    facts: Mapping[SplitName, Facts] = field(default_factory=dict)
+    train_images_with_restval: int | None = None
+    """Images of `train` with option `restval`; None: the dataset has no such part."""
+    sources: tuple[Source, ...] = ()
+    """Tried in this order; none: made by code."""
+
+
+_FLICKR_TERMS = (
+    "The pictures come from Flickr and stay under Flickr's terms of use: non-commercial research and education "
+    "only. The origin (University of Illinois) hands them out on request, by a form; none of the repositories on "
+    "the Hub states a clear licence."
+)
+
+FLICKR30K: dict[SplitName, Facts] = {
+    "train": Facts(29_000, ids_sha256="97ee57e160a46c7d0e75298ebf57967e1245698a6f8806436ff07e61d1a41221"),
+    "val": Facts(1_014, ids_sha256="db26f03eaf833ec47bfaea129ed053b68cbcfc5d1f9a09c4cdf7c88fbfea7108"),
+    "test": Facts(
+        1_000,
+        ids_sha256="871e8ecafc66fb13e044ecccf669d04a865b4c58553227df86b933f0337a1563",
+        statistics=CaptionStatistics(
+            captions=5_000, distinct=4_999, characters=319_250, shortest=11, longest=375
+        ),
+    ),
+}
+"""Karpathy's order is the string order of the file names."""
+
+MSCOCO: dict[SplitName, Facts] = {
+    "train": Facts(82_783, "image_ids"),
+    "val": Facts(5_000, "image_ids", "b7a7a89dd86f75f60dc1984613bde9048118c37bc5246e028c7b22aeb4199477"),
+    "test": Facts(
+        5_000,
+        "image_ids",
+        "d20da3dd48646d91a7ff7837c1c1f591d52c75e72921b2fd7f6854dc1093339f",
+        ordered_sha256="7bc285f5d29e0240c138f0adff1a2a4c3a4a4569522ea2a1607631f9ffe62108",
+        caption_ids_sha256="f80641277519ca01c71720575a015c3c71453da1125e2f6e09409d1b82fb7284",
+    ),
+}
+"""Ids are cocoids. Karpathy's order is ascending `imgid`, which fixes the five folds of the 1K protocol."""
+
+FLICKR8K: dict[SplitName, Facts] = {"train": Facts(6_000), "val": Facts(1_000), "test": Facts(1_000)}
+
+
+def _counts(facts: Mapping[SplitName, Facts]) -> dict[SplitName, int]:
+    return {split: found.images for split, found in facts.items()}
+
+
+CATALOG: dict[str, Entry] = {
+    "scenes": Entry(
+        "scenes",
+        "coloured shapes with relations, made by code",
+        "Apache-2.0, as this project",
+        ScenesOptions,
+        {"train": 2_000, "val": 200, "test": 400},
+        VERSION,
+    ),
+    "flickr30k": Entry(
+        "flickr30k",
+        "Flickr30K, Karpathy split",
+        "images under Flickr's terms, for non-commercial research and education; captions CC BY 3.0",
+        FlickrOptions,
+        _counts(FLICKR30K),
+        "umaru97/flickr30k_train_val_test@d775c63",
+        _FLICKR_TERMS + " The captions are described as CC BY 3.0 (a secondary source).",
+        FLICKR30K,
+        sources=sources.FLICKR30K,
+    ),
+    "mscoco": Entry(
+        "mscoco",
+        "MSCOCO captions 2014, Karpathy split",
+        "annotations CC BY 4.0; images under the Flickr licence named for each",
+        CocoOptions,
+        _counts(MSCOCO),
+        "Multimodal-Fatima/COCO_captions_train@6e270e9, and its validation and test",
+        "The annotations are CC BY 4.0. Each picture is under the Flickr licence that its annotation names: some "
+        "forbid commercial use, some forbid changes.",
+        MSCOCO,
+        train_images_with_restval=113_287,
+        sources=sources.MSCOCO,
+    ),
+    "flickr8k": Entry(
+        "flickr8k",
+        "Flickr8K, a small real dataset; no paper here reports it",
+        "images under Flickr's terms, for non-commercial research and education",
+        HubOptions,
+        _counts(FLICKR8K),
+        "jxie/flickr8k@56f58c9",
+        _FLICKR_TERMS,
+        FLICKR8K,
+        sources=sources.FLICKR8K,
+    ),
+}
+
+
+_BY_FLICKR8K: dict[SplitName, Facts] = {"train": Facts(29_783), "val": Facts(1_000), "test": Facts(1_000)}
+
+FLICKR30K_CORPUS = replace(
+    CATALOG["flickr30k"],
+    name="flickr30k-corpus",  # in the lock, beside Karpathy's splits
+    title="Flickr30K, split of the dual-path's code",
+    counts=_counts(_BY_FLICKR8K),
+    revision="lmms-lab/flickr30k@0d6d904",
+    facts=_BY_FLICKR8K,
+    sources=sources.FLICKR30K_CORPUS,
+)
+"""What `flickr30k` is under `split: flickr8k` (author_splits.py)."""
+
+
+def dataset_names() -> list[str]:
+    """Names of all datasets."""
+    return list(CATALOG)
+
+
+def get_entry(name: str) -> Entry:
+    """The catalog's entry of `name`; raises UserError that names the nearest one."""
+    if name not in CATALOG:
+        raise UserError(f"unknown dataset '{name}'{nearest(name, CATALOG)}")
+    return CATALOG[name]
+
+
+def entry_under(entry: Entry, options: Mapping[str, Any]) -> Entry:
+    """Counts, facts and sources of a dataset under these options; another entry only for the authors' Flickr30K."""
+    return FLICKR30K_CORPUS if entry.name == "flickr30k" and options.get("split") == "flickr8k" else entry
+
+
+def facts_of(entry: Entry, split: SplitName, options: Mapping[str, Any]) -> Facts | None:
+    """What the published split holds under these options; None where nothing is known (made by code)."""
+    facts = entry.facts.get(split)
+    if facts is not None and split == "train" and options.get("restval"):
+        return replace(facts, images=entry.train_images_with_restval or facts.images)
+    return facts

@@ -1,0 +1,78 @@
+"""The lock: which commit of which repository is used, and which source a dataset came from.
+
+The first download of a repository writes its commit here, and every later one takes that commit, so that a
+table made in a year is made from the same files. The file is meant to be committed. `REMATCH_REVISIONS` names
+another one.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import yaml
+from pydantic import Field, ValidationError
+
+from benchmark.errors import UserError
+from benchmark.files import write_text
+from benchmark.strict import Strict
+
+HEADER = """\
+# Commits of the dataset repositories in use, written by the first download of each.
+# Commit this file. `rematch data download DATASET --update` chooses anew; nothing else changes an entry.
+"""
+
+
+class Revisions(Strict):
+    """What the file holds."""
+
+    commits: dict[str, str] = Field(default={})
+    """Repository -> commit, 40 hexadecimal digits."""
+    sources: dict[str, str] = Field(default={})
+    """`<dataset>/<split>` -> the repository that delivered it."""
+
+
+def lock_path() -> Path:
+    """The lock file in use."""
+    told = os.environ.get("REMATCH_REVISIONS")
+    return Path(told) if told else Path(__file__).with_name("revisions.yaml")
+
+
+def read_revisions() -> Revisions:
+    """What is locked; raises UserError for a file that isn't a lock."""
+    path = lock_path()
+    if not path.is_file():
+        return Revisions()
+    try:
+        found = Revisions.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path.name}: not a lock of revisions ({reason}); restore it with git") from None
+    for repo, commit in found.commits.items():
+        if len(commit) != 40 or not set(commit) <= set("0123456789abcdef"):
+            raise UserError(
+                f"{path.name}: field 'commits.{repo}': found '{commit}', expected the 40 hexadecimal digits of a "
+                "commit (a shorter one or a branch pins nothing)"
+            )
+    return found
+
+
+def keep(dataset: str, split: str, repo: str, commit: str) -> None:
+    """Lock what a split was read from; the file is only touched where that is new."""
+    before = read_revisions()
+    after = Revisions(
+        commits={**before.commits, repo: commit}, sources={**before.sources, f"{dataset}/{split}": repo}
+    )
+    if after != before:
+        _write(after)
+
+
+def _write(revisions: Revisions) -> None:
+    text = yaml.safe_dump(revisions.model_dump(), sort_keys=True, allow_unicode=True)
+    try:
+        write_text(lock_path(), HEADER + text)
+    except OSError as error:
+        raise UserError(
+            f"the lock of revisions {lock_path().as_posix()} cannot be written ({error.strerror}): set "
+            "REMATCH_REVISIONS to a file that can"
+        ) from None

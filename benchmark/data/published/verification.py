@@ -1,0 +1,367 @@
+"""Is a loaded dataset the published one? Counts, ids, order, captions and overlap, each check in words and numbers.
+
+Where ids differ from the published sha256, they are compared with Karpathy's lists to say which. Data that often
+pass for the published ones are recognised (traps.py). Values: data.md 1.4 and 1.5.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+
+from benchmark.data.published.catalogue import CaptionStatistics, Entry, Facts, facts_of
+from benchmark.data.published.karpathy import captions_by_sha256, in_order, lines_sha256, lists_by_sha256
+from benchmark.data.published.traps import TAKE, known_count, known_spread
+from benchmark.data.splits import Split, SplitName
+
+PUBLISHED_CAPTIONS = 5
+"""Captions of an image that the published hashes and statistics are about: its first five."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    split: str
+    what: str
+    expected: str
+    found: str
+    ok: bool
+    hint: str = ""
+    """What is wrong and what to do; empty where `ok`."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A split under examination, and what is known of it."""
+
+    entry: Entry
+    split: Split
+    facts: Facts | None
+    captions_per_image: int
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """What tells the images apart: file names without folders, or image ids as plain integers."""
+        if self.facts is not None and self.facts.checked == "filenames":
+            return [name.rpartition("/")[2] for name in self.split.filenames]
+        return [str(int(item)) if item.isdecimal() else item for item in self.split.image_ids]
+
+    @cached_property
+    def keys(self) -> set[str]:
+        """The ids; for MSCOCO also the numbers in the file names, which show where an id is wrong."""
+        if self.facts is None or self.facts.checked == "filenames":
+            return set(self.ids)
+        stems = [name.rpartition(".")[0][-12:] for name in self.split.filenames]
+        return {*self.ids, *(str(int(stem)) for stem in stems if len(stem) == 12 and stem.isdecimal())}
+
+    @cached_property
+    def same_images(self) -> bool:
+        """Whether the ids are the published ones, whatever their order; True where those aren't known."""
+        expected = self.facts.ids_sha256 if self.facts else None
+        return expected is None or lines_sha256(in_order(self.ids)) == expected
+
+    @property
+    def diagnosis(self) -> str:
+        """What these images are instead of the published ones, and what to do."""
+        name, split = self.entry.name, self.split.name
+        lists = published_lists(self.entry)
+        what = known_count(name, split, images=len(self.ids)) or known_spread(name, split, self.keys, lists)
+        return f"this looks like {what}; {TAKE}" if what else TAKE
+
+    def check(self, what: str, expected: str, found: str, ok: bool, hint: str) -> Check:
+        return Check(self.split.name, what, expected, found, ok, "" if ok else hint)
+
+
+def check_dataset(
+    entry: Entry, splits: Mapping[SplitName, Split], options: Mapping[str, Any], captions_per_image: int
+) -> list[Check]:
+    """Every check that makes sense for these splits, those of one split together.
+
+    `splits` are as loaded, before images are left out; `captions_per_image` is how many captions each image has.
+    A dataset without published facts is checked for what holds of any.
+    """
+    subjects = [
+        Subject(entry, split, facts_of(entry, name, options), captions_per_image)
+        for name, split in splits.items()
+    ]
+    checks = [check for subject in subjects for check in check_split(subject, options)]
+    checks += [check_overlap(one, other) for one, other in combinations(subjects, 2)]
+    checks += [check for subject in subjects for check in check_leakage(subject)]
+    order = [str(name) for name in splits]
+    return sorted(checks, key=lambda check: order.index(check.split))
+
+
+def check_split(subject: Subject, options: Mapping[str, Any]) -> list[Check]:
+    """Checks of one split by itself."""
+    facts = subject.facts
+    checks = [check_images(subject, options)] if facts else []
+    checks.append(check_repeats(subject))
+    if facts and facts.ids_sha256 is not None:
+        checks.append(check_ids(subject, facts))
+    if facts and subject.same_images and _published_order(facts) is not None:
+        checks.append(check_order(subject, facts))
+    checks += [check_captions(subject), check_captions_an_image(subject), check_empty(subject)]
+    # what other images have for captions says nothing more
+    if facts and subject.same_images and subject.captions_per_image == PUBLISHED_CAPTIONS:
+        if facts.caption_ids_sha256 is not None:
+            checks.append(check_caption_ids(subject, facts.caption_ids_sha256))
+        if facts.statistics is not None:
+            checks.append(check_statistics(subject, facts.statistics))
+    return checks
+
+
+# ---------------------------------------------------------------------------------------- images
+
+
+def check_images(subject: Subject, options: Mapping[str, Any]) -> Check:
+    """Images of the split."""
+    assert subject.facts is not None
+    count, expected = len(subject.split), subject.facts.images
+    hint = subject.diagnosis if count != expected else ""
+    if count in _training_splits(subject):
+        other = "false" if options.get("restval") else "true"
+        hint = f"that is the training split with option restval: {other}; set it so, or {TAKE}"
+    return subject.check("images", f"{expected:,}", f"{count:,}", count == expected, hint)
+
+
+def _training_splits(subject: Subject) -> tuple[int, ...]:
+    """Images of a training split without and with restval; () where there is no such choice."""
+    entry = subject.entry
+    if subject.split.name != "train" or entry.train_images_with_restval is None:
+        return ()
+    return entry.facts["train"].images, entry.train_images_with_restval
+
+
+def check_repeats(subject: Subject) -> Check:
+    """No image twice in the split."""
+    twice = [item for item, count in Counter(subject.ids).items() if count > 1]
+    repeats = len(subject.ids) - len(set(subject.ids))
+    found = f"{repeats:,} more rows with the same image ({named(twice)})" if twice else "every image once"
+    hint = f"rows are repeated, or there is one a caption; {TAKE}"
+    return subject.check("repeated images", "every image once", found, not twice, hint)
+
+
+def check_ids(subject: Subject, facts: Facts) -> Check:
+    """The images are the published ones, whatever their order."""
+    what = "file names" if facts.checked == "filenames" else "image ids"
+    expected = f"those of the published split (sha256 {short(facts.ids_sha256)})"
+    if subject.same_images:
+        return subject.check(what, expected, "the same", True, "")
+    theirs = published_lists(subject.entry).get(subject.split.name)
+    found = f"others (sha256 {short(lines_sha256(in_order(subject.ids)))})"
+    if theirs is not None:
+        found = difference(subject.ids, theirs)
+    return subject.check(what, expected, found, False, subject.diagnosis)
+
+
+def check_order(subject: Subject, facts: Facts) -> Check:
+    """The images are in the published order; for MSCOCO it fixes the folds of the 1K protocol."""
+    order = _published_order(facts)
+    ok = lines_sha256(subject.ids) == order
+    expected = f"Karpathy's (sha256 {short(order)})"
+    by_name = facts.checked == "filenames"
+    found = "the same" if ok else f"another (sha256 {short(lines_sha256(subject.ids))})"
+    theirs = published_lists(subject.entry).get(subject.split.name)
+    if not ok and theirs is not None:
+        theirs = tuple(in_order(theirs)) if by_name else theirs
+        rows = [row for row, pair in enumerate(zip(subject.ids, theirs, strict=True)) if pair[0] != pair[1]]
+        found = f"{len(rows):,} images elsewhere, from row {rows[0]:,}: {subject.ids[rows[0]]}"
+        found += f" in place of {theirs[rows[0]]}"
+    hint = (
+        "sort the rows by file name" if by_name else "sort the rows by imgid: their order fixes the 1K folds"
+    )
+    return subject.check("order of images", expected, found, ok, hint)
+
+
+def _published_order(facts: Facts) -> str | None:
+    """sha256 of the ids in published order; that of file names is string order (data.md 1.5)."""
+    return facts.ordered_sha256 or (facts.ids_sha256 if facts.checked == "filenames" else None)
+
+
+# -------------------------------------------------------------------------------------- captions
+
+
+def check_captions(subject: Subject) -> Check:
+    """Captions of the split."""
+    split, facts = subject.split, subject.facts
+    expected = (facts.images if facts else len(split)) * subject.captions_per_image
+    count = len(split.captions)
+    what = known_count(subject.entry.name, split.name, captions=count)
+    hint = (
+        f"this looks like {what}; {TAKE}" if what else "follows from the images or from the captions an image"
+    )
+    return subject.check("captions", f"{expected:,}", f"{count:,}", count == expected, hint)
+
+
+def check_captions_an_image(subject: Subject) -> Check:
+    """As many captions of each image as asked for."""
+    split, wanted = subject.split, subject.captions_per_image
+    counts = np.bincount(split.caption_image, minlength=len(split))
+    odd = np.flatnonzero(counts != wanted)
+    found = f"{wanted} each"
+    if odd.size:
+        said = [f"{subject.ids[row]} has {counts[row]}" for row in odd[:2]]
+        found = f"{odd.size:,} images with another number: {', '.join(said)}"
+    hint = f"every image needs the same first {wanted} captions; {TAKE}"
+    return subject.check("captions an image", f"{wanted} each", found, not odd.size, hint)
+
+
+def check_empty(subject: Subject) -> Check:
+    """No caption without text."""
+    split = subject.split
+    empty = [row for row, text in enumerate(split.captions) if not text.strip()]
+    names = [subject.ids[split.caption_image[row]] for row in empty[:2]]
+    found = f"{len(empty):,} (of {named(names)})" if empty else "none"
+    return subject.check("empty captions", "none", found, not empty, f"the text is missing there; {TAKE}")
+
+
+def check_caption_ids(subject: Subject, expected: str) -> Check:
+    """The captions are the published first five of each image. For a split whose images are the published ones."""
+    split = subject.split
+    ok = lines_sha256(split.caption_ids) == expected
+    found = "the same" if ok else _other_captions(subject, expected)
+    hint = "the captions are others than the papers' five, or the images stand in another order; " + TAKE
+    return subject.check(
+        "first five captions", f"the published caption ids (sha256 {short(expected)})", found, ok, hint
+    )
+
+
+def _other_captions(subject: Subject, expected: str) -> str:
+    """How the caption ids differ, image by image where the published ones are at hand."""
+    theirs = captions_by_sha256().get(expected)
+    ids = subject.split.caption_ids
+    if theirs is None:
+        return f"others (sha256 {short(lines_sha256(ids))})"
+    rows = zip(subject.ids, subject.split.rows_of_images(), strict=True)
+    ours = {image: frozenset(ids[row] for row in captions) for image, captions in rows}
+    other = [image for image, five in theirs.items() if ours.get(image) != five]
+    return f"others for {len(other):,} images ({named(other)})" if other else "the same, in another order"
+
+
+def check_statistics(subject: Subject, expected: CaptionStatistics) -> Check:
+    """Number, repeats and lengths of the captions: other texts (tokenised, translated) show here."""
+    found = caption_statistics(subject.split.captions)
+    pairs = zip(astuple(found)[1:], astuple(expected)[1:], strict=True)
+    ok = found.captions == expected.captions and all(_close(ours, theirs) for ours, theirs in pairs)
+    hint = f"the texts are not the published ones: tokenised, translated or rewritten; {TAKE}"
+    return subject.check("caption statistics", f"about {in_words(expected)}", in_words(found), ok, hint)
+
+
+def _close(ours: int, theirs: int) -> bool:
+    """Within 0.5 % or 2: the published numbers are of a copy that may treat blanks at line ends otherwise."""
+    return abs(ours - theirs) <= max(2, 0.005 * theirs)
+
+
+def caption_statistics(captions: Sequence[str]) -> CaptionStatistics:
+    """Number, distinct ones, and lengths in characters; zeros for no caption."""
+    lengths = [len(text) for text in captions] or [0]
+    return CaptionStatistics(len(captions), len(set(captions)), sum(lengths), min(lengths), max(lengths))
+
+
+def in_words(statistics: CaptionStatistics) -> str:
+    return (
+        f"{statistics.captions:,} captions, {statistics.distinct:,} distinct, {statistics.characters:,} characters, "
+        f"{statistics.shortest} to {statistics.longest} each"
+    )
+
+
+# --------------------------------------------------------------------------------------- overlap
+
+
+def check_overlap(one: Subject, other: Subject) -> Check:
+    """No image in two loaded splits."""
+    shared = in_order(one.keys & other.keys)
+    what = f"images shared with '{other.split.name}'"
+    found = f"{len(shared):,} ({named(shared)})" if shared else "none"
+    return one.check(what, "none", found, not shared, f"the splits leak into each other; {TAKE}")
+
+
+def check_leakage(subject: Subject) -> list[Check]:
+    """No training image that a published val or test list holds, whether or not those splits are loaded."""
+    if subject.split.name != "train":
+        return []
+    checks = []
+    for name, theirs in published_lists(subject.entry).items():
+        if name != "train":
+            shared = in_order(subject.keys.intersection(theirs))
+            found = f"{len(shared):,} of {len(theirs):,} ({named(shared)})" if shared else "none"
+            what = f"images of the published '{name}'"
+            checks.append(subject.check(what, "none", found, not shared, subject.diagnosis if shared else ""))
+    return checks
+
+
+# --------------------------------------------------------------------------------- what to report
+
+
+def first_fault(checks: Iterable[Check]) -> str | None:
+    """The first check that failed in one line, with what to do; None where all agree."""
+    failed = [check for check in checks if not check.ok]
+    if not failed:
+        return None
+    others = len(failed) - 1
+    more = f"{others} more check{'s differ' if others > 1 else ' differs'}, `rematch data verify` lists all"
+    advice = "--unverified uses the data as they are, and every table says so"
+    return f"{_line(failed[0])}{f' ({more})' if others else ''}: {failed[0].hint}; {advice}"
+
+
+def departures(checks: Iterable[Check]) -> list[str]:
+    """For the run record: what isn't as published, one line each."""
+    return [f"not verified: {_line(check)}" for check in checks if not check.ok]
+
+
+def _line(check: Check) -> str:
+    return f"split '{check.split}', {check.what}: found {check.found}, expected {check.expected}"
+
+
+def checks_table(checks: Sequence[Check], title: str = "verification") -> Table:
+    """All checks for a terminal; below them what to do, each advice once."""
+    table = Table(title=title, title_justify="left", caption_justify="left", caption_style="")
+    for name in ("split", "check", "", "expected", "found"):
+        table.add_column(name, overflow="fold")
+    for number, check in enumerate(checks):
+        if number and checks[number - 1].split != check.split:
+            table.add_section()
+        mark = "[green]ok[/]" if check.ok else "[bold red]differs[/]"
+        table.add_row(check.split, check.what, mark, escape(check.expected), escape(check.found))
+    advice: dict[str, list[str]] = {}
+    for check in checks:
+        if check.hint:
+            advice.setdefault(check.hint, []).append(f"{check.split} {check.what}")
+    lines = [f"[bold]{', '.join(whats)}[/]: {escape(hint)}" for hint, whats in advice.items()]
+    table.caption = "\n".join(lines) or None
+    return table
+
+
+# --------------------------------------------------------------------------------- ids and lists
+
+
+def named(ids: Sequence[str]) -> str:
+    """The first two, and that there are more."""
+    return ", ".join(ids[:2]) + (", ..." if len(ids) > 2 else "")
+
+
+def difference(ours: Collection[str], theirs: Collection[str]) -> str:
+    """How many of the published ids are missing and how many others there are, with the first two of each."""
+    sides = (("missing", set(theirs).difference(ours)), ("extra", set(ours).difference(theirs)))
+    said = [f"{len(ids):,} {word} ({named(in_order(ids))})" for word, ids in sides if ids]
+    return ", ".join(said) or "the same images, but some of them more than once"
+
+
+def short(digest: str | None) -> str:
+    return f"{digest or ''}"[:8]
+
+
+def published_lists(entry: Entry) -> dict[SplitName, tuple[str, ...]]:
+    """Karpathy's lists of a dataset's splits, where the catalog's hash is that of a list."""
+    lists = lists_by_sha256()
+    hashes = {name: facts.ids_sha256 for name, facts in entry.facts.items()}
+    return {name: lists[digest] for name, digest in hashes.items() if digest in lists}

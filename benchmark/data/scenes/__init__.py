@@ -1,0 +1,1 @@
+"""The embedded dataset `scenes`: coloured shapes with captions, made by code."""

@@ -1,0 +1,165 @@
+"""Captions as ids of whole words (sgraf.md 6, rcar.md 6), and which vocabulary they go by.
+
+`scenes` has its words made by code, and our own tokeniser, so that its numbers hang on nothing that is installed. For
+the other datasets a training takes the authors' file, or builds the vocabulary from the captions it has loaded; what
+it took lies beside its checkpoint, so that an evaluation needs the test split alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from benchmark.data.scenes.captions import words as scenes_words
+from benchmark.data.splits import Dataset
+from benchmark.data.text.augmentation import padded
+from benchmark.data.text.vocabulary import (
+    END_ID,
+    PAD_ID,
+    PUBLISHED_SIZES,
+    SPECIAL,
+    START_ID,
+    UNKNOWN_ID,
+    Vocabulary,
+    build_vocabulary,
+    read_words,
+    write_words,
+)
+from benchmark.data.text.words import OWN, Tokeniser, tokeniser
+from benchmark.errors import UserError
+from benchmark.inputs import TextInput
+
+KEPT = "vocabulary.json"
+"""Beside a checkpoint: the vocabulary it was trained with."""
+
+BUILT = "built-"
+"""What names of vocabularies that were built begin with."""
+
+WORDS_DIFFER = "vocabulary"
+"""What departures because of words begin with."""
+
+
+class WordCodec:
+    """<start>, the ids of a caption's words; what the vocabulary lacks is `<unk>`. Then <end>.
+
+    An empty caption is <start> <end>, as the published programs have it. Published data have none: a split that
+    does is refused when it is loaded (verify.py). max_length: start and end included; None: no caption is cut.
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, tokeniser: Tokeniser = OWN, max_length: int | None = None
+    ) -> None:
+        if max_length is not None and max_length < 2:
+            raise UserError(f"field 'text.max_length': found {max_length}, expected 2 or more, or none")
+        self.vocabulary = vocabulary
+        self.tokeniser = tokeniser
+        self.max_length = max_length
+        self.vocab_size = len(vocabulary)
+        self.pad_id = PAD_ID
+        self.mask_id = vocabulary.mask_id
+        cut = "" if max_length is None else f":max{max_length}"
+        digest = vocabulary.sha256[:16]
+        self.identity = f"words:{vocabulary.name}:{len(vocabulary)}:{digest}:{tokeniser.name}{cut}"
+
+    def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """n captions -> ids (n, L) int64, L being the longest of them, and lengths (n,) int64."""
+        return padded([self._row(caption) for caption in captions])
+
+    def tokens(self, caption: str) -> list[str]:
+        """Words of one caption with start and end, as the model reads them; for people to look at."""
+        return [self.vocabulary.words[number] for number in self._row(caption)]
+
+    def _row(self, caption: str) -> list[int]:
+        ids = self.vocabulary.ids
+        words = [ids.get(word, UNKNOWN_ID) for word in self.tokeniser.words(caption)]
+        if self.max_length is not None:
+            words = words[: self.max_length - 2]
+        return [START_ID, *words, END_ID]
+
+
+# ------------------------------------------------------------------------------------------ choice
+
+
+def make_word_codec(
+    spec: TextInput, dataset: Dataset, given: Path | None = None, kept: Path | None = None
+) -> WordCodec:
+    """The codec of a dataset. given: a vocabulary file, which goes before all; kept: beside a checkpoint.
+
+    Raises UserError for a file that is missing or damaged, and where there is no vocabulary and the splits to build
+    one from aren't loaded.
+    """
+    splitter = OWN if dataset.name == "scenes" else tokeniser()
+    vocabulary = read_words(given) if given is not None else _vocabulary(spec, dataset, kept, splitter)
+    return WordCodec(vocabulary.with_mask() if spec.mask_token else vocabulary, splitter, spec.max_length)
+
+
+def _vocabulary(spec: TextInput, dataset: Dataset, kept: Path | None, splitter: Tokeniser) -> Vocabulary:
+    training = "train" in dataset.splits
+    if not training and kept is not None and kept.is_file():
+        return read_words(kept)
+    if dataset.name == "scenes":
+        return scenes_vocabulary()
+    if training and "val" in dataset.splits:
+        captions = [text for name in ("train", "val") for text in dataset.splits[name].captions]
+        name = f"{BUILT}{dataset.name}-min{spec.min_count}"
+        return build_vocabulary(captions, splitter.words, spec.min_count, name)
+    where = f"{kept.as_posix()}: no such file; " if kept is not None else ""
+    raise UserError(
+        f"{where}the vocabulary of {dataset.name} is built when a recipe is trained: "
+        "train it first, or give the authors' file (--vocab)"
+    )
+
+
+def vocabulary_departures(vocabulary: Vocabulary, dataset_name: str) -> list[str]:
+    """Why a run's words aren't the published ones; [] for the authors' file, and for `scenes`, which no paper has.
+
+    The order of words doesn't matter to a training, which words there are does.
+    """
+    published = f"authors-{dataset_name}"
+    if dataset_name == "scenes" or vocabulary.name == published:
+        return []
+    size = len(vocabulary) - (vocabulary.mask_id is not None)
+    theirs = PUBLISHED_SIZES.get(dataset_name)
+    beside = f"; the authors' has {theirs:,}" if theirs else ""
+    if vocabulary.name.startswith(BUILT):
+        return [f"{WORDS_DIFFER} built by the published rule, {size:,} words{beside}"]
+    return [f"{WORDS_DIFFER} {vocabulary.name}, {size:,} words{beside}"]
+
+
+def scenes_vocabulary() -> Vocabulary:
+    """Every word that a caption of `scenes` may hold."""
+    return Vocabulary((*SPECIAL[:4], ",", *scenes_words()), "scenes")
+
+
+def word_vocabulary_size(spec: TextInput, dataset_name: str, given: Path | None = None) -> int:
+    """Ids that `make_word_codec` can give, before any data are loaded.
+
+    The authors' number where the vocabulary is still to be built; Flickr30K's, an upper bound, for Flickr8K.
+    """
+    if given is not None or dataset_name == "scenes":
+        vocabulary = read_words(given) if given is not None else scenes_vocabulary()
+        return len(vocabulary.with_mask() if spec.mask_token else vocabulary)
+    return PUBLISHED_SIZES.get(dataset_name, PUBLISHED_SIZES["flickr30k"]) + spec.mask_token
+
+
+def keep_vocabulary(codec: WordCodec, folder: Path, *, resume: bool) -> None:
+    """Lay the vocabulary beside the checkpoint of a training that begins, or goes on (`resume`), in `folder`.
+
+    The one of an earlier training there moves to `previous/`, as its weights do. Raises UserError where a training
+    would go on with other words than it began with.
+    """
+    path = folder / KEPT
+    if path.is_file():
+        before = read_words(path)
+        same = before.with_mask().words == codec.vocabulary.with_mask().words
+        if resume and not same:
+            raise UserError(
+                f"{path.as_posix()}: the training began with {len(before):,} words, sha256 {before.sha256[:12]}, and "
+                f"would go on with {codec.vocabulary.describe()}; give that file (--vocab), or train anew"
+            )
+        if not resume:
+            (folder / "previous").mkdir(exist_ok=True)
+            path.replace(folder / "previous" / KEPT)
+    write_words(path, codec.vocabulary)

@@ -1,0 +1,189 @@
+"""The contract between the harness and a method: what a baseline offers, declares and returns.
+
+The harness owns devices, precision, blocks and files; a method owns the maths. A method is an
+`nn.Module` that has the members of `Baseline`, and a `Method` that says how to build it. `baselines/`
+imports this module and torch, never the rest of `benchmark`; the harness finds a method by name
+through the entry points `rematch.baselines`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
+from benchmark.inputs import InputSpec
+from benchmark.strict import Strict
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands, as the objective sees it."""
+
+    epoch: int
+    """0-based, running on across stages."""
+    step: int
+    """0-based optimiser step since the start of training."""
+    stage: int
+    loss: BaseModel
+    """The stage's loss settings, of the type `Method.loss`."""
+
+
+class Baseline(Protocol):
+    """An `nn.Module` with these members. Shapes: n images, m captions, B pairs of a batch."""
+
+    training: bool
+
+    # evaluation
+    def encode_images(self, batch: ImageBatch) -> Codes:
+        """Codes of n images; every pass that test features are made of happens in here."""
+        ...
+
+    def encode_captions(self, batch: CaptionBatch) -> Codes:
+        """Codes of m captions."""
+        ...
+
+    def similarity(self, images: Codes, captions: Codes) -> Tensor:
+        """Scores (n_images, n_captions); another division into blocks changes them by rounding at most (1e-6)."""
+        ...
+
+    def pair_bytes(self, images: Codes, captions: Codes) -> int:
+        """Upper estimate of the temporary bytes one image x caption pair takes in `similarity`."""
+        ...
+
+    # training
+    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:
+        """Once a step, without gradient: mining, momentum updates. Returns the batch, perhaps with `extra`."""
+        ...
+
+    def training_codes(self, batch: PairBatch) -> TrainingCodes:
+        """Codes of this rank's part of the batch; no side effects."""
+        ...
+
+    def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
+        """The loss of the whole batch, a scalar; no side effects.
+
+        `pair_budget`: bytes that temporary pair tensors may take (None: no limit). Over it, pairs are scored
+        in chunks that are computed again in the backward pass; results don't depend on the chunk size.
+        """
+        ...
+
+    def after_step(self, codes: TrainingCodes) -> None:
+        """Side effects that must happen exactly once a step (enqueue)."""
+        ...
+
+    # what `nn.Module` brings
+    def train(self, mode: bool = True) -> Any: ...
+    def eval(self) -> Any: ...
+    def to(self, device: torch.device) -> Any: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What only the data know when a model is built."""
+
+    vocab_size: int
+    pad_id: int = 0
+    has_mask_token: bool = True
+    n_train_images: int = 0
+    """The instance loss has one class for each."""
+    n_regions: int = 36
+    region_dim: int = 2048
+    pretrained: bool = False
+    """Fetch the pretrained parts that the configuration names (needs the Hub); False: random weights."""
+    trunk: nn.Module | None = None
+    """Parity may hand in a stand-in for an image trunk."""
+    word_vectors: Tensor | None = None
+    """(vocab_size, dim): what a word layer begins with; None: random."""
+
+
+@dataclass(frozen=True)
+class ParityCase:
+    """One recorded quantity beside ours. `relative`: the error is divided by the largest |expected|.
+
+    `share`: each entry may be off by `tolerance` and this share of its own |expected|.
+    """
+
+    name: str
+    expected: np.ndarray[Any, Any]
+    actual: np.ndarray[Any, Any]
+    tolerance: float
+    relative: bool = False
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
+class OfficialWeights:
+    """An authors' checkpoint, translated: `state` fits the model; the rest is a report for the user."""
+
+    state: dict[str, Tensor]
+    missing: list[str]
+    unexpected: list[str]
+    dropped: list[str]
+    """Keys that have no counterpart by design (recomputed buffers)."""
+
+
+@dataclass(frozen=True)
+class ScoringCase:
+    """The same scores computed twice, by the published loop and by the method's own code, to be timed."""
+
+    name: str
+    form: str
+    """How the fast code goes about it, where it has a choice."""
+    naive: Callable[[], Tensor]
+    fast: Callable[[], Tensor]
+    floor_flops: float
+    """FLOPs of the matrix products that no algebra removes (speed.md 5)."""
+
+
+@dataclass(frozen=True)
+class TimingGroup:
+    """Contenders for one task, which a study of latency times in turns; the first is what the others are held against.
+
+    Groups of one task and several sizes say how time grows.
+    """
+
+    task: str
+    size: int | None
+    """Of what time may grow with, such as tokens; None where a task has one size."""
+    calls: Mapping[str, Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as the registry knows it: its types, and the functions that build, import and check it."""
+
+    name: str
+    title: str
+    config: type[Strict]
+    loss: type[Strict]
+    """Settings of the objective that a stage may change."""
+    inputs: Callable[[Any], InputSpec]
+    """What a model of this configuration reads; asked before it is built, since the vocabulary sizes it."""
+    build: Callable[[Any, DataFacts], Baseline]
+    parity_cases: Callable[[Path], list[ParityCase]]
+    """Every recorded quantity of one golden file beside ours; [] where the file is not of this method."""
+    golden: str | None = None
+    """Folder in tests/golden/ that `rematch parity` takes without files. None: that of the method's name."""
+    reconstruction: bool = False
+    """No authors' code is known: all runs say so, in the record and wherever their numbers stand."""
+    read_official: Callable[[Path, Baseline], OfficialWeights] | None = None
+    check_batch: Callable[[Any, int], None] = lambda _config, _batch_size: None
+    """Raises UserError where a configuration can't be trained in batches of that size; asked when a recipe is read."""
+    pretrained_parts: Callable[[Any], list[str]] = lambda _config: []
+    """What `pretrained=True` would download, for `--dry-run`."""
+    scoring_cases: Callable[[torch.device], Iterable[ScoringCase]] | None = None
+    """What `rematch bench` times: full-size scores of random codes on a device."""
+    timing_groups: Callable[[torch.device], Iterable[TimingGroup]] | None = None
+    """What a study of latency times, of this method beside others; drawn one by one, so tensors may be made then."""

@@ -1,0 +1,164 @@
+"""The strict schema of recipes/<method>/<dataset>-<variant>.yaml: every number of a training run is in its recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_serializer, model_validator
+
+from benchmark.recipe.faults import check_fields
+from benchmark.recipe.training import Training
+from benchmark.registry import get_method
+from benchmark.strict import Strict
+
+SplitName = Literal["train", "val", "test"]
+
+
+class PaperRow(Strict):
+    """The row of results/paper/<method>.yaml that this recipe answers to; the dataset is the protocol's name."""
+
+    method: str
+    variant: str
+
+
+class Expected(Strict):
+    """What this recipe should score, and how far off it may be."""
+
+    protocol: str
+    metric: Literal["i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum", "mean_r1"]
+    value: float
+    tolerance: float
+    source: str
+
+
+class FirstImages(Strict):
+    """How many images of each split are used, the first ones in the dataset's order; None: all."""
+
+    train: int | None = Field(default=None, ge=1)
+    val: int | None = Field(default=None, ge=1)
+    test: int | None = Field(default=None, ge=1)
+
+    def counts(self) -> dict[SplitName, int]:
+        """The splits that are cut down, and to how many images."""
+        names: tuple[SplitName, ...] = ("train", "val", "test")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+class StoredRegions(Strict):
+    """Features in the folder that `--data-dir` names: SCAN's arrays, or bottom-up-attention TSV files."""
+
+    source: Literal["scan", "tsv"]
+
+
+class GridRegions(Strict):
+    """6 x 6 cells of each picture through a fixed extractor: a stand-in, never comparable with a paper."""
+
+    source: Literal["grid"]
+    backbone: str = "random"
+    """`random`: fixed random filters, 128 wide, made for scenes; else a timm model, with its weights from the Hub."""
+
+
+RegionSettings = Annotated[StoredRegions | GridRegions, Field(discriminator="source")]
+
+
+class FileGuides(Strict):
+    """`<part>_clip.npy` beside SCAN's features: float32, a row for each image, or each repeated for its captions."""
+
+    source: Literal["file"]
+
+
+class CLIPGuides(Strict):
+    """Image vectors of a CLIP from the Hub, computed once from the pictures and cached (user.md 3.5)."""
+
+    source: Literal["clip"]
+    model: str = "openai/clip-vit-base-patch32"
+    """Hub repository. UNCERTAIN: 512 numbers are those of ViT-B/32 and of ViT-B/16 (openai/clip-vit-base-patch16); the
+    former is the one that CLIP's own examples load."""
+    revision: str = "main"
+    """Of that repository; the sha256 of the weights is part of the data's fingerprint in any case."""
+
+
+class RandomGuides(Strict):
+    """A fixed random projection of each picture: a stand-in, never comparable with a paper."""
+
+    source: Literal["random"]
+
+
+GuideSettings = Annotated[FileGuides | CLIPGuides | RandomGuides, Field(discriminator="source")]
+
+
+class DataSettings(Strict):
+    """Which dataset, and the choices a paper makes about it."""
+
+    name: str
+    """`scenes`, `flickr30k`, `mscoco` or `flickr8k` (`rematch list` shows all)."""
+    options: dict[str, int | float | str | bool] = {}
+    """Options of that dataset: sizes and seed of `scenes`; `restval` of `mscoco`."""
+    captions_per_image: int = Field(default=5, ge=1)
+    """The first so many captions of an image are used (papers: 5)."""
+    first_images: FirstImages = FirstImages()
+    """`{val: 1000}`: the first 1,000 validation images. A run on fewer training or test images is not comparable."""
+    regions: RegionSettings | None = None
+    """Where region features come from, for methods that read them."""
+    guides: GuideSettings | None = None
+    """Where a vector of each whole image comes from, for methods that read one beside its regions."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Without guides where there are none: they came after the first records were made."""
+        document = dump(self)
+        return {key: value for key, value in document.items() if key != "guides" or value is not None}
+
+
+class Evaluation(Strict):
+    """How the test split is scored."""
+
+    precision: Literal["float32", "float64"] = "float32"
+    """Of codes and scores; the encoders run in float32."""
+    batch_size: int = Field(default=128, ge=1)
+    memory_mb: int = Field(default=512, ge=16)
+    """Budget for a block of pairs."""
+    tie_rule: Literal["lower_index", "pessimistic"] = "lower_index"
+
+
+class Recipe(Strict):
+    """A single model: what it is trained on, how, and what it should reach."""
+
+    summary: str
+    method: str
+    departures: list[str]
+    """How this differs from the paper's set-up; empty means faithful. Shown wherever the numbers appear."""
+    paper_row: PaperRow
+    data: DataSettings
+    model: dict[str, Any]
+    """Checked against the method's own schema."""
+    pretrained: bool
+    """Start the parts that the method names from their published weights."""
+    training: Training
+    evaluation: Evaluation = Evaluation()
+    expected: list[Expected] = []
+
+    @model_validator(mode="after")
+    def _method_fields(self) -> Self:
+        method = get_method(self.method)
+        check_fields("model", self.model, method.config)
+        for number, stage in enumerate(self.training.stages):
+            check_fields(f"training.stages.{number}.loss", stage.loss, method.loss)
+        method.check_batch(self.method_config(), self.training.batch_size)
+        return self
+
+    def method_config(self) -> Strict:
+        """The method's own configuration, as an object of its type."""
+        return get_method(self.method).config.model_validate(self.model)
+
+
+class EnsembleRecipe(Strict):
+    """Several trained models, scored by the mean of their similarity matrices."""
+
+    summary: str
+    ensemble: list[str] = Field(min_length=2)
+    """Recipe names in the same folder, without `.yaml`."""
+    departures: list[str]
+    paper_row: PaperRow
+    expected: list[Expected] = []

@@ -1,0 +1,1 @@
+"""Run records and what stands beside them: sidecars, signatures, environments, the papers' numbers."""

@@ -1,0 +1,119 @@
+"""What a run ran on: versions, device, threads, the commit of the code. No user, host or path is collected."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from benchmark.strict import Strict
+from benchmark.timing.hardware import device_name
+
+DISTRIBUTION = "rematch-bench"
+PACKAGES = (
+    DISTRIBUTION,
+    "torch",
+    "torchvision",
+    "transformers",
+    "tokenizers",
+    "timm",
+    "datasets",
+    "numpy",
+    "scipy",
+    "pillow",
+    "pydantic",
+    "safetensors",
+)
+"""Distributions whose version can change a number."""
+
+
+class Environment(Strict):
+    """Left out of a record's canonical hash."""
+
+    python: str
+    system: str
+    """Operating system and processor type: `Linux x86_64`."""
+    packages: dict[str, str]
+    device: str
+    """As torch names it: `cpu`, `cuda:0`."""
+    device_name: str
+    """Model of the processor or the GPU."""
+    cuda: str | None = None
+    threads: int
+    cpu_count: int | None = None
+    precision: str
+    """Of the training: `float32`, `float16`, `bfloat16`."""
+    deterministic: bool
+    """Whether torch's deterministic algorithms were on."""
+    git_commit: str | None = None
+    """None outside a checkout."""
+    git_dirty: bool | None = None
+    """Whether the code differs from the commit; results/ and the lock of data revisions don't count."""
+
+
+def collect(device: torch.device | str, precision: str) -> Environment:
+    """Describe this process; `device` is what the run computes on, `precision` the training's."""
+    device = torch.device(device)
+    on_gpu = device.type == "cuda"
+    commit, dirty = git_state()
+    return Environment(
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        packages=package_versions(),
+        device=str(device),
+        device_name=device_name(device),
+        cuda=torch.version.cuda if on_gpu else None,
+        threads=torch.get_num_threads(),
+        cpu_count=os.cpu_count(),
+        precision=precision,
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+        git_commit=commit,
+        git_dirty=dirty,
+    )
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that can change a number; those not installed are left out."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    found["torch"] = torch.__version__  # with the build tag (+cpu, +cu130), which the metadata may leave out
+    return found
+
+
+def git_state(package: Path | None = None) -> tuple[str | None, bool | None]:
+    """Commit of the code that runs, and whether it was changed since; (None, None) outside git.
+
+    What runs write doesn't count: results/, and the lock of data revisions, which every record holds.
+
+    Asked of the checkout that tracks the package itself: an installed copy in an environment folder that
+    happens to lie inside some other repository has no commit.
+    """
+    package = package or Path(__file__).resolve().parent.parent
+    root = package.parent
+    if _git(root, "ls-files", "--error-unmatch", f"{package.name}/__init__.py") is None:
+        return None, None
+    commit = _git(root, "rev-parse", "HEAD")
+    written = ("results", f"{package.name}/data/revisions.yaml")
+    changes = _git(root, "status", "--porcelain", "--", ".", *(f":(exclude){path}" for path in written))
+    if commit is None or changes is None:
+        return None, None
+    return commit.strip(), bool(changes.strip())
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Output of a git command, None where there is no git, no repository or no such thing."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

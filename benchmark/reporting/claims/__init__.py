@@ -1,0 +1,1 @@
+"""Headline claims of the papers, each judged by one rule from committed results."""

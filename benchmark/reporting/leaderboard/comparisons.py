@@ -1,0 +1,184 @@
+"""Two methods on the same images: paired tests from the ranks beside the run records, with no re-run.
+
+The unit is the image with its captions (statistics/queries.py); a run of several seeds enters with each
+image's mean over its seeds. So the test says whether these trained models differ on images like these; with
+one seed each, another seed may turn the order round, and no test over images can know. Where both runs have
+three seeds or more, Welch's t test over the seeds is asked too, and the larger p-value counts: a difference
+must hold for other images and for other seeds.
+
+Signatures must be the same except for `ensemble` and `precision`: whether an ensemble or float64 scores help
+is a fair question on the same gallery, but other images, folds, tie rules or versions make another number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmark.errors import UserError
+from benchmark.evaluation.ranking import Ranks
+from benchmark.records.record import RUNS, RunRecord
+from benchmark.records.sidecar import Sidecar, read_sidecar
+from benchmark.records.signature import Signature, differences, parse
+from benchmark.reporting.leaderboard.rows import Group, Row
+from benchmark.statistics.bootstrap_difference import DifferenceInterval, paired_bootstrap
+from benchmark.statistics.holm import holm
+from benchmark.statistics.permutation import PairedTest, sign_flip
+from benchmark.statistics.queries import Values, image_values
+from benchmark.statistics.seeds import welch
+from benchmark.statistics.verdict import ENOUGH_SEEDS
+
+MAY_DIFFER = ("ensemble", "precision")
+"""Fields of the signature that two runs of a comparison need not share."""
+LEVEL = 0.05
+FLIPS = 10_000
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """Two rows on the same images; differences are the first less the second."""
+
+    a: str
+    b: str
+    metric: str
+    seeds: tuple[int, int]
+    """How many seeds each row has."""
+    test: PairedTest
+    interval: DifferenceInterval
+    seeds_p: float | None
+    """Of Welch's t test over the seeds; None where a row has under three."""
+
+    @property
+    def p(self) -> float:
+        """The larger of both p-values."""
+        return max(self.test.p_value, self.seeds_p or 0.0)
+
+
+class Pair(NamedTuple):
+    """One of several comparisons made together."""
+
+    a: str
+    b: str
+    test: PairedTest
+    p: float
+    """The larger of both tests' p-values, Holm-adjusted over all pairs."""
+    seeds_p: float | None
+    """Of Welch's t test over the seeds, not adjusted; None where a row has under three."""
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A row's images."""
+
+    name: str
+    signature: Signature
+    sidecar: Sidecar
+    values: Values
+    """(n_images,) mean over the seeds."""
+
+
+def compare_runs(a: Row, b: Row, metric: str = "rsum", runs_dir: Path = RUNS) -> RunComparison:
+    """Sign-flip test and bootstrap interval of the difference of two rows in a metric (of METRICS).
+
+    Raises UserError where the rows were not scored on the same images in the same way (it names the fields
+    that differ), and where a sidecar is missing or changed.
+    """
+    one, other = _sample(a, metric, runs_dir), _sample(b, metric, runs_dir)
+    change = _difference(one, other)
+    seeds, test = (len(a.records), len(b.records)), sign_flip(change, permutations=FLIPS)
+    interval, seeds_p = paired_bootstrap(change), _seeds_p(a, b, metric)
+    return RunComparison(a.name, b.name, metric, seeds, test, interval, seeds_p)
+
+
+def pairwise(rows: Group | Sequence[Row], metric: str = "rsum", runs_dir: Path = RUNS) -> list[Pair]:
+    """All pairs of the rows in their order, p-values Holm-adjusted over all pairs; raises as `compare_runs`."""
+    samples = [_sample(row, metric, runs_dir) for row in _rows(rows)]
+    pairs = list(combinations(_rows(rows), 2))
+    flips = max(FLIPS, 200 * len(pairs))  # the smallest p there is must survive the correction
+    tests = [sign_flip(_difference(a, b), permutations=flips) for a, b in combinations(samples, 2)]
+    over_seeds = [_seeds_p(a, b, metric) for a, b in pairs]
+    adjusted = holm([max(test.p_value, p or 0.0) for test, p in zip(tests, over_seeds, strict=True)])
+    found = zip(pairs, tests, adjusted, over_seeds, strict=True)
+    return [Pair(a.name, b.name, test, p, seeds_p) for (a, b), test, p, seeds_p in found]
+
+
+def tied_with_best(
+    rows: Group | Sequence[Row], metric: str = "rsum", runs_dir: Path = RUNS, level: float = LEVEL
+) -> frozenset[str]:
+    """Names of the rows that the tests can't tell from the row with the highest metric, that one left out.
+
+    The best row is chosen by looking at all, so the correction is over all pairs, not over those with it.
+    """
+    best = max(_rows(rows), key=lambda row: row.mean(metric)).name
+    return frozenset(
+        (set(pair[:2]) - {best}).pop()
+        for pair in pairwise(rows, metric, runs_dir)
+        if best in pair[:2] and pair.p > level
+    )
+
+
+def image_means(
+    records: Sequence[RunRecord], protocol: str, metric: str, runs_dir: Path = RUNS
+) -> tuple[Values, Sidecar]:
+    """Each image's share in a metric, mean over the records (n_images,); with the first record's sidecar.
+
+    Raises UserError where a sidecar is missing or changed, or the records are of different images.
+    """
+    sidecars = [read_sidecar(record, runs_dir) for record in records]
+    for record, sidecar in zip(records, sidecars, strict=True):
+        _check_images(sidecars[0], sidecar, records[0].path.as_posix(), record.path.as_posix())
+    values = [
+        _values(record, sidecar, protocol, metric) for record, sidecar in zip(records, sidecars, strict=True)
+    ]
+    mean: Values = np.stack(values).mean(axis=0)
+    return mean, sidecars[0]
+
+
+def _seeds_p(a: Row, b: Row, metric: str) -> float | None:
+    if min(len(a.records), len(b.records)) < ENOUGH_SEEDS:
+        return None
+    return welch(a.values(metric), b.values(metric))
+
+
+def _values(record: RunRecord, sidecar: Sidecar, protocol: str, metric: str) -> Values:
+    result = record.results[protocol]
+    i2t, t2i = (ranks.astype(np.int64) for ranks in sidecar.ranks[protocol])
+    ranks = Ranks(i2t, t2i, result.ties_i2t, result.ties_t2i, result.tie_rule)
+    return image_values(ranks, sidecar.caption_image.astype(np.int64), metric, folds=len(result.folds))
+
+
+def _sample(row: Row, metric: str, runs_dir: Path) -> _Sample:
+    values, sidecar = image_means(row.records, row.protocol, metric, runs_dir)
+    return _Sample(row.name, parse(row.records[0].results[row.protocol].signature), sidecar, values)
+
+
+def _difference(a: _Sample, b: _Sample) -> Values:
+    """Image by image, first less second."""
+    fields = [name for name in differences(a.signature, b.signature) if name not in MAY_DIFFER]
+    if fields:
+        found = "; ".join(
+            f"{name}: {getattr(a.signature, name)} and {getattr(b.signature, name)}" for name in fields
+        )
+        raise UserError(f"{a.name} and {b.name} can't be compared, their signatures differ in {found}")
+    _check_images(a.sidecar, b.sidecar, a.name, b.name)
+    return a.values - b.values
+
+
+def _check_images(a: Sidecar, b: Sidecar, name: str, other: str) -> None:
+    same = {
+        "images": a.image_ids == b.image_ids,
+        "captions": a.caption_ids_sha256 == b.caption_ids_sha256,
+        "caption-to-image map": np.array_equal(a.caption_image, b.caption_image),
+    }
+    differ = [what for what, equal in same.items() if not equal]
+    if differ:
+        raise UserError(f"{name} and {other} can't be compared: their sidecars differ in {', '.join(differ)}")
+
+
+def _rows(rows: Group | Sequence[Row]) -> Sequence[Row]:
+    return rows.rows if isinstance(rows, Group) else rows

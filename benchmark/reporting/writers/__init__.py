@@ -1,0 +1,1 @@
+"""Writers of the leaderboard's tables: Markdown, HTML, LaTeX, CSV, the terminal."""

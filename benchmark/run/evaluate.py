@@ -1,0 +1,154 @@
+"""Trained or published weights without training: evaluate them, time them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from benchmark import __version__
+from benchmark.data.text.vocabulary import check_embedding
+from benchmark.data.text.word_codec import KEPT, WordCodec
+from benchmark.errors import UserError
+from benchmark.evaluation.protocol import ProtocolResult
+from benchmark.evaluation.ranking import Floats
+from benchmark.files import replacing
+from benchmark.method import Baseline
+from benchmark.recipe.files import load_recipe
+from benchmark.recipe.schema import Recipe
+from benchmark.records.signature import Signature
+from benchmark.run.job import Job, Settings, build_model, departures_of, prepare
+from benchmark.run.reproduce import evaluate_model, latency_of, results_of, score_split
+from benchmark.timing.model import LatencyReport
+from benchmark.training import deterministic, load_weights, read_weights
+
+
+def single_recipe(path: Path, profile: str | None) -> Recipe:
+    """The recipe at `path`; raises UserError for an ensemble, which has no weights of its own."""
+    recipe = load_recipe(path, profile)
+    if not isinstance(recipe, Recipe):
+        names = ", ".join(recipe.ensemble)
+        raise UserError(f"{path.as_posix()}: an ensemble has no weights of its own; name a member: {names}")
+    return recipe
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Weights on the test split of a recipe."""
+
+    job: Job
+    results: list[ProtocolResult]
+    sims: Floats
+
+    def signature(self) -> Signature:
+        """Of the scores against the whole gallery."""
+        test, recipe = self.job.dataset.splits["test"], self.job.recipe
+        return Signature(
+            dataset=self.job.dataset.name,
+            fingerprint=test.fingerprint[:8],
+            split="test",
+            images=self.sims.shape[0],
+            captions=self.sims.shape[1],
+            rule=f"first{recipe.data.captions_per_image}",
+            folds=1,
+            ties=recipe.evaluation.tie_rule,
+            ensemble="no",
+            precision=recipe.evaluation.precision,
+            version=__version__,
+        )
+
+
+def evaluate_weights(
+    path: Path,
+    seed: int | None,
+    settings: Settings,
+    checkpoint: Path | None,
+    official: Path | None,
+    save_sims: Path | None,
+    console: Console,
+) -> Evaluated:
+    """Evaluate weights on the recipe's test split; only an authors' checkpoint leaves a run record.
+
+    Raises UserError where the weights are missing, damaged or of another model.
+    """
+    if checkpoint is not None and official is not None:
+        raise UserError("options '--checkpoint' and '--official-checkpoint': give one of them")
+    deterministic()
+    recipe = single_recipe(path, settings.profile)
+    if settings.vocabulary is None and checkpoint is not None and (checkpoint.parent / KEPT).is_file():
+        settings = replace(settings, vocabulary=checkpoint.parent / KEPT)
+    job = prepare(path, recipe, recipe.training.seed if seed is None else seed, settings, splits=("test",))
+    model = build_model(job, pretrained=False)
+    if official is not None:
+        notes = load_official(job, model, official)
+        for line in notes:
+            console.print(line, highlight=False, markup=False)
+        _, results, sims = evaluate_model(job, model, None, official=official, notes=notes)
+    else:
+        weights = checkpoint or job.folder / "best.safetensors"
+        check_words(job, model, weights)
+        trained_with = load_weights(weights, model).get("recipe_digest")
+        if trained_with not in (None, job.digest):
+            console.print(
+                f"note: {weights.as_posix()} were not trained with this recipe as it is now", markup=False
+            )
+        sims = score_split(job, model, "test", show_progress=settings.show_progress).sims
+        results = results_of(job, sims)
+    for reason in departures_of(job):
+        console.print(f"not comparable with the paper: {reason}", highlight=False, markup=False)
+    if save_sims is not None:
+        with replacing(save_sims) as handle:
+            np.save(handle, sims)
+        console.print(f"wrote {save_sims.as_posix()}", highlight=False, markup=False)
+    return Evaluated(job, results, sims)
+
+
+def check_words(job: Job, model: Baseline, weights: Path) -> None:
+    """Raise UserError where the weights' word embedding has another size than the vocabulary."""
+    if not isinstance(job.codec, WordCodec):
+        return
+    state, _ = read_weights(weights)
+    for name, ours in model.state_dict().items():
+        found = state.get(name)
+        if found is None or not ours.dim() or len(ours) != job.codec.vocab_size:
+            continue
+        if found.shape[1:] == ours.shape[1:]:
+            name = f"the vocabulary {job.codec.vocabulary.name}"
+            check_embedding(len(ours), name, len(found), weights.as_posix())
+
+
+def load_official(job: Job, model: Baseline, path: Path) -> list[str]:
+    """Put an authors' checkpoint into the model; returns what the record says about the translation.
+
+    Raises UserError where the method reads none, or the checkpoint lacks a part of the model.
+    """
+    if job.method.read_official is None:
+        raise UserError(f"{job.method.name} has no reader for its authors' checkpoints; use --checkpoint")
+    weights = job.method.read_official(path, model)
+    if weights.missing or weights.unexpected:
+        first = [*weights.missing, *weights.unexpected][0]
+        raise UserError(
+            f"{path.as_posix()}: {len(weights.missing)} keys of the model are missing and {len(weights.unexpected)} "
+            f"are unknown, the first '{first}'; is this a checkpoint of {job.method.name} at the recipe's size?"
+        )
+    model.load_state_dict(weights.state)
+    return [
+        f"authors' checkpoint: {len(weights.state)} tensors loaded, {len(weights.dropped)} recomputed ones left out"
+    ]
+
+
+def time_weights(path: Path, settings: Settings, repeats: int) -> tuple[LatencyReport, str]:
+    """Latency of a recipe's model, and in words which weights it had; speed doesn't depend on them."""
+    recipe = single_recipe(path, settings.profile)
+    job = prepare(
+        path, recipe, recipe.training.seed, replace(settings, show_progress=False), splits=("test",)
+    )
+    model = build_model(job, pretrained=False)
+    trained = job.folder / "best.safetensors"
+    if trained.is_file():
+        load_weights(trained, model)
+    scored = score_split(job, model, "test", show_progress=False)
+    report = latency_of(job, model, scored, repeats)
+    return report, "of the last training" if trained.is_file() else "random (not trained yet)"

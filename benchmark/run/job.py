@@ -1,0 +1,227 @@
+"""A job: a recipe with its method, data and codec at hand. What `reproduce` and its neighbours all begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from benchmark.data.batches import PairLoader, train_batches
+from benchmark.data.inputs import check_input
+from benchmark.data.load import check_vocabulary, load_dataset, make_codec
+from benchmark.data.published.catalogue import entry_under, get_entry
+from benchmark.data.regions.grid import FeatureStore
+from benchmark.data.scenes.dataset import ScenesOptions
+from benchmark.data.splits import Dataset, SplitName
+from benchmark.data.text.codec import Codec
+from benchmark.data.text.vectors import WordVectorCodec, keep_dictionary, vector_departures
+from benchmark.data.text.word_codec import KEPT, WordCodec, keep_vocabulary, vocabulary_departures
+from benchmark.evaluation.protocol import check_test_size, protocols_of
+from benchmark.inputs import InputSpec
+from benchmark.method import Baseline, DataFacts, Method
+from benchmark.recipe.faults import about, check_fields
+from benchmark.recipe.files import run_name
+from benchmark.recipe.schema import Recipe
+from benchmark.recipe.training import Training
+from benchmark.records.paper import ReportedProtocol
+from benchmark.records.record import RUNS, recipe_digest
+from benchmark.registry import get_method
+from benchmark.training import seed_initialisation
+
+WORK = Path(".rematch")
+RECONSTRUCTION = "reconstruction: no authors' code is known"
+"""The first departure of a method that is one: tables have room for the first."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a run happens and on what; the record keeps whatever of it can change a number."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    data_dir: Path | None = None
+    """Local data in place of the Hub."""
+    profile: str | None = None
+    """Recipes are taken with this profile's changes; runs have its name in theirs."""
+    unverified: bool = False
+    """Take data that aren't the published split, as a departure, instead of refusing them."""
+    skip_corrupt: bool = False
+    vocabulary: Path | None = None
+    """A word vocabulary or dictionary of the authors'; None: that beside the checkpoint, or one that is built."""
+    word_vectors: Path | None = None
+    """A local file of word vectors; None: the Hub's."""
+    work: Path = WORK
+    runs: Path = RUNS
+    resume: bool = False
+    latency: bool = True
+    show_progress: bool = True
+
+    def named_profile(self) -> dict[str, str]:
+        """What a recorded recipe says about the profile."""
+        return {} if self.profile is None else {"profile": self.profile}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe with its method and data at hand."""
+
+    path: Path
+    recipe: Recipe
+    seed: int
+    method: Method
+    config: Any
+    spec: InputSpec
+    dataset: Dataset
+    settings: Settings
+
+    @cached_property
+    def codec(self) -> Codec:
+        """Captions to ids; made when asked for, since an ensemble needs none. Raises UserError as `make_codec`."""
+        settings = self.settings
+        kept = self.folder / KEPT
+        return make_codec(self.spec.text, self.dataset, settings.vocabulary, kept, settings.word_vectors)
+
+    @property
+    def run(self) -> str:
+        return run_name(self.path, self.dataset.name, self.settings.profile)
+
+    @property
+    def folder(self) -> Path:
+        """The work folder of this run."""
+        return self.settings.work / self.dataset.name / self.run / str(self.seed)
+
+    @property
+    def training(self) -> Training:
+        """The recipe's training with the run's seed."""
+        return self.recipe.training.model_copy(update={"seed": self.seed})
+
+    def keep_vocabulary(self) -> None:
+        """Lay a word vocabulary beside the checkpoint of the training that begins now, or goes on."""
+        resume = self.settings.resume and (self.folder / "checkpoint.pt").is_file()
+        if isinstance(self.codec, WordCodec):
+            keep_vocabulary(self.codec, self.folder, resume=resume)
+        elif isinstance(self.codec, WordVectorCodec):
+            keep_dictionary(self.codec, self.folder / KEPT, resume=resume)
+
+    def batches(self, epoch: int) -> PairLoader:
+        """The training batches of one epoch."""
+        return train_batches(
+            self.dataset.splits["train"],
+            self.spec,
+            self.codec,
+            seed=self.seed,
+            epoch=epoch,
+            batch_size=self.recipe.training.batch_size,
+            workers=self.recipe.training.workers,
+        )
+
+    def resolved(self) -> dict[str, Any]:
+        """The recipe with the seed and every default of the method spelled out."""
+        document = self.recipe.model_dump(mode="json")
+        document["training"]["seed"] = self.seed
+        document["model"] = self.config.model_dump(mode="json")
+        document["data"]["options"] = dict(self.dataset.options)
+        if self.recipe.data.regions is None:  # a recipe of pixels says nothing about regions
+            del document["data"]["regions"]
+        return document | self.settings.named_profile()
+
+    @property
+    def digest(self) -> str:
+        """Of the resolved recipe; runs that differ in the seed alone share it."""
+        return recipe_digest(self.resolved())
+
+
+def prepare(
+    path: Path,
+    recipe: Recipe,
+    seed: int,
+    settings: Settings,
+    splits: tuple[SplitName, ...] = ("train", "val", "test"),
+) -> Job:
+    """Load what `recipe` needs of its data; the model is not built yet.
+
+    `recipe` is the file's with the profile of `settings`. Raises UserError for data that can't be had or aren't
+    the published ones, and for a test split that doesn't fit the protocols.
+    """
+    method, config = get_method(recipe.method), recipe.method_config()
+    spec = method.inputs(config)
+    data = recipe.data
+    check_vocabulary(spec.text, settings.vocabulary)
+    with about(path):
+        dataset = load_dataset(
+            data.name,
+            data.options,
+            splits=splits,
+            captions_per_image=data.captions_per_image,
+            first_images=data.first_images.counts(),
+            data_dir=settings.data_dir,
+            unverified=settings.unverified,
+            skip_corrupt=settings.skip_corrupt,
+            regions=data.regions,
+            guides=data.guides,
+            store=FeatureStore(settings.work / "features", settings.device),
+            show_progress=settings.show_progress,
+        )
+        for split in dataset.splits.values():
+            check_input(split, spec)
+        if "test" in splits:  # now, and not after hours of training
+            check_test_size(data.name, len(dataset.splits["test"]))
+    return Job(path, recipe, seed, method, config, spec, dataset, settings)
+
+
+def build_model(job: Job, *, pretrained: bool) -> Baseline:
+    """The recipe's model, its random parts drawn from the seed, on the device."""
+    seed_initialisation(job.seed)
+    train_split = job.dataset.splits.get("train")
+    vectors = job.codec.dictionary.vectors if isinstance(job.codec, WordVectorCodec) else None
+    facts = DataFacts(
+        vocab_size=job.codec.vocab_size,
+        pad_id=job.codec.pad_id,
+        n_train_images=len(train_split) if train_split is not None else split_sizes(job.recipe)["train"],
+        pretrained=pretrained,
+        word_vectors=None if vectors is None else torch.from_numpy(vectors),
+    )
+    model = job.method.build(job.config, facts)
+    model.to(job.settings.device)
+    return model
+
+
+def split_sizes(recipe: Recipe) -> Mapping[SplitName, int]:
+    """Images of each split, from the catalog, the recipe's options and its first images; nothing is loaded."""
+    entry = get_entry(recipe.data.name)
+    options = check_fields("data.options", recipe.data.options, entry.options)
+    sizes = dict(entry_under(entry, options.model_dump()).counts)
+    if isinstance(options, ScenesOptions):
+        sizes = {"train": options.n_train, "val": options.n_val, "test": options.n_test}
+    if entry.train_images_with_restval is not None and getattr(options, "restval", False):
+        sizes["train"] = entry.train_images_with_restval
+    kept = recipe.data.first_images.counts()
+    return {name: min(size, kept.get(name, size)) for name, size in sizes.items()}
+
+
+def reconstruction(method: Method) -> list[str]:
+    """The departure of a method that is a reconstruction; [] of others."""
+    return [RECONSTRUCTION] if method.reconstruction else []
+
+
+def departures_of(job: Job) -> list[str]:
+    """Why the numbers can't be held against the paper's: the data before the recipe, since tables have room for one.
+
+    Fewer training or test images are a reason, and so are data that no paper reports. That a method is a
+    reconstruction comes before all.
+    """
+    cut = {name: count for name, count in job.recipe.data.first_images.counts().items() if name != "val"}
+    fewer = [f"only the first {count:,} {name} images" for name, count in cut.items()]
+    words = []
+    if isinstance(job.codec, WordCodec):
+        words = vocabulary_departures(job.codec.vocabulary, job.dataset.name)
+    elif isinstance(job.codec, WordVectorCodec):
+        words = vector_departures(job.codec, job.spec.text, job.dataset.name)
+    found = [*reconstruction(job.method), *job.dataset.departures, *job.recipe.departures, *fewer, *words]
+    names = [protocol.name for protocol in protocols_of(job.dataset.name)]
+    if not found and not set(names) & set(get_args(ReportedProtocol)):
+        found.append(f"no paper reports {job.dataset.name}")
+    return found

@@ -1,0 +1,378 @@
+"""`--dry-run`: what a run would download, train and write, with estimates of time, memory and disk.
+
+The estimates come from synthetic batches, run forward and backward here and now: their time and the bytes that
+autograd keeps are split into what grows with a batch's items and with its pairs, and scaled to the recipe's batch size.
+Time is that of one thread, whatever else the machine does meanwhile. They say the order of magnitude.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.table import Table
+from scipy.optimize import nnls
+from torch import Tensor
+
+from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
+from benchmark.data.load import check_vocabulary
+from benchmark.data.published.hub import Download, download_estimate
+from benchmark.data.splits import SplitName
+from benchmark.data.text.codec import vocabulary_size_of
+from benchmark.inputs import InputSpec, PixelInput
+from benchmark.method import Baseline, DataFacts, Progress
+from benchmark.recipe.faults import about
+from benchmark.recipe.files import load_recipe, run_name
+from benchmark.recipe.schema import CLIPGuides, EnsembleRecipe, Recipe, StoredRegions
+from benchmark.recipe.training import Optimizer
+from benchmark.registry import get_method
+from benchmark.run.job import split_sizes
+from benchmark.run.resolve import dataset_of, default_seed
+
+PROBE_SIZES = (2, 3, 4)
+"""Batches that are tried: as many as a square function of their size has numbers."""
+QUICK = 0.25
+"""Seconds; where a step takes less, one of twice the size is tried too, up to the recipe's batch: a part of
+milliseconds says little about a square that is hundreds of times its size."""
+PROBE_BYTES = 2**30
+"""That a probed step may keep, those of PROBE_SIZES aside."""
+AGAIN = 4 / 3
+"""Time of pairs whose scores are computed a second time, where a backward pass takes as long as two forward."""
+TYPICAL_CAPTION = 14
+"""Tokens of a typical caption, special tokens included (hat.md 7.1)."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How something grows with the size of a batch: a part that doesn't, one an item and one a pair."""
+
+    once: float
+    item: float
+    pair: float
+
+    def items(self, size: int) -> float:
+        """All but the pairs'."""
+        return self.once + self.item * size
+
+    def pairs(self, size: int) -> float:
+        """Of all images with all captions."""
+        return self.pair * size**2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Estimates for one training run; bytes and seconds."""
+
+    dataset: str
+    images: Mapping[SplitName, int]
+    download: Download
+    pretrained: list[str]
+    parameters: int
+    steps_per_epoch: int
+    epochs: int
+    batch_size: int
+    seconds: Growth
+    """Of a step."""
+    kept: Growth
+    """Bytes for its backward pass."""
+    pair_budget: int | None
+    """Bytes that pairs may take; None: no limit."""
+    disk_bytes: int
+    writes: list[str]
+    moments: int = 2
+    """Numbers that the optimiser stores of each parameter."""
+
+    @property
+    def train_seconds(self) -> float:
+        return self.step_seconds * self.steps_per_epoch * self.epochs
+
+    @property
+    def step_seconds(self) -> float:
+        pairs = self.seconds.pairs(self.batch_size)
+        return self.seconds.items(self.batch_size) + (AGAIN * pairs if self.in_parts else pairs)
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether pairs are scored in parts, each a second time in the backward pass."""
+        return self.pair_budget is not None and self.kept.pairs(self.batch_size) > self.pair_budget
+
+    @property
+    def pair_bytes(self) -> float:
+        """Of a step's pairs, as they are scored."""
+        needed = self.kept.pairs(self.batch_size)
+        return needed if self.pair_budget is None else min(needed, self.pair_budget)
+
+    @property
+    def memory_bytes(self) -> float:
+        """While training: weights, their gradients and moments, and what a step keeps."""
+        return 4 * (2 + self.moments) * self.parameters + self.kept.items(self.batch_size) + self.pair_bytes
+
+
+def synthetic_batch(spec: InputSpec, vocab_size: int, pairs: int) -> PairBatch:
+    """`pairs` random pairs of the shapes that `spec` declares, captions of a typical length."""
+    index, guides = torch.arange(pairs), None
+    if isinstance(spec.image, PixelInput):
+        pixels = torch.randn(pairs, 3, spec.image.size, spec.image.size)  # (B, 3, H, W)
+    else:
+        pixels = torch.randn(pairs, spec.image.n_regions, spec.image.dim)  # (B, R, D)
+        guides = None if spec.image.guide_dim is None else torch.randn(pairs, spec.image.guide_dim)
+    images = ImageBatch(pixels, index, guides=guides)
+    length = min(TYPICAL_CAPTION, spec.text.max_length or TYPICAL_CAPTION)
+    ids = torch.randint(1, vocab_size, (pairs, length))  # (B, L)
+    captions = CaptionBatch(ids, torch.full((pairs,), length), index)
+    if not spec.candidates:
+        return PairBatch(images, captions)
+    count = spec.candidates
+    names = ("candidate_captions", "candidate_images")
+    mined = {"candidates": torch.randint(1, vocab_size, (count, spec.text.max_length or length))}
+    return PairBatch(images, captions, mined | {name: index[:1].expand(count) for name in names})
+
+
+def probe(model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int) -> tuple[Growth, Growth]:
+    """Seconds of one training step, and bytes that autograd keeps for its backward pass, by the batch's size."""
+    loss_type = get_method(recipe.method).loss
+    progress = Progress(0, 0, 0, loss_type.model_validate(recipe.training.stages[0].loss))
+    model.train()
+
+    def step(size: int) -> ProbedStep:
+        return quickest_step(model, synthetic_batch(spec, vocab_size, size), progress)
+
+    with one_thread():
+        steps = {size: step(size) for size in PROBE_SIZES}
+        fitted = np.polyfit(PROBE_SIZES, [steps[size].kept for size in PROBE_SIZES], 2)
+        per_pair, per_item, once = (max(0.0, float(value)) for value in fitted)
+        kept, size = Growth(once, per_item, per_pair), PROBE_SIZES[-1]
+        while steps[size].seconds < QUICK and 2 * size <= recipe.training.batch_size:
+            size *= 2
+            if kept.items(size) + kept.pairs(size) > PROBE_BYTES:
+                break
+            steps[size] = step(size)
+    return time_growth(steps), kept
+
+
+def time_growth(steps: Mapping[int, ProbedStep]) -> Growth:
+    """Nowhere falling, and nearest to the steps in proportion; encoding alone has no part that grows with pairs."""
+    sizes = np.array(list(steps), dtype=float)  # (n,)
+    powers = np.stack([sizes**0, sizes, sizes**2], 1)  # (n, 3)
+    encoding, scoring = (
+        np.array([max(value, 1e-9) for value in values])
+        for values in ([s.encoding for s in steps.values()], [s.scoring for s in steps.values()])
+    )
+    encoded = nnls(powers[:, :2] / encoding[:, None], np.ones(len(sizes)))[0]
+    once, item, pair = nnls(powers / scoring[:, None], np.ones(len(sizes)))[0]
+    return Growth(float(encoded[0] + once), float(encoded[1] + item), float(pair))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Several threads wait for each other busily: on a machine with other work to do, hours of nothing."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class ProbedStep:
+    """Seconds forward and backward, of encoding and of scoring pairs; bytes kept in between, weights not counted."""
+
+    encoding: float
+    scoring: float
+    kept: int
+
+    @property
+    def seconds(self) -> float:
+        return self.encoding + self.scoring
+
+
+def quickest_step(model: Baseline, batch: PairBatch, progress: Progress) -> ProbedStep:
+    """The less of two times: a first call may plan and allocate, and any call may be held up."""
+    first, second = (probe_step(model, batch, progress) for _ in range(2))
+    encoding, scoring = min(first.encoding, second.encoding), min(first.scoring, second.scoring)
+    return ProbedStep(encoding, scoring, second.kept)
+
+
+def probe_step(model: Baseline, batch: PairBatch, progress: Progress) -> ProbedStep:
+    """One step, its backward pass in two parts, so that the time of the pairs is known by itself."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    start = time.process_time()
+    with torch.no_grad():
+        prepared = model.prepare_batch(batch, progress)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        codes = model.training_codes(prepared)
+        encoded = time.process_time()
+        leaves: dict[Tensor, Tensor] = {}
+        loss = model.objective(_cut(codes, leaves), progress, None)
+    torch.autograd.backward(loss)
+    scored = time.process_time()
+    reached = {tensor: leaf.grad for tensor, leaf in leaves.items() if leaf.grad is not None}
+    torch.autograd.backward(list(reached), list(reached.values()))
+    end = time.process_time()
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    total = sum(size for pointer, size in kept.items() if pointer not in own)
+    return ProbedStep(encoded - start + end - scored, scored - encoded, total)
+
+
+def _cut(codes: TrainingCodes, leaves: dict[Tensor, Tensor]) -> TrainingCodes:
+    """The codes without their history; `leaves` has the new tensor of each that has one."""
+
+    def cut(tensor: Tensor) -> Tensor:
+        if not tensor.requires_grad:
+            return tensor
+        if tensor not in leaves:
+            leaves[tensor] = tensor.detach().requires_grad_()
+        return leaves[tensor]
+
+    images, captions = (
+        Codes({name: cut(tensor) for name, tensor in side.tensors.items()})
+        for side in (codes.images, codes.captions)
+    )
+    return TrainingCodes(images, captions, {name: cut(tensor) for name, tensor in codes.extra.items()})
+
+
+def what_is_fetched(recipe: Recipe, data_dir: Path | None) -> Download:
+    """All splits as `load_dataset` would fetch them; features that users have are never fetched."""
+    splits: tuple[SplitName, ...] = ("train", "val", "test")
+    stored, guides = isinstance(recipe.data.regions, StoredRegions), recipe.data.guides
+    if stored and not isinstance(guides, CLIPGuides):
+        return Download(["nothing: the features are in the folder that --data-dir names"], 0, 0)
+    found = download_estimate(recipe.data.name, splits, None if stored else data_dir, recipe.data.options)
+    if not isinstance(guides, CLIPGuides):
+        return found
+    return replace(found, items=[*found.items, f"{guides.model}, to make guides of these pictures"])
+
+
+def make_plan(recipe: Recipe, vocab_size: int, writes: list[str], data_dir: Path | None = None) -> Plan:
+    """Estimate a run of `recipe` from the catalog and one synthetic batch; downloads nothing."""
+    method, config, training = get_method(recipe.method), recipe.method_config(), recipe.training
+    spec = method.inputs(config)
+    images = split_sizes(recipe)
+    download = what_is_fetched(recipe, data_dir)
+    facts = DataFacts(vocab_size=vocab_size, n_train_images=images["train"], pretrained=False)
+    model = method.build(config, facts)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    seconds, kept = probe(model, spec, recipe, vocab_size)
+    budget = training.pair_budget_mb
+    units = images["train"] * (recipe.data.captions_per_image if spec.unit == "caption" else 1)
+    steps = units // training.batch_size if spec.last_batch == "drop" else -(-units // training.batch_size)
+    moments = stored_moments(training.optimizer)
+    gallery = images["test"] ** 2 * recipe.data.captions_per_image * 4
+    return Plan(
+        dataset=recipe.data.name,
+        images=images,
+        download=download,
+        pretrained=method.pretrained_parts(config) if recipe.pretrained else [],
+        parameters=parameters,
+        steps_per_epoch=max(1, steps),
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        seconds=seconds,
+        kept=kept,
+        pair_budget=None if budget is None else budget * 2**20,
+        # data, checkpoint (weights and moments), best weights, similarity matrix
+        disk_bytes=download.disk_bytes + parameters * 4 * (2 + moments) + gallery,
+        writes=writes,
+        moments=moments,
+    )
+
+
+def stored_moments(optimizer: Optimizer) -> int:
+    """Numbers that an optimiser stores of each parameter: a velocity, or Adam's two."""
+    if optimizer.name == "sgd":
+        return 1 if optimizer.momentum else 0
+    return 2
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def _memory(plan: Plan) -> str:
+    """In words; pairs are mentioned where they matter."""
+    total = f"about {_bytes(plan.memory_bytes)}"
+    if plan.pair_bytes < plan.memory_bytes / 100:
+        return total
+    if not plan.in_parts:
+        return f"{total}, of which pairs {_bytes(plan.pair_bytes)}, in one piece"
+    whole = _bytes(plan.kept.pairs(plan.batch_size))
+    return (
+        f"{total}, of which pairs {_bytes(plan.pair_bytes)}, the recipe's pair_budget_mb; they would take {whole} in "
+        "one piece"
+    )
+
+
+def plan_table(plan: Plan, title: str) -> Table:
+    """The plan as two columns for a terminal."""
+    table = Table(title=f"dry run: {title} (nothing downloaded, trained or written)", show_header=False)
+    sizes = ", ".join(f"{name} {count:,}" for name, count in plan.images.items())
+    table.add_row("data", f"{plan.dataset}: {sizes} images")
+    table.add_row("download", "\n".join(plan.download.items) or "nothing")
+    table.add_row("pretrained parts", ", ".join(plan.pretrained) or "none: random weights")
+    table.add_row("model", f"{plan.parameters:,} parameters")
+    table.add_row("training", f"{plan.epochs} epochs x {plan.steps_per_epoch:,} steps")
+    time_taken = f"about {_duration(plan.train_seconds)}; a GPU is far faster"
+    table.add_row("time, on one CPU thread", time_taken)
+    table.add_row("memory while training", _memory(plan))
+    table.add_row("disk", f"about {_bytes(plan.disk_bytes)}, data and work folder")
+    table.add_row("writes", "\n".join(plan.writes))
+    return table
+
+
+def dry_run_tables(
+    paths: Sequence[Path],
+    seeds: Sequence[int] | None,
+    data_dir: Path | None,
+    profile: str | None = None,
+    vocabulary: Path | None = None,
+) -> list[Table]:
+    """The plan of every recipe, under a profile where one is named; an ensemble trains nothing of its own.
+
+    vocabulary: the file of a word vocabulary; None: it is built, and its size the published one.
+    """
+    tables = []
+    for path in paths:
+        recipe, dataset = load_recipe(path, profile), dataset_of(path)
+        chosen = list(seeds or [default_seed(path, profile)])
+        folder = f"{dataset}/{run_name(path, dataset, profile)}"
+        writes = [f".rematch/{folder}/{seed}/ and results/runs/{folder}/{seed}.json, .npz" for seed in chosen]
+        if isinstance(recipe, EnsembleRecipe):
+            table = Table(title=f"dry run: {path.as_posix()}", show_header=False)
+            table.add_row("ensemble", f"mean of the similarity matrices of {', '.join(recipe.ensemble)}")
+            table.add_row("writes", "\n".join(writes))
+            tables.append(table)
+            continue
+        with about(path):
+            plan = make_plan(recipe, vocabulary_size(recipe, vocabulary), writes, data_dir)
+        tables.append(plan_table(plan, f"{path.as_posix()}, {len(chosen)} seed(s)"))
+    return tables
+
+
+def vocabulary_size(recipe: Recipe, vocabulary: Path | None = None) -> int:
+    """Of the codec that the recipe's captions go through; known without a download."""
+    spec = get_method(recipe.method).inputs(recipe.method_config())
+    check_vocabulary(spec.text, vocabulary)
+    return vocabulary_size_of(spec.text, recipe.data.name, vocabulary)

@@ -1,0 +1,293 @@
+"""The whole story on one page: recipe -> data -> train -> evaluate -> record.
+
+`reproduce` runs one recipe with one seed and leaves a run record and its sidecar in results/runs/, and the
+checkpoint, the log and the similarity matrix in the work folder. Tables are made from the records alone
+(`rematch leaderboard`).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark import __version__
+from benchmark.batches import Codes
+from benchmark.data.batches import caption_batches, image_batches
+from benchmark.data.splits import SplitName
+from benchmark.data.text.word_codec import WORDS_DIFFER
+from benchmark.errors import UserError
+from benchmark.evaluation.metrics import retrieval_metrics
+from benchmark.evaluation.protocol import ProtocolResult, ensemble, evaluate, protocols_of
+from benchmark.evaluation.ranking import Floats, rank, top_k
+from benchmark.evaluation.scoring import encode_split, score
+from benchmark.files import replacing, sha256_bytes, sha256_file, write_text
+from benchmark.method import Baseline
+from benchmark.recipe.faults import about
+from benchmark.recipe.files import load_recipe, run_name
+from benchmark.recipe.schema import EnsembleRecipe, Recipe
+from benchmark.records.collect import dataset_part, make_sidecar, protocol_part, training_part
+from benchmark.records.environment import collect
+from benchmark.records.record import RunRecord, new_record, read_record, write_record
+from benchmark.records.sidecar import pack, write_sidecar
+from benchmark.run.job import Job, Settings, build_model, departures_of, prepare, reconstruction
+from benchmark.timing.model import LEAST_REPEATS, LatencyReport, measure_latency
+from benchmark.training import TrainingResult, deterministic, train
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+MEGABYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A test split's scores, and the codes they come from."""
+
+    sims: Floats
+    images: Codes
+    captions: Codes
+    plan: dict[str, Any]
+
+
+def reproduce(path: Path, seed: int, settings: Settings) -> RunRecord:
+    """Run one recipe with one seed; an ensemble's members are run first where they have no result yet.
+
+    Raises UserError for whatever a user can put right.
+    """
+    recipe = load_recipe(path, settings.profile)
+    if isinstance(recipe, EnsembleRecipe):
+        return reproduce_ensemble(path, recipe, seed, settings)
+    deterministic()
+    job = prepare(path, recipe, seed, settings)
+    model = build_model(job, pretrained=recipe.pretrained)
+    with about(path):
+        result = train_model(job, model)
+    return evaluate_model(job, model, result)[0]
+
+
+def train_model(job: Job, model: Baseline) -> TrainingResult:
+    """Train as the recipe says; the model then holds the best weights."""
+    training, settings = job.training, job.settings
+    job.keep_vocabulary()
+
+    def validate() -> dict[str, float]:
+        sims = score_split(job, model, "val", show_progress=False).sims
+        split = job.dataset.splits["val"]
+        return retrieval_metrics(rank(sims, split.caption_image, job.recipe.evaluation.tie_rule)).values()
+
+    return train(
+        model,
+        training=training,
+        loss_type=job.method.loss,
+        make_batches=job.batches,
+        validate=None if training.select == "last" else validate,
+        work_dir=job.folder,
+        resume=settings.resume,
+        device=settings.device,
+        recipe_digest=job.digest,
+        recipe=job.resolved(),
+        show_progress=None if settings.show_progress else False,
+    )
+
+
+def score_split(job: Job, model: Baseline, split: SplitName, *, show_progress: bool) -> Scored:
+    """Encode a split once and score all its pairs in blocks."""
+    settings, how = job.settings, job.recipe.evaluation
+    images, captions = encode_split(
+        model,
+        job.dataset.splits[split],
+        job.spec,
+        job.codec,
+        batch_size=how.batch_size,
+        device=settings.device,
+        dtype=DTYPES[how.precision],
+        workers=job.recipe.training.workers,
+        show_progress=show_progress,
+    )
+    sims, plan = score(
+        model,
+        images,
+        captions,
+        memory_bytes=how.memory_mb * MEGABYTE,
+        device=settings.device,
+        show_progress=show_progress,
+    )
+    return Scored(sims, images, captions, plan.summary())
+
+
+def evaluate_model(
+    job: Job,
+    model: Baseline,
+    training: TrainingResult | None,
+    *,
+    official: Path | None = None,
+    notes: list[str] | None = None,
+) -> tuple[RunRecord, list[ProtocolResult], Floats]:
+    """Score the test split under every protocol of the dataset, measure latency and write the record."""
+    begin = time.perf_counter()
+    scored = score_split(job, model, "test", show_progress=job.settings.show_progress)
+    results = results_of(job, scored.sims)
+    seconds = {"evaluation": time.perf_counter() - begin}
+    if training is not None:
+        seconds["training"] = training.wall_seconds
+    packed = pack(
+        make_sidecar(
+            results, top_k(scored.sims, 10), job.dataset.splits["test"], training.log if training else []
+        )
+    )
+    weights = official or (training.best_weights if training else None)
+    record = new_record(
+        run=job.run if official is None else f"{job.run}-official",
+        seed=job.seed,
+        method=job.method.name,
+        recipe_path=job.path.as_posix(),
+        recipe=job.resolved(),
+        departures=departures_of(job),
+        weights="official" if official else "trained",
+        weights_sha256=sha256_file(weights) if weights else None,
+        dataset=dataset_part(job.dataset, job.recipe.data.captions_per_image),
+        codec=job.codec.identity,
+        score_precision=job.recipe.evaluation.precision,
+        version=__version__,
+        results={result.protocol.name: protocol_part(result) for result in results},
+        training=training_part(training, job.recipe.training.select) if training else None,
+        block_plan=scored.plan,
+        sidecar_sha256=sha256_bytes(packed),
+        notes=[*job.dataset.notes, *(notes or [])],
+        wall_seconds=seconds,
+        latency=latency_of(job, model, scored).record_fields() if job.settings.latency else None,
+        environment=collect(job.settings.device, job.recipe.training.precision),
+    )
+    _write(record, packed, scored.sims, job.settings)
+    return record, results, scored.sims
+
+
+def latency_of(job: Job, model: Baseline, scored: Scored, repeats: int = LEAST_REPEATS) -> LatencyReport:
+    """Latency of the model against the whole test gallery."""
+    split, how = job.dataset.splits["test"], job.recipe.evaluation
+    return measure_latency(
+        model,
+        next(iter(image_batches(split, job.spec, batch_size=how.batch_size))),
+        next(iter(caption_batches(split, job.spec, job.codec, batch_size=how.batch_size))),
+        scored.images,
+        scored.captions,
+        device=job.settings.device,
+        memory_bytes=how.memory_mb * MEGABYTE,
+        repeats=repeats,
+    )
+
+
+# ------------------------------------------------------------------------------------- ensembles
+
+
+def reproduce_ensemble(path: Path, recipe: EnsembleRecipe, seed: int, settings: Settings) -> RunRecord:
+    """The mean of the members' similarity matrices, under the protocols of their dataset."""
+    begin = time.perf_counter()
+    members = [member_of(path.parent / f"{name}.yaml", seed, settings) for name in recipe.ensemble]
+    first = members[0][0]
+    jobs = [_test_job(path, name, seed, settings) for name in recipe.ensemble]
+    job, datasets = jobs[0], [member.dataset for member in jobs]
+    # a guide is something that a model reads of the same images
+    shown = {replace(dataset.splits["test"], guides=None).fingerprint for dataset in datasets}
+    rules = {result.tie_rule for record, _ in members for result in record.results.values()}
+    if len(shown) > 1 or len(rules) > 1:
+        raise UserError(
+            f"{path.as_posix()}: the members were not evaluated on the same test split in the same way"
+        )
+    sims = ensemble([np.load(matrix) for _, matrix in members])
+    results = results_of(job, sims)
+    packed = pack(make_sidecar(results, top_k(sims, 10), job.dataset.splits["test"], []))
+    of_data = dict.fromkeys(reason for dataset in datasets for reason in dataset.departures)
+    theirs = [reason for member, _ in members for reason in member.departures]
+    words = dict.fromkeys(reason for reason in theirs if reason.startswith(WORDS_DIFFER))
+    record = new_record(
+        run=run_name(path, first.dataset.name, settings.profile),
+        seed=seed,
+        method="+".join(dict.fromkeys(record.method for record, _ in members)),
+        recipe_path=path.as_posix(),
+        recipe=recipe.model_dump(mode="json") | settings.named_profile(),
+        departures=[*reconstruction(job.method), *of_data, *recipe.departures, *words],
+        weights="members",
+        members=[_member_part(record) for record, _ in members],
+        dataset=dataset_part(job.dataset, first.dataset.captions_per_image),
+        codec=" + ".join(dict.fromkeys(record.codec for record, _ in members)),
+        score_precision="float64",
+        version=__version__,
+        results={result.protocol.name: protocol_part(result) for result in results},
+        block_plan={},
+        sidecar_sha256=sha256_bytes(packed),
+        notes=list(dict.fromkeys(note for dataset in datasets for note in dataset.notes)),
+        wall_seconds={"evaluation": time.perf_counter() - begin},
+        environment=collect(settings.device, "float64"),
+    )
+    _write(record, packed, sims, settings)
+    return record
+
+
+def _test_job(path: Path, member: str, seed: int, settings: Settings) -> Job:
+    """A member of the ensemble at `path` with its test split."""
+    recipe = load_recipe(path.parent / f"{member}.yaml", settings.profile)
+    assert isinstance(recipe, Recipe), "members of an ensemble are single models"
+    return prepare(path, recipe, seed, settings, splits=("test",))
+
+
+def member_of(path: Path, seed: int, settings: Settings) -> tuple[RunRecord, Path]:
+    """A member's record and similarity matrix, from its last run where both are sound, else from a new one.
+
+    A training that was interrupted is taken up with `resume` only: its recipe may have changed since.
+    """
+    recipe = load_recipe(path, settings.profile)
+    if isinstance(recipe, EnsembleRecipe):
+        raise UserError(f"{path.as_posix()}: an ensemble can't be a member of an ensemble")
+    run = run_name(path, recipe.data.name, settings.profile)
+    matrix = settings.work / recipe.data.name / run / str(seed) / "sims.npy"
+    stored = settings.runs / recipe.data.name / run / f"{seed}.json"
+    if stored.is_file() and matrix.is_file() and matrix.with_suffix(".json").is_file():
+        record = read_record(stored)
+        made = matrix.with_suffix(".json").read_text(encoding="utf-8")
+        now = prepare(path, recipe, seed, settings, splits=("test",))
+        same = (record.recipe_digest, record.dataset.splits["test"].fingerprint) == (
+            now.digest,
+            now.dataset.splits["test"].fingerprint,
+        )
+        named = settings.vocabulary is not None  # it may be another than that of the last run
+        same = same and (not named or now.codec.identity == record.codec)
+        if same and made == _matrix_facts(record, matrix):
+            return record, matrix
+    return reproduce(path, seed, settings), matrix
+
+
+def _member_part(record: RunRecord) -> dict[str, Any]:
+    names = ("run", "seed", "recipe_digest", "canonical_hash", "departures")
+    return {name: getattr(record, name) for name in names}
+
+
+# ----------------------------------------------------------------------------------------- files
+
+
+def results_of(job: Job, sims: Floats) -> list[ProtocolResult]:
+    """Every protocol of the dataset over one matrix, scaled to a test split that isn't the whole published one."""
+    test = job.dataset.splits["test"]
+    partial = job.recipe.data.first_images.test is not None or job.dataset.departures
+    size, rule = len(test) if partial else None, job.recipe.evaluation.tie_rule
+    protocols = protocols_of(job.dataset.name)
+    return [evaluate(sims, test.caption_image, protocol, rule, n_images=size) for protocol in protocols]
+
+
+def _write(record: RunRecord, packed: bytes, sims: Floats, settings: Settings) -> None:
+    """Similarity matrix to the work folder, then the sidecar, last the record that vouches for both."""
+    matrix = settings.work / record.dataset.name / record.run / str(record.seed) / "sims.npy"
+    with replacing(matrix) as handle:
+        np.save(handle, sims)
+    write_text(matrix.with_suffix(".json"), _matrix_facts(record, matrix))
+    write_sidecar(packed, record, settings.runs)
+    write_record(record, settings.runs)
+
+
+def _matrix_facts(record: RunRecord, matrix: Path) -> str:
+    """What lies beside a matrix: of which run it is, and that it is whole."""
+    return json.dumps({"canonical_hash": record.canonical_hash, "sha256": sha256_file(matrix)})

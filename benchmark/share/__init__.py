@@ -1,0 +1,1 @@
+"""Runs shown to others: questions to a model, and folders for the Hub."""

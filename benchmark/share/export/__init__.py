@@ -1,0 +1,1 @@
+"""`rematch export`: a run as a folder for the Hub."""

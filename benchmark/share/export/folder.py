@@ -1,0 +1,166 @@
+"""`rematch export`: a run as a folder for the Hugging Face Hub, and nothing that leaves this machine.
+
+`model.safetensors`, `recipe.yaml` (as resolved, so that `rematch evaluate` takes the two), the vocabulary where one
+was kept, `record.json` with its sidecar `record.npz`, and `README.md`, a model card (export_card.py). The same run
+gives the same bytes. Uploading is the user's own step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from benchmark.data.text.word_codec import KEPT
+from benchmark.errors import UserError, nearest
+from benchmark.files import replacing, sha256_file
+from benchmark.recipe.faults import validated
+from benchmark.recipe.schema import Recipe
+from benchmark.records.record import RUNS, RunRecord, read_record
+from benchmark.records.sidecar import checked
+from benchmark.run.job import WORK
+from benchmark.share.export.card import model_card
+
+MODEL, RECIPE, RECORD, SIDECAR, CARD = (
+    "model.safetensors",
+    "recipe.yaml",
+    "record.json",
+    "record.npz",
+    "README.md",
+)
+NEEDED = (MODEL, RECIPE, RECORD, SIDECAR, CARD)
+"""What every export holds; a folder without them isn't one."""
+
+HEADER = """\
+# The recipe of {run}, seed {seed}, as it was resolved: every default spelled out. Made by `rematch export`.
+# rematch evaluate --recipe recipe.yaml --checkpoint model.safetensors
+"""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A folder that was written."""
+
+    folder: Path
+    run: str
+    files: list[str]
+
+    @property
+    def upload(self) -> str:
+        """What a user types to share it."""
+        return f"hf upload YOUR-NAME/{self.run} {self.folder.as_posix()} ."
+
+
+def find_record(name: str, runs: Path = RUNS) -> Path:
+    """The record that `name` means: a file, or `[dataset/]run[/seed]` below the runs folder.
+
+    Raises UserError where there is none or more than one.
+    """
+    if Path(name).suffix == ".json":
+        return Path(name)
+    parts = name.strip("/").split("/")
+    paths = sorted(runs.glob("*/*/*.json"))
+    found = [path for path in paths if parts in _names(path)]
+    if not found:
+        known = {path.parent.name for path in paths}
+        raise UserError(f"run '{name}': no such record in {runs.as_posix()}{nearest(name, known)}")
+    if len(found) > 1:
+        listed = ", ".join("/".join([*path.parts[-3:-1], path.stem]) for path in found[:4])
+        raise UserError(f"run '{name}': {len(found)} records have that name; name one: {listed}")
+    return found[0]
+
+
+def _names(path: Path) -> list[list[str]]:
+    """Every way to name the record at runs/<dataset>/<run>/<seed>.json."""
+    dataset, run, seed = path.parent.parent.name, path.parent.name, path.stem
+    return [[run], [run, seed], [dataset, run], [dataset, run, seed]]
+
+
+def export_run(
+    path: Path,
+    folder: Path,
+    *,
+    weights: Path | None = None,
+    licence: str | None = None,
+    work: Path = WORK,
+    force: bool = False,
+) -> Export:
+    """Write the run of the record at `path` to `folder`.
+
+    weights: where the run's weights lie, if not in the work folder. licence: of the weights, an id of the Hub's.
+    force: write to a folder that holds other things; they stay. Raises UserError for an ensemble and for an authors'
+    checkpoint, which have no weights of ours, for weights that are missing or others, and for a folder that isn't one.
+    """
+    record = read_record(path)
+    _check_single(record)
+    _check_folder(folder, force)
+    sidecar = path.with_suffix(".npz")
+    if not sidecar.is_file():
+        raise UserError(f"{sidecar.as_posix()}: the sidecar of {path.as_posix()} is missing; run again")
+    packed = sidecar.read_bytes()
+    checked(packed, record, sidecar.as_posix())
+    trained = work / record.dataset.name / record.run / str(record.seed) / "best.safetensors"
+    source = weights or trained
+    _check_weights(record, source, path)
+    contents = {
+        MODEL: source.read_bytes(),
+        RECIPE: _recipe_text(record, path).encode(),
+        RECORD: path.read_bytes(),
+        SIDECAR: packed,
+    }
+    if (source.parent / KEPT).is_file():
+        contents[KEPT] = (source.parent / KEPT).read_bytes()
+    contents[CARD] = model_card(record, licence, has_vocabulary=KEPT in contents).encode()
+    for name, content in contents.items():
+        with replacing(folder / name) as handle:
+            handle.write(content)
+    if KEPT not in contents:
+        (folder / KEPT).unlink(missing_ok=True)  # of an earlier export: an evaluation would take it
+    return Export(folder, record.run, sorted(contents))
+
+
+def _check_single(record: RunRecord) -> None:
+    if record.weights == "members":
+        members = ", ".join(f"{record.dataset.name}/{member.run}/{member.seed}" for member in record.members)
+        raise UserError(
+            f"run '{record.run}': an ensemble has no weights of its own; export its members: {members}"
+        )
+    if record.weights == "official":
+        raise UserError(
+            f"run '{record.run}': its weights are the authors'; what may be done with them is theirs to say"
+        )
+
+
+def _check_folder(folder: Path, force: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder.as_posix()}: found a file, expected a folder to write to")
+    there = {item.name for item in folder.iterdir()} if folder.is_dir() else set()
+    if there and not set(NEEDED) <= there and not force:
+        raise UserError(
+            f"{folder.as_posix()}: found {len(there)} files that are no export of a run; name another folder, or "
+            "--force to write among them"
+        )
+
+
+def _check_weights(record: RunRecord, source: Path, path: Path) -> None:
+    if not source.is_file():
+        raise UserError(
+            f"{source.as_posix()}: the weights of {path.as_posix()} are not there; train them again (rematch reproduce "
+            f"{record.recipe_path} --seeds {record.seed}), or say where they are (--weights)"
+        )
+    found = sha256_file(source)
+    if found != record.weights_sha256:
+        expected = (record.weights_sha256 or "none")[:12]
+        raise UserError(
+            f"{source.as_posix()}: found sha256 {found[:12]}, expected {expected} as {path.as_posix()} says: these are "
+            "not the weights of that run"
+        )
+
+
+def _recipe_text(record: RunRecord, path: Path) -> str:
+    """The resolved recipe as a file that `rematch evaluate` reads; a profile's changes are in it already."""
+    document = {name: value for name, value in record.recipe.items() if name != "profile"}
+    validated(Recipe, document, path)
+    body = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+    return HEADER.format(run=record.run, seed=record.seed) + body

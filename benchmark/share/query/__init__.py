@@ -1,0 +1,1 @@
+"""`rematch query`: a sentence or a picture against a run's test gallery."""

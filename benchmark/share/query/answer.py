@@ -1,0 +1,372 @@
+"""`rematch query`: a sentence or a picture against a run's test gallery.
+
+A sentence is answered with images, a picture with captions, scored as the evaluation scores them. The gallery's codes
+are kept in the work folder, by weights and data, so that a second query is quick. An ensemble answers with the mean of
+its members' scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as tensor_bytes
+from torch import Tensor
+
+from benchmark import __version__
+from benchmark.batches import CaptionBatch, Codes, ImageBatch
+from benchmark.data.batches import caption_batches, image_batches
+from benchmark.data.guides.sources import extractor_for as guide_extractor
+from benchmark.data.images.decoding import BrokenPictureError, decode
+from benchmark.data.regions.grid import extractor_for as region_extractor
+from benchmark.data.splits import Split
+from benchmark.data.text.codec import Codec, WordPieceCodec
+from benchmark.data.text.vectors import WordVectorCodec
+from benchmark.data.text.vocabulary import UNKNOWN_ID
+from benchmark.data.text.word_codec import KEPT, WordCodec
+from benchmark.errors import UserError
+from benchmark.evaluation.protocol import ensemble
+from benchmark.evaluation.ranking import Floats, top_k
+from benchmark.evaluation.scoring import encode_captions, encode_images, score
+from benchmark.files import replacing, sha256_bytes, sha256_file
+from benchmark.inputs import PixelInput
+from benchmark.method import Baseline
+from benchmark.recipe.files import load_recipe, run_name
+from benchmark.recipe.schema import EnsembleRecipe, FileGuides, GridRegions
+from benchmark.records.reference import reference_path
+from benchmark.run.evaluate import check_words, single_recipe
+from benchmark.run.job import Job, Settings, build_model, departures_of, prepare
+from benchmark.run.reproduce import DTYPES, MEGABYTE
+from benchmark.training import deterministic, load_weights, read_weights
+from benchmark.training.checkpoints import check_state
+
+QUERIES = "queries"
+"""Folder of the gallery codes, in the work folder."""
+
+Side = Literal["images", "captions"]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One answer."""
+
+    rank: int
+    """From 1."""
+    score: float
+    row: int
+    """Of the gallery: an image's for a sentence, a caption's for a picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a query gave, best first."""
+
+    run: str
+    dataset: str
+    split: Split
+    sentence: str | None
+    picture: Image.Image | None
+    asked: str
+    """The sentence, or the name of the picture's file."""
+    hits: list[Hit]
+    weights: list[str]
+    """Which weights were taken, a line a model."""
+    notes: list[str]
+    departures: list[str]
+
+    def caption_of(self, hit: Hit) -> tuple[str, str]:
+        """Id and text of the answer to a picture, or of the first caption of the image that answers a sentence."""
+        row = hit.row if self.picture is not None else self.split.rows_of_images()[hit.row][0]
+        return self.split.caption_ids[row], self.split.captions[row]
+
+    def image_of(self, hit: Hit) -> int:
+        """Row of the image that is the answer, or that the caption belongs to."""
+        return int(self.split.caption_image[hit.row]) if self.picture is not None else hit.row
+
+
+def run_query(
+    path: Path,
+    settings: Settings,
+    *,
+    sentence: str | None = None,
+    picture: Path | None = None,
+    top: int = 5,
+    seed: int | None = None,
+    checkpoint: Path | None = None,
+) -> Answer:
+    """Ask the recipe's model for the `top` best images of a sentence, or captions of a picture.
+
+    Raises UserError for a sentence of unknown words only, a picture that can't be read or can't be made into what the
+    model reads, and where there are no weights.
+    """
+    asked = _asked(sentence, picture, top)
+    image = None if picture is None else read_picture(picture)
+    recipe = load_recipe(path, settings.profile)
+    members = [path]
+    if isinstance(recipe, EnsembleRecipe):
+        if checkpoint is not None:
+            raise UserError(
+                f"{path.as_posix()}: an ensemble has several weights; --checkpoint is for a single model"
+            )
+        members = [path.parent / f"{name}.yaml" for name in recipe.ensemble]
+    deterministic()
+    found = [_ask(member, settings, sentence, image, seed, checkpoint) for member in members]
+    first = found[0]
+    scores = first.scores if len(found) == 1 else ensemble([one.scores for one in found])
+    return Answer(
+        run=run_name(path, first.job.dataset.name, settings.profile),
+        dataset=first.job.dataset.name,
+        split=first.job.dataset.splits["test"],
+        sentence=sentence,
+        picture=image,
+        asked=asked,
+        hits=_hits(scores, top),
+        weights=[f"{one.job.run}: {one.weights}" for one in found],
+        notes=list(dict.fromkeys(note for one in found for note in one.notes)),
+        departures=list(dict.fromkeys(reason for one in found for reason in departures_of(one.job))),
+    )
+
+
+def _asked(sentence: str | None, picture: Path | None, top: int) -> str:
+    if (sentence is None) == (picture is None):
+        raise UserError("query: give a sentence, or a picture (--image FILE); one of them")
+    if top < 1:
+        raise UserError(f"option '--top': found {top}, expected 1 or more")
+    if sentence is not None and not sentence.strip():
+        raise UserError("query: the sentence is empty")
+    return sentence if picture is None else picture.name  # type: ignore[return-value]  # one of them is there
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A picture file as RGB; raises UserError, in one line, where it can't be read."""
+    try:
+        return decode(path.read_bytes(), path.as_posix())
+    except BrokenPictureError as error:
+        raise UserError(f"{path.as_posix()}: cannot be decoded ({error.reason})") from None
+    except OSError as error:
+        raise UserError(f"{path.as_posix()}: {error.strerror or error}") from None
+
+
+def _hits(scores: Floats, top: int) -> list[Hit]:
+    """scores: (n_images, 1) for a sentence, (1, n_captions) for a picture."""
+    best = top_k(scores, top)
+    if scores.shape[1] == 1:
+        rows, values = best.t2i[0], best.t2i_scores[0]
+    else:
+        rows, values = best.i2t[0], best.i2t_scores[0]
+    return [
+        Hit(rank, float(value), int(row))
+        for rank, (row, value) in enumerate(zip(rows, values, strict=True), 1)
+    ]
+
+
+# ---------------------------------------------------------------------------------------- one model
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What one model says."""
+
+    job: Job
+    scores: Floats
+    weights: str
+    notes: list[str]
+
+
+def _ask(
+    path: Path,
+    settings: Settings,
+    sentence: str | None,
+    picture: Image.Image | None,
+    seed: int | None,
+    checkpoint: Path | None,
+) -> _Asked:
+    recipe = single_recipe(path, settings.profile)
+    if settings.vocabulary is None and checkpoint is not None and (checkpoint.parent / KEPT).is_file():
+        settings = replace(settings, vocabulary=checkpoint.parent / KEPT)
+    if picture is not None:
+        _check_picture_input(path, recipe.data.regions, recipe.data.guides)
+    job = prepare(path, recipe, recipe.training.seed if seed is None else seed, settings, splits=("test",))
+    weights = find_weights(job, checkpoint)
+    notes = [] if sentence is None else word_notes(job.codec, sentence)
+    model = build_model(job, pretrained=False)
+    check_words(job, model, weights.path)
+    trained_with = weights.load_into(model).get("recipe_digest")
+    if trained_with not in (None, job.digest):
+        notes.append(f"{weights.path.as_posix()} were not trained with this recipe as it is now")
+    digest = sha256_file(weights.path)
+    dtype = DTYPES[recipe.evaluation.precision]
+    if sentence is not None:
+        ids, lengths = job.codec.encode([sentence])
+        caption = CaptionBatch(ids, lengths, torch.zeros(1, dtype=torch.long))
+        captions = encode_captions(model, [caption], 1, settings.device, dtype)
+        images = gallery_codes(job, model, digest, "images")
+    else:
+        assert picture is not None
+        images = encode_images(model, picture_batches(job, picture), 1, settings.device, dtype)
+        captions = gallery_codes(job, model, digest, "captions")
+    memory = recipe.evaluation.memory_mb * MEGABYTE
+    sims, _ = score(model, images, captions, memory_bytes=memory, device=settings.device)
+    return _Asked(job, sims, weights.said, notes)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights to ask."""
+
+    path: Path
+    said: str
+    """What they are, in words."""
+    halved: bool = False
+    """Stored in half precision, as committed references are."""
+
+    def load_into(self, model: Baseline) -> dict[str, Any]:
+        """Put them into the model; returns the file's notes. Raises UserError as `load_weights`."""
+        if not self.halved:
+            return load_weights(self.path, model)
+        state, notes = read_weights(self.path)
+        wanted = model.state_dict()
+        state = {
+            name: value.to(wanted[name].dtype) if name in wanted else value for name, value in state.items()
+        }
+        check_state(self.path, state, model)
+        model.load_state_dict(state)
+        return notes
+
+
+def find_weights(job: Job, checkpoint: Path | None) -> Weights:
+    """Weights to ask: those named, the last training's, or the committed reference.
+
+    Raises UserError where there are none.
+    """
+    if checkpoint is not None:
+        return Weights(checkpoint, checkpoint.as_posix())
+    trained = job.folder / "best.safetensors"
+    if trained.is_file():
+        return Weights(trained, f"the last training, seed {job.seed}")
+    committed = reference_path(job.dataset.name, job.run).with_suffix(".safetensors")
+    if committed.is_file():
+        said = f"the committed reference, {committed.as_posix()} (no training of this recipe lies here)"
+        return Weights(committed, said, halved=True)
+    raise UserError(
+        f"{trained.as_posix()}: no such weights; train them (rematch reproduce {job.path.as_posix()}), or name some "
+        "(--checkpoint)"
+    )
+
+
+def word_notes(codec: Codec, sentence: str) -> list[str]:
+    """What to say of words that the vocabulary lacks; raises UserError where it has none of them."""
+    words = list(_words(codec, sentence))
+    unknown = [word for word, known in words if not known]
+    if len(unknown) == len(words):
+        raise UserError(
+            f"query: none of the words is in the vocabulary of the run ({', '.join(unknown) or 'no words'})"
+        )
+    return [f"not in the vocabulary: {', '.join(dict.fromkeys(unknown))}"] if unknown else []
+
+
+def _words(codec: Codec, sentence: str) -> Iterator[tuple[str, bool]]:
+    """Words of a sentence, and whether the codec has an id for each."""
+    if isinstance(codec, WordCodec):
+        ids = codec.vocabulary.ids
+        yield from (
+            (word, word in ids and ids[word] != UNKNOWN_ID) for word in codec.tokeniser.words(sentence)
+        )
+        return
+    for word in sentence.split():
+        if not any(sign.isalnum() for sign in word):
+            continue
+        if isinstance(codec, WordPieceCodec):
+            yield word, "[UNK]" not in codec.tokens(word)
+        else:
+            assert isinstance(codec, WordVectorCodec), "a codec that can't be asked for its words"
+            yield word, bool(codec.tokens(word))
+
+
+# ---------------------------------------------------------------------------------------- pictures
+
+
+def _check_picture_input(path: Path, regions: object, guides: object) -> None:
+    if (regions is not None and not isinstance(regions, GridRegions)) or isinstance(guides, FileGuides):
+        raise UserError(
+            f"{path.as_posix()}: the model reads features that a detector found, and those of a new picture can't be "
+            "made here; query it with a sentence, or a recipe that reads pixels or `regions: {source: grid}`"
+        )
+
+
+@dataclass(frozen=True)
+class _OnePicture:
+    """A gallery of one; an `Images` of splits.py."""
+
+    picture: Image.Image
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, row: int, /) -> Image.Image:
+        return self.picture
+
+    def select(self, rows: object) -> _OnePicture:  # noqa: ARG002  # there is one
+        return self
+
+    def identity(self) -> bytes:
+        return self.picture.tobytes()
+
+
+def picture_batches(job: Job, picture: Image.Image) -> list[ImageBatch]:
+    """The picture as the model reads the test split's: pixels, or features of its cells by the recipe's extractors."""
+    if isinstance(job.spec.image, PixelInput):
+        empty = np.zeros(0, np.int64)
+        split = Split("test", ["query"], ["query"], [], [], empty, _OnePicture(picture))
+        return list(image_batches(split, job.spec, batch_size=1))
+    data, device = job.recipe.data, job.settings.device
+    assert isinstance(data.regions, GridRegions), "checked before the data were loaded"
+    cells = region_extractor(data.regions, device).cells([picture]).astype(np.float16)  # as they are kept
+    guides: Tensor | None = None
+    if data.guides is not None:
+        assert not isinstance(data.guides, FileGuides), "checked before the data were loaded"
+        guides = torch.from_numpy(guide_extractor(data.guides, device).vectors([picture]).astype(np.float32))
+    index = torch.zeros(1, dtype=torch.long)
+    return [ImageBatch(torch.from_numpy(cells.astype(np.float32)), index, guides=guides)]
+
+
+# ----------------------------------------------------------------------------------------- gallery
+
+
+def gallery_codes(job: Job, model: Baseline, weights_sha256: str, side: Side) -> Codes:
+    """Codes of one side of the test split: from the work folder, else made and kept there.
+
+    They hang on the weights, the data, the recipe and the words; a file that was damaged is made again.
+    """
+    split, how = job.dataset.splits["test"], job.recipe.evaluation
+    key = f"{__version__} {weights_sha256} {split.fingerprint} {job.digest} {job.codec.identity} {side}"
+    stem = f"{job.run}-{side}-{sha256_bytes(key.encode())[:16]}"
+    folder = job.settings.work / QUERIES / job.dataset.name
+    for path in folder.glob(f"{stem}-*.safetensors"):
+        content = path.read_bytes()
+        if path.stem == f"{stem}-{sha256_bytes(content)[:16]}":
+            try:
+                return Codes(read_tensors(content))
+            except SafetensorError:
+                pass
+        path.unlink()
+    device, dtype, size = job.settings.device, DTYPES[how.precision], how.batch_size
+    show = job.settings.show_progress
+    if side == "images":
+        codes = encode_images(
+            model, image_batches(split, job.spec, batch_size=size), len(split), device, dtype, show
+        )
+    else:
+        batches = caption_batches(split, job.spec, job.codec, batch_size=size)
+        codes = encode_captions(model, batches, len(split.captions), device, dtype, show)
+    content = tensor_bytes({name: tensor.contiguous() for name, tensor in codes.tensors.items()})
+    with replacing(folder / f"{stem}-{sha256_bytes(content)[:16]}.safetensors") as handle:
+        handle.write(content)
+    return codes

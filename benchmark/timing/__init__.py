@@ -1,0 +1,1 @@
+"""Timing: models, scoring, contenders in turns, the loading of pictures."""

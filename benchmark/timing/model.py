@@ -1,0 +1,275 @@
+"""Latency: how long a trained model takes to encode, to score a query against the gallery, and to rank it.
+
+Every operation is called `warmup` times untimed, then `repeats` (at least 30) times timed, for one item and
+for a full batch. Inputs are on the device before the clock starts, and a GPU is synchronised before it stops.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from benchmark.batches import CaptionBatch, Codes, ImageBatch
+from benchmark.evaluation.scoring import _blocks, _near, _precision, evaluation_mode, plan_blocks
+from benchmark.method import Baseline
+from benchmark.timing.hardware import device_name
+
+LEAST_REPEATS = 30
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One operation at one batch size; times of a call."""
+
+    name: str
+    """`encode image`, `encode caption`, and for i2t and t2i `score query ...` and `rank ...`."""
+    batch: int
+    """Items encoded, or queries scored or ranked together."""
+    warmup: int
+    repeats: int
+    median_ms: float
+    p95_ms: float
+    items_per_second: float
+    """batch / median."""
+
+
+@dataclass(frozen=True)
+class LatencyReport:
+    """Speed of a model, with how and on what it was measured; `dataclasses.asdict` of it is plain JSON."""
+
+    method: str
+    """How times and memory were taken, in words."""
+    hardware: str
+    device: str
+    threads: int
+    precision: str
+    gallery_images: int
+    """Images that a caption query is scored against."""
+    gallery_captions: int
+    """Captions that an image query is scored against."""
+    peak_memory_bytes: int
+    parameters: int
+    stages: list[Timing]
+
+    def record_fields(self) -> dict[str, Any]:
+        """As the run record has it: one `gallery` (that of i2t; `method` names both)."""
+        fields = asdict(self)
+        fields["gallery"] = fields.pop("gallery_captions")
+        del fields["gallery_images"]
+        return fields
+
+
+def measure_latency(
+    model: Baseline,
+    images: ImageBatch,
+    captions: CaptionBatch,
+    image_gallery: Codes,
+    caption_gallery: Codes,
+    *,
+    device: torch.device,
+    memory_bytes: int,
+    repeats: int = LEAST_REPEATS,
+    warmup: int = 3,
+    query_batch: int = 16,
+    seconds: float = 5.0,
+) -> LatencyReport:
+    """Time `model`, which is on `device`, in evaluation mode.
+
+    `images` and `captions`: a full batch each, with the evaluation transforms. `image_gallery` and
+    `caption_gallery`: codes of a whole split, which also give the queries (the first ones); their precision
+    is that of the scores, the encoders run in float32. `query_batch`: queries of a full batch of scoring;
+    fewer (down to none but the single query) where timing it would take more than `seconds`.
+    Scoring is in blocks within `memory_bytes`, as in an evaluation. Raises ValueError under 30 repeats.
+    """
+    if repeats < LEAST_REPEATS:
+        raise ValueError(f"repeats: found {repeats}, expected at least {LEAST_REPEATS}")
+    memory = PeakMemory(device)
+    clock = _Clock(device, warmup, repeats)
+    with evaluation_mode(model):
+        stages = _encoding(model, images.to(device), captions.to(device), clock)
+        with _precision(model, image_gallery):
+            image_gallery = _near(image_gallery, device, memory_bytes)
+            caption_gallery = _near(caption_gallery, device, memory_bytes)
+            galleries = (image_gallery, caption_gallery)
+            for direction in ("i2t", "t2i"):
+                one = _retrieval(model, direction, 1, *galleries, memory_bytes, clock)
+                calls = seconds / (warmup + repeats) * 1000 / one[0].median_ms
+                batch = max(1, min(query_batch, int(calls), len(image_gallery), len(caption_gallery)))
+                stages += one
+                if batch > 1:
+                    stages += _retrieval(model, direction, batch, *galleries, memory_bytes, clock)
+    names = list(dict.fromkeys(stage.name for stage in stages))
+    return LatencyReport(
+        method=(
+            f"median and 95th percentile of {repeats} calls after {warmup} untimed ones; "
+            f"i2t scores an image against {len(caption_gallery)} captions, "
+            f"t2i a caption against {len(image_gallery)} images; memory: {memory.what}"
+        ),
+        hardware=device_name(device),
+        device=device.type,
+        threads=torch.get_num_threads(),
+        precision=_precision_name(image_gallery),
+        gallery_images=len(image_gallery),
+        gallery_captions=len(caption_gallery),
+        peak_memory_bytes=memory.peak(),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        stages=sorted(stages, key=lambda stage: (names.index(stage.name), stage.batch)),
+    )
+
+
+def latency_table(report: LatencyReport) -> Table:
+    """The report for a terminal; the caption says how it was measured."""
+    table = Table(
+        title=f"Latency on {report.hardware} ({report.device}, {report.threads} threads, {report.precision})",
+        caption=(
+            f"{report.parameters:,} parameters, peak memory {report.peak_memory_bytes / 2**20:,.0f} MiB; "
+            f"{report.method}"
+        ),
+    )
+    table.add_column("operation")
+    for heading in ("batch", "median ms", "p95 ms", "items/s"):
+        table.add_column(heading, justify="right")
+    for stage in report.stages:
+        cells = (f"{stage.median_ms:.3f}", f"{stage.p95_ms:.3f}", f"{stage.items_per_second:,.0f}")
+        table.add_row(stage.name, str(stage.batch), *cells)
+    return table
+
+
+class PeakMemory:
+    """The most memory since it was made: allocated on a GPU, resident in RAM (of the process) otherwise."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self.what = "peak allocated on the GPU"
+        elif _reset_resident_peak():
+            self.what = "peak resident size of the process during the measurement"
+        else:
+            self.what = "peak resident size of the process since its start"
+
+    def peak(self) -> int:
+        """Bytes."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        if self.what.endswith("measurement"):
+            lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+            return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _reset_resident_peak() -> bool:
+    """Linux forgets a process's resident peak on request; False where the system doesn't let it."""
+    status = Path("/proc/self/status")
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        return "VmHWM:" in status.read_text(encoding="utf-8")
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class _Clock:
+    device: torch.device
+    warmup: int
+    repeats: int
+
+    def time(self, name: str, batch: int, call: Callable[[], object]) -> Timing:
+        """Times of `call`, each from an idle device to an idle device."""
+        for _ in range(self.warmup):
+            call()
+        self._synchronise()
+        times = []
+        for _ in range(self.repeats):
+            begin = time.perf_counter()
+            call()
+            self._synchronise()
+            times.append(1000 * (time.perf_counter() - begin))
+        median, p95 = (float(value) for value in np.percentile(times, [50, 95]))
+        return Timing(name, batch, self.warmup, self.repeats, median, p95, 1000 * batch / median)
+
+    def _synchronise(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+class _Scorer:
+    """All images against all captions, the blocks laid out before the clock starts."""
+
+    def __init__(
+        self, model: Baseline, images: Codes, captions: Codes, memory_bytes: int, device: torch.device
+    ) -> None:
+        plan, order = plan_blocks(model, images, captions, memory_bytes)
+        self.model, self.device = model, device
+        # one row of blocks for every block of images; columns in the plan's order, put back at the end
+        self.rows: dict[int, list[tuple[Codes, Codes]]] = {}
+        for rows, columns in _blocks(plan, order):
+            self.rows.setdefault(rows.start, []).append((images.rows(rows), captions.rows(columns)))
+        self.back = torch.from_numpy(np.argsort(order)).to(device)  # (n_captions,)
+
+    def i2t(self) -> Tensor:
+        """Scores (n_images, n_captions) on the device."""
+        strips = [
+            torch.cat(
+                [self.model.similarity(one.to(self.device), other.to(self.device)) for one, other in row], 1
+            )
+            for row in self.rows.values()
+        ]
+        return torch.cat(strips).index_select(1, self.back)
+
+    def t2i(self) -> Tensor:
+        """Scores (n_captions, n_images) on the device."""
+        return self.i2t().T.contiguous()
+
+
+def _encoding(model: Baseline, images: ImageBatch, captions: CaptionBatch, clock: _Clock) -> list[Timing]:
+    stages = []
+    for batch in sorted({1, len(images.index)}):
+        stages.append(clock.time("encode image", batch, partial(model.encode_images, images.first(batch))))
+    for batch in sorted({1, len(captions.index)}):
+        words = CaptionBatch(captions.ids[:batch], captions.lengths[:batch], captions.index[:batch])
+        stages.append(clock.time("encode caption", batch, partial(model.encode_captions, words)))
+    return stages
+
+
+def _retrieval(
+    model: Baseline,
+    direction: str,
+    batch: int,
+    images: Codes,
+    captions: Codes,
+    memory_bytes: int,
+    clock: _Clock,
+) -> list[Timing]:
+    """Time scoring the first `batch` queries against the other side, then ranking it whole for each of them."""
+    first = slice(0, batch)
+    if direction == "i2t":
+        scores = _Scorer(model, images.rows(first), captions, memory_bytes, clock.device).i2t
+    else:
+        scores = _Scorer(model, images, captions.rows(first), memory_bytes, clock.device).t2i
+    scored = clock.time(f"score query {direction}", batch, scores)
+    ranked = clock.time(f"rank {direction}", batch, partial(_ranking, scores()))
+    return [scored, ranked]
+
+
+def _ranking(scores: Tensor) -> Tensor:
+    """Gallery rows (n_queries, n_gallery), best first, on the host; equal scores in gallery order."""
+    return torch.sort(scores, dim=1, descending=True, stable=True).indices.cpu()
+
+
+def _precision_name(codes: Codes) -> str:
+    dtypes = [tensor.dtype for tensor in codes.tensors.values() if tensor.is_floating_point()]
+    name = str(dtypes[0]).removeprefix("torch.")
+    return name if name == "float32" else f"encoders float32, scores {name}"

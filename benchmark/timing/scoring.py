@@ -1,0 +1,151 @@
+"""Speed of scoring and ranking, as ratios that mean something on any machine (speed.md 5).
+
+A method brings cases: the same scores computed by the published loop and by its fast code. Each case reports
+how many times as fast the fast code is, and its time over the floor: the products that can't be removed, at
+the rate that a plain 2048^3 matrix product reached in the same run. Runs of the loop, the fast code and the
+plain product take turns, and the best time of each counts: other work on the machine only ever adds time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from benchmark.evaluation.ranking import rank
+from benchmark.method import ScoringCase
+
+MATRIX = 2048
+NAIVE_SECONDS = 10.0  # the published loop is not repeated once it has taken this long
+RANK_SIZES = ((1000, 5000), (5000, 25_000))
+CPU = torch.device("cpu")
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ScoringRow:
+    """One case; times are the best of the repeats, in seconds."""
+
+    name: str
+    form: str
+    naive: float
+    fast: float
+    floor: float
+    """Time of the products that can't be removed, at the rate of a plain matrix product."""
+    difference: float
+    """Largest absolute difference of the scores."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast as the published loop."""
+        return self.naive / self.fast
+
+    @property
+    def over_floor(self) -> float:
+        """Time over floor: 1 is the limit."""
+        return self.fast / self.floor
+
+
+@dataclass(frozen=True)
+class RankRow:
+    """Ranks in both directions of one matrix; best time in seconds."""
+
+    n_images: int
+    n_captions: int
+    seconds: float
+
+
+def scoring_benchmark(
+    cases: Iterable[ScoringCase], *, repeats: int = 5, threads: int = 1, device: torch.device = CPU
+) -> list[ScoringRow]:
+    """Time every case on `threads` threads; `device` is where the cases compute (`Method.scoring_cases`).
+
+    Cases are drawn one by one, so that a generator keeps the tensors of one at a time.
+    """
+    with threads_set(threads), torch.no_grad():
+        return [_time_case(case, repeats, device) for case in cases]
+
+
+def rank_benchmark(
+    sizes: Iterable[tuple[int, int]] = RANK_SIZES, *, repeats: int = 3, seed: int = 0
+) -> list[RankRow]:
+    """Time the ranks of random float32 matrices (n_images, n_captions), five captions an image."""
+    rows = []
+    for n_images, n_captions in sizes:
+        sims = np.random.default_rng(seed).standard_normal((n_images, n_captions), np.float32)
+        caption_image = np.arange(n_captions, dtype=np.int64) * n_images // n_captions
+        call = partial(rank, sims, caption_image)
+        seconds = min(_seconds(call)[0] for _ in range(max(1, repeats)))
+        rows.append(RankRow(n_images, n_captions, seconds))
+    return rows
+
+
+def scoring_table(rows: Iterable[ScoringRow], *, title: str) -> Table:
+    """The rows for people."""
+    table = Table(title=title)
+    for column in ("case", "form", "loop ms", "fast ms", "times as fast", "time / floor", "max difference"):
+        table.add_column(column, justify="left" if column in ("case", "form") else "right", no_wrap=True)
+    for row in rows:
+        times = (f"{row.naive * 1e3:.1f}", f"{row.fast * 1e3:.1f}")
+        ratios = (f"{row.ratio:.2f}", f"{row.over_floor:.2f}", f"{row.difference:.1e}")
+        table.add_row(row.name, row.form, *times, *ratios)
+    return table
+
+
+def rank_table(rows: Iterable[RankRow]) -> Table:
+    """The rows for people."""
+    table = Table(title="ranks in both directions")
+    table.add_column("images x captions")
+    table.add_column("seconds", justify="right")
+    for row in rows:
+        table.add_row(f"{row.n_images:,} x {row.n_captions:,}", f"{row.seconds:.3f}")
+    return table
+
+
+def _time_case(case: ScoringCase, repeats: int, device: torch.device) -> ScoringRow:
+    matrix = torch.randn(MATRIX, MATRIX, device=device)
+    naive: list[float] = []
+    fast: list[float] = []
+    plain: list[float] = []
+    found = expected = _seconds(case.fast, device)[1]  # first calls pay for what is set up once
+    _seconds(lambda: matrix @ matrix, device)
+    for _ in range(max(1, repeats)):
+        if not naive or sum(naive) < NAIVE_SECONDS:
+            seconds, expected = _seconds(case.naive, device)
+            naive.append(seconds)
+        seconds, found = _seconds(case.fast, device)
+        fast.append(seconds)
+        plain.append(_seconds(lambda: matrix @ matrix, device)[0])
+    floor = case.floor_flops * min(plain) / (2 * MATRIX**3)
+    difference = float((found - expected).abs().max())
+    return ScoringRow(case.name, case.form, min(naive), min(fast), floor, difference)
+
+
+def _seconds(call: Callable[[], Result], device: torch.device = CPU) -> tuple[float, Result]:
+    """Wall time of one call, with what it returned."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    result = call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start, result
+
+
+@contextmanager
+def threads_set(count: int) -> Iterator[None]:
+    """PyTorch on `count` threads; as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

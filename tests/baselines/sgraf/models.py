@@ -1,0 +1,126 @@
+"""Small SAFs and SGRs, batches for them, and their scores by naive loops (sgraf.md 3.4 - 3.7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from baselines.sgraf.build import build_sgraf
+from baselines.sgraf.model import SAF, SGRAF, SGRAFConfig, SGRAFLoss
+from benchmark.batches import CaptionBatch, ImageBatch, PairBatch
+from benchmark.method import DataFacts, Progress
+
+VOCABULARY = 40
+REGIONS, REGION_DIM = 6, 14
+
+
+def tiny_config(module: str, **changes: Any) -> SGRAFConfig:
+    settings = {
+        "module": module,
+        "regions": REGIONS,
+        "region_dim": REGION_DIM,
+        "dim": 16,
+        "sim_dim": 8,
+        "word_dim": 10,
+        **changes,
+    }
+    return SGRAFConfig.model_validate(settings)
+
+
+def tiny_sgraf(module: str, seed: int = 0, **changes: Any) -> SGRAF:
+    """A tiny model in eval mode whose biases and statistics are not at their initial values."""
+    torch.manual_seed(seed)
+    model = build_sgraf(tiny_config(module, **changes), DataFacts(vocab_size=VOCABULARY)).eval()
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.endswith(("bias", "running_mean")):
+                tensor.add_(0.2 * torch.randn_like(tensor))
+            elif name.endswith(("norm.weight", "running_var")):
+                tensor.mul_(0.5 + torch.rand_like(tensor))
+    return model
+
+
+def images(count: int, seed: int = 1) -> ImageBatch:
+    generator = torch.Generator().manual_seed(seed)
+    return ImageBatch(torch.randn(count, REGIONS, REGION_DIM, generator=generator), torch.arange(count))
+
+
+def captions(lengths: list[int], seed: int = 2, width: int = 12) -> CaptionBatch:
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(1, VOCABULARY, (len(lengths), width), generator=generator)
+    true = torch.tensor(lengths)
+    ids[torch.arange(width) >= true[:, None]] = 0
+    return CaptionBatch(ids, true, torch.arange(len(lengths)))
+
+
+def pairs(lengths: list[int]) -> PairBatch:
+    return PairBatch(images(len(lengths)), captions(lengths))
+
+
+def progress(**loss: Any) -> Progress:
+    return Progress(epoch=0, step=0, stage=0, loss=SGRAFLoss.model_validate(loss))
+
+
+# ------------------------------------------------------------------------------------- naive loops
+
+
+def unit(vector: Tensor) -> Tensor:
+    return vector / (vector.square().sum().sqrt() + 1e-8)
+
+
+def linear(model: SGRAF, name: str, vector: Tensor) -> Tensor:
+    layer = model.get_submodule(name)
+    assert isinstance(layer, nn.Linear)
+    return layer.weight @ vector + (0 if layer.bias is None else layer.bias)
+
+
+def naive_nodes(model: SGRAF, regions: Tensor, words: Tensor, image: Tensor, caption: Tensor) -> Tensor:
+    """Similarity vectors (L + 1, m) of one pair, word by word: regions (R, D), words (L, D), global vectors (D,)."""
+    slope, temperature = model.config.negative_slope, model.config.temperature
+    products = torch.stack([torch.stack([region @ word for word in words]) for region in regions])  # (R, L)
+    activations = torch.where(products > 0, products, slope * products)
+    normed = torch.stack([unit(row) for row in activations])  # over the words, for each region
+    nodes = [unit(linear(model, "global_branch.similarity", (image - caption) ** 2))]
+    for j, word in enumerate(words):
+        weights = (temperature * normed[:, j]).exp()
+        context = unit(sum(w * region for w, region in zip(weights / weights.sum(), regions, strict=True)))
+        nodes.append(unit(linear(model, "local_similarity", (context - word) ** 2)))
+    return torch.stack(nodes)
+
+
+def naive_sgr(model: SGRAF, nodes: Tensor) -> Tensor:
+    """The score of one pair from its nodes."""
+    for k in range(model.config.sgr_steps):
+        queries = [linear(model, f"head.steps.{k}.query", node) for node in nodes]
+        keys = [linear(model, f"head.steps.{k}.key", node) for node in nodes]
+        following = []
+        for query in queries:
+            edges = (model.config.edge_scale * torch.stack([query @ key for key in keys])).softmax(0)
+            read = (edges[:, None] * nodes).sum(0)
+            following.append(linear(model, f"head.steps.{k}.graph", read).clamp(min=0))
+        nodes = torch.stack(following)
+    return linear(model, "score", nodes[0]).sigmoid()[0]
+
+
+def naive_saf_column(model: SGRAF, nodes: list[Tensor], norm: nn.BatchNorm1d) -> Tensor:
+    """The scores (n,) of one caption with its n images, through an ordinary batch norm of one channel."""
+    logits = torch.stack(
+        [torch.cat([linear(model, "head.attention", node) for node in pair]) for pair in nodes]
+    )
+    filters = norm(logits[:, None]).squeeze(1).sigmoid()  # (n, L + 1)
+    scores = []
+    for pair, weights in zip(nodes, filters, strict=True):
+        weights = weights / (weights.sum() + 1e-8)
+        scores.append(linear(model, "score", unit((weights[:, None] * pair).sum(0))).sigmoid()[0])
+    return torch.stack(scores)
+
+
+def plain_norm(model: SGRAF) -> nn.BatchNorm1d:
+    """PyTorch's own layer with the parameters of SAF's and a copy of its statistics, in the model's mode."""
+    norm = nn.BatchNorm1d(1).to(model.score.weight.dtype)
+    assert isinstance(model.head, SAF)
+    norm.load_state_dict(model.head.norm.state_dict())
+    norm.weight, norm.bias = model.head.norm.weight, model.head.norm.bias
+    return norm.train(model.training)

@@ -1,0 +1,104 @@
+"""Three methods made worse on purpose, each caught by `rematch drift` on the committed references and named by it.
+
+Each time one method's code is changed and two others' is not: the table has to name the one, what moved of it, and
+nothing of the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from baselines.layers.losses import triplet_ranking_loss
+from baselines.user import enhancement
+from baselines.vse_infty import model as vse
+from benchmark.checks.drift import check
+from benchmark.records.reference import REFERENCE
+from benchmark.run.job import Job, build_model
+from tests.paths import ROOT
+from tests.tiny import rematch
+
+RUNS = ("hat-i2t", "user-sge", "vse_infty-bigru")
+Mutate = Callable[[pytest.MonkeyPatch], None]
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the committed recipes and the references of three methods."""
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    for run in RUNS:
+        for suffix in (".json", ".npz", ".safetensors"):
+            file = REFERENCE / "scenes" / f"{run}{suffix}"
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, tmp_path / file)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def halve_the_temperature(patch: pytest.MonkeyPatch) -> None:
+    """HAT's attention looks twice as hard: half the temperature."""
+
+    def build(job: Job, *, pretrained: bool) -> Any:
+        if job.method.name == "hat":
+            config = job.config.model_copy(update={"temperature": job.config.temperature / 2})
+            job = dataclasses.replace(job, config=config)
+        return build_model(job, pretrained=pretrained)
+
+    patch.setattr(check, "build_model", build)
+
+
+def drop_the_margin(patch: pytest.MonkeyPatch) -> None:
+    """VSE-infinity's triplet loss forgets its margin."""
+
+    def marginless(scores: Tensor, _margin: float, *, hardest: bool = True) -> Tensor:
+        return triplet_ranking_loss(scores, 0.0, hardest=hardest)
+
+    patch.setattr(vse, "triplet_ranking_loss", marginless)
+
+
+def swap_the_axis(patch: pytest.MonkeyPatch) -> None:
+    """USER's enhancement norms its weights over the images of a batch, not over an image's regions."""
+
+    def swapped(vectors: Tensor, dim: int = -1) -> Tensor:
+        return torch.nn.functional.normalize(vectors, dim=0 if dim == -1 else -1)
+
+    patch.setattr(enhancement, "l2_normalize", swapped)
+
+
+@pytest.mark.parametrize(
+    ("mutate", "run", "checks"),
+    [
+        (halve_the_temperature, "hat-i2t", {"weights", "queries"}),
+        (drop_the_margin, "vse_infty-bigru", {"first steps"}),
+        (swap_the_axis, "user-sge", {"weights", "queries"}),
+    ],
+    ids=["temperature", "margin", "axis"],
+)
+def test_a_worsened_method_is_caught_and_named(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, mutate: Mutate, run: str, checks: set[str]
+) -> None:
+    mutate(monkeypatch)
+    outcome = rematch("drift", "--no-progress", "--format", "json", "--output", "drift.json")
+    assert outcome.code == 1, clone
+    report = json.loads(Path("drift.json").read_text())
+    assert {item["run"] for item in report["findings"]} == set(RUNS)
+    assert list(report["drifted"]) == [run]
+    assert checks <= set(report["drifted"][run])
+    caught = [item for item in report["findings"] if item["state"] == "drift"]
+    lines = [line for line in outcome.out.splitlines() if " drift " in line]
+    assert len(lines) == len(caught) > 0
+    for item, line in zip(caught, lines, strict=True):
+        assert f" {run} " in line
+        assert item["quantity"] in line
+    assert list(report["queries"]) == ([run] if "queries" in checks else [])
+    if "queries" in checks:
+        assert f"{run}: queries that changed most" in outcome.out
+        assert report["queries"][run]["most"][0]["image_id"] in outcome.out

@@ -1,0 +1,55 @@
+"""Records that the tests of the tables share: three seeds, a rival, runs that depart, an ensemble, odd characters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from benchmark.records.record import RunRecord
+from benchmark.reporting.leaderboard.content import Page, make_page
+from benchmark.reporting.leaderboard.rows import leaderboard
+from tests.reporting import factory
+from tests.reporting.leaderboard.test_rows import PAPERS, sgr
+
+ODD = "\\ { } & % $ # _ ~ ^ < > | ` \" ' -- ± × ≈ ≤ ≥ ∞ − → µ ° … – —"
+"""What LaTeX, Markdown or HTML would take for something else."""
+SHARED = "half of the data"
+RECORDS = [
+    *(sgr(seed, shift=seed / 10) for seed in range(3)),
+    sgr(run="saf_a&b", variant="SAF (repository)", shift=0.1, recalls=(75.0, 94.7, 96.6, 56.1, 81.9, 88.0)),
+    sgr(run="short", departures=["10 of 30 epochs", SHARED], recalls=(70.0, 90.0, 95.0, 50.0, 80.0, 85.0)),
+    sgr(run="odd", departures=[SHARED, ODD], recalls=(71.0, 90.0, 95.0, 50.0, 80.0, 85.0)),
+    factory.record(departures=["embedded data"], latency=factory.latency(2.5)),
+]
+
+
+def ensemble(*members: RunRecord, departures: Sequence[str] = (), run: str = "both") -> RunRecord:
+    """The mean of runs of SGR; their departures become its own, with their names."""
+    return sgr(
+        run=run,
+        variant="SGRAF (repository)",
+        weights="members",
+        training=None,
+        departures=list(departures),
+        members=[factory.member(member) for member in members],
+    )
+
+
+def page(
+    records: Sequence[RunRecord], protocol: str = "flickr30k", tied: frozenset[str] | None = None
+) -> Page:
+    """The page of a protocol."""
+    groups = [group for group in leaderboard(records, PAPERS) if group.protocol == protocol]
+    return make_page(protocol, groups, PAPERS, tied)
+
+
+def pages(records: Sequence[RunRecord], protocol: str = "flickr30k") -> list[Page]:
+    """The same, each table with a page of its own, as LaTeX has it."""
+    groups = [group for group in leaderboard(records, PAPERS) if group.protocol == protocol]
+    return [make_page(protocol, groups, PAPERS, None, [group]) for group in groups]
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """Cells of all Markdown table lines."""
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]

@@ -1,0 +1,50 @@
+"""The CSV files: every number and every word of a row."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from benchmark.records.record import RunRecord
+from benchmark.reporting.leaderboard.rows import leaderboard
+from benchmark.reporting.writers.csv import comma_separated
+from tests.reporting.leaderboard.test_rows import PAPERS, sgr
+from tests.reporting.writers.samples import ODD, RECORDS, SHARED, ensemble
+
+
+def rows_of(records: list[RunRecord], protocol: str = "flickr30k") -> dict[str, dict[str, str]]:
+    groups = [group for group in leaderboard(records, PAPERS) if group.protocol == protocol]
+    return {row["run"]: row for row in csv.DictReader(io.StringIO(comma_separated(groups, PAPERS)))}
+
+
+def test_every_number() -> None:
+    rows = rows_of(RECORDS)
+    assert list(rows) == ["saf_a&b", "sgr", "odd", "short"]
+    row = rows["sgr"]
+    assert float(row["rsum"]) == pytest.approx(491.5)
+    assert float(row["i2t_r1"]) == pytest.approx(76.7)
+    assert float(row["i2t_r1_sd"]) == pytest.approx(0.1)
+    assert (row["t2i_r10_paper"], row["mean_r1_low"]) == ("87.0000", "")
+    assert (row["seeds"], row["n_seeds"]) == ("0 1 2", "3")
+    assert (row["comparable"], row["ensemble"]) == ("yes", "no")
+    assert row["verdict"].startswith("reproduced")
+    assert rows["short"]["difference"] == ""
+
+
+def test_every_word() -> None:
+    rows = rows_of([*RECORDS, ensemble(RECORDS[4], RECORDS[5])])
+    assert rows["short"]["departures"] == f"10 of 30 epochs; {SHARED}"
+    assert rows["odd"]["departures"] == f"{SHARED}; {ODD}"
+    assert rows["both"]["members"] == "short + odd"
+    assert rows["both"]["departures"].startswith("short: 10 of 30 epochs; ")
+    assert rows["sgr"]["features"] == "pixels"
+    assert (rows["sgr"]["paper_kind"], rows["sgr"]["paper_remark"]) == ("reported", "")
+
+
+def test_second_hand_values_are_marked() -> None:
+    variant = "USER (as cited by AAHR; variant not stated, probably CLIP-guided)"
+    row = rows_of([sgr(run="user", method="user", variant=variant)])["user"]
+    assert (row["rsum_paper"], row["paper_kind"]) == ("538.1000", "cited")
+    assert "not against the cited rows" in row["paper_remark"]

@@ -1,0 +1,122 @@
+"""LaTeX: balanced, all columns filled, special characters escaped; compiled where there is a TeX."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from benchmark.records.record import RunRecord
+from benchmark.reporting.writers.latex import SPECIAL, latex, tex
+from tests.reporting.leaderboard.test_rows import sgr
+from tests.reporting.writers.samples import ODD, RECORDS, ensemble, pages
+
+LONG = "USER without external knowledge (presumably SGE, the released code)"
+SAMPLES: dict[str, tuple[str, Sequence[RunRecord]]] = {
+    "flickr30k": ("flickr30k", RECORDS),
+    "scenes": ("scenes", RECORDS),
+    "ensemble": ("flickr30k", [RECORDS[4], RECORDS[5], ensemble(RECORDS[4], RECORDS[5])]),
+    "long name": ("flickr30k", [sgr(run="user", method="user", variant=LONG)]),
+}
+
+
+def text_of(name: str) -> str:
+    protocol, records = SAMPLES[name]
+    return latex(pages(records, protocol))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_it_is_balanced(name: str) -> None:
+    text = text_of(name)
+    bare = re.sub(r"\\[\\{}&%$#_]", "", text.split("\n", 1)[1])
+    depth = 0
+    for character in bare:
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        assert depth >= 0
+    assert depth == 0
+    assert bare.count("$") % 2 == 0
+    assert not set("#~%") & set(bare.replace("}~", "}"))
+    begun, ended = re.findall(r"\\begin\{(\S+?)\}", text), re.findall(r"\\end\{(\S+?)\}", text)
+    assert sorted(begun) == sorted(ended)
+    rules = {text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")}
+    assert rules == {begun.count("tabular")} == {begun.count("table*")}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_rows_fill_all_columns_below_two_levels_of_heads(name: str) -> None:
+    for table in text_of(name).split(r"\begin{tabular}{")[1:]:
+        spec = table.split("}\n", 1)[0]
+        width = len(re.sub(r"p\{\w+\}", "p", spec))
+        lines = [line.strip() for line in table.splitlines() if line.endswith(r" \\")]
+        assert len(lines) >= 3
+        for line in lines:
+            spans = [int(span) for span in re.findall(r"\\multicolumn\{(\d+)\}", line)]
+            cells = len(re.findall(r"(?<!\\)&", line)) + 1
+            assert cells + sum(spans) - len(spans) == width
+        assert r"\multicolumn{3}{c}{Image-to-text} & \multicolumn{3}{c}{Text-to-image}" in lines[0]
+        assert lines[1].startswith("Method & $n$ & R@1 & R@5 & R@10 & R@1 & R@5 & R@10")
+        over = [cell for cell in lines[0].removesuffix(r" \\").split("&") if cell.strip()]
+        ends = [int(end) for end in re.findall(r"\\cmidrule\(lr\)\{\d+-(\d+)\}", table)]
+        assert len(ends) == len(over) == 3
+        assert max(ends) <= width
+
+
+@pytest.mark.parametrize("character", [*SPECIAL, *"-'"])
+def test_every_special_character_is_escaped(character: str) -> None:
+    text = tex(f"a{character}b{character}{character}c")
+    bare = re.sub(r"\\[a-zA-Z]+(\{\})?|\\[{}&%$#_]|\$\\?[a-z^{}\\-]+\$|-\{\}-", "", text)
+    assert not set('\\{}&%$#_~^<>|"') & set(bare), text
+    assert "`" not in bare.replace("``", "")
+    assert bare.isascii()
+    assert "--" not in bare or character in "–—"
+    assert text.startswith("a")
+    assert text.endswith("c")
+
+
+def test_hyphens_in_a_row_stay_hyphens() -> None:
+    assert tex("--data-dir ---") == "-{}-data-dir -{}-{}-"
+
+
+def test_quotes_open_and_close() -> None:
+    assert tex('"t2i" ("x")') == "``t2i'' (``x'')"
+
+
+def test_marks_best_second_and_paper() -> None:
+    text = text_of("flickr30k")
+    assert r"\textbf{76.7}" in text
+    assert r"\quad paper\textsuperscript{a} &" in text
+    assert r"SGR (repository) & 3 & " in text
+    assert r"491.5 $\pm$ 0.60" in text
+    assert r"\textsuperscript{a}~Paper's row: " in text
+    assert r"half of the data." in text
+    three = [sgr(run=str(place), shift=-float(place)) for place in range(3)]
+    assert r"\underline{75.6}" in latex(pages(three))
+
+
+def test_runs_of_one_variant_are_told_apart() -> None:
+    text = latex(pages([sgr(run="a_1"), sgr(run="b", shift=1.0)]))
+    assert r"SGR (repository) (a\_1)" in text
+    assert "(repository) (" not in latex(pages([sgr(run="a_1")]))
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no TeX here")
+def test_it_compiles_as_it_is(tmp_path: Path) -> None:
+    names = []
+    for name in SAMPLES:
+        file = tmp_path / f"{name.replace(' ', '-')}.tex"
+        file.write_text(text_of(name), encoding="utf-8")
+        names.append(file.name)
+    included = "\n".join(rf"\input{{{name}}}\clearpage" for name in names)
+    odd = rf"\noindent {tex(ODD)}"
+    document = rf"\documentclass[twocolumn]{{article}}\usepackage{{booktabs}}\begin{{document}}{odd}"
+    (tmp_path / "paper.tex").write_text(f"{document}\n{included}\n\\end{{document}}\n", encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=False)
+    said = done.stdout.decode("latin-1")
+    assert done.returncode == 0, said[-2000:]
+    assert "Missing character" not in said
+    assert (tmp_path / "paper.pdf").stat().st_size > 10_000

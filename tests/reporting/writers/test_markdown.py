@@ -1,0 +1,89 @@
+"""The Markdown pages: cells in their columns, marks and notes, signatures, escapes."""
+
+from __future__ import annotations
+
+from benchmark.reporting.writers.markdown import markdown
+from tests.reporting.leaderboard.test_rows import sgr
+from tests.reporting.writers.samples import ODD, RECORDS, page, table_rows
+
+
+def cells_of(text: str, run: str) -> dict[str, str]:
+    """The row of a run by the titles of its columns."""
+    head: list[str] = []
+    for row in table_rows(text):
+        if row[0] == "method":
+            head = row
+        elif row[1] == run:
+            return dict(zip(head, row, strict=True))
+    raise AssertionError(f"no row of {run}")
+
+
+def test_ours_is_shown_with_seeds_spread_difference_and_verdict() -> None:
+    row = cells_of(markdown(page(RECORDS)), "sgr")
+    assert row["method"] == "SGR (repository)"
+    assert row["n"] == "3"
+    assert row["i2t R@1"] == "**76.7**"
+    assert row["rsum ± sd"] == "491.5 ± 0.60"
+    assert row["95 % interval"] == "487.5 to 495.5"
+    assert row["difference"] == "+0.60"
+    assert row["verdict"].startswith("reproduced")
+
+
+def test_the_paper_stands_below_with_its_recalls() -> None:
+    rows = table_rows(markdown(page(RECORDS)))
+    place = next(number for number, row in enumerate(rows) if row[1] == "sgr")
+    expected = ["", "paper", "", "76.6", "93.7", "96.6", "56.1", "80.9", "87.0", "490.9"]
+    assert rows[place + 1][:10] == expected
+
+
+def test_best_second_and_ties() -> None:
+    records = [sgr(), sgr(run="near", shift=-0.1), sgr(run="far", shift=-9.0)]
+    text = markdown(page(records, tied=frozenset({"near"})))
+    assert cells_of(text, "sgr")["rsum ± sd"] == "**490.9** ± n/a"
+    assert cells_of(text, "near")["rsum ± sd"] == "<ins>490.3</ins> ± n/a ≈"
+    assert cells_of(text, "far")["rsum ± sd"] == "436.9 ± n/a"
+    assert "\n\n≈: can't be told" in text
+
+
+def test_kinds_stand_apart_and_reasons_in_the_notes() -> None:
+    text = markdown(page(RECORDS))
+    first, rest = text.split("## Not comparable with the papers: single models")
+    second, notes = rest.split("## Notes")
+    assert "## The papers' set-up: single models" in first
+    assert "short" not in first
+    assert "| sgr" not in second
+    marks = cells_of(second, "short")["notes"].split()
+    assert [f"- **{mark}**: " in notes for mark in marks] == [True, True]
+    assert notes.count("half of the data") == 1
+    assert "half of the data" not in second
+
+
+def test_each_table_stands_with_its_signature() -> None:
+    for protocol in ("flickr30k", "scenes"):
+        found = page(RECORDS, protocol)
+        text = markdown(found)
+        for sheet in found.sheets:
+            assert f"Signature: `{sheet.group.signature}`" in text
+
+
+def test_tables_of_one_kind_warn_that_they_dont_compare() -> None:
+    regions = sgr(run="double", departures=["a"], score_precision="float64")
+    text = markdown(page([*RECORDS, regions]))
+    assert text.count("their numbers don't compare") == 1
+    assert "don't compare" not in markdown(page(RECORDS))
+
+
+def test_rows_are_short() -> None:
+    """Reasons don't stand in the cells."""
+    assert max(len(line) for line in markdown(page(RECORDS)).splitlines() if line.startswith("|")) < 220
+
+
+def test_every_row_has_all_cells_whatever_the_names() -> None:
+    records = [*RECORDS, sgr(run=f"run {ODD}", departures=["[x](y)", "<b>"])]
+    text = markdown(page(records))
+    width = 0
+    for row in table_rows(text):
+        width = len(row) if row[0] == "method" else width
+        assert len(row) == width
+    assert "\\[x\\](y)" in text
+    assert "<b>" not in text

@@ -1,0 +1,34 @@
+"""The short form in the terminal."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from benchmark.reporting.leaderboard.rows import leaderboard
+from benchmark.reporting.writers.terminal import show
+from tests.reporting.leaderboard.test_rows import PAPERS, sgr
+from tests.reporting.writers.samples import RECORDS
+
+
+def shown(width: int) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    show(leaderboard([*RECORDS, sgr(run="odd2", departures=["[red]x"])], PAPERS), console, PAPERS)
+    return console.export_text()
+
+
+def test_numbers_verdict_and_reasons() -> None:
+    text = shown(160)
+    row = next(line for line in text.splitlines() if "│ sgr " in line or " sgr │" in line)
+    assert "491.5 ± 0.60" in row
+    assert "reproduced" in row
+    assert "[red]x" in text
+    marked = next(line for line in text.splitlines() if "odd2" in line)
+    note = next(line for line in text.splitlines() if line.endswith("[red]x"))
+    assert f" {note.split()[0]} " in marked
+    assert "flickr30k. Not comparable with the papers" in text
+
+
+def test_it_fits_a_narrow_terminal() -> None:
+    assert max(map(len, shown(80).splitlines())) <= 80

@@ -1,0 +1,173 @@
+"""Runs as folders for the Hub: what they hold, that they evaluate to the record's numbers, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from benchmark.files import sha256_file
+from benchmark.records.record import RunRecord, read_record
+from benchmark.share.export.card import front_matter, model_card
+from benchmark.share.export.folder import NEEDED, find_record
+from tests.paths import ROOT
+from tests.tiny import contents, record_of, refused, rematch
+
+WORK = Path(".rematch/scenes/hat-i2t/0")
+
+
+@pytest.fixture
+def exported(home: Path) -> Path:
+    """The tiny run, exported."""
+    assert rematch("export", "hat-i2t", "out/tiny").code == 0
+    return home / "out/tiny"
+
+
+def test_the_folder_holds_the_run(exported: Path) -> None:
+    assert {item.name for item in exported.iterdir()} == set(NEEDED)
+    record = record_of("hat-i2t")
+    assert read_record(exported / "record.json") == record
+    assert sha256_file(exported / "model.safetensors") == record.weights_sha256
+    assert sha256_file(exported / "record.npz") == record.sidecar_sha256
+    said = rematch("export", "scenes/hat-i2t/0", "out/again").good
+    assert said.splitlines()[0] == f"wrote out/again: {', '.join(sorted(NEEDED))}"
+    assert "nothing was uploaded" in said
+    assert said.splitlines()[-1] == "  hf upload YOUR-NAME/hat-i2t out/again ."
+    assert contents(Path("out/again")) == contents(exported), "byte for byte"
+    assert rematch("export", "hat-i2t/0", "out/again").code == 0, "an export may be written again"
+    assert contents(Path("out/again")) == contents(exported)
+
+
+def test_an_exported_folder_evaluates_to_the_records_numbers(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matrix = np.load(WORK / "sims.npy")
+    record = record_of("hat-i2t").results["scenes"].metrics
+    alone = tmp_path / "elsewhere"
+    shutil.copytree(exported, alone)
+    monkeypatch.chdir(alone)
+    options = ("--recipe", "recipe.yaml", "--checkpoint", "model.safetensors", "--save-sims", "sims.npy")
+    said = rematch("evaluate", *options, "--device", "cpu", "--no-progress").good
+    assert "note:" not in said, "the recipe is the one that the weights were trained with"
+    assert f"{record.rsum:.1f} [" in said
+    assert np.array_equal(np.load("sims.npy"), matrix)
+
+
+def test_the_card_is_what_the_hub_reads(exported: Path) -> None:
+    record = record_of("hat-i2t")
+    card = ModelCard.load(exported / "README.md")
+    assert card.data.license == "apache-2.0"
+    assert card.data.library_name == "rematch"
+    assert card.data.model_name == "hat-i2t"
+    found = {result.metric_type: result for result in card.data.eval_results or []}
+    metrics = record.results["scenes"].metrics
+    assert found.keys() == {f"{d}_recall_at_{k}" for d in ("i2t", "t2i") for k in (1, 5, 10)} | {"rsum"}
+    assert found["t2i_recall_at_5"].metric_value == metrics.t2i.r5
+    assert found["rsum"].metric_value == metrics.rsum
+    for result in found.values():
+        assert (result.task_type, result.dataset_type, result.dataset_config) == (
+            "image-text-retrieval", "scenes", "scenes",
+        )  # fmt: skip
+        assert (result.dataset_split, result.dataset_revision) == ("test", "scenes-1")
+    assert "(not comparable with the paper)" in str(found["t2i_recall_at_5"].metric_name)
+    again = yaml.safe_load(card.data.to_yaml())
+    assert again["model-index"] == yaml.safe_load(card.content.split("---")[1])["model-index"]
+
+
+def test_the_card_says_first_what_the_numbers_are_worth(exported: Path) -> None:
+    record = record_of("hat-i2t")
+    text = (exported / "README.md").read_text(encoding="utf-8")
+    assert text.index("**Not comparable with the paper.**") < text.index("## Results")
+    assert all(f"> - {reason}\n" in text for reason in record.departures)
+    assert record.results["scenes"].signature in text
+    assert f"| {record.results['scenes'].metrics.i2t.r1:.1f} [" in text
+    assert "rematch evaluate --recipe recipe.yaml --checkpoint model.safetensors" in text
+    assert "The weights: apache-2.0." in text
+    assert "eprint = {" in text
+    assert "vocabulary.json" not in text
+    assert str(Path.home()) not in text
+
+
+def comparable(record: RunRecord) -> RunRecord:
+    """The same numbers, as if of a paper's set-up on Flickr30K."""
+    data = record.dataset.model_copy(update={"name": "flickr30k", "revision": "owner/name@0123"})
+    return record.model_copy(update={"comparable": True, "departures": [], "dataset": data})
+
+
+def test_a_run_that_is_the_papers_says_so_and_names_no_licence_by_itself() -> None:
+    record = comparable(read_record(ROOT / "results/runs/scenes/hat-i2t/0.json"))
+    text = model_card(record, None, has_vocabulary=True)
+    assert "Not comparable" not in text
+    assert "not comparable" not in text
+    assert (
+        front_matter(record, "unknown")["model-index"][0]["results"][0]["dataset"]["revision"]
+        == "owner/name@0123"
+    )
+    assert yaml.safe_load(text.split("---")[1])["license"] == "unknown"
+    assert "Nobody has named a licence for these weights" in text
+    assert "`vocabulary.json` beside the weights" in text
+    assert "The weights: mit." in model_card(record, "mit", has_vocabulary=False)
+
+
+def test_a_vocabulary_goes_along_and_an_old_one_goes(exported: Path) -> None:
+    shutil.copy(ROOT / "CITATION.cff", WORK / "vocabulary.json")
+    assert "vocabulary.json" in rematch("export", "hat-i2t", exported).good
+    assert (exported / "vocabulary.json").is_file()
+    (WORK / "vocabulary.json").unlink()
+    assert rematch("export", "hat-i2t", exported).code == 0
+    assert not (exported / "vocabulary.json").exists()
+
+
+def test_runs_by_name(home: Path) -> None:
+    assert (
+        find_record("scenes/hat-i2t/0")
+        == find_record("hat-i2t")
+        == home.relative_to(home) / ("results/runs/scenes/hat-i2t/0.json")
+    )
+    assert find_record("a/b.json") == Path("a/b.json")
+    assert refused("export", "hat-i2", "out") == (
+        "run 'hat-i2': no such record in results/runs; did you mean 'hat-i2t'?"
+    )
+    shutil.copy("results/runs/scenes/hat-i2t/0.json", "results/runs/scenes/hat-i2t/1.json")
+    assert "2 records have that name; name one: scenes/hat-i2t/0, scenes/hat-i2t/1" in refused(
+        "export", "hat-i2t", "out"
+    )
+
+
+def test_what_has_no_weights_of_ours_is_refused(home: Path) -> None:
+    error = refused("export", "hat-ensemble", "out")
+    assert error == (
+        "run 'hat-ensemble': an ensemble has no weights of its own; export its members: scenes/hat-i2t/0, "
+        "scenes/hat-t2i/0"
+    ), home
+    assert "results/none.json: no such run record" in refused("export", "results/none.json", "out")
+
+
+def test_other_weights_are_refused(home: Path) -> None:
+    other = Path(".rematch/scenes/hat-t2i/0/best.safetensors")
+    assert "these are not the weights of that run" in refused("export", "hat-i2t", "out", "--weights", other)
+    moved = (WORK / "best.safetensors").rename(home / "moved.safetensors")
+    error = refused("export", "hat-i2t", "out")
+    assert (
+        "are not there; train them again (rematch reproduce recipes/hat/scenes-i2t.yaml --seeds 0)" in error
+    )
+    assert rematch("export", "hat-i2t", "out", "--weights", moved).code == 0
+
+
+def test_a_folder_of_other_things_is_left_alone(home: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/README.md").write_text("mine")
+    error = refused("export", "hat-i2t", "mine")
+    assert (
+        error
+        == "mine: found 1 files that are no export of a run; name another folder, or --force to write among them"
+    )
+    Path("mine/notes.txt").write_text("stays")
+    assert rematch("export", "hat-i2t", "mine", "--force").code == 0
+    assert Path("mine/notes.txt").read_text() == "stays"
+    assert read_record(Path("mine/record.json")).run == "hat-i2t", home
+    assert "found a file, expected a folder" in refused("export", "hat-i2t", "mine/notes.txt")
