@@ -45,7 +45,7 @@ CACHE_WARNING = 50.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class HealthFinding:
     """One line of the report. `ok`: True fine, None a warning, False a fault; `advice` says what to do."""
 
     name: str
@@ -57,16 +57,16 @@ class Finding:
 # ---------------------------------------------------------------------------- Python and packages
 
 
-def check_python(version: tuple[int, int, int] = sys.version_info[:3]) -> Finding:
+def check_python(version: tuple[int, int, int] = sys.version_info[:3]) -> HealthFinding:
     """Is Python new enough?"""
     found = ".".join(map(str, version))
     wanted = metadata.metadata(DISTRIBUTION)["Requires-Python"]
     if found in SpecifierSet(wanted):
-        return Finding("python", True, found)
-    return Finding("python", False, found, f"make the environment with Python {wanted}")
+        return HealthFinding("python", True, found)
+    return HealthFinding("python", False, found, f"make the environment with Python {wanted}")
 
 
-def check_packages(requirements: list[str] | None = None) -> Finding:
+def check_packages(requirements: list[str] | None = None) -> HealthFinding:
     """Is every package that Rematch needs there, in a version it allows?"""
     listed = [Requirement(line) for line in requirements or metadata.requires(DISTRIBUTION) or []]
     wanted = [item for item in listed if item.marker is None or item.marker.evaluate()]
@@ -80,13 +80,13 @@ def check_packages(requirements: list[str] | None = None) -> Finding:
         if not requirement.specifier.contains(version, prereleases=True):
             faults.append(f"{requirement.name} {version} is not {requirement.specifier}")
     if faults:
-        return Finding("packages", False, "; ".join(faults), INSTALL_LOCK)
+        return HealthFinding("packages", False, "; ".join(faults), INSTALL_LOCK)
     main = ("torch", "torchvision", "transformers", "timm", "datasets")
     shown = ", ".join(f"{item.name} {metadata.version(item.name)}" for item in wanted if item.name in main)
-    return Finding("packages", True, f"{len(wanted)} packages within their bounds: {shown}")
+    return HealthFinding("packages", True, f"{len(wanted)} packages within their bounds: {shown}")
 
 
-def check_torch_pair() -> Finding:
+def check_torch_pair() -> HealthFinding:
     """Do torch and torchvision belong together? Only running a compiled operator tells."""
     advice = f"install a pair of the same build: {INSTALL_LOCK.removeprefix('run ')}"
     try:
@@ -100,13 +100,15 @@ def check_torch_pair() -> Finding:
         transform = v2.Compose([v2.Resize((4, 4)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
         pixels = transform(Image.new("RGB", (8, 6), (255, 0, 0)))  # (3, 4, 4)
     except Exception as error:  # whatever a mismatched binary raises is the finding
-        return Finding("torch pair", False, one_line(error), advice)
+        return HealthFinding("torch pair", False, one_line(error), advice)
     if kept != [1, 2] or tuple(pixels.shape) != (3, 4, 4) or not torch.equal(pixels[0], torch.ones(4, 4)):
-        return Finding("torch pair", False, f"wrong results: nms {kept}, image {tuple(pixels.shape)}", advice)
-    return Finding("torch pair", True, "operators and transforms run and give the right results")
+        return HealthFinding(
+            "torch pair", False, f"wrong results: nms {kept}, image {tuple(pixels.shape)}", advice
+        )
+    return HealthFinding("torch pair", True, "operators and transforms run and give the right results")
 
 
-def check_methods(project: Path | None = None) -> Finding:
+def check_methods(project: Path | None = None) -> HealthFinding:
     """Are the methods registered, those of pyproject.toml too, and can each be imported?
 
     `project`: a pyproject.toml to compare with; by default the one beside the package, if there is one.
@@ -119,20 +121,20 @@ def check_methods(project: Path | None = None) -> Finding:
         declared = tables.get("entry-points", {}).get("rematch.baselines", {})
     missing = sorted(set(declared) - set(points))
     if missing or not points:
-        return Finding("methods", False, f"not registered: {', '.join(missing) or 'any'}", REINSTALL)
+        return HealthFinding("methods", False, f"not registered: {', '.join(missing) or 'any'}", REINSTALL)
     for name, point in sorted(points.items()):
         try:
             point.load()
         except Exception as error:  # a method of another distribution may fail in any way
             found = f"'{name}' can't be imported: {one_line(error)}"
-            return Finding("methods", False, found, f"repair the module {point.module}, or {REINSTALL}")
-    return Finding("methods", True, ", ".join(sorted(points)))
+            return HealthFinding("methods", False, found, f"repair the module {point.module}, or {REINSTALL}")
+    return HealthFinding("methods", True, ", ".join(sorted(points)))
 
 
 # ---------------------------------------------------------------------------------------- machine
 
 
-def check_gpu() -> Finding:
+def check_gpu() -> HealthFinding:
     """Which accelerator is there, and does it compute?"""
     try:
         import torch
@@ -142,28 +144,28 @@ def check_gpu() -> Finding:
         free, total = torch.cuda.mem_get_info()
         product = torch.ones(64, 64, device="cuda") @ torch.ones(64, 64, device="cuda")  # (64, 64)
         if not bool((product == 64).all()):
-            return Finding("gpu", False, "a matrix product on the device is wrong", "check the driver")
+            return HealthFinding("gpu", False, "a matrix product on the device is wrong", "check the driver")
         name, built = torch.cuda.get_device_name(), torch.version.cuda
     except Exception as error:  # a driver can fail in any way
-        return Finding(
+        return HealthFinding(
             "gpu", False, one_line(error), "check the driver, or hide the device: CUDA_VISIBLE_DEVICES="
         )
-    return Finding("gpu", True, f"{name}, {free / GIB:.0f} of {total / GIB:.0f} GiB free, CUDA {built}")
+    return HealthFinding("gpu", True, f"{name}, {free / GIB:.0f} of {total / GIB:.0f} GiB free, CUDA {built}")
 
 
-def _no_gpu(built_for: str | None) -> Finding:
+def _no_gpu(built_for: str | None) -> HealthFinding:
     if shutil.which("nvidia-smi") is None:
         advice = "`reproduce` uses the embedded dataset; full-size recipes need a CUDA device"
-        return Finding("gpu", None, "none: scenes only", advice)
+        return HealthFinding("gpu", None, "none: scenes only", advice)
     if built_for is None:
-        return Finding(
+        return HealthFinding(
             "gpu", None, "the driver is there, but torch is a build for CPUs: scenes only", INSTALL_LOCK
         )
     advice = f"update the driver to one for CUDA {built_for}, and look at CUDA_VISIBLE_DEVICES"
-    return Finding("gpu", None, "the driver is there, but torch finds no device: scenes only", advice)
+    return HealthFinding("gpu", None, "the driver is there, but torch finds no device: scenes only", advice)
 
 
-def check_threads() -> Finding:
+def check_threads() -> HealthFinding:
     """How many processors may be used, and how many threads will be?"""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS")
@@ -172,62 +174,70 @@ def check_threads() -> Finding:
 
         threads = torch.get_num_threads()
     except Exception as error:  # a broken torch has its own finding
-        return Finding("threads", None, f"{usable} processors; torch: {one_line(error)}", "see `torch pair`")
+        return HealthFinding(
+            "threads", None, f"{usable} processors; torch: {one_line(error)}", "see `torch pair`"
+        )
     found = f"{threads} threads on {usable} processors" + (f", OMP_NUM_THREADS={limit}" if limit else "")
     if threads > usable:
-        return Finding(
+        return HealthFinding(
             "threads", None, found, f"set OMP_NUM_THREADS={usable}: more threads than processors are slow"
         )
-    return Finding("threads", True, found)
+    return HealthFinding("threads", True, found)
 
 
-def check_git(folder: Path = Path()) -> Finding:
+def check_git(folder: Path = Path()) -> HealthFinding:
     """Is git there, and are we in a repository? Run records name the commit."""
     if shutil.which("git") is None:
-        return Finding(
+        return HealthFinding(
             "git", False, "not found", "install git: run records name the commit they were made from"
         )
     command = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     if answer.returncode != 0:
         advice = "work in a clone, so that run records can name the commit they were made from"
-        return Finding("git", None, "no commit found here", advice)
-    return Finding("git", True, f"at commit {answer.stdout.strip()}")
+        return HealthFinding("git", None, "no commit found here", advice)
+    return HealthFinding("git", True, f"at commit {answer.stdout.strip()}")
 
 
 # --------------------------------------------------------------------------------- disk and caches
 
 
-def check_work_disk(work: Path = WORK) -> Finding:
+def check_work_disk(work: Path = WORK) -> HealthFinding:
     """Is there room for checkpoints?"""
     free = free_gib(work)
     found = (
         f"{free:.0f} GiB free for {shown(work)}" if free >= 10 else f"{free:.1f} GiB free for {shown(work)}"
     )
     if not writable(work):
-        return Finding(
+        return HealthFinding(
             "work folder", False, f"{shown(work)} can't be written", "start in a folder of your own"
         )
     if free < WORK_FAULT:
-        return Finding("work folder", False, found, f"make room: a run needs {WORK_FAULT:.0f} GiB at least")
+        return HealthFinding(
+            "work folder", False, found, f"make room: a run needs {WORK_FAULT:.0f} GiB at least"
+        )
     if free < WORK_WARNING:
-        return Finding("work folder", None, found, f"full-size runs want {WORK_WARNING:.0f} GiB: checkpoints")
-    return Finding("work folder", True, found)
+        return HealthFinding(
+            "work folder", None, found, f"full-size runs want {WORK_WARNING:.0f} GiB: checkpoints"
+        )
+    return HealthFinding("work folder", True, found)
 
 
-def check_cache() -> Finding:
+def check_cache() -> HealthFinding:
     """Where do datasets and pretrained parts go, and is there room?"""
     folder = cache_folder()
     where = "HF_HUB_CACHE" if "HF_HUB_CACHE" in os.environ else "HF_HOME" if "HF_HOME" in os.environ else ""
     place = f"{where}, {shown(folder)}" if where else shown(folder)
     if not writable(folder):
-        return Finding("cache", False, f"{place} can't be written", "set HF_HOME to a folder of your own")
+        return HealthFinding(
+            "cache", False, f"{place} can't be written", "set HF_HOME to a folder of your own"
+        )
     free = free_gib(folder)
     found = f"{place}: {free:.0f} GiB free"
     if free < CACHE_WARNING:
         advice = "Flickr30K needs about 9 GB, MS-COCO about 40 GB: set HF_HOME to a larger disk for these"
-        return Finding("cache", None, found, advice)
-    return Finding("cache", True, found)
+        return HealthFinding("cache", None, found, advice)
+    return HealthFinding("cache", True, found)
 
 
 def cache_folder() -> Path:
@@ -266,21 +276,21 @@ def shown(path: Path) -> str:
 # -------------------------------------------------------------------------------------------- hub
 
 
-def check_hub(timeout: float = 3.0) -> Finding:
+def check_hub(timeout: float = 3.0) -> HealthFinding:
     """Does the Hub answer? Without it only the embedded dataset and what is cached can be used."""
     offline = [
         flag for flag in OFFLINE_FLAGS if os.environ.get(flag, "").upper() in ("1", "ON", "YES", "TRUE")
     ]
     if offline:
         advice = f"unset {' and '.join(offline)} to download datasets and pretrained parts"
-        return Finding("hub", None, f"not asked: {', '.join(offline)} is set", advice)
+        return HealthFinding("hub", None, f"not asked: {', '.join(offline)} is set", advice)
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     host = urlsplit(endpoint).hostname or "HF_ENDPOINT without a host"  # never the part with a password
     problem = within(timeout, lambda: ask(endpoint, timeout))
     if problem is None:
-        return Finding("hub", True, f"{host} answers")
+        return HealthFinding("hub", True, f"{host} answers")
     advice = "scenes and what is cached still run; for more, check network, proxy and HF_ENDPOINT"
-    return Finding("hub", None, f"{host} can't be reached: {problem}", advice)
+    return HealthFinding("hub", None, f"{host} can't be reached: {problem}", advice)
 
 
 def ask(endpoint: str, timeout: float) -> str | None:
@@ -316,13 +326,13 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def examine(work: Path = WORK) -> list[Finding]:
+def examine(work: Path = WORK) -> list[HealthFinding]:
     """Run every check; one that breaks is itself a fault."""
     try:
         metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
-        return [Finding("installation", False, f"{DISTRIBUTION} is not installed", REINSTALL)]
-    checks: list[tuple[str, Callable[[], Finding]]] = [
+        return [HealthFinding("installation", False, f"{DISTRIBUTION} is not installed", REINSTALL)]
+    checks: list[tuple[str, Callable[[], HealthFinding]]] = [
         ("python", check_python),
         ("packages", check_packages),
         ("torch pair", check_torch_pair),
@@ -337,14 +347,16 @@ def examine(work: Path = WORK) -> list[Finding]:
     return [_guarded(name, check) for name, check in checks]
 
 
-def _guarded(name: str, check: Callable[[], Finding]) -> Finding:
+def _guarded(name: str, check: Callable[[], HealthFinding]) -> HealthFinding:
     try:
         return check()
     except Exception as error:
-        return Finding(name, False, f"the check itself failed: {one_line(error)}", "please report this line")
+        return HealthFinding(
+            name, False, f"the check itself failed: {one_line(error)}", "please report this line"
+        )
 
 
-def render(findings: list[Finding]) -> Table:
+def render(findings: list[HealthFinding]) -> Table:
     """The findings as a table for the terminal."""
     marks: dict[bool | None, Any] = {
         True: "[green]ok[/]",
@@ -357,7 +369,7 @@ def render(findings: list[Finding]) -> Table:
     return table
 
 
-def exit_code(findings: list[Finding]) -> int:
+def exit_code(findings: list[HealthFinding]) -> int:
     """1 when anything is a fault; warnings are not."""
     return int(any(finding.ok is False for finding in findings))
 

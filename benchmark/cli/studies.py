@@ -50,7 +50,14 @@ def study(
       rematch study regulators
     """
     from benchmark.studies.definition import find_study, load_study
-    from benchmark.studies.run import Plan, plan_table, run_study, shares, summary_table, write_results
+    from benchmark.studies.run import (
+        StudyPlan,
+        run_study,
+        shares,
+        study_plan_table,
+        summary_table,
+        write_results,
+    )
     from benchmark.studies.timing import is_timing_study
 
     path = find_study(name)
@@ -59,9 +66,9 @@ def study(
             raise UserError(f"study {name} is about latency: it has neither --seeds nor --only")
         _latency(path, device, dry_run=dry_run, progress=progress)
         return
-    plan = Plan(load_study(path))
+    plan = StudyPlan(load_study(path))
     todo = shares(plan, only, seeds)
-    console.print(plan_table(plan, todo))
+    console.print(study_plan_table(plan, todo))
     if dry_run:
         return
     for run in run_study(plan, todo, make_settings(device, None, progress=progress)):

@@ -17,7 +17,7 @@ LIST = Path("results/tables/records.sha256")
 LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
-def inputs(root: Path = Path()) -> list[Path]:
+def checksummed_files(root: Path = Path()) -> list[Path]:
     """Records with their sidecars, and the results of studies, below `root`."""
     runs = [path for kind in ("*.json", "*.npz") for path in (root / RUNS).rglob(kind)]
     return sorted([*runs, *(root / STUDIES).glob("*.json")])
@@ -25,7 +25,7 @@ def inputs(root: Path = Path()) -> list[Path]:
 
 def checksum_list(root: Path = Path()) -> str:
     """One line a file, `<sha256>  <path below root>`, by path."""
-    files = [path.relative_to(root).as_posix() for path in inputs(root)]
+    files = [path.relative_to(root).as_posix() for path in checksummed_files(root)]
     return "".join(f"{sha256_file(root / name)}  {name}\n" for name in sorted(files))
 
 
@@ -35,5 +35,5 @@ def changed_inputs(root: Path = Path()) -> list[Path]:
         return []
     found = [LINE.fullmatch(line) for line in (root / LIST).read_text(encoding="utf-8").splitlines()]
     listed = {line[2]: line[1] for line in found if line is not None}
-    now = {path.relative_to(root).as_posix(): sha256_file(path) for path in inputs(root)}
+    now = {path.relative_to(root).as_posix(): sha256_file(path) for path in checksummed_files(root)}
     return [root / name for name in sorted(listed | now) if listed.get(name) != now.get(name)]

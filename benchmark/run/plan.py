@@ -48,7 +48,7 @@ TYPICAL_CAPTION = 14
 
 
 @dataclass(frozen=True)
-class Growth:
+class CostGrowth:
     """How something grows with the size of a batch: a part that doesn't, one an item and one a pair."""
 
     once: float
@@ -65,7 +65,7 @@ class Growth:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunEstimate:
     """Estimates for one training run; bytes and seconds."""
 
     dataset: str
@@ -76,9 +76,9 @@ class Plan:
     steps_per_epoch: int
     epochs: int
     batch_size: int
-    seconds: Growth
+    seconds: CostGrowth
     """Of a step."""
-    kept: Growth
+    kept: CostGrowth
     """Bytes for its backward pass."""
     pair_budget: int | None
     """Bytes that pairs may take; None: no limit."""
@@ -133,7 +133,7 @@ def synthetic_batch(spec: InputSpec, vocab_size: int, pairs: int) -> PairBatch:
     return PairBatch(images, captions, mined | {name: index[:1].expand(count) for name in names})
 
 
-def probe(model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int) -> tuple[Growth, Growth]:
+def probe(model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int) -> tuple[CostGrowth, CostGrowth]:
     """Seconds of one training step, and bytes that autograd keeps for its backward pass, by the batch's size."""
     loss_type = get_method(recipe.method).loss
     progress = Progress(0, 0, 0, loss_type.model_validate(recipe.training.stages[0].loss))
@@ -146,7 +146,7 @@ def probe(model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int) -> 
         steps = {size: step(size) for size in PROBE_SIZES}
         fitted = np.polyfit(PROBE_SIZES, [steps[size].kept for size in PROBE_SIZES], 2)
         per_pair, per_item, once = (max(0.0, float(value)) for value in fitted)
-        kept, size = Growth(once, per_item, per_pair), PROBE_SIZES[-1]
+        kept, size = CostGrowth(once, per_item, per_pair), PROBE_SIZES[-1]
         while steps[size].seconds < QUICK and 2 * size <= recipe.training.batch_size:
             size *= 2
             if kept.items(size) + kept.pairs(size) > PROBE_BYTES:
@@ -155,7 +155,7 @@ def probe(model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int) -> 
     return time_growth(steps), kept
 
 
-def time_growth(steps: Mapping[int, ProbedStep]) -> Growth:
+def time_growth(steps: Mapping[int, ProbedStep]) -> CostGrowth:
     """Nowhere falling, and nearest to the steps in proportion; encoding alone has no part that grows with pairs."""
     sizes = np.array(list(steps), dtype=float)  # (n,)
     powers = np.stack([sizes**0, sizes, sizes**2], 1)  # (n, 3)
@@ -165,7 +165,7 @@ def time_growth(steps: Mapping[int, ProbedStep]) -> Growth:
     )
     encoded = nnls(powers[:, :2] / encoding[:, None], np.ones(len(sizes)))[0]
     once, item, pair = nnls(powers / scoring[:, None], np.ones(len(sizes)))[0]
-    return Growth(float(encoded[0] + once), float(encoded[1] + item), float(pair))
+    return CostGrowth(float(encoded[0] + once), float(encoded[1] + item), float(pair))
 
 
 @contextmanager
@@ -255,7 +255,9 @@ def what_is_fetched(recipe: Recipe, data_dir: Path | None) -> Download:
     return replace(found, items=[*found.items, f"{guides.model}, to make guides of these pictures"])
 
 
-def make_plan(recipe: Recipe, vocab_size: int, writes: list[str], data_dir: Path | None = None) -> Plan:
+def make_plan(
+    recipe: Recipe, vocab_size: int, writes: list[str], data_dir: Path | None = None
+) -> RunEstimate:
     """Estimate a run of `recipe` from the catalog and one synthetic batch; downloads nothing."""
     method, config, training = get_method(recipe.method), recipe.method_config(), recipe.training
     spec = method.inputs(config)
@@ -270,7 +272,7 @@ def make_plan(recipe: Recipe, vocab_size: int, writes: list[str], data_dir: Path
     steps = units // training.batch_size if spec.last_batch == "drop" else -(-units // training.batch_size)
     moments = stored_moments(training.optimizer)
     gallery = images["test"] ** 2 * recipe.data.captions_per_image * 4
-    return Plan(
+    return RunEstimate(
         dataset=recipe.data.name,
         images=images,
         download=download,
@@ -311,7 +313,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
-def _memory(plan: Plan) -> str:
+def _memory(plan: RunEstimate) -> str:
     """In words; pairs are mentioned where they matter."""
     total = f"about {_bytes(plan.memory_bytes)}"
     if plan.pair_bytes < plan.memory_bytes / 100:
@@ -325,7 +327,7 @@ def _memory(plan: Plan) -> str:
     )
 
 
-def plan_table(plan: Plan, title: str) -> Table:
+def estimate_table(plan: RunEstimate, title: str) -> Table:
     """The plan as two columns for a terminal."""
     table = Table(title=f"dry run: {title} (nothing downloaded, trained or written)", show_header=False)
     sizes = ", ".join(f"{name} {count:,}" for name, count in plan.images.items())
@@ -367,7 +369,7 @@ def dry_run_tables(
             continue
         with about(path):
             plan = make_plan(recipe, vocabulary_size(recipe, vocabulary), writes, data_dir)
-        tables.append(plan_table(plan, f"{path.as_posix()}, {len(chosen)} seed(s)"))
+        tables.append(estimate_table(plan, f"{path.as_posix()}, {len(chosen)} seed(s)"))
     return tables
 
 

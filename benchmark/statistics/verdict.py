@@ -176,7 +176,7 @@ def _text(verdict: Verdict) -> str:
     return f"{verdict.kind} by {abs(verdict.difference):.2f}{f' ({about})' if about else ''}{within}"
 
 
-def explain(verdict: Verdict) -> str:
+def explain_verdict(verdict: Verdict) -> str:
     """The verdict in sentences, with the figures behind it; for a remark or a page."""
     if verdict.sd is None:
         return f"One seed: {verdict.mean:.2f}; its spread over seeds is unknown."

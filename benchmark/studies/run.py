@@ -39,7 +39,7 @@ from benchmark.training import deterministic
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """A study that is ready to run, and what of it is done."""
 
     defined: Defined
@@ -128,7 +128,7 @@ class Share:
     """Where the estimate comes from."""
 
 
-def shares(plan: Plan, only: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Share]:
+def shares(plan: StudyPlan, only: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Share]:
     """The runs asked for, with estimates; raises UserError for an unknown variant."""
     for name in only or []:
         if name not in plan.variants:
@@ -156,7 +156,7 @@ def _estimate(known: Mapping[str, list[float]], variant: str, budget: float) -> 
     return budget, "the budget"
 
 
-def plan_table(plan: Plan, found: Sequence[Share]) -> Table:
+def study_plan_table(plan: StudyPlan, found: Sequence[Share]) -> Table:
     """What will be run, and the total, before it starts."""
     runs, to_run = sum(len(item.seeds) for item in found), sum(len(item.to_run) for item in found)
     total = sum(len(item.to_run) * item.seconds for item in found)
@@ -175,7 +175,7 @@ def plan_table(plan: Plan, found: Sequence[Share]) -> Table:
 # ---------------------------------------------------------------------------------------------- runs
 
 
-def run_study(plan: Plan, found: Sequence[Share], settings: Settings) -> list[StudyRun]:
+def run_study(plan: StudyPlan, found: Sequence[Share], settings: Settings) -> list[StudyRun]:
     """Make the runs of `found` that are missing; returns those that took longer than they may.
 
     Data are loaded once a variant. Raises UserError, naming variant and seed, where a run can't be made; what was
@@ -199,7 +199,7 @@ def run_study(plan: Plan, found: Sequence[Share], settings: Settings) -> list[St
     return late
 
 
-def _run_one(plan: Plan, variant: str, job: Job) -> StudyRun:
+def _run_one(plan: StudyPlan, variant: str, job: Job) -> StudyRun:
     """Train and evaluate in a folder of its own, write the result, drop the folder with weights and scores."""
     file = plan.file(variant, job.seed)
     scratch = file.with_suffix("")

@@ -19,7 +19,7 @@ import torchvision
 from rich.console import Console
 
 from benchmark.checks import doctor
-from benchmark.checks.doctor import Finding
+from benchmark.checks.doctor import HealthFinding
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -105,7 +105,7 @@ def test_a_method_that_is_declared_but_not_registered_is_a_fault(tmp_path: Path)
     project = tmp_path / "pyproject.toml"
     project.write_text('[project.entry-points."rematch.baselines"]\nnewest = "baselines.newest:METHOD"\n')
     finding = doctor.check_methods(project)
-    assert finding == Finding("methods", False, "not registered: newest", doctor.REINSTALL)
+    assert finding == HealthFinding("methods", False, "not registered: newest", doctor.REINSTALL)
 
 
 def test_a_method_that_cannot_be_imported_is_a_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -226,9 +226,9 @@ def test_git_outside_a_repository_is_a_warning(tmp_path: Path, monkeypatch: pyte
 
 def test_the_report_shows_everything_and_fails_on_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     findings = [
-        Finding("one", True, "fine"),
-        Finding("two", None, "odd [red]", "look"),
-        Finding("three", False, "bad", "mend"),
+        HealthFinding("one", True, "fine"),
+        HealthFinding("two", None, "odd [red]", "look"),
+        HealthFinding("three", False, "bad", "mend"),
     ]
     monkeypatch.setattr(doctor, "examine", lambda _work: findings)
     console = Console(file=io.StringIO(), width=120)
@@ -243,7 +243,7 @@ def test_the_report_shows_everything_and_fails_on_faults(monkeypatch: pytest.Mon
 def test_a_check_that_breaks_is_a_fault_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "check_hub", lambda: broken())
     for name in ("check_torch_pair", "check_methods", "check_packages"):
-        monkeypatch.setattr(doctor, name, lambda: Finding("x", True, "skipped here"))
+        monkeypatch.setattr(doctor, name, lambda: HealthFinding("x", True, "skipped here"))
     findings = doctor.examine()
     assert len(findings) == 10
     faults = [finding for finding in findings if finding.ok is False]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.records.checksums import LIST, inputs
+from benchmark.records.checksums import LIST, checksummed_files
 from benchmark.records.record import RUNS, read_all
 from benchmark.records.study import STUDIES
 from tests.paths import ROOT
@@ -75,7 +75,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def home(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The copy as working folder; afterwards every document is as it was."""
     monkeypatch.chdir(copy)
-    before = {path: path.read_bytes() for path in inputs()}
+    before = {path: path.read_bytes() for path in checksummed_files()}
     yield copy
     for path, content in before.items():
         path.write_bytes(content)

@@ -34,9 +34,9 @@ def recipe_at(path: Path) -> Recipe:
     return recipe
 
 
-def shown(made: plan.Plan) -> str:
+def shown(made: plan.RunEstimate) -> str:
     text = io.StringIO()
-    Console(file=text, width=200).print(plan.plan_table(made, "title"))
+    Console(file=text, width=200).print(plan.estimate_table(made, "title"))
     return text.getvalue()
 
 
@@ -51,7 +51,7 @@ def weightless(monkeypatch: pytest.MonkeyPatch) -> None:
             return build(*args)  # type: ignore[arg-type]
 
     monkeypatch.setitem(method.__dict__, "build", on_meta)
-    growth = plan.Growth(0, 0.5, 0), plan.Growth(0, 1000, 0)
+    growth = plan.CostGrowth(0, 0.5, 0), plan.CostGrowth(0, 1000, 0)
     monkeypatch.setattr(plan, "probe", lambda *_: growth)
 
 
@@ -188,7 +188,7 @@ def test_one_slow_call_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     spec, recipe = InputSpec(RegionInput(2, 7), TextInput("words")), region_recipe(None)
     real, calls = plan.probe_step, [0]
 
-    def growth(slow: int) -> plan.Growth:
+    def growth(slow: int) -> plan.CostGrowth:
         calls[0] = 0
 
         def steady(model: Baseline, batch: PairBatch, progress: Progress) -> plan.ProbedStep:
@@ -286,7 +286,7 @@ def test_pairs_grow_with_the_square_and_stay_within_the_budget() -> None:
 
 
 def test_pairs_in_parts_take_their_time_again() -> None:
-    made = plan.Plan(
+    made = plan.RunEstimate(
         "d",
         {},
         Download([], 0, 0),
@@ -295,8 +295,8 @@ def test_pairs_in_parts_take_their_time_again() -> None:
         1,
         1,
         4,
-        plan.Growth(1, 2, 3),
-        plan.Growth(5, 6, 700),
+        plan.CostGrowth(1, 2, 3),
+        plan.CostGrowth(5, 6, 700),
         None,
         0,
         [],

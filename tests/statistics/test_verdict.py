@@ -12,7 +12,7 @@ from scipy import stats
 from benchmark.errors import UserError
 from benchmark.statistics.power import power
 from benchmark.statistics.simulation import simulate_error_rates
-from benchmark.statistics.verdict import ROUNDING, explain, judge
+from benchmark.statistics.verdict import ROUNDING, explain_verdict, judge
 
 THREE = [489.0, 490.0, 491.0]
 HALF = 4.302652729911275 * math.sqrt(4 / 3)  # t quantile 0.975 with 2 degrees of freedom, sd 1, n 3: 4.97
@@ -113,14 +113,14 @@ def test_the_figures_behind_it() -> None:
     assert found.floor == pytest.approx(1.959964)
     assert found.seeds_for_difference == 4
     assert power(6.0, 1.0, 4) >= 0.8 > power(6.0, 1.0, 3)
-    words = explain(found)
+    words = explain_verdict(found)
     for part in ("3 seeds: mean 490.00, sd 1.00", "between 485.03 and 494.97", "-6.00", "6.53", "±7.84"):
         assert part in words
     assert "1.96 (1.96 sd)" in words
     lone = judge([490.0], 496.0, test_noise=4.0, departures=[])
-    assert explain(lone) == "One seed: 490.00; its spread over seeds is unknown."
+    assert explain_verdict(lone) == "One seed: 490.00; its spread over seeds is unknown."
     varied = judge([485.0, 490.0, 495.0], 491.0, test_noise=None, departures=[])
-    assert "no number of seeds narrows it so far" in explain(varied)
+    assert "no number of seeds narrows it so far" in explain_verdict(varied)
 
 
 def test_no_seed_is_an_error() -> None:

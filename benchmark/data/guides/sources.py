@@ -26,7 +26,7 @@ PROXY = "proxy guides: {} in place of CLIP's image vectors"
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
-class Extractor(Protocol):
+class GuideExtractor(Protocol):
     """Pictures -> a vector of each."""
 
     @property
@@ -42,7 +42,7 @@ class Extractor(Protocol):
         ...
 
 
-def extractor_for(settings: CLIPGuides | RandomGuides, device: torch.device) -> Extractor:
+def guide_extractor_for(settings: CLIPGuides | RandomGuides, device: torch.device) -> GuideExtractor:
     """The extractor that a recipe names; raises UserError where its weights can't be had."""
     if isinstance(settings, RandomGuides):
         from benchmark.data.guides.projection import RandomProjection
@@ -78,7 +78,7 @@ def with_computed_guides(
 
     Raises UserError where pictures or weights can't be had, and where images aren't among the pictures.
     """
-    extractor = extractor_for(settings, store.device)
+    extractor = guide_extractor_for(settings, store.device)
     stored = any(isinstance(split.images, NoPictures) for split in dataset.splits.values())
     shown = pictures() if stored else dataset
     splits = {}
@@ -97,7 +97,7 @@ def with_computed_guides(
 
 
 def computed_guides(
-    split: Split, extractor: Extractor, store: FeatureStore, *, show_progress: bool = True
+    split: Split, extractor: GuideExtractor, store: FeatureStore, *, show_progress: bool = True
 ) -> Guides:
     """Vectors of a split's pictures: from the cache, else computed and kept as float32.
 

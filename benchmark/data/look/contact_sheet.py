@@ -62,7 +62,7 @@ class Tile:
 
 
 @dataclass(frozen=True, eq=False)
-class Sheet:
+class ContactSheet:
     """What a contact sheet says and shows."""
 
     dataset: str
@@ -91,7 +91,7 @@ def choose_rows(images: int, count: int, seed: int | None) -> list[int]:
     return sorted(drawn[:count])
 
 
-def make_sheet(dataset: Dataset, name: SplitName, count: int, seed: int | None) -> Sheet:
+def make_sheet(dataset: Dataset, name: SplitName, count: int, seed: int | None) -> ContactSheet:
     """The sheet of `count` images of a split that was loaded; `seed` None takes the first ones."""
     split = dataset.splits[name]
     rows = choose_rows(len(split), count, seed)
@@ -105,7 +105,7 @@ def make_sheet(dataset: Dataset, name: SplitName, count: int, seed: int | None) 
         ("fingerprint", split.fingerprint),
         ("licence", dataset.license),
     ]
-    return Sheet(
+    return ContactSheet(
         dataset=dataset.name,
         title=get_entry(dataset.name).title,
         split=name,
@@ -149,7 +149,7 @@ def thumbnail(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def write_html(sheet: Sheet, path: Path) -> None:
+def write_html(sheet: ContactSheet, path: Path) -> None:
     """Write the sheet as one self-contained page."""
     write_text(path, render(TEMPLATE, sheet=sheet))
 

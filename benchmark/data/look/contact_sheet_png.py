@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmark.data.look.contact_sheet import Sheet, Tile
+from benchmark.data.look.contact_sheet import ContactSheet, Tile
 from benchmark.errors import UserError
 from benchmark.files import replacing
 
@@ -28,7 +28,7 @@ MAX_HEIGHT = 40_000
 
 
 @dataclass(frozen=True)
-class Line:
+class TextLine:
     """One line of text."""
 
     text: str
@@ -80,12 +80,12 @@ def wrap(text: str, size: int, width: int) -> list[str]:
     return lines
 
 
-def _wrapped(text: str, size: int, colour: str, width: int, space: int = 0) -> Iterator[Line]:
+def _wrapped(text: str, size: int, colour: str, width: int, space: int = 0) -> Iterator[TextLine]:
     for number, line in enumerate(wrap(text, size, width)):
-        yield Line(line, size, colour, space if number == 0 else 0)
+        yield TextLine(line, size, colour, space if number == 0 else 0)
 
 
-def _heading(sheet: Sheet, width: int) -> list[Line]:
+def _heading(sheet: ContactSheet, width: int) -> list[TextLine]:
     lines = list(_wrapped(f"{sheet.dataset} {sheet.split}", 44, INK, width))
     lines += _wrapped(
         f"{sheet.title[:1].upper()}{sheet.title[1:]}. Contact sheet: {sheet.shown}.", 22, SOFT, width, 6
@@ -97,7 +97,7 @@ def _heading(sheet: Sheet, width: int) -> list[Line]:
     return lines
 
 
-def _mark(sheet: Sheet, width: int) -> list[Line]:
+def _mark(sheet: ContactSheet, width: int) -> list[TextLine]:
     if not sheet.departures:
         return []
     text = "Not verified: these are not, or not known to be, the published data."
@@ -107,7 +107,7 @@ def _mark(sheet: Sheet, width: int) -> list[Line]:
     return lines
 
 
-def _words(tile: Tile) -> list[Line]:
+def _words(tile: Tile) -> list[TextLine]:
     width = PICTURE[0] - 2 * PADDING
     lines = list(_wrapped(tile.filename, 20, INK, width))
     pixels = f", {tile.size[0]} x {tile.size[1]} px" if tile.jpeg else ""
@@ -118,11 +118,11 @@ def _words(tile: Tile) -> list[Line]:
     return lines
 
 
-def _height(lines: Sequence[Line]) -> int:
+def _height(lines: Sequence[TextLine]) -> int:
     return sum(line.height for line in lines)
 
 
-def _write(canvas: ImageDraw.ImageDraw, lines: Sequence[Line], left: int, top: int) -> None:
+def _write(canvas: ImageDraw.ImageDraw, lines: Sequence[TextLine], left: int, top: int) -> None:
     for line in lines:
         canvas.text((left, top + line.space), line.text, fill=line.colour, font=_font(line.size))
         top += line.height
@@ -137,7 +137,9 @@ def _fitted(tile: Tile) -> Image.Image:
     return picture.resize((width, height), how)
 
 
-def _draw_tile(page: Image.Image, tile: Tile, words: Sequence[Line], box: tuple[int, int, int, int]) -> None:
+def _draw_tile(
+    page: Image.Image, tile: Tile, words: Sequence[TextLine], box: tuple[int, int, int, int]
+) -> None:
     """One card: the picture, whole, on a mat; below it what is known of it."""
     left, top, _, _ = box
     width, height = PICTURE
@@ -155,7 +157,7 @@ def _draw_tile(page: Image.Image, tile: Tile, words: Sequence[Line], box: tuple[
     _write(canvas, words, left + PADDING, top + height + PADDING)
 
 
-def draw_sheet(sheet: Sheet) -> Image.Image:
+def draw_sheet(sheet: ContactSheet) -> Image.Image:
     """The sheet as an RGB picture, COLUMNS tiles wide. Raises UserError for one that nothing could open."""
     heading, mark = _heading(sheet, WIDTH), _mark(sheet, WIDTH - 2 * PADDING)
     banner = _height(mark) + 2 * PADDING if mark else -GAP
@@ -184,7 +186,7 @@ def draw_sheet(sheet: Sheet) -> Image.Image:
     return page
 
 
-def write_png(sheet: Sheet, path: Path) -> None:
+def write_png(sheet: ContactSheet, path: Path) -> None:
     """Write the sheet as a PNG."""
     with replacing(path) as handle:
         draw_sheet(sheet).save(handle, "PNG", optimize=True)

@@ -40,7 +40,7 @@ ENDS = 2**20
 
 
 @dataclass(frozen=True)
-class Line:
+class TSVRow:
     """Where an image's line is."""
 
     image: str
@@ -89,14 +89,14 @@ def tsv_key(paths: Sequence[Path]) -> str:
 # ----------------------------------------------------------------------------------------- lines
 
 
-def _index(paths: Sequence[Path], folder: Path, *, show_progress: bool) -> list[Line]:
+def _index(paths: Sequence[Path], folder: Path, *, show_progress: bool) -> list[TSVRow]:
     """Every image's line; found once, and kept in `ids.json`."""
     kept = folder / "ids.json"
     try:
-        return [Line(*entry) for entry in json.loads(kept.read_text(encoding="utf-8"))]
+        return [TSVRow(*entry) for entry in json.loads(kept.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError):
         pass  # not there yet, or damaged: the lines are looked for again
-    found: dict[str, Line] = {}
+    found: dict[str, TSVRow] = {}
     total = sum(path.stat().st_size for path in paths)
     with tqdm(
         total=total, desc="read", unit="B", unit_scale=True, disable=None if show_progress else True
@@ -111,12 +111,12 @@ def _index(paths: Sequence[Path], folder: Path, *, show_progress: bool) -> list[
     return lines
 
 
-def _lines_of(path: Path, number: int, advance: Callable[[int], object]) -> Iterator[Line]:
+def _lines_of(path: Path, number: int, advance: Callable[[int], object]) -> Iterator[TSVRow]:
     start = 0
     with path.open("rb") as handle:
         for count, content in enumerate(iter(lambda: handle.readline(LONGEST), b""), start=1):
             if count > 1 or not content.startswith(HEADINGS):
-                yield Line(_checked(content, f"{path.name}: line {count:,}"), number, start, len(content))
+                yield TSVRow(_checked(content, f"{path.name}: line {count:,}"), number, start, len(content))
             start += len(content)
             advance(len(content))
 
@@ -143,7 +143,7 @@ def _checked(content: bytes, where: str) -> str:
     return number_of(image)
 
 
-def _decoded(paths: Sequence[Path], lines: Sequence[Line]) -> Floats:
+def _decoded(paths: Sequence[Path], lines: Sequence[TSVRow]) -> Floats:
     """Features (n, 36, 2048) of some lines."""
     out = np.empty((len(lines), BOXES, WIDTH), dtype=np.float32)
     for place, line in enumerate(lines):

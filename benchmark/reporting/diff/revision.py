@@ -12,7 +12,7 @@ from benchmark.reporting.diff.sides import changed_files, load_side
 
 
 @dataclass(frozen=True)
-class Entry:
+class ChangedRecord:
     """One record."""
 
     record: str
@@ -28,7 +28,7 @@ class RevisionDiff:
     """Every record that is new, gone or different."""
 
     revision: str
-    entries: tuple[Entry, ...]
+    entries: tuple[ChangedRecord, ...]
 
 
 def diff_revision(revision: str, *, runs: Path = RUNS, most: int = 10) -> RevisionDiff:
@@ -42,12 +42,12 @@ def diff_revision(revision: str, *, runs: Path = RUNS, most: int = 10) -> Revisi
     return RevisionDiff(revision, tuple(_entry(revision, name, names[name], runs, most) for name in names))
 
 
-def _entry(revision: str, name: str, status: str, runs: Path, most: int) -> Entry:
+def _entry(revision: str, name: str, status: str, runs: Path, most: int) -> ChangedRecord:
     if status in ("A", "D"):
-        return Entry(name, {"A": "new", "D": "gone"}[status])
+        return ChangedRecord(name, {"A": "new", "D": "gone"}[status])
     old, new = load_side(f"{revision}:{name}", runs), load_side(name, runs)
     try:
         diff = compare(old, new, most=most)
     except UserError as error:
-        return Entry(name, str(error), refused=True)
-    return Entry(name, "times and environment alone" if diff.same_hash else "changed", diff=diff)
+        return ChangedRecord(name, str(error), refused=True)
+    return ChangedRecord(name, "times and environment alone" if diff.same_hash else "changed", diff=diff)

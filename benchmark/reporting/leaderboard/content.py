@@ -19,7 +19,7 @@ from benchmark.records.parts import RECALLS
 from benchmark.records.record import RunRecord
 from benchmark.records.signature import Signature, parse
 from benchmark.reporting.leaderboard.rows import Group, Row
-from benchmark.statistics.verdict import ENOUGH_SEEDS, explain
+from benchmark.statistics.verdict import ENOUGH_SEEDS, explain_verdict
 
 NONE = "n/a"
 """Not known, not measured, or not to be compared."""
@@ -60,7 +60,7 @@ EMPTY = Cell("")
 
 
 @dataclass(frozen=True)
-class Line:
+class TableRow:
     """A run, or below it the paper's row; `cells` by column."""
 
     name: str
@@ -72,7 +72,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class GroupTable:
     """One table."""
 
     group: Group
@@ -81,7 +81,7 @@ class Sheet:
     size: str
     """The test split in words."""
     columns: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[TableRow, ...]
     remarks: tuple[str, ...]
     """Sentences that belong below the table."""
     figures: Mapping[str, str]
@@ -93,10 +93,10 @@ class Page:
     """The tables of a protocol, and the notes that their marks lead to."""
 
     protocol: str
-    sheets: tuple[Sheet, ...]
+    sheets: tuple[GroupTable, ...]
     notes: Mapping[str, str]
 
-    def kinds(self) -> list[tuple[str, list[Sheet]]]:
+    def kinds(self) -> list[tuple[str, list[GroupTable]]]:
         """The sheets by title: the papers' set-up or not, single models or ensembles."""
         found = groupby(self.sheets, key=lambda sheet: sheet.group.title)
         return [(title, list(sheets)) for title, sheets in found]
@@ -155,23 +155,23 @@ def _sheet(
     marks: Sequence[tuple[str, ...]],
     notes: Notes,
     tied: frozenset[str] | None,
-) -> Sheet:
+) -> GroupTable:
     columns = column_names(group)
     ranks = {name: _ranks(group, name) for name in NUMBERS}
     lines = []
     for number, (row, letters) in enumerate(zip(group.rows, marks, strict=True)):
         cells = _cells(row, {name: ranks[name][number] for name in NUMBERS})
         cells["rsum"] = replace(cells["rsum"], tied=tied is not None and row.name in tied)
-        lines.append(Line(row.variant, row.name, letters, {name: cells[name] for name in columns}))
+        lines.append(TableRow(row.variant, row.name, letters, {name: cells[name] for name in columns}))
         lines += _paper_line(row, columns, notes)
-    return Sheet(
+    return GroupTable(
         group=group,
         setting=setting(group, groups),
         size=_size(parse(group.signature)),
         columns=columns,
         lines=tuple(lines),
         remarks=(*_tie_remark(group, tied), *_latency_remark(group)),
-        figures={row.name: explain(row.judgement) for row in group.rows} if group.comparable else {},
+        figures={row.name: explain_verdict(row.judgement) for row in group.rows} if group.comparable else {},
     )
 
 
@@ -227,7 +227,7 @@ def _ranks(group: Group, name: str) -> list[Rank]:
     return [order.get(text, "") for text in shown]
 
 
-def _paper_line(row: Row, columns: Sequence[str], notes: Notes) -> list[Line]:
+def _paper_line(row: Row, columns: Sequence[str], notes: Notes) -> list[TableRow]:
     """The paper's recalls, below the run that answers to them; [] where they are unknown."""
     if row.paper is None:
         return []
@@ -235,7 +235,7 @@ def _paper_line(row: Row, columns: Sequence[str], notes: Notes) -> list[Line]:
     cells = dict.fromkeys(columns, EMPTY)
     cells |= {name: Cell(number_text(row.paper.value(name), 1)) for name in NUMBERS}
     added = ADDED_UP if row.paper.rsum_computed else ""
-    return [Line(title, "", (notes.mark(note.format(row.paper.source) + added),), cells)]
+    return [TableRow(title, "", (notes.mark(note.format(row.paper.source) + added),), cells)]
 
 
 # ----------------------------------------------------------------------------------- words and notes

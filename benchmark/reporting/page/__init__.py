@@ -17,7 +17,7 @@ from markupsafe import Markup
 from benchmark.reporting.page import board, curves, history, ledger, runs, studies
 from benchmark.reporting.page.evidence import read_evidence
 from benchmark.reporting.page.examples import Gallery
-from benchmark.statistics.verdict import explain
+from benchmark.statistics.verdict import explain_verdict
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -72,7 +72,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["fixed"] = board.fixed
     environment.filters["between"] = board.between
-    environment.filters["explain"] = explain
+    environment.filters["explain"] = explain_verdict
     environment.filters["remark"] = board.remark
     environment.filters["milliseconds"] = board.milliseconds
     environment.filters["metric"] = runs.title

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from benchmark.records.paper import ReportedRow
 from benchmark.records.parts import RECALLS, Latency
 from benchmark.reporting.leaderboard.rows import Group, Row
-from benchmark.reporting.page.evidence import Evidence
+from benchmark.reporting.page.evidence import PageEvidence
 from benchmark.reporting.page.svg import Marks, Point, scatter, strips
 from benchmark.statistics.verdict import Kind
 
@@ -61,7 +61,7 @@ def remark(row: Row) -> str:
 
 
 @dataclass(frozen=True)
-class Cell:
+class BoardCell:
     """A number of the leaderboard."""
 
     text: str
@@ -73,7 +73,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Line:
+class BoardRow:
     """A row of the leaderboard with where its pages are."""
 
     row: Row
@@ -81,7 +81,7 @@ class Line:
     status: str
     seeds: list[tuple[int, str]]
     """Each seed and the address of its page."""
-    cells: list[Cell]
+    cells: list[BoardCell]
 
     @property
     def words(self) -> str:
@@ -96,7 +96,7 @@ class Board:
     group: Group
     heads: list[str]
     """Of the cells: those of HEADS for which a row has a value."""
-    lines: list[Line]
+    lines: list[BoardRow]
     apart: str
     """What sets its signature apart from those of the same protocol; empty: nothing does."""
 
@@ -109,12 +109,12 @@ class Board:
         return "yes" if self.group.comparable else "no"
 
 
-def boards(evidence: Evidence) -> list[Board]:
+def boards(evidence: PageEvidence) -> list[Board]:
     """All groups of the leaderboard."""
     return [_board(group, tied, evidence) for group, tied in zip(evidence.groups, evidence.tied, strict=True)]
 
 
-def _board(group: Group, tied: frozenset[str], evidence: Evidence) -> Board:
+def _board(group: Group, tied: frozenset[str], evidence: PageEvidence) -> Board:
     numbers = [_numbers(row) for row in group.rows]
     places = [place for place in range(len(HEADS)) if any(cells[place][1] is not None for cells in numbers)]
     return Board(
@@ -139,17 +139,19 @@ def apart(group: Group, groups: Sequence[Group]) -> str:
 
 def _lines(
     group: Group, tied: frozenset[str], places: Sequence[int], addresses: Mapping[Path, str]
-) -> list[Line]:
+) -> list[BoardRow]:
     numbers = [_numbers(row) for row in group.rows]
     best = [_best(numbers, place) if len(group.rows) > 1 else "" for place in range(len(RECALLS) + 1)]
     lines = []
     for row, cells in zip(group.rows, numbers, strict=True):
         marked = [
-            Cell(*cells[n], n < len(best) and cells[n][0] == best[n], HEADS[n] == "rsum" and row.name in tied)
+            BoardCell(
+                *cells[n], n < len(best) and cells[n][0] == best[n], HEADS[n] == "rsum" and row.name in tied
+            )
             for n in places
         ]
         seeds = [(record.seed, addresses[record.path]) for record in row.records]
-        lines.append(Line(row, row.records[0].method, row.judgement.kind, seeds, marked))
+        lines.append(BoardRow(row, row.records[0].method, row.judgement.kind, seeds, marked))
     return lines
 
 
@@ -174,7 +176,7 @@ def _numbers(row: Row) -> list[Number]:
     ]
 
 
-def tally(evidence: Evidence) -> dict[str, int]:
+def tally(evidence: PageEvidence) -> dict[str, int]:
     """How many rows have which verdict."""
     counts: dict[str, int] = {}
     for group in evidence.groups:
@@ -195,7 +197,7 @@ class Drawn:
     rows: list[tuple[Row, Markup]]
 
 
-def versus(evidence: Evidence) -> list[Drawn]:
+def versus(evidence: PageEvidence) -> list[Drawn]:
     """Each comparable group with its papers' values; groups that can't be compared are left to `waiting`."""
     found = []
     for group in evidence.groups:
@@ -212,13 +214,13 @@ def versus(evidence: Evidence) -> list[Drawn]:
     return found
 
 
-def waiting(evidence: Evidence) -> list[tuple[Row, str]]:
+def waiting(evidence: PageEvidence) -> list[tuple[Row, str]]:
     """Rows that can't be held against their paper, with what the paper reports of the variant."""
     rows = [row for group in evidence.groups if not group.comparable for row in group.rows]
     return [(row, _reported(evidence, row)) for row in rows]
 
 
-def _reported(evidence: Evidence, row: Row) -> str:
+def _reported(evidence: PageEvidence, row: Row) -> str:
     paper = evidence.papers[row.records[0].paper_row.method]
     found = [item for item in paper.rows if item.variant == row.variant]
     return "; ".join(f"{NAMES[item.dataset]} {_value(item)}" for item in found) or "unknown"
@@ -235,7 +237,7 @@ def _value(item: ReportedRow) -> str:
 # ------------------------------------------------------------------------------------------- seeds
 
 
-def seed_strips(evidence: Evidence) -> list[Drawn]:
+def seed_strips(evidence: PageEvidence) -> list[Drawn]:
     """Each group with a dot a seed, and the paper's value as a line where the two may be compared."""
     found = []
     for group in evidence.groups:
@@ -265,7 +267,7 @@ class Speed:
     rows: list[Row]
 
 
-def speeds(evidence: Evidence) -> list[Speed]:
+def speeds(evidence: PageEvidence) -> list[Speed]:
     """A scatter for each group and way of measuring; rows without latency are left out."""
     found = []
     for group in evidence.groups:
@@ -285,7 +287,7 @@ def _where(latency: Latency) -> str:
     return f"{latency.hardware}, {latency.device}, {threads}, {latency.precision}; {latency.method}"
 
 
-def _scatter(group: Group, rows: Sequence[Row], evidence: Evidence) -> Markup:
+def _scatter(group: Group, rows: Sequence[Row], evidence: PageEvidence) -> Markup:
     points = [
         Point(
             row.name,

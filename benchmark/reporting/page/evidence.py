@@ -19,7 +19,7 @@ from benchmark.reporting.leaderboard.rows import Group, leaderboard
 
 
 @dataclass(frozen=True)
-class Evidence:
+class PageEvidence:
     """All that the page says is in here, or follows from it."""
 
     records: list[RunRecord]
@@ -40,7 +40,7 @@ class Evidence:
         return {record.path: f"run/{record.path.with_suffix('').as_posix()}" for record in self.records}
 
 
-def read_evidence(root: Path) -> Evidence:
+def read_evidence(root: Path) -> PageEvidence:
     """Read everything below `root`, the top of a checkout.
 
     Raises UserError where there is no run record, or a file is at fault: a report must not leave one out silently.
@@ -50,7 +50,7 @@ def read_evidence(root: Path) -> Evidence:
         raise UserError(f"{(root / RUNS).as_posix()}: no run records; make some with `nox -s reproduce-hat`")
     groups = leaderboard(records, root / PAPER)
     studies = sorted((root / STUDIES).glob("*.json"))
-    return Evidence(
+    return PageEvidence(
         records=records,
         sidecars={record.path: read_sidecar(record, root / RUNS) for record in records},
         groups=groups,

@@ -41,7 +41,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Hit:
+class ExampleHit:
     """A retrieved item."""
 
     place: int
@@ -60,7 +60,7 @@ class Example:
     query: Item
     rank: int
     """Of the best right item, from 1."""
-    hits: list[Hit]
+    hits: list[ExampleHit]
     truth: list[Item]
     """The right items, where none is among the hits."""
 
@@ -166,7 +166,7 @@ def _example(
     top, scores = (sidecar.i2t_top, sidecar.i2t_scores) if i2t else (sidecar.t2i_top, sidecar.t2i_scores)
     marks = right(sidecar, direction)[row]
     hits = [
-        Hit(place + 1, retrieved(int(top[row, place])), bool(marks[place]), float(scores[row, place]))
+        ExampleHit(place + 1, retrieved(int(top[row, place])), bool(marks[place]), float(scores[row, place]))
         for place in range(min(SHOWN, top.shape[1]))
     ]
     own = (

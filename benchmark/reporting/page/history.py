@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from benchmark.records.parts import RECALLS
 from benchmark.records.reference import Reference
-from benchmark.reporting.page.evidence import Evidence
+from benchmark.reporting.page.evidence import PageEvidence
 from benchmark.reporting.page.svg import Marks, strips
 
 METRIC = "rsum"
@@ -46,7 +46,7 @@ class Compared:
         return "within" if recall and abs(self.change) <= self.tolerance else "outside"
 
 
-def compared(evidence: Evidence) -> tuple[Markup, list[Compared]]:
+def compared(evidence: PageEvidence) -> tuple[Markup, list[Compared]]:
     """The axis of the changes, and all references by dataset and run."""
     plain = [_compare(evidence, place, item) for place, item in evidence.references.items()]
     marks = [Marks(mean=item.change, interval=(-item.tolerance, item.tolerance)) for item in plain]
@@ -54,7 +54,7 @@ def compared(evidence: Evidence) -> tuple[Markup, list[Compared]]:
     return axis, [replace(item, strip=strip) for item, strip in zip(plain, drawn, strict=True)]
 
 
-def _compare(evidence: Evidence, place: tuple[str, str], reference: Reference) -> Compared:
+def _compare(evidence: PageEvidence, place: tuple[str, str], reference: Reference) -> Compared:
     dataset, run = place
     found = [
         record

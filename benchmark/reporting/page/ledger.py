@@ -16,7 +16,7 @@ from benchmark.reporting.page.svg import Marks, strips
 
 
 @dataclass(frozen=True)
-class Check:
+class LedgerCheck:
     """A line of a claim's table."""
 
     label: str
@@ -39,7 +39,7 @@ class Told:
     settings: str
     axis: Markup
     """Empty where its checks are in several units."""
-    checks: list[Check]
+    checks: list[LedgerCheck]
 
 
 def claims(root: Path) -> list[Told]:
@@ -61,7 +61,7 @@ def _told(judged: JudgedClaim) -> Told:
         "; ".join(text for text in settings if not text.startswith("-")),
         axis,
         [
-            Check(check.label, strip, _cells(check), check.verdict, check.why)
+            LedgerCheck(check.label, strip, _cells(check), check.verdict, check.why)
             for check, strip in zip(shown, drawn, strict=True)
         ],
     )

@@ -14,7 +14,7 @@ from benchmark.records.record import RunRecord
 from benchmark.reporting.leaderboard.rows import Row
 from benchmark.reporting.page.board import NONE, between, fixed
 from benchmark.reporting.page.curves import Course, Panel, panel
-from benchmark.reporting.page.evidence import Evidence
+from benchmark.reporting.page.evidence import PageEvidence
 from benchmark.reporting.page.examples import NO_PICTURES, Example, Gallery, examples
 from benchmark.reporting.page.svg import Marks, strips
 from benchmark.reporting.studies.runs import flat
@@ -68,7 +68,7 @@ class RunPage:
     """Why there are no pictures; empty: there are."""
 
 
-def run_pages(evidence: Evidence, courses: Mapping[Path, Course], gallery: Gallery) -> list[RunPage]:
+def run_pages(evidence: PageEvidence, courses: Mapping[Path, Course], gallery: Gallery) -> list[RunPage]:
     """The pages of all runs, in the order of the records."""
     rows = {
         (record.path, row.protocol): row
@@ -80,7 +80,7 @@ def run_pages(evidence: Evidence, courses: Mapping[Path, Course], gallery: Galle
 
 
 def _page(
-    evidence: Evidence,
+    evidence: PageEvidence,
     record: RunRecord,
     rows: Mapping[tuple[Path, str], Row],
     course: Course | None,
@@ -193,6 +193,6 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _member(evidence: Evidence, record: RunRecord, run: str, seed: int) -> str:
+def _member(evidence: PageEvidence, record: RunRecord, run: str, seed: int) -> str:
     """The address of an ensemble's member."""
     return evidence.addresses.get(Path(record.dataset.name, run, f"{seed}.json"), "")

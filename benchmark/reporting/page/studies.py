@@ -12,7 +12,7 @@ from benchmark.records.study import StudyResults
 from benchmark.records.timed_study import TimedGroup, TimingResults
 from benchmark.reporting.page.board import between, fixed
 from benchmark.reporting.page.svg import Marks, strips
-from benchmark.reporting.studies.runs import SHOWN, Line, lines
+from benchmark.reporting.studies.runs import SHOWN, VariantRow, lines
 from benchmark.timing.contenders import ratio
 
 
@@ -28,7 +28,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Study:
+class StudySection:
     """A study as the page shows it."""
 
     name: str
@@ -36,7 +36,7 @@ class Study:
     tables: list[Table]
 
 
-def studies(results: Sequence[StudyResults], timings: Sequence[TimingResults]) -> list[Study]:
+def studies(results: Sequence[StudyResults], timings: Sequence[TimingResults]) -> list[StudySection]:
     """All studies by name, those of accuracy first."""
     found = []
     for item in results:
@@ -44,14 +44,14 @@ def studies(results: Sequence[StudyResults], timings: Sequence[TimingResults]) -
             kind: [line for line in lines(item) if line.kind == kind] for kind in ("variant", "difference")
         }
         tables = [_table(kind, found_lines) for kind, found_lines in kinds.items() if found_lines]
-        found.append(Study(item.study, item.summary, tables))
+        found.append(StudySection(item.study, item.summary, tables))
     for timing in timings:
         tables = [_timed(task, groups) for task, groups in timing.by_task().items()]
-        found.append(Study(timing.study, timing.summary, tables))
+        found.append(StudySection(timing.study, timing.summary, tables))
     return found
 
 
-def _table(kind: str, found: Sequence[Line]) -> Table:
+def _table(kind: str, found: Sequence[VariantRow]) -> Table:
     difference = kind == "difference"
     marks = [Marks(line.mean("mean_r1"), line.bounds("mean_r1"), line.values["mean_r1"]) for line in found]
     axis, *drawn = strips(marks, origin=0.0 if difference else None)

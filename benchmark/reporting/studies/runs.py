@@ -36,7 +36,7 @@ CSV_METRICS = ("i2t_r1", "t2i_r1", "mean_r1", "rsum")
 
 
 @dataclass(frozen=True)
-class Line:
+class VariantRow:
     """A variant, or the difference of two, over its seeds."""
 
     kind: str
@@ -63,27 +63,27 @@ class Line:
         return self.mean(metric) - half, self.mean(metric) + half
 
 
-def variant_line(results: StudyResults, name: str) -> Line:
+def variant_line(results: StudyResults, name: str) -> VariantRow:
     """A variant over its seeds."""
     runs = results.runs_of(name)
     seconds = [run.seconds for run in runs.values()]
-    return Line("variant", name, list(runs), _values(list(runs.values())), seconds)
+    return VariantRow("variant", name, list(runs), _values(list(runs.values())), seconds)
 
 
-def difference_line(results: StudyResults, pair: Comparison) -> Line:
+def difference_line(results: StudyResults, pair: Comparison) -> VariantRow:
     """The first variant less the second, seed by seed."""
     of, against = results.runs_of(pair.of), results.runs_of(pair.against)
     seeds = [seed for seed in of if seed in against]
     left, right = (_values([runs[seed] for seed in seeds]) for runs in (of, against))
     values = {name: [a - b for a, b in zip(left[name], right[name], strict=True)] for name in left}
-    return Line("difference", f"{pair.of} - {pair.against}", seeds, values, [])
+    return VariantRow("difference", f"{pair.of} - {pair.against}", seeds, values, [])
 
 
 def _values(runs: Sequence[StudyRun]) -> dict[str, list[float]]:
     return {name: [run.metrics[name] for run in runs] for name in CSV_METRICS}
 
 
-def lines(results: StudyResults) -> list[Line]:
+def lines(results: StudyResults) -> list[VariantRow]:
     """All variants and then all differences that have a seed, in the order of the study."""
     variants = [variant_line(results, variant.name) for variant in results.variants]
     differences = [difference_line(results, pair) for pair in results.comparisons]
@@ -105,7 +105,7 @@ def markdown(results: StudyResults) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table(head: str, count: str, found: Sequence[Line], results: StudyResults) -> str:
+def _table(head: str, count: str, found: Sequence[VariantRow], results: StudyResults) -> str:
     timed = head == "variant"
     heads = [head, count]
     for title in SHOWN.values():
@@ -121,7 +121,7 @@ def _table(head: str, count: str, found: Sequence[Line], results: StudyResults) 
     return tabulate(body, heads, tablefmt="pipe", colalign=align, disable_numparse=True)
 
 
-def shown(line: Line, metric: str) -> list[str]:
+def shown(line: VariantRow, metric: str) -> list[str]:
     """Mean, spread and interval as text; differences with their sign."""
     sign = "+" if line.kind == "difference" else ""
     spread, bounds = line.spread(metric), line.bounds(metric)
@@ -129,7 +129,7 @@ def shown(line: Line, metric: str) -> list[str]:
     return [f"{line.mean(metric):{sign}.2f}", NONE if spread is None else f"{spread:.2f}", interval]
 
 
-def time_cell(line: Line, budget: float) -> str:
+def time_cell(line: VariantRow, budget: float) -> str:
     """The longest run, and how many of them took more than they may."""
     over = sum(seconds > budget for seconds in line.seconds)
     mark = f", **{over} of {len(line.seconds)} over {budget:g} s**" if over else ""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from benchmark.records.parts import RECALLS
-from benchmark.reporting.leaderboard.content import Cell, Line, Page, Sheet
+from benchmark.reporting.leaderboard.content import Cell, GroupTable, Page, TableRow
 from benchmark.reporting.writers.markdown import APART, MARK, capital
 
 STYLE = """
@@ -92,7 +92,7 @@ def html(page: Page) -> str:
 """
 
 
-def _table(sheet: Sheet, number: int) -> str:
+def _table(sheet: GroupTable, number: int) -> str:
     """A table in a frame that scrolls sideways, with the keyboard too."""
     caption = f"{as_text(capital(sheet.setting))} <small>{as_text(capital(sheet.size))}</small>"
     rows = [_row(line, sheet.columns) for line in sheet.lines]
@@ -130,7 +130,7 @@ def _heads(columns: Sequence[str]) -> list[str]:
     return [f"<tr>{''.join(above)}</tr>", f"<tr>{''.join(below)}</tr>"]
 
 
-def _row(line: Line, columns: Sequence[str]) -> str:
+def _row(line: TableRow, columns: Sequence[str]) -> str:
     links = [f'<a href="#note-{_anchor(mark)}">{as_text(mark)}</a>' for mark in line.marks]
     marks = f" <sup>{' '.join(links)}</sup>" if links else ""
     run = f"<code>{as_text(line.run)}</code>" if line.run else ""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from benchmark.records.parts import RECALLS
-from benchmark.reporting.leaderboard.content import DAGGER, Cell, Line, Page, Sheet
+from benchmark.reporting.leaderboard.content import DAGGER, Cell, GroupTable, Page, TableRow
 from benchmark.reporting.writers.markdown import MARK, capital
 
 SPECIAL = {
@@ -111,7 +111,7 @@ def _heads(columns: Sequence[str]) -> list[str]:
     return [f"    {' & '.join(above)} \\\\", f"    {' '.join(rules)}", f"    {' & '.join(below)} \\\\"]
 
 
-def _row(line: Line, columns: Sequence[str], names: Sequence[str], broken: bool) -> str:
+def _row(line: TableRow, columns: Sequence[str], names: Sequence[str], broken: bool) -> str:
     """Runs that share a method's name carry theirs."""
     name = tex(line.name) if line.run else rf"\quad {tex(line.name)}"
     if line.run and names.count(line.name) > 1:
@@ -129,7 +129,7 @@ def _cell(cell: Cell, column: str) -> str:
     return text + r"\rlap{$^{\approx}$}" if cell.tied else text
 
 
-def _below(sheet: Sheet, notes: Mapping[str, str]) -> list[str]:
+def _below(sheet: GroupTable, notes: Mapping[str, str]) -> list[str]:
     """Notes and signature, in small print below the table."""
     signature = tex(sheet.group.signature).replace(r"\textbar{}", r"|\allowbreak{}")  # typewriters have a bar
     texts = [rf"\textsuperscript{{{tex(mark)}}}~{tex(text.rstrip('.'))}." for mark, text in notes.items()]

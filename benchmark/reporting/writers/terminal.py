@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmark.records.paper import PAPER
-from benchmark.reporting.leaderboard.content import Line, Page, Sheet, make_page
+from benchmark.reporting.leaderboard.content import GroupTable, Page, TableRow, make_page
 from benchmark.reporting.leaderboard.rows import Group
 from benchmark.reporting.writers.markdown import HEADS, LEFT, capital
 
@@ -30,7 +30,7 @@ def show(groups: Sequence[Group], console: Console | None = None, paper_dir: Pat
             console.print(f"[bold]{escape(mark)}[/bold] {escape(text)}", highlight=False)
 
 
-def _table(page: Page, sheet: Sheet) -> Table:
+def _table(page: Page, sheet: GroupTable) -> Table:
     title = f"{page.protocol}. {sheet.group.title}\n{capital(sheet.setting)}"
     table = Table(title=escape(title), caption=escape(sheet.size))
     columns = [name for name in SHOWN if name in sheet.columns]
@@ -41,7 +41,7 @@ def _table(page: Page, sheet: Sheet) -> Table:
     return table
 
 
-def _row(line: Line, columns: Sequence[str]) -> list[str]:
+def _row(line: TableRow, columns: Sequence[str]) -> list[str]:
     cells = []
     for name in columns:
         cell = line.cells[name]

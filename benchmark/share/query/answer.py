@@ -23,7 +23,7 @@ from torch import Tensor
 from benchmark import __version__
 from benchmark.batches import CaptionBatch, Codes, ImageBatch
 from benchmark.data.batches import caption_batches, image_batches
-from benchmark.data.guides.sources import extractor_for as guide_extractor
+from benchmark.data.guides.sources import guide_extractor_for as guide_extractor
 from benchmark.data.images.decoding import BrokenPictureError, decode
 from benchmark.data.regions.grid import extractor_for as region_extractor
 from benchmark.data.splits import Split

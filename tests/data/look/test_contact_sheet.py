@@ -16,7 +16,7 @@ from PIL import Image, ImageFont
 
 from benchmark.data.images.decoding import decode
 from benchmark.data.load import load_dataset
-from benchmark.data.look.contact_sheet import DISPLAY, Sheet, choose_rows, make_sheet, write_html
+from benchmark.data.look.contact_sheet import DISPLAY, ContactSheet, choose_rows, make_sheet, write_html
 from benchmark.data.look.contact_sheet_png import MAX_HEIGHT, PICTURE, draw_sheet, wrap, write_png
 from benchmark.data.splits import Dataset, Split
 from benchmark.errors import UserError
@@ -95,7 +95,7 @@ class Page(HTMLParser):
         return found
 
 
-def page_of(sheet: Sheet, folder: Path) -> Page:
+def page_of(sheet: ContactSheet, folder: Path) -> Page:
     write_html(sheet, folder / "sheet.html")
     return Page(folder / "sheet.html")
 
@@ -235,7 +235,7 @@ def test_data_that_are_not_verified_are_marked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("write", "name"), [(write_html, "a.html"), (write_png, "a.png")])
 def test_the_same_sheet_is_the_same_bytes(
-    write: Callable[[Sheet, Path], None], name: str, tmp_path: Path
+    write: Callable[[ContactSheet, Path], None], name: str, tmp_path: Path
 ) -> None:
     for folder in ("one", "two"):
         data = load_dataset("scenes", {"n_test": 6}, splits=["test"])

@@ -67,7 +67,7 @@ def test_a_conversion_that_stopped_goes_on(
     decode = tsv._decoded
     done: list[object] = []
 
-    def stops(files: object, lines: list[tsv.Line]) -> object:
+    def stops(files: object, lines: list[tsv.TSVRow]) -> object:
         if len(done) == 3:
             raise KeyboardInterrupt
         done.extend(line.image for line in lines)

@@ -7,8 +7,8 @@ import pytest
 from benchmark.reporting.leaderboard.content import (
     DAGGER,
     OF_MEMBERS,
-    Line,
     Page,
+    TableRow,
     features,
     letter,
     paper_remark,
@@ -20,7 +20,7 @@ from tests.reporting.writers.samples import RECORDS, SHARED, ensemble, page, pag
 GRID = "regions of 'test': 6 x 6 cells through fixed random filters (identity 780cf7491c4d)"
 
 
-def line_of(found: Page, run: str) -> Line:
+def line_of(found: Page, run: str) -> TableRow:
     return next(line for sheet in found.sheets for line in sheet.lines if line.run == run)
 
 

@@ -17,7 +17,7 @@ from benchmark.records.timed_study import TimingResults, is_timing
 from benchmark.reporting.claims.judge import judge_claims
 from benchmark.reporting.leaderboard.rows import leaderboard
 from benchmark.reporting.page import board, curves, history, ledger, studies
-from benchmark.reporting.page.evidence import Evidence
+from benchmark.reporting.page.evidence import PageEvidence
 from tests.reporting import factory
 from tests.reporting.leaderboard.test_rows import PAPERS, sgr
 from tests.reporting.page.checkout import REPOSITORY
@@ -25,11 +25,11 @@ from tests.reporting.page.checkout import REPOSITORY
 
 def evidence(
     records: list[RunRecord], references: dict[tuple[str, str], Reference] | None = None
-) -> Evidence:
+) -> PageEvidence:
     """What the page is made of, without files."""
     groups = leaderboard(records, PAPERS)
     sidecars = {record.path: factory.sidecar(record.seed) for record in records}
-    return Evidence(records, sidecars, groups, [frozenset()] * len(groups), {}, references or {}, [], [])
+    return PageEvidence(records, sidecars, groups, [frozenset()] * len(groups), {}, references or {}, [], [])
 
 
 # -------------------------------------------------------------------------------------------- drift
