@@ -114,7 +114,7 @@ def check_methods(project: Path | None = None) -> HealthFinding:
     `project`: a pyproject.toml to compare with; by default the one beside the package, if there is one.
     """
     points = {point.name: point for point in metadata.entry_points(group="rematch.baselines")}
-    project = project or Path(__file__).resolve().parent.parent / "pyproject.toml"
+    project = project or Path(__file__).resolve().parents[2] / "pyproject.toml"
     declared: dict[str, str] = {}
     if project.is_file():
         tables = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
