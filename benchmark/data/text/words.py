@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 
 from benchmark.data.text.sentences import sentences
@@ -113,7 +112,7 @@ def tokeniser() -> Tokeniser:
     if find_spec("nltk") is None:
         return OWN
     try:
-        nltk = import_module("nltk")
+        import nltk  # only where it is installed already
         split: Callable[[str], list[str]] = nltk.word_tokenize
         agree = all(split(text) == own_words(text) for text in SAMPLES)
     except (ImportError, LookupError):  # an installation that is broken, or has no Punkt data
