@@ -5,6 +5,7 @@ The codecs, transforms and samplers themselves live in `benchmark/data` and are 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,3 +83,32 @@ class InputSpec:
     a caption is trained on, `candidate_captions` and `candidate_images` (K,), the rows they come from."""
     exclude: Literal["batch", "anchors"] = "batch"
     """Images that candidates don't come from: those of the batch, or of its first half."""
+
+
+@dataclass(frozen=True)
+class ListedSplit:
+    """A split of a dataset's whole corpus by lists of file names, as a method's authors made it.
+
+    `val` and `test` are the pictures that the lists name, found by the number that a file name begins with; `train` is
+    the rest. A recipe asks for it with `data.options.split: NAME`.
+    """
+
+    dataset: str
+    """The dataset whose corpus is split: `flickr30k`."""
+    name: str
+    """The value of `data.options.split`."""
+    title: str
+    """Whose split it is, in a few words: `split of the authors' code`."""
+    lists: Mapping[Literal["val", "test"], str]
+    """File names of the two lists, one file name of a picture a line."""
+    origin: str
+    """Whose lists they are: `Flickr8k`."""
+    list_images: int
+    """Images of val, and of test."""
+    corpus_images: int
+    """Images of the whole corpus."""
+
+    @property
+    def train_images(self) -> int:
+        """Images that are left to train on."""
+        return self.corpus_images - 2 * self.list_images

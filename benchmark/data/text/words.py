@@ -113,6 +113,7 @@ def tokeniser() -> Tokeniser:
         return OWN
     try:
         import nltk  # only where it is installed already
+
         split: Callable[[str], list[str]] = nltk.word_tokenize
         agree = all(split(text) == own_words(text) for text in SAMPLES)
     except (ImportError, LookupError):  # an installation that is broken, or has no Punkt data
