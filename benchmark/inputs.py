@@ -99,6 +99,8 @@ class ListedSplit:
     """The value of `data.options.split`."""
     title: str
     """Whose split it is, in a few words: `split of the authors' code`."""
+    rule: str
+    """How the authors split, in a sentence for the notes of a record."""
     lists: Mapping[Literal["val", "test"], str]
     """File names of the two lists, one file name of a picture a line."""
     origin: str

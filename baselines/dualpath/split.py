@@ -10,6 +10,7 @@ FLICKR8K = ListedSplit(
     dataset="flickr30k",
     name="flickr8k",
     title="split of the dual-path CNN's code",
+    rule="split by the rule of the dual-path's code: val and test are Flickr8k's dev and test images",
     lists={"val": "Flickr_8k.devImages.txt", "test": "Flickr_8k.testImages.txt"},
     origin="Flickr8k",
     list_images=1_000,

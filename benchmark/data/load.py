@@ -202,8 +202,7 @@ def _by_lists(
     known = replace(whole, splits=karpathy_parts(corpus), departures=departures)
     dataset = _verified(known, entry, captions_per_image, unverified=unverified)
     made = split_by_lists(declared, corpus, lists)
-    said = f"{declared.title}: val and test are the images of {declared.origin}'s lists"
-    notes = [*dataset.notes, f"{said}, train the other {len(made['train']):,}"]
+    notes = [*dataset.notes, f"{declared.rule}, train the other {len(made['train']):,}"]
     return replace(dataset, name=entry.name, splits={name: made[name] for name in splits}, notes=notes)
 
 
