@@ -16,8 +16,8 @@ class PixelInput:
 
     size: int
     train: Literal["random_resized_crop_flip", "scale_crop_flip", "plain"]
-    """`random_resized_crop_flip`: torchvision's defaults (hat.md 6); `scale_crop_flip`: large bicubic crops
-    (dualpath.md 5.5); `plain`: the evaluation transform, where that is whole straight to size."""
+    """`random_resized_crop_flip`: torchvision's defaults; `scale_crop_flip`: large bicubic crops
+    (data.md 7.6); `plain`: the evaluation transform, where that is whole straight to size."""
     evaluate: Literal["resize_center_crop", "resize", "whole"]
     """`resize_center_crop`: shorter side to `resize_to`, bilinear, then the centre; `resize`: straight to size;
     `whole`: shorter side to `resize_to`, bicubic, nothing cut off: pictures differ in shape."""
@@ -37,9 +37,9 @@ class RegionInput:
     n_regions: int
     dim: int
     drop: float = 0.0
-    """Share of an image's regions left out in training, drawn anew every time (user.md, appendix A)."""
+    """Share of an image's regions left out in training, drawn anew every time."""
     guide_dim: int | None = None
-    """Width of a vector of the whole image beside its regions, from a model that is not trained (user.md 3.5)."""
+    """Width of a vector of the whole image beside its regions, from a model that is not trained (data.md 7.8)."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class TextInput:
     mask_token: bool = False
     """Of words: `<mask>` is added at the end of the vocabulary."""
     augment: Literal["none", "word_drop", "word_drop_ends", "position_shift"] = "none"
-    """In training. `word_drop`: some words, all pieces of each, are hidden, replaced or left out (rcar.md 6, user.md
-    6); a word vocabulary needs `mask_token`. `word_drop_ends`: start and end are among them (user.md, appendix A).
+    """In training. `word_drop`: some words, all pieces of each, are hidden, replaced or left out (data.md
+    7.3); a word vocabulary needs `mask_token`. `word_drop_ends`: start and end are among them.
     `position_shift`, of word vectors: a caption begins at a random place of `max_length`, zeros around it."""
     vectors: Literal["word2vec", "random"] = "random"
     """Of word vectors. `word2vec`: of a file, whose words are the only ones that are read; `random`: drawn."""
@@ -66,7 +66,7 @@ class TextInput:
     delimiters: str = "- .,()"
     """Of word vectors: what captions are split at."""
     dictionary: Literal["whitespace", "delimiters"] = "delimiters"
-    """Of word vectors: what captions are split at when the dictionary is made of them (dualpath.md 6)."""
+    """Of word vectors: what captions are split at when the dictionary is made of them (data.md 7.5)."""
 
 
 @dataclass(frozen=True)

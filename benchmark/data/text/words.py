@@ -1,4 +1,4 @@
-"""Captions as words: lower case, sentences, then the Treebank's conventions, as NLTK 3.6.2 has them (rcar.md 6).
+"""Captions as words: lower case, sentences, then the Treebank's conventions, as NLTK 3.6.2 has them (data.md 7.1).
 
 The published code asks NLTK's `word_tokenize`. NLTK is no dependency: its Punkt model is a download of its own, and
 its newest version splits otherwise than the one the vocabularies were made with. Its rules are written down here
