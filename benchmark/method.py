@@ -95,7 +95,6 @@ class DataFacts:
 
     vocab_size: int
     pad_id: int = 0
-    has_mask_token: bool = True
     n_train_images: int = 0
     """The instance loss has one class for each."""
     n_regions: int = 36

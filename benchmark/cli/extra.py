@@ -129,7 +129,7 @@ def print_relevance(sims: Floats, labels: Labels, tie_rule: TieRule) -> None:
     """Metrics of a foreign matrix under a table, and their signature."""
     from benchmark.evaluation.extra.labels import DATASET
     from benchmark.evaluation.extra.relevance import evaluate_relevance
-    from benchmark.records.signature_extra import relevance_line, unknown_origin
+    from benchmark.records.signature import relevance_line, unknown_origin
     from benchmark.reporting.scores_extra import relevance_table
 
     result = evaluate_relevance(sims, labels.image_ids, labels.caption_ids, labels.relevance, tie_rule)
@@ -159,7 +159,7 @@ def print_processed(
 
 
 def _processed_line(result: ProcessedResult, precision: str) -> str:
-    from benchmark.records.signature_extra import processed_line, unknown_origin
+    from benchmark.records.signature import processed_line, unknown_origin
 
     protocol = result.protocol
     base = unknown_origin(
@@ -172,7 +172,7 @@ def print_run_relevance(evaluated: Evaluated, relevance: Relevance, file: Path |
     """Metrics of a run's own test split under a table, and their signature."""
     from benchmark.evaluation.extra.labels import ids_of_run
     from benchmark.evaluation.extra.relevance import evaluate_relevance
-    from benchmark.records.signature_extra import relevance_line
+    from benchmark.records.signature import relevance_line
     from benchmark.reporting.scores_extra import relevance_table
 
     test = evaluated.job.dataset.splits["test"]

@@ -77,11 +77,6 @@ class ProtocolResult:
     ranks: Ranks
     """Every query's rank in its own fold's gallery, in the order of the matrix; ties: shares over all queries."""
 
-    @property
-    def fold_size(self) -> int:
-        """Images of a gallery."""
-        return self.n_images // self.protocol.folds
-
 
 def evaluate(
     sims: Floats,

@@ -102,7 +102,7 @@ def test_the_record_says_which_split_and_what_it_lacks(folder: Path) -> None:
     ]
     assert data.departures[0] == (
         "not verified: found 13 images, expected the whole corpus of 31,783; 7 are left to train on, the authors "
-        "have 29,783"
+        "have 31,777"
     )
     assert all(line.startswith("not verified: split") for line in data.departures[1:])
     assert list(load(folder, splits=["test"]).splits) == ["test"]
