@@ -24,6 +24,8 @@ def method_names() -> list[str]:
 
 def get_method(name: str) -> Method:
     """Return the method registered as `name`; raises UserError that names the nearest one."""
+    from benchmark.method import Method  # brings torch, which commands that only list do without
+
     points = _entry_points()
     if name not in points:
         raise UserError(f"unknown method '{name}'{nearest(name, points)}")

@@ -27,7 +27,7 @@ def tile_bytes(device: torch.device) -> int:
     return 2**23 if device.type == "cpu" else 2**27
 
 
-def tiled_scores(
+def length_group_scores(
     score: PairScores,
     images: Codes,
     captions: Codes,

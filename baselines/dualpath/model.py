@@ -19,7 +19,7 @@ from baselines.dualpath.text import TextCNN, at_all_starts
 from baselines.dualpath.trunks import Trunk
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.errors import UserError
-from benchmark.method import Progress
+from benchmark.method import DualEncoder, Progress
 
 TEXT_ROWS = 2048
 """Captions at one start each that a test pass takes together; it bounds memory and changes no result."""
@@ -43,8 +43,8 @@ class ImageHead(nn.Module):
         return features
 
 
-class DualPath(nn.Module):
-    """The model; a `benchmark.baseline.Baseline`. It trains with an even number of pairs where it ranks."""
+class DualPath(DualEncoder):
+    """The model; it trains with an even number of pairs where it ranks. Scores are cosines, and may be negative."""
 
     def __init__(self, config: DualPathConfig, trunk: Trunk, words: int, classes: int) -> None:
         super().__init__()
@@ -94,14 +94,6 @@ class DualPath(nn.Module):
         """A test caption (n,) at its places, (starts, positions)."""
         rows = at_all_starts(words, self.config.text.positions)
         return rows if self.config.start == "shift" else rows[:1]
-
-    def similarity(self, images: Codes, captions: Codes) -> Tensor:
-        """Cosines (n_images, n_captions); features of tests may be negative, and so may these."""
-        return images["vectors"] @ captions["vectors"].T
-
-    def pair_bytes(self, images: Codes, captions: Codes) -> int:  # noqa: ARG002
-        """A pair takes no more than its score."""
-        return images["vectors"].element_size()
 
     # A step
 

@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from baselines.attention.alignment import attended_cosines, squared_differences
 from baselines.attention.cross_attention import attention_scores, pair_bytes, score_in_chunks
-from baselines.attention.length_groups import scores_within_budget, tiled_scores
+from baselines.attention.length_groups import length_group_scores, scores_within_budget
 from baselines.layers.gru_encoder import GRUEncoder
-from baselines.layers.losses import triplet_ranking_loss
 from baselines.layers.norms import xavier_linear
 from baselines.layers.pair_dropout import PairDropout, draw_seeds
 from baselines.layers.region_perceptron import RegionPerceptron
@@ -34,7 +33,7 @@ from baselines.layers.regulators import (
 )
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.inputs import InputSpec, RegionInput, TextInput
-from benchmark.method import Progress
+from benchmark.method import Baseline, DataFacts, Progress, TripletLoss
 from benchmark.strict import Strict
 
 PUBLISHED_TEMPERATURE = {"t2i": 10.0, "i2t": 3.0}
@@ -96,15 +95,6 @@ class RCARConfig(Strict):
         }
 
 
-class RCARLoss(Strict):
-    """Settings of the ranking loss (rcar.md 4)."""
-
-    margin: float = Field(default=0.2, ge=0)
-    """By which a matching pair's score must lead."""
-    hardest: bool = True
-    """Only the worst negative of each row and column counts; false: all of them, summed (the warm-up epochs)."""
-
-
 def inputs(config: RCARConfig) -> InputSpec:
     """What RCAR reads: every caption with its image's region features; the last partial batch is dropped
     (rcar.md 2, 5, 6).
@@ -113,15 +103,15 @@ def inputs(config: RCARConfig) -> InputSpec:
     return InputSpec(RegionInput(config.regions, config.region_dim), text, unit="caption", last_batch="drop")
 
 
-class RCAR(nn.Module):
-    """The model in one of its settings; a `benchmark.baseline.Baseline`."""
+class RCAR(Baseline):
+    """The model in one of its settings; `facts.vocab_size` counts `<mask>` too."""
 
-    def __init__(self, config: RCARConfig, vocab_size: int) -> None:
+    def __init__(self, config: RCARConfig, facts: DataFacts) -> None:
         super().__init__()
         self.config = config
         dim, sim_dim, counts = config.dim, config.sim_dim, config.counts
         self.text_encoder = GRUEncoder(
-            vocab_size,
+            facts.vocab_size,
             config.word_dim,
             dim,
             layers=config.gru_layers,
@@ -155,7 +145,7 @@ class RCAR(nn.Module):
         """Scores (n, m): in (0, 1) with RAR, in [-1, 1] without (rcar.md 3.7)."""
         if self.config.regulator == "none":
             return self._mean_cosines(images, captions)
-        return tiled_scores(
+        return length_group_scores(
             self._pair_scores,
             images,
             captions,
@@ -232,10 +222,6 @@ class RCAR(nn.Module):
 
     # Training (rcar.md 4, 5)
 
-    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:  # noqa: ARG002
-        """Nothing to mine."""
-        return batch
-
     def training_codes(self, batch: PairBatch) -> TrainingCodes:
         """The codes with dropout and the batch's statistics; `extra` carries those to `after_step`."""
         regions, statistics = self.image_encoder(batch.images.pixels, batch_statistics=self.training)
@@ -247,10 +233,8 @@ class RCAR(nn.Module):
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
         """Triplet ranking loss over the batch's B x B scores, summed (rcar.md 4)."""
         loss = progress.loss
-        assert isinstance(loss, RCARLoss)
-        return triplet_ranking_loss(
-            self.training_scores(codes, pair_budget), loss.margin, hardest=loss.hardest
-        )
+        assert isinstance(loss, TripletLoss)
+        return loss(self.training_scores(codes, pair_budget))
 
     def training_scores(self, codes: TrainingCodes, pair_budget: int | None) -> Tensor:
         """The batch's scores (B, B), with dropout in RAR where the codes bring seeds for it."""

@@ -20,11 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.attention.alignment import squared_differences
-from baselines.attention.length_groups import scores_within_budget, tiled_scores
+from baselines.attention.length_groups import length_group_scores, scores_within_budget
 from baselines.attention.tiles import wide_type
 from baselines.layers.batch_norm import BatchNorm
 from baselines.layers.gru_encoder import GRUEncoder
-from baselines.layers.losses import triplet_ranking_loss
 from baselines.layers.norms import l1_normalize, l2_normalize, xavier_linear
 from baselines.layers.pair_dropout import PairDropout, draw_seeds
 from baselines.layers.region_encoder import RegionEncoder
@@ -33,7 +32,7 @@ from baselines.sgraf.global_branch import GlobalBranch, SelfAttentionBranch
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.errors import UserError
 from benchmark.inputs import InputSpec, RegionInput, TextInput
-from benchmark.method import Progress
+from benchmark.method import Baseline, DataFacts, Progress, TripletLoss
 from benchmark.strict import Strict
 
 
@@ -74,15 +73,6 @@ class SGRAFConfig(Strict):
     """Of the regulator."""
     bias: bool = True
     """Biases of all linear layers, as in the published code; the formulas of the paper have none (sgraf.md 9)."""
-
-
-class SGRAFLoss(Strict):
-    """Settings of the ranking loss (sgraf.md 4)."""
-
-    margin: float = Field(default=0.2, ge=0)
-    """By which a matching pair's score must lead; scores lie in (0, 1)."""
-    hardest: bool = True
-    """Only the worst negative of each row and column counts; false: all of them, summed."""
 
 
 def inputs(config: SGRAFConfig) -> InputSpec:
@@ -165,17 +155,17 @@ class SGR(nn.Module):
         return first.view(*nodes.shape[:2], -1), nodes.new_empty(0, nodes.shape[1])
 
 
-class SGRAF(nn.Module):
-    """The model with one of the heads; a `benchmark.baseline.Baseline`."""
+class SGRAF(Baseline):
+    """The model with one of the heads."""
 
     global_branch: GlobalBranch
 
-    def __init__(self, config: SGRAFConfig, vocab_size: int) -> None:
+    def __init__(self, config: SGRAFConfig, facts: DataFacts) -> None:
         super().__init__()
         self.config = config
         dim, bias = config.dim, config.bias
         self.text_encoder = GRUEncoder(
-            vocab_size,
+            facts.vocab_size,
             config.word_dim,
             dim,
             layers=config.gru_layers,
@@ -221,7 +211,7 @@ class SGRAF(nn.Module):
     def similarity(self, images: Codes, captions: Codes) -> Tensor:
         """Scores (n, m) in (0, 1), with the running statistics of the batch norms (sgraf.md 7)."""
         score = partial(self._pair_scores, self._reader(batch_statistics=False))
-        return tiled_scores(
+        return length_group_scores(
             score, images, captions, direction="t2i", pair_floats=lambda length: length * self.config.dim
         )
 
@@ -302,10 +292,8 @@ class SGRAF(nn.Module):
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
         """Triplet ranking loss over the batch's B x B scores, summed (sgraf.md 4)."""
         loss = progress.loss
-        assert isinstance(loss, SGRAFLoss)
-        return triplet_ranking_loss(
-            self.training_scores(codes, pair_budget), loss.margin, hardest=loss.hardest
-        )
+        assert isinstance(loss, TripletLoss)
+        return loss(self.training_scores(codes, pair_budget))
 
     def training_scores(self, codes: TrainingCodes, pair_budget: int | None) -> Tensor:
         """The batch's scores (B, B); SAF leaves the statistics of each caption in `codes.extra` (sgraf.md 3.7)."""

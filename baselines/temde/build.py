@@ -18,7 +18,7 @@ def build_temde(config: TEMDEConfig, facts: DataFacts) -> SGRAF:
 
     With `facts.pretrained` it starts from `config.host_checkpoint`; raises UserError as `seed_from_host`.
     """
-    model = with_sketches(config, facts.vocab_size)
+    model = with_sketches(config, facts)
     if facts.pretrained:
         if config.host_checkpoint is None:
             raise UserError(
@@ -38,7 +38,8 @@ def seed_from_host(model: SGRAF, path: Path) -> None:
     """
     weights = read_official(path, model)
     with torch.device("meta"):
-        host = set(SGRAF(model.config, model.text_encoder.embedding.num_embeddings).state_dict())
+        facts = DataFacts(vocab_size=model.text_encoder.embedding.num_embeddings)
+        host = set(SGRAF(model.config, facts).state_dict())
     ours, left = set(model.state_dict()), {our_key(key): key for key in weights.unexpected}
     lacking = sorted(set(weights.missing) ^ (ours - host))
     wrong = lacking + sorted(left.get(name, name) for name in set(left) ^ (host - ours))

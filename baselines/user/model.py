@@ -16,9 +16,8 @@ import torch
 from pydantic import Field, model_serializer, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import BertModel
 
-from baselines.layers.bert import BERTConfig
+from baselines.layers.bert import BERTConfig, build_bert
 from baselines.layers.momentum import follow, momentum_copy
 from baselines.layers.pooled_encoders import PooledBERT, PooledRegions
 from baselines.layers.queues import KeyQueues
@@ -26,7 +25,7 @@ from baselines.user.enhancement import GuideConfig, ProjectedGuide, SelfGuidedEn
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.errors import UserError
 from benchmark.inputs import InputSpec, RegionInput, TextInput
-from benchmark.method import Progress
+from benchmark.method import DataFacts, DualEncoder, Progress
 from benchmark.strict import Strict
 
 
@@ -158,12 +157,19 @@ class ImageEncoder(nn.Module):
         self.pooled.update(statistics["hidden"])
 
 
-class USER(nn.Module):
-    """The model with its momentum encoders and queues; a `benchmark.baseline.Baseline`."""
+def pretrained_parts(config: UserConfig) -> list[str]:
+    """Name the Hub repository that `pretrained=True` downloads."""
+    return [config.bert.pretrained]
 
-    def __init__(self, config: UserConfig, bert: BertModel) -> None:
+
+class USER(DualEncoder):
+    """The model with its momentum encoders, which begin as copies of the others, and its queues."""
+
+    def __init__(self, config: UserConfig, facts: DataFacts) -> None:
+        """Raises UserError where the pretrained BERT cannot be fetched or does not fit the configuration."""
         super().__init__()
         self.config = config
+        bert = build_bert(config.bert, facts)
         self.image_encoder = ImageEncoder(config)
         self.text_encoder = PooledBERT(bert, config.dim, config.pool_width)
         if config.queue:
@@ -181,7 +187,7 @@ class USER(nn.Module):
             self.text_keys.bert.eval()
         return self
 
-    # Encoding (user.md 3.1, 3.2) and scores (user.md 7)
+    # Encoding (user.md 3.1, 3.2) and scores, which are cosines (user.md 7)
 
     def encode_images(self, batch: ImageBatch) -> Codes:
         """`vectors`: (B, D), of length 1."""
@@ -190,14 +196,6 @@ class USER(nn.Module):
     def encode_captions(self, batch: CaptionBatch) -> Codes:
         """`vectors`: (B, D), of length 1."""
         return Codes({"vectors": self.text_encoder(batch.ids, batch.lengths)})
-
-    def similarity(self, images: Codes, captions: Codes) -> Tensor:
-        """Scores (n, m) in [-1, 1]: cosines."""
-        return images["vectors"] @ captions["vectors"].T
-
-    def pair_bytes(self, images: Codes, captions: Codes) -> int:  # noqa: ARG002
-        """A pair takes no more than its score."""
-        return images["vectors"].element_size()
 
     # A step (user.md 5)
 

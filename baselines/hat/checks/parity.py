@@ -19,15 +19,14 @@ import torch
 from torch import Tensor
 
 from baselines.attention.cross_attention import attention_scores
-from baselines.hat.build import build_hat
 from baselines.hat.checkpoint import LEVEL_SUFFIXES, our_key, translate
-from baselines.hat.model import HAT, HATConfig, HATLoss, SwinConfig
+from baselines.hat.model import HAT, HATConfig
+from baselines.hat.swin import SwinConfig
 from baselines.layers.bert import BERTConfig
-from baselines.layers.losses import triplet_ranking_loss
 from baselines.published.recorded import Array, Recorded, Tolerances, read_recorded
 from benchmark.batches import CaptionBatch, ImageBatch, PairBatch, TrainingCodes
 from benchmark.errors import UserError
-from benchmark.method import DataFacts, ParityCase, Progress
+from benchmark.method import DataFacts, ParityCase, Progress, TripletLoss
 
 TOLERANCES: Tolerances = {
     "features": (1e-5, 0.0),
@@ -92,7 +91,7 @@ class _Scene:
     """A recorded model with its inputs."""
 
     model: HAT
-    loss: HATLoss
+    loss: TripletLoss
     images: ImageBatch
     captions: CaptionBatch
     pairs: PairBatch
@@ -111,7 +110,7 @@ def _rebuild(recorded: Recorded) -> _Scene:
     """The model in eval mode, in float64, with all the recorded weights, and the inputs."""
     config = recorded.config()
     bert = config["bert"]
-    model = build_hat(
+    model = HAT(
         HATConfig(
             direction=config["direction"],
             temperature=config["lambda_softmax"],
@@ -142,7 +141,7 @@ def _rebuild(recorded: Recorded) -> _Scene:
     rows, columns = recorded.tensor("inputs/train_image_index"), recorded.tensor("inputs/train_caption_index")
     return _Scene(
         model,
-        HATLoss(margin=config["margin"]),
+        TripletLoss(margin=config["margin"]),
         ImageBatch(images, torch.arange(len(images))),
         CaptionBatch(ids, lengths, torch.arange(len(ids))),
         PairBatch(ImageBatch(images[rows], rows), CaptionBatch(ids[columns], lengths[columns], columns)),
@@ -286,7 +285,7 @@ def _ranking_loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
     for key in recorded.under("outputs/"):
         number = key.split("/")[1]
         scores = recorded.tensor(f"inputs/{number}/scores").requires_grad_()
-        loss = triplet_ranking_loss(scores, float(recorded.arrays[f"inputs/{number}/margin"]))
+        loss = TripletLoss(margin=float(recorded.arrays[f"inputs/{number}/margin"]))(scores)
         loss.backward()  # type: ignore[no-untyped-call]
         assert scores.grad is not None
         yield recorded.case(key, loss, "ranking loss")
@@ -300,7 +299,7 @@ def _ranking_loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
 def official_manifest() -> dict[str, tuple[tuple[int, ...], str, str]]:
     """Full-size HAT's official keys, each with its shape, dtype and kind, derived from this model (no memory used)."""
     with torch.device("meta"):
-        model = build_hat(HATConfig(direction="i2t"), DataFacts(vocab_size=30522))
+        model = HAT(HATConfig(direction="i2t"), DataFacts(vocab_size=30522))
     names: dict[str, tuple[Tensor, str]] = {
         name: (tensor, "parameter") for name, tensor in model.named_parameters()
     }

@@ -16,15 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.layers.losses import triplet_ranking_loss
 from baselines.published.recorded import EachEntry, Recorded, Tolerances, read_recorded
-from baselines.rcar.build import build_rcar
 from baselines.rcar.checkpoint import our_key, translate
 from baselines.rcar.checks.published import published_trace
-from baselines.rcar.model import RCAR, RCARConfig, RCARLoss
+from baselines.rcar.model import RCAR, RCARConfig
 from benchmark.batches import CaptionBatch, ImageBatch, PairBatch, TrainingCodes
 from benchmark.errors import UserError
-from benchmark.method import DataFacts, ParityCase, Progress
+from benchmark.method import DataFacts, ParityCase, Progress, TripletLoss
 
 TOLERANCES: Tolerances = {
     "values": (1e-5, 0.0),
@@ -105,7 +103,7 @@ def _rebuild(recorded: Recorded) -> _Scene:
     config = recorded.config()
     setting = config["self_regulator"]
     steps = config[{"only_rcr": "rcr_step", "only_rar": "rar_step", "coop_rcar": "rcar_step"}[setting]]
-    model = build_rcar(
+    model = RCAR(
         RCARConfig(
             direction=config["attn_type"],
             regulator=REGULATORS[setting] if steps else "none",  # type: ignore[arg-type]
@@ -208,7 +206,7 @@ def _clip(recorded: Recorded, model: RCAR) -> Tensor:
 
 
 def _loss(scene: _Scene, codes: TrainingCodes, *, hardest: bool) -> Tensor:
-    loss = RCARLoss(margin=scene.margin, hardest=hardest)
+    loss = TripletLoss(margin=scene.margin, hardest=hardest)
     return scene.model.objective(codes, Progress(epoch=0, step=0, stage=0, loss=loss), None)
 
 
@@ -227,7 +225,7 @@ def _loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
     for number, case in enumerate(cases):
         for name in ("sum", "max"):
             scores = recorded.tensor(f"inputs/{number}/scores").double().requires_grad_()
-            loss = triplet_ranking_loss(scores, case["margin"], hardest=name == "max")
+            loss = TripletLoss(margin=case["margin"], hardest=name == "max")(scores)
             loss.backward()  # type: ignore[no-untyped-call]
             assert scores.grad is not None
             yield recorded.case(f"outputs/{number}/loss_{name}", loss, "loss")

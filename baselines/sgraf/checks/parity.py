@@ -17,14 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.layers.losses import triplet_ranking_loss
 from baselines.published.recorded import EachEntry, Recorded, Tolerances, replayed
-from baselines.sgraf.build import build_sgraf
 from baselines.sgraf.checkpoint import our_key, translate
 from baselines.sgraf.checks.published import published_trace
-from baselines.sgraf.model import SGRAF, SGRAFConfig, SGRAFLoss
+from baselines.sgraf.model import SGRAF, SGRAFConfig
 from benchmark.batches import CaptionBatch, ImageBatch, PairBatch, TrainingCodes
-from benchmark.method import DataFacts, ParityCase, Progress
+from benchmark.method import DataFacts, ParityCase, Progress, TripletLoss
 
 TOLERANCES: Tolerances = {
     "values": (1e-5, 0.0),
@@ -40,7 +38,7 @@ TOLERANCES: Tolerances = {
 Build = Callable[[SGRAFConfig, DataFacts], SGRAF]
 
 
-def parity_cases(path: Path, build: Build = build_sgraf) -> list[ParityCase]:
+def parity_cases(path: Path, build: Build = SGRAF) -> list[ParityCase]:
     """Every recorded quantity of one golden file beside ours; [] where the file holds none.
 
     `build`: makes the model; a method that has this one inside brings its own. Ranks are the harness's own and
@@ -66,7 +64,7 @@ class _Scene:
     """A recorded model, in float64, with its inputs and what they were compared with."""
 
     model: SGRAF
-    loss: SGRAFLoss
+    loss: TripletLoss
     images: ImageBatch
     captions: CaptionBatch
     pairs: PairBatch
@@ -102,7 +100,7 @@ def _rebuild(recorded: Recorded, build: Build) -> _Scene:
     recorded.load_weights(model, translate)
     return _Scene(
         model,
-        SGRAFLoss(margin=config["margin"], hardest=config["max_violation"]),
+        TripletLoss(margin=config["margin"], hardest=config["max_violation"]),
         *_inputs(recorded, "eval"),
         PairBatch(*_inputs(recorded, "train")),
     )
@@ -178,7 +176,7 @@ def _loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
     for case in recorded.config()["cases"]:
         name = case["name"]
         scores = recorded.tensor(f"inputs/{name}/scores").double().requires_grad_()
-        loss = triplet_ranking_loss(scores, case["margin"], hardest=case["max_violation"])
+        loss = TripletLoss(margin=case["margin"], hardest=case["max_violation"])(scores)
         loss.backward()  # type: ignore[no-untyped-call]
         assert scores.grad is not None
         yield recorded.case(f"outputs/{name}/loss", loss, "loss")

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.sgraf.build import build_sgraf
 from baselines.sgraf.checks.published import published_scores
 from baselines.sgraf.model import SGRAF, SGRAFConfig
 from benchmark.batches import Codes
@@ -27,7 +26,7 @@ def scoring_cases(device: torch.device) -> Iterator[ScoringCase]:
     """Both modules."""
 
     def build(module: str) -> SGRAF:
-        return build_sgraf(SGRAFConfig.model_validate({"module": module}), DataFacts(vocab_size=1))
+        return SGRAF(SGRAFConfig.model_validate({"module": module}), DataFacts(vocab_size=1))
 
     return cases_of(build, device)
 

@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from baselines.layers.norms import l2_normalize, xavier_linear
 from baselines.layers.self_attention_pooling import SelfAttentionPooling
-from baselines.sgraf.model import SGRAF, SGRAFLoss
+from baselines.sgraf.model import SGRAF
 from baselines.temde.build import build_temde
 from baselines.temde.model import TEMDEConfig
 from baselines.temde.sketch import Sketch, SketchConfig
 from benchmark.batches import CaptionBatch, ImageBatch, PairBatch
-from benchmark.method import DataFacts, Progress, TimingGroup
+from benchmark.method import DataFacts, Progress, TimingGroup, TripletLoss
 
 SKETCHES = {"T-EMDE 8 x 128": SketchConfig(), "T-EMDE 8 x 64": SketchConfig(width=64)}
 """The default of temde.md 3.3, whose cost is near the host's (temde.md 3.5), and one with half of the cells."""
@@ -121,7 +121,7 @@ def _training_step(model: SGRAF, sizes: Sizes) -> Callable[[], object]:
     def run() -> None:
         optimizer.zero_grad(set_to_none=True)
         codes = model.training_codes(pairs)
-        torch.autograd.backward(model.objective(codes, Progress(0, 0, 0, SGRAFLoss()), None))
+        torch.autograd.backward(model.objective(codes, Progress(0, 0, 0, TripletLoss()), None))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
         optimizer.step()
         model.after_step(codes)

@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 
 from baselines.published.recorded import Recorded, Tolerances
-from baselines.user.build import build_user
 from baselines.user.checkpoint import our_key, translate
 from baselines.user.model import USER, UserConfig
 from benchmark.method import DataFacts
@@ -52,7 +51,7 @@ TINY = {"layers": 1, "hidden": 8, "heads": 1, "intermediate": 8, "max_position":
 def recorded_model(config: dict[str, Any]) -> USER:
     """The model of a file, in float64, with weights of its own still."""
     facts = DataFacts(vocab_size=config.get("bert_vocab", 8))
-    return build_user(recorded_config(config), facts).double()
+    return USER(recorded_config(config), facts).double()
 
 
 def official_weights(recorded: Recorded, prefix: str) -> dict[str, Tensor]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from baselines.layers.losses import triplet_ranking_loss
 from baselines.layers.pooled_encoders import PooledBERT
 from baselines.published.pooled_cases import (
     gpo_cases,
@@ -22,9 +21,8 @@ from baselines.published.pooled_cases import (
     text_cases,
 )
 from baselines.published.recorded import Recorded, Tolerances, replayed
-from baselines.vse_infty.build import build_vse_infty
 from baselines.vse_infty.model import VSEConfig, VSEInfinity
-from benchmark.method import DataFacts, ParityCase
+from benchmark.method import DataFacts, ParityCase, TripletLoss
 
 TOLERANCES: Tolerances = {"values": (1e-5, 0.0), "loss": (0.0, 1e-5), "gradients of losses": (1e-6, 5e-4)}
 """From the golden READMEs."""
@@ -63,7 +61,7 @@ def _model(config: dict[str, Any]) -> VSEInfinity:
         "region_dim": config.get("img_dim", 2),
     }
     settings = VSEConfig.model_validate({**sizes, "bert": {**bert, "dropout": 0.0}})
-    return build_vse_infty(settings, DataFacts(vocab_size=config.get("bert_vocab", 8)))
+    return VSEInfinity(settings, DataFacts(vocab_size=config.get("bert_vocab", 8)))
 
 
 def _text_cases(recorded: Recorded) -> Iterator[ParityCase]:
@@ -97,7 +95,7 @@ def _loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
     for number, case in enumerate(cases):
         for name in ("sum", "max"):
             scores = recorded.tensor(f"inputs/{number}/scores").double().requires_grad_()
-            loss = triplet_ranking_loss(scores, case["margin"], hardest=name == "max")
+            loss = TripletLoss(margin=case["margin"], hardest=name == "max")(scores)
             loss.backward()  # type: ignore[no-untyped-call]
             assert scores.grad is not None
             yield recorded.case(f"outputs/{number}/loss_{name}", loss, "loss")

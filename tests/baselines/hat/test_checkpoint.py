@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from baselines.hat import METHOD
-from baselines.hat.build import build_hat
 from baselines.hat.checkpoint import our_key, read_official, translate
 from baselines.hat.checks.parity import official_key
 from baselines.hat.model import HAT, HATConfig
@@ -33,7 +32,7 @@ MANIFEST = Path("tests/golden/hat/state_dict_manifest.json")
 @pytest.fixture(scope="module")
 def full_size() -> HAT:
     with torch.device("meta"):
-        return build_hat(HATConfig(direction="i2t"), DataFacts(vocab_size=30522))
+        return HAT(HATConfig(direction="i2t"), DataFacts(vocab_size=30522))
 
 
 def manifest_tensors() -> dict[str, Tensor]:

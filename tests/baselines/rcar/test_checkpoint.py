@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.rcar.build import build_rcar
 from baselines.rcar.checkpoint import PARTS, our_key, read_official
 from baselines.rcar.model import RCAR, RCARConfig
 from benchmark.errors import UserError
@@ -98,7 +97,7 @@ def test_every_published_key_has_its_place(
 ) -> None:
     config = RCARConfig.model_validate({"direction": "t2i", "regulator": regulator, "steps": steps})
     with torch.device("meta"):
-        model = build_rcar(config, DataFacts(vocab_size=8482))
+        model = RCAR(config, DataFacts(vocab_size=8482))
     entries = {
         key: torch.zeros((), dtype=torch.int64 if key.endswith("tracked") else torch.float32).expand(shape)
         for key, shape in published_shapes(alv, rcr, rar).items()

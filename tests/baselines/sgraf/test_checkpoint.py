@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.sgraf.build import build_sgraf
 from baselines.sgraf.checkpoint import PARTS, our_key, read_official
 from baselines.sgraf.model import SGRAF, SGRAFConfig
 from benchmark.errors import UserError
@@ -69,7 +68,7 @@ HEADS: dict[str, dict[str, tuple[int, ...]]] = {
 
 def full_size(module: str) -> SGRAF:
     with torch.device("meta"):
-        return build_sgraf(SGRAFConfig.model_validate({"module": module}), DataFacts(vocab_size=8481))
+        return SGRAF(SGRAFConfig.model_validate({"module": module}), DataFacts(vocab_size=8481))
 
 
 def published_entries(module: str) -> dict[str, Tensor]:

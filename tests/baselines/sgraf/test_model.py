@@ -9,7 +9,6 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from baselines.sgraf.build import build_sgraf
 from baselines.sgraf.checks.published import published_scores
 from baselines.sgraf.global_branch import SelfAttentionBranch
 from baselines.sgraf.model import SAF, SGRAF, SGRAFConfig, inputs
@@ -79,7 +78,7 @@ def naive_scores(model: SGRAF, image_codes: Codes, caption_codes: Codes) -> Tens
 )
 def test_full_size_has_the_published_number_of_parameters(module: str, vocabulary: int, total: int) -> None:
     with torch.device("meta"):
-        model = build_sgraf(SGRAFConfig.model_validate({"module": module}), DataFacts(vocab_size=vocabulary))
+        model = SGRAF(SGRAFConfig.model_validate({"module": module}), DataFacts(vocab_size=vocabulary))
 
     def count(part: nn.Module) -> int:
         return sum(parameter.numel() for parameter in part.parameters())

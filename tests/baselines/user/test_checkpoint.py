@@ -12,12 +12,10 @@ from torch import Tensor, nn
 
 from baselines.published.pooled_keys import IMAGE_LAYERS, PARALLEL, TEXT_LAYERS
 from baselines.user import checkpoint as user_official
-from baselines.user.build import build_user
 from baselines.user.checkpoint import ENHANCEMENT_LAYERS, read_official
-from baselines.user.model import UserConfig
+from baselines.user.model import USER, UserConfig
 from baselines.vse_infty import checkpoint as vse_official
-from baselines.vse_infty.build import build_vse_infty
-from baselines.vse_infty.model import VSEConfig
+from baselines.vse_infty.model import VSEConfig, VSEInfinity
 from benchmark.errors import UserError
 from benchmark.method import DataFacts
 from tests.baselines.user.models import tiny_user, tiny_vse
@@ -78,9 +76,9 @@ def one_line_error(path: Path, model: Any, reader: Any = read_official) -> str:
 
 def test_the_entries_are_those_of_the_dossier() -> None:
     with torch.device("meta"):
-        model = build_user(UserConfig(queue=0), DataFacts(vocab_size=30_522))
-        bert = build_vse_infty(VSEConfig(), DataFacts(vocab_size=30_522))
-        words = build_vse_infty(VSEConfig(text="bigru"), DataFacts(vocab_size=11_354))
+        model = USER(UserConfig(queue=0), DataFacts(vocab_size=30_522))
+        bert = VSEInfinity(VSEConfig(), DataFacts(vocab_size=30_522))
+        words = VSEInfinity(VSEConfig(text="bigru"), DataFacts(vocab_size=11_354))
     image, text = user_parts(model)
     assert set(image) == {*PLAIN_IMAGE, *SGE}
     assert len(image) == 41
@@ -150,7 +148,7 @@ def test_other_methods_and_sizes_are_one_line_errors(tmp_path: Path) -> None:
     assert "this recipe's model expects (12, 10); is it a USER of other sizes?" in one_line_error(
         path, tiny_user()
     )
-    wide = build_user(tiny_user().config, DataFacts(vocab_size=50))
+    wide = USER(tiny_user().config, DataFacts(vocab_size=50))
     assert "the vocabulary it was trained with, of 40 entries" in one_line_error(
         save(path, user_parts(tiny_user())), wide
     )

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.user.build import build_user
 from baselines.user.checkpoint import read_official
 from baselines.user.enhancement import GuideConfig, ProjectedGuide, enhanced
 from baselines.user.model import USER, UserConfig, UserLoss, inputs
@@ -152,7 +151,7 @@ def test_the_encoder_adds_the_guide_where_it_is_said_to(width: str) -> None:
 def test_full_size_guides_have_the_layers_that_the_author_listed() -> None:
     """user.md 3.5: BatchNorm1d(512), Linear(512, D), BatchNorm1d(D), Linear(D, D), D the width of a region."""
     with torch.device("meta"):
-        model = build_user(UserConfig(enhancement="cge", queue=0), DataFacts(vocab_size=30_522))
+        model = USER(UserConfig(enhancement="cge", queue=0), DataFacts(vocab_size=30_522))
     guide = model.image_encoder.guide
     assert guide is not None
     shapes = {name: tuple(value.shape) for name, value in guide.named_parameters()}
