@@ -1,57 +1,28 @@
 """Compares the dual-path CNN with what the published code produced (tests/golden/dualpath/README.md), number by number.
 
 A file is recognised by what it holds, never by its name. Features, scores, losses and whole training steps go through
-the production path; values inside the text path through hooks. Models are replayed in float64. Recall, dictionaries
-and captions are the harness's and compared there.
+the production path; values inside the text path through hooks. Models are replayed in float64.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from baselines.dualpath.checks.graph import graph_cases, is_graph_file, mat_cases
+from baselines.dualpath.checks.graph import graph_cases, mat_cases
 from baselines.dualpath.checks.replay import TOLERANCES, loaded_model, placed, words_of
 from baselines.dualpath.checks.steps import step_cases
 from baselines.dualpath.losses import IGNORED, instance_loss, ranking_features, ranking_loss
 from baselines.dualpath.model import DualPath
-from baselines.published.recorded import Recorded, read_recorded
+from baselines.published.golden import Golden, Recorded, Replay, gradient_of
 from benchmark.batches import CaptionBatch, ImageBatch
-from benchmark.errors import UserError
 from benchmark.method import ParityCase
 
 
-def parity_cases(path: Path) -> list[ParityCase]:
-    """Every recorded quantity of one golden file beside ours; [] where the file holds none.
-
-    Raises UserError where the file is damaged or records something that isn't compared.
-    """
-    recorded = read_recorded(path, TOLERANCES)
-    try:
-        if recorded is None:
-            return mat_cases(path)
-        if not isinstance(recorded, Recorded):
-            return list(graph_cases(recorded)) if is_graph_file(recorded) else []
-        compare = _comparison_for(recorded)
-        if compare is None:
-            return []
-        cases = list(compare(recorded))
-    except (KeyError, ValueError, IndexError, RuntimeError) as error:
-        raise UserError(f"the recorded dual-path model can't be replayed: {error!r}"[:300]) from error
-    left = recorded.not_compared() + [key for key in _steps(recorded) if key not in recorded.compared]
-    if left:
-        raise UserError(f"recorded '{left[0]}' is unknown to the dual-path's parity ({len(left)} such)")
-    return cases
-
-
-def _steps(recorded: Recorded) -> list[str]:
-    return recorded.under("after_step")
-
-
-def _comparison_for(recorded: Recorded) -> Callable[[Recorded], Iterator[ParityCase]] | None:
+def choose_replay(recorded: Recorded) -> Replay | None:
+    """Tell the kinds of file apart; recall, dictionaries and captions are the harness's own and compared there."""
     if "config" not in recorded:
         return None
     for key, compare in (
@@ -74,23 +45,20 @@ def _ranking_cases(recorded: Recorded) -> Iterator[ParityCase]:
     images = recorded.tensor("inputs/X").double().requires_grad_()
     captions = recorded.tensor("inputs/Y").double().requires_grad_()
     loss = ranking_loss(images, captions, config["margin"])
-    (config["weight"] * loss).backward()
-    assert images.grad is not None
-    assert captions.grad is not None
+    gradients = gradient_of(config["weight"] * loss, images, captions)
     yield recorded.case("outputs/loss", loss, "loss alone")
     yield recorded.case("outputs/running_average", loss / len(images), "loss alone")
-    yield recorded.case("grads/X", images.grad, "loss alone")
-    yield recorded.case("grads/Y", captions.grad, "loss alone")
+    for side, gradient in zip("XY", gradients, strict=True):
+        yield recorded.case(f"grads/{side}", gradient, "loss alone")
 
 
 def _instance_cases(recorded: Recorded) -> Iterator[ParityCase]:
     logits = recorded.tensor("inputs/logits").double().requires_grad_()
     classes = recorded.tensor("inputs/labels") - 1
     loss = instance_loss(logits, classes)
-    (recorded.config()["weight"] * loss).backward()
-    assert logits.grad is not None
+    (gradient,) = gradient_of(recorded.config()["weight"] * loss, logits)
     yield recorded.case("outputs/loss", loss, "loss alone")
-    yield recorded.case("grads/logits", logits.grad, "loss alone")
+    yield recorded.case("grads/logits", gradient, "loss alone")
     order = logits.detach().argsort(dim=1, descending=True, stable=True)  # (B, classes)
     for count in (1, 5):
         hit = (order[:, :count] == classes[:, None]).any(1)
@@ -174,3 +142,6 @@ def _inside(model: DualPath, ids: Tensor) -> dict[str, Tensor]:
     for hook in hooks:
         hook.remove()
     return seen | {"fc5_1bnx": seen["fc5_1sumx"].amax(2, keepdim=True)}
+
+
+parity_cases = Golden("dual-path", TOLERANCES, choose_replay, documents=graph_cases, others=mat_cases)

@@ -5,6 +5,7 @@ Their image trunk is a stand-in of two convolutions: the pretrained one could no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from baselines.dualpath.checkpoint import translate
 from baselines.dualpath.config import DualPathConfig
 from baselines.dualpath.model import DualPath
 from baselines.dualpath.trunks import NORM_PARTS, OfficialNames
-from baselines.published.recorded import EachEntry, Recorded, Tolerances
+from baselines.published.golden import Array, EachEntry, Recorded, Tolerances, load_exactly
 from benchmark.method import DataFacts
 
 TOLERANCES: Tolerances = {
@@ -80,13 +81,16 @@ def loaded_model(recorded: Recorded) -> DualPath:
         key.removeprefix("weights/"): recorded.arrays[key].astype("float64")
         for key in recorded.under("weights/")
     }
-    weights = translate(arrays, model)
-    if weights.missing or weights.unexpected or weights.dropped:
-        raise ValueError(
-            f"missing {weights.missing[:3]}, unexpected {weights.unexpected[:3]}, unfit {weights.dropped[:3]}"
-        )
-    model.load_state_dict(weights.state)
+    load_whole(model, arrays)
     return model
+
+
+def load_whole(model: DualPath, arrays: Mapping[str, Array]) -> None:
+    """Give a model all official arrays; ValueError where they do not fit."""
+    weights = translate(arrays, model)
+    if weights.dropped:
+        raise ValueError(f"arrays of another size: {weights.dropped[:3]}")
+    load_exactly(model, weights)
 
 
 def words_of(recorded: Recorded, count: int) -> list[Tensor]:

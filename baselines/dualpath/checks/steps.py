@@ -19,7 +19,7 @@ from baselines.dualpath.checks.replay import loaded_model, placed, words_of
 from baselines.dualpath.config import DualPathLoss
 from baselines.dualpath.losses import IGNORED
 from baselines.dualpath.model import DualPath
-from baselines.published.recorded import Recorded
+from baselines.published.golden import Recorded
 from benchmark.batches import CaptionBatch, ImageBatch, PairBatch, TrainingCodes
 from benchmark.method import ParityCase, Progress
 
@@ -107,7 +107,7 @@ def _output_cases(
     codes: TrainingCodes,
     loss: DualPathLoss,
 ) -> Iterator[ParityCase]:
-    """Losses before their weights, features, predictions; copies, since the update writes over weights."""
+    """Losses before their weights, features, predictions."""
     parts = model.losses(codes, loss)
     image_logits = model.classifier(codes.images["dropped"])
     classes = codes.extra["image_classes"]
@@ -125,7 +125,7 @@ def _output_cases(
         "txt_norm": codes.captions["ranked"],
     }
     for key in recorded.under(prefix):
-        yield recorded.case(key, ours[key.removeprefix(prefix)].clone(), "steps")
+        yield recorded.case(key, ours[key.removeprefix(prefix)], "steps")
 
 
 def _gradient_cases(recorded: Recorded, model: DualPath, count: int) -> Iterator[ParityCase]:

@@ -8,10 +8,9 @@ a float32 replay's gradients depend on the machine (1e-3); what remains in float
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,19 @@ from baselines.hat.checkpoint import LEVEL_SUFFIXES, our_key, translate
 from baselines.hat.model import HAT, HATConfig
 from baselines.hat.swin import SwinConfig
 from baselines.layers.bert import BERTConfig
-from baselines.published.recorded import Array, Recorded, Tolerances, read_recorded
-from benchmark.batches import CaptionBatch, ImageBatch, PairBatch, TrainingCodes
-from benchmark.errors import UserError
-from benchmark.method import DataFacts, ParityCase, Progress, TripletLoss
+from baselines.published.golden import (
+    Array,
+    Golden,
+    Recorded,
+    Replay,
+    Tolerances,
+    gradient_of,
+    objective_of,
+    our_name,
+    triplet_cases,
+)
+from benchmark.batches import CaptionBatch, ImageBatch, PairBatch
+from benchmark.method import DataFacts, ParityCase, TripletLoss
 
 TOLERANCES: Tolerances = {
     "features": (1e-5, 0.0),
@@ -48,30 +56,9 @@ FROZEN_STEPS = 2
 RECALL_DEPTHS = (1, 5, 10, 20, 50, 70, 100)
 
 
-def parity_cases(path: Path) -> list[ParityCase]:
-    """Every recorded quantity of one HAT golden file beside ours; [] where the file holds none.
-
-    Ranks and text preprocessing are the harness's own and compared there. Raises UserError where the file is
-    damaged or records something that isn't compared.
-    """
-    recorded = read_recorded(path, TOLERANCES)
-    if isinstance(recorded, Recorded):
-        compare = _comparison_for(set(recorded.arrays))
-        if compare is None:
-            return []
-        try:
-            cases = list(compare(recorded))
-        except (KeyError, ValueError, IndexError, RuntimeError) as error:
-            raise UserError(f"HAT's recorded model can't be replayed: {error!r}"[:300]) from error
-        if left := recorded.not_compared():
-            raise UserError(f"recorded '{left[0]}' is unknown to HAT's parity ({len(left)} such)")
-        return cases
-    if isinstance(recorded, dict) and "cross_modal_image_transform.weight" in recorded:
-        return list(_manifest_cases(recorded))
-    return []
-
-
-def _comparison_for(keys: set[str]) -> Callable[[Recorded], Iterator[ParityCase]] | None:
+def choose_replay(recorded: Recorded) -> Replay | None:
+    """Tell the kinds of file apart; ranks and text preprocessing are the harness's own and compared there."""
+    keys = set(recorded.arrays)
     if {"config", "weights/cross_modal_image_transform.weight", "inputs/images"} <= keys:
         return _full_cases
     if {"config", "inputs/images", "inputs/captions", "inputs/lengths"} <= keys and any(
@@ -181,14 +168,14 @@ def _gradient_cases(recorded: Recorded, scene: _Scene) -> Iterator[ParityCase]:
     model = scene.model
     codes = model.training_codes(scene.pairs)
     yield recorded.case("outputs/train/scores", model.similarity(codes.images, codes.captions), "scores")
-    loss = _loss(scene, codes, step=0)
+    loss = objective_of(model, codes, scene.loss)
     yield recorded.case("outputs/train/loss", loss, "loss")
     model.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     parameters = dict(model.named_parameters())
     for key in recorded.under("grads/"):
-        parameter = parameters[_known(key.removeprefix("grads/"))]
-        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+        parameter = parameters[our_name(key.removeprefix("grads/"), our_key, parameters)]
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         yield recorded.case(key, gradient, "gradients")
     model.zero_grad()
 
@@ -207,30 +194,18 @@ def _step_cases(recorded: Recorded, scene: _Scene) -> Iterator[ParityCase]:
             parameter.requires_grad_(projection or not (frozen or ".pooler." in name))
         if step == FROZEN_STEPS:
             optimizer.param_groups[0]["lr"] *= 0.1
-        loss = _loss(scene, model.training_codes(scene.pairs), step)
+        loss = objective_of(model, model.training_codes(scene.pairs), scene.loss, step)
         losses.append(loss.detach())
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     with torch.no_grad():
-        losses.append(_loss(scene, model.training_codes(scene.pairs), len(losses)))
+        losses.append(objective_of(model, model.training_codes(scene.pairs), scene.loss, len(losses)))
     yield recorded.case(key, torch.stack(losses), "step losses")
     state = model.state_dict()
     for after in recorded.under("outputs/steps/after/"):
-        weight = state[_known(after.removeprefix("outputs/steps/after/"))]
+        weight = state[our_name(after.removeprefix("outputs/steps/after/"), our_key, state)]
         yield recorded.case(after, weight, "stepped weights")
-
-
-def _loss(scene: _Scene, codes: TrainingCodes, step: int) -> Tensor:
-    return scene.model.objective(codes, Progress(epoch=0, step=step, stage=0, loss=scene.loss), None)
-
-
-def _known(official: str) -> str:
-    """Our name of a trained weight."""
-    name = our_key(official)
-    if name is None:
-        raise ValueError(f"'{official}' is a buffer")
-    return name
 
 
 def _level_names() -> list[str]:
@@ -273,10 +248,9 @@ def _attention_cases(recorded: Recorded, direction: str, used: Tensor) -> Iterat
     captions = recorded.tensor("inputs/captions")[used].requires_grad_()
     sims = score(images, captions)
     yield recorded.case(f"outputs/{direction}/sims", sims, "one level")
-    (sims * torch.linspace(-1, 1, sims.numel()).view_as(sims)).sum().backward()  # type: ignore[no-untyped-call]
-    for name, tensor in (("images", images), ("captions", captions)):
-        assert tensor.grad is not None
-        yield recorded.case(f"grads/{direction}/{name}", tensor.grad, "one level")
+    weighted = (sims * torch.linspace(-1, 1, sims.numel()).view_as(sims)).sum()
+    for name, gradient in zip(("images", "captions"), gradient_of(weighted, images, captions), strict=True):
+        yield recorded.case(f"grads/{direction}/{name}", gradient, "one level")
     double = score(images.detach().double(), captions.detach().double())
     yield recorded.case(f"outputs/{direction}/sims_float64_path", double, "one level")
 
@@ -284,12 +258,9 @@ def _attention_cases(recorded: Recorded, direction: str, used: Tensor) -> Iterat
 def _ranking_loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
     for key in recorded.under("outputs/"):
         number = key.split("/")[1]
-        scores = recorded.tensor(f"inputs/{number}/scores").requires_grad_()
-        loss = TripletLoss(margin=float(recorded.arrays[f"inputs/{number}/margin"]))(scores)
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert scores.grad is not None
-        yield recorded.case(key, loss, "ranking loss")
-        yield recorded.case(f"grads/{number}/scores", scores.grad, "ranking loss")
+        loss = TripletLoss(margin=float(recorded.arrays[f"inputs/{number}/margin"]))
+        scores, keys = recorded.tensor(f"inputs/{number}/scores"), (key, f"grads/{number}/scores")
+        yield from triplet_cases(recorded, scores, loss, keys, ("ranking loss", "ranking loss"))
 
 
 # ------------------------------------------------------------------------ the official checkpoint
@@ -322,7 +293,9 @@ def official_key(name: str) -> str:
 
 
 def _manifest_cases(manifest: dict[str, Any]) -> Iterator[ParityCase]:
-    """Keys, shapes, dtypes and kinds of all entries, in the file's order."""
+    """Compare keys, shapes, dtypes and kinds of all entries, in the file's order; none of another document."""
+    if "cross_modal_image_transform.weight" not in manifest:
+        return
     ours = official_manifest()
     absent: tuple[tuple[int, ...], str, str] = ((), "absent", "absent")
     entries = [(tuple(shape), dtype, kind) for shape, dtype, kind in manifest.values()]
@@ -340,3 +313,6 @@ def _manifest_cases(manifest: dict[str, Any]) -> Iterator[ParityCase]:
 def _padded(rows: list[tuple[tuple[int, ...], str, str]]) -> Array:
     """Shapes as an (n, 4) array, filled up with -1."""
     return np.array([[*shape, -1, -1, -1, -1][:4] for shape, _, _ in rows])
+
+
+parity_cases = Golden("HAT", TOLERANCES, choose_replay, documents=_manifest_cases)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from baselines.published.recorded import Recorded, Tolerances
+from baselines.published.golden import Recorded, Tolerances, load_exactly
 from baselines.user.checkpoint import our_key, translate
 from baselines.user.model import USER, UserConfig
 from benchmark.method import DataFacts
@@ -65,21 +65,21 @@ def official_weights(recorded: Recorded, prefix: str) -> dict[str, Tensor]:
 
 def load_all(model: USER, recorded: Recorded, prefix: str) -> None:
     """Give the model both encoders' recorded weights; ValueError where they don't fit."""
-    weights = translate(official_weights(recorded, prefix), model, "golden weights")
-    if weights.missing or weights.unexpected:
-        raise ValueError(f"missing weights {weights.missing[:3]}, unexpected {weights.unexpected[:3]}")
-    model.load_state_dict(weights.state)
+    load_exactly(model, translate(official_weights(recorded, prefix), model, "golden weights"))
 
 
 def image_key(official: str) -> str:
     """Our name, inside the image encoder, of an official entry of a file that holds it alone."""
-    return our_key(f"img_enc.{official}").removeprefix("image_encoder.")
+    name = our_key(f"img_enc.{official}")
+    assert name is not None
+    return name.removeprefix("image_encoder.")
 
 
 def our_path(official: str, *, keys: bool = False) -> str:
     """Our name in the whole model of a recorded `img/...` or `txt/...`; keys: in the momentum encoder."""
     name, _, key = official.partition("/")
     ours = our_key(f"{PARTS[name]}.{key}")
+    assert ours is not None
     if not keys:
         return ours
     return ours.replace("image_encoder.", "image_keys.", 1).replace("text_encoder.", "text_keys.", 1)
