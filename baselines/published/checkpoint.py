@@ -70,15 +70,15 @@ class OfficialFile:
                 f"{source}: not a checkpoint of {self.method} as this recipe has it: {len(found)} of the "
                 f"{len(wanted)} expected weights found, {len(unexpected)} entries are of something else{example}"
             )
-        for name, key in found.items():
-            self._check_shape(key, official[key], wanted[name], source)
         state = {name: official[found[name]] for name in wanted if name in found}
+        for name, tensor in state.items():
+            self._check_shape(found[name], tensor, wanted[name], source)
         return OfficialWeights(state, [name for name in wanted if name not in found], unexpected, dropped)
 
     def _check_shape(self, key: str, found: Tensor, wanted: Tensor, source: str) -> None:
         if found.shape == wanted.shape:
             return
-        hint = f"is it a {self.method} of other sizes?"
+        hint = f"is it {self.method} of other sizes?"
         if "embed" in key and found.shape[1:] == wanted.shape[1:]:
             hint = f"it needs the vocabulary it was trained with, of {len(found)} entries, <mask> included"
         raise UserError(

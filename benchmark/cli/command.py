@@ -18,7 +18,7 @@ from benchmark.cli.data import data_app
 from benchmark.cli.options import several_values
 from benchmark.cli.run import evaluate, reproduce
 from benchmark.cli.scores import score
-from benchmark.cli.share import export, query
+from benchmark.cli.share import export, new, query
 from benchmark.cli.studies import study
 from benchmark.cli.tables import diff, leaderboard, list_
 from benchmark.cli.timing import bench, latency
@@ -39,6 +39,7 @@ app.command()(evaluate)
 app.command()(score)
 app.command()(query)
 app.command()(export)
+app.command()(new)
 app.command()(diff)
 app.command()(study)
 app.command()(drift)
