@@ -18,7 +18,7 @@ from baselines.dualpath.checks.parity import parity_cases
 from baselines.dualpath.checks.replay import loaded_model, recorded_model
 from baselines.dualpath.config import DualPathConfig
 from baselines.dualpath.trunks import TIMM_STD, VGG19, CaffeResNet50, official_factor
-from baselines.published.recorded import Recorded, read_recorded
+from baselines.published.golden import Recorded, read_arrays
 from benchmark.checks.parity.report import compare
 from benchmark.errors import UserError
 from tests.baselines.dualpath.models import model_of
@@ -28,7 +28,7 @@ CHECKPOINT = GOLDEN / "net-epoch-1.mat"
 
 
 def recorded() -> Recorded:
-    found = read_recorded(GOLDEN / "eval_a.npz", {})
+    found = read_arrays(GOLDEN / "eval_a.npz", {})
     assert isinstance(found, Recorded)
     return found
 

@@ -139,24 +139,6 @@ def test_names_map_there_and_back() -> None:
     assert all(official_key(name) == key for key, name in mapped.items())
 
 
-def test_report_names_what_is_missing_and_what_is_left_over(tmp_path: Path) -> None:
-    model = tiny_hat()
-    state = official_state(model)
-    del state["cross_modal_image_transform_2.bias"], state["vit_model.layers.1.downsample.norm.weight"]
-    state["vit_model.head.weight"] = torch.zeros(3)
-    path = tmp_path / "model.ckpt"
-    save_lightning(path, {**state, "note": "text"})  # type: ignore[dict-item]
-    weights = read_official(path, model)
-    assert sorted(weights.missing) == [
-        "image_encoder.swin.layers.2.downsample.norm.weight",
-        "image_projections.1.bias",
-    ]
-    assert sorted(weights.unexpected) == ["note", "vit_model.head.weight"]
-
-
-# -------------------------------------------------------------------------------- hostile files
-
-
 class Evil:
     """Calls `function(*args)` when an ordinary unpickler reads it."""
 
@@ -249,9 +231,6 @@ def test_dtypes_views_and_shared_storages(tmp_path: Path) -> None:
         assert torch.equal(read, tensor.detach()), name
 
 
-# ----------------------------------------------------------------------------------- wrong files
-
-
 def test_truncated_damaged_and_foreign_files(tmp_path: Path) -> None:
     model, path = tiny_hat(), tmp_path / "model.ckpt"
     assert "no such checkpoint" in one_line_error(path, model)
@@ -268,16 +247,6 @@ def test_truncated_damaged_and_foreign_files(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "hello")
     assert "data.pkl" in one_line_error(path, model)
-
-
-def test_checkpoint_of_another_method_says_how_much_matched(tmp_path: Path) -> None:
-    model, path = tiny_hat(), tmp_path / "model.ckpt"
-    torch.save({"state_dict": {f"rnn.{k}": torch.zeros(2) for k in range(7)}}, path)
-    message = one_line_error(path, model)
-    assert "not a HAT checkpoint" in message
-    assert f"0 of the {len(model.state_dict())} expected weights" in message
-    torch.save([torch.zeros(2)], path)
-    assert "found list" in one_line_error(path, model)
 
 
 def test_hat_of_another_size_is_named(tmp_path: Path) -> None:

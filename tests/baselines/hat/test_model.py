@@ -225,7 +225,7 @@ def test_same_seed_same_weights_and_projections_as_published() -> None:
         assert not projection.bias.any()
 
 
-def test_inputs_are_the_dossiers() -> None:
+def test_inputs_are_the_published_ones() -> None:
     spec = METHOD.inputs(HATConfig(direction="t2i"))
     assert spec.image == PixelInput(224, "random_resized_crop_flip", "resize_center_crop", 256)
     assert (spec.text.codec, spec.text.max_length) == ("wordpiece", 32)

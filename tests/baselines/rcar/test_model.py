@@ -342,7 +342,7 @@ def test_initial_weights_are_as_published() -> None:
         assert not norm.bias.any()
 
 
-def test_inputs_are_the_dossiers() -> None:
+def test_inputs_are_the_published_ones() -> None:
     spec = inputs(RCARConfig(direction="t2i", regulator="rcar"))
     assert spec.image == RegionInput(36, 2048)
     assert (spec.text.codec, spec.text.max_length) == ("words", None)

@@ -358,7 +358,7 @@ def test_a_batch_of_one_pair_is_a_one_line_error() -> None:
 # ------------------------------------------------------------------------------------ configuration
 
 
-def test_inputs_are_the_dossiers() -> None:
+def test_inputs_are_the_published_ones() -> None:
     spec = inputs(SGRAFConfig(module="SAF"))
     assert spec.image == RegionInput(36, 2048)
     assert spec.text == TextInput("words", max_length=None, min_count=4, mask_token=False, augment="none")

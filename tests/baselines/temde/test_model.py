@@ -77,7 +77,9 @@ def in_double(batch: ImageBatch) -> ImageBatch:
         ("SGR", 11_353, 15_817_805),
     ],
 )
-def test_11_full_size_has_the_dossiers_number_of_parameters(module: str, vocabulary: int, total: int) -> None:
+def test_11_full_size_has_the_documented_number_of_parameters(
+    module: str, vocabulary: int, total: int
+) -> None:
     facts = DataFacts(vocab_size=vocabulary)
     with torch.device("meta"):
         model = build_temde(TEMDEConfig.model_validate({"module": module}), facts)

@@ -20,6 +20,7 @@ from benchmark.inputs import RegionInput
 from benchmark.method import DataFacts
 from benchmark.recipe.training import Training
 from benchmark.training import TrainingResult, train
+from tests.baselines.checkpoint_files import pooled_parts, save_parts
 from tests.baselines.user.models import (
     LENGTHS,
     REGION_DIM,
@@ -31,7 +32,6 @@ from tests.baselines.user.models import (
     tiny_vse,
     user_config,
 )
-from tests.baselines.user.test_checkpoint import save, user_parts, vse_parts
 from tests.training.helpers import same_bits, state_of
 
 CLIP = 6
@@ -315,9 +315,9 @@ def test_a_guide_that_nothing_reads_is_refused() -> None:
         user_config(guide={"dim": 4})
 
 
-@pytest.mark.parametrize("parts", [user_parts(tiny_user()), vse_parts(tiny_vse())], ids=["SGE", "plain"])
+@pytest.mark.parametrize("parts", [pooled_parts(tiny_user()), pooled_parts(tiny_vse())], ids=["SGE", "plain"])
 def test_no_checkpoint_of_the_authors_fits(parts: list[dict[str, Tensor]], tmp_path: Path) -> None:
-    path = save(tmp_path / "model_best.pth", parts)
+    path = save_parts(tmp_path / "model_best.pth", parts)
     with pytest.raises(UserError) as caught:
         read_official(path, cge())
     said = str(caught.value)
