@@ -74,7 +74,7 @@ class HATConfig(Strict):
 
 
 def inputs(config: HATConfig) -> InputSpec:
-    """What HAT reads: every caption with its image's pixels (hat.md 2, 6)."""
+    """Declare what HAT reads: every caption with its image's pixels (hat.md 2, 6)."""
     image = PixelInput(config.image_size, config.train_transform, config.test_transform, config.resize_to)
     text = TextInput("wordpiece", config.max_text_length, config.vocabulary)
     return InputSpec(image, text, unit="caption", last_batch="keep")

@@ -92,13 +92,13 @@ class OfficialFile:
             if isinstance(content, dict) and isinstance(content.get(name), dict | list):
                 content = content[name]
         entries: dict[str, Any] = {}
-        for key, value in self._named(content, path):
+        for key, value in self._name_entries(content, path):
             if key in entries:
                 raise UserError(f"{path}: two entries are called '{key}' without the prefixes of wrappers")
             entries[key] = value
         return entries
 
-    def _named(self, content: Any, path: Path) -> Iterator[tuple[str, Any]]:
+    def _name_entries(self, content: Any, path: Path) -> Iterator[tuple[str, Any]]:
         if isinstance(content, dict):
             yield from ((bare(str(key)), value) for key, value in content.items())
         elif isinstance(content, list) and len(content) == len(self.parts) and _all_dicts(content):

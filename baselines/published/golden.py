@@ -170,7 +170,7 @@ def our_name(official: str, our_key: Callable[[str], str | None], names: Iterabl
     return name
 
 
-def gradient_of(loss: Tensor, *inputs: Tensor) -> list[Tensor]:
+def compute_gradients(loss: Tensor, *inputs: Tensor) -> list[Tensor]:
     """Return the gradients of `loss` in tensors; ValueError where one has none."""
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = [tensor.grad for tensor in inputs]
@@ -179,7 +179,7 @@ def gradient_of(loss: Tensor, *inputs: Tensor) -> list[Tensor]:
     return [gradient for gradient in gradients if gradient is not None]
 
 
-def objective_of(model: Baseline, codes: TrainingCodes, loss: BaseModel, step: int = 0) -> Tensor:
+def compute_objective(model: Baseline, codes: TrainingCodes, loss: BaseModel, step: int = 0) -> Tensor:
     """Return the loss of whole batches, as a training without stages has it."""
     return model.objective(codes, Progress(epoch=0, step=step, stage=0, loss=loss), None)
 
@@ -190,5 +190,5 @@ def triplet_cases(
     """Compare the ranking loss of a score matrix and its gradient, recorded under `keys`."""
     matrix = scores.requires_grad_()
     value = loss(matrix)
-    for key, ours, quantity in zip(keys, (value, *gradient_of(value, matrix)), quantities, strict=True):
+    for key, ours, quantity in zip(keys, (value, *compute_gradients(value, matrix)), quantities, strict=True):
         yield recorded.case(key, ours, quantity)

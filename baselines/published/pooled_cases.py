@@ -106,7 +106,7 @@ def gradient_cases(
 
 
 def pooled_inside(encoder: PooledRegions, regions: Tensor) -> dict[str, Tensor]:
-    """What the golden files record from regions (B, R, D) to embedding, by their names; for parity only."""
+    """Compute the recorded values from regions (B, R, D) to embedding, by name; for parity only."""
     perceptron, pooling = encoder.perceptron, encoder.pooling
     rows = perceptron.hidden(regions).flatten(0, 1)
     hidden = perceptron.hidden_norm(rows, batch_statistics=encoder.training)[0]

@@ -47,7 +47,7 @@ class RCARConfig(Strict):
     regulator: Literal["none", "rcr", "rar", "rcar"]
     """`none` is the paper's BASELINE, `rcar` has both regulators."""
     steps: int = Field(default=2, ge=1)
-    """Of the regulator, each with weights of its own; `none` has no steps, whatever this says."""
+    """Steps of the regulator, each with weights of its own; `none` has no steps, whatever this says."""
     regions: int = Field(default=36, ge=1)
     """Regions of an image."""
     region_dim: int = Field(default=2048, ge=1)
@@ -65,13 +65,13 @@ class RCARConfig(Strict):
     normalize_captions: bool = True
     """L2 norm of encoded words; false is the published `--no_txtnorm`."""
     dropout: float = Field(default=0.4, ge=0, lt=1)
-    """Of embedded words and of both branches of RAR."""
+    """Dropout rate of embedded words and of both branches of RAR."""
     temperature: float | None = Field(default=None, gt=0)
     """The paper's lambda before any RCR; None: 10 for t2i, 3 for i2t, as published."""
     negative_slope: float = Field(default=0.1, ge=0)
-    """Of the leaky ReLU on the products."""
+    """Negative slope of the leaky ReLU on the products."""
     augment: Literal["word_drop", "none"] = "word_drop"
-    """Of the captions, in training: some words are hidden, replaced or left out (rcar.md 6)."""
+    """Augmentation of the captions in training: some words are hidden, replaced or left out (rcar.md 6)."""
 
     @property
     def first_temperature(self) -> float:
@@ -96,9 +96,7 @@ class RCARConfig(Strict):
 
 
 def inputs(config: RCARConfig) -> InputSpec:
-    """What RCAR reads: every caption with its image's region features; the last partial batch is dropped
-    (rcar.md 2, 5, 6).
-    """
+    """Declare what RCAR reads: every caption with its region features; the last part batch is dropped (rcar.md 2)."""
     text = TextInput("words", mask_token=True, augment=config.augment)
     return InputSpec(RegionInput(config.regions, config.region_dim), text, unit="caption", last_batch="drop")
 
@@ -175,14 +173,14 @@ class RCAR(Baseline):
             dropout = None
             if "seeds" in captions.tensors:
                 dropout = PairDropout(self.config.dropout, captions["seeds"], caption_axis=0 if i2t else 1)
-            vectors = self._gathered(queries, contexts, dropout)  # (K, N, Z)
+            vectors = self._gather(queries, contexts, dropout)  # (K, N, Z)
             with torch.autocast(
                 vectors.device.type, enabled=False
             ):  # a few products, and scores are compared
                 scores = self.score(vectors).squeeze(2).sigmoid()
         return (scores.T if i2t else scores,)
 
-    def _gathered(self, queries: Tensor, contexts: Tensor, dropout: Dropout | None) -> Tensor:
+    def _gather(self, queries: Tensor, contexts: Tensor, dropout: Dropout | None) -> Tensor:
         """The vectors of pairs (K, N, Z) by RAR, whose steps share an alignment, or by RCAR, which aligns anew."""
         focus = Focus(None, self.config.first_temperature)
         alignment = self._align(0, queries, contexts, focus)  # (K, N, Q, Z)
@@ -251,7 +249,7 @@ class RCAR(Baseline):
         return scores
 
     def _training_bytes(self, length: int) -> int:
-        """Of one pair until its gradients are there, all passes of attention and all regulators."""
+        """Bytes of one pair until its gradients are there, in all passes of attention and all regulators."""
         config = self.config
         tokens = (length, config.regions) if config.direction == "t2i" else (config.regions, length)
         passes = config.counts["alignments"] + (config.regulator == "rcr")

@@ -58,11 +58,11 @@ class SGRAFConfig(Strict):
     normalize_captions: bool = True
     """L2 norm of encoded words; false is the published `--no_txtnorm`."""
     dropout: float = Field(default=0.4, ge=0, lt=1)
-    """Of embedded words and of both branches of both self-attentions."""
+    """Dropout rate of embedded words and of both branches of both self-attentions."""
     temperature: float = Field(default=9.0, gt=0)
     """The paper's lambda: factor of the normalised products before the softmax over the regions."""
     negative_slope: float = Field(default=0.1, ge=0)
-    """Of the leaky ReLU on the products, as in the published code (sgraf.md 9); 0 keeps the positive part only."""
+    """Slope of the leaky ReLU on products, as in the published code (sgraf.md 9); 0 keeps the positive part only."""
     sgr_steps: int = Field(default=3, ge=1)
     """Reasoning steps, each with weights of its own; SGR only."""
     edge_scale: float = Field(default=1.0, gt=0)
@@ -70,13 +70,13 @@ class SGRAFConfig(Strict):
     regulator: Literal["none", "rcr", "rar", "rcar"] = "none"
     """RCAR's regulators, plugged in (rcar.md 3.5 - 3.7); the published SAF and SGR have none."""
     steps: int = Field(default=2, ge=1)
-    """Of the regulator."""
+    """Steps of the regulator."""
     bias: bool = True
     """Biases of all linear layers, as in the published code; the formulas of the paper have none (sgraf.md 9)."""
 
 
 def inputs(config: SGRAFConfig) -> InputSpec:
-    """What SAF and SGR read: every caption, whole, with its image's region features (sgraf.md 2, 5, 6)."""
+    """Declare what SAF and SGR read: every caption, whole, with its image's region features (sgraf.md 2, 5, 6)."""
     image = RegionInput(config.regions, config.region_dim)
     return InputSpec(image, TextInput("words"), unit="caption", last_batch="keep")
 
@@ -97,9 +97,9 @@ class SAF(nn.Module):
 
     def reader(self, *, batch_statistics: bool) -> Reader:
         """The head as a function; `batch_statistics`: each caption has its own, over all images and its nodes."""
-        return partial(self._filtered, batch_statistics=batch_statistics)
+        return partial(self._filter, batch_statistics=batch_statistics)
 
-    def _filtered(self, nodes: Tensor, *, batch_statistics: bool) -> tuple[Tensor, Tensor]:
+    def _filter(self, nodes: Tensor, *, batch_statistics: bool) -> tuple[Tensor, Tensor]:
         logits = self.attention(nodes).squeeze(3)  # (n, C, G + L)
         normalised, statistics = self.norm(logits, batch_statistics=batch_statistics)
         weights = l1_normalize(normalised.sigmoid())[..., None, :]  # (n, C, 1, G + L)
@@ -115,17 +115,17 @@ class ReasoningStep(nn.Module):
         self.scale = config.edge_scale
         self.query, self.key, self.graph = (xavier_linear(width, width, bias=config.bias) for _ in range(3))
 
-    def merged(self) -> tuple[Tensor, Tensor | None]:
+    def merge(self) -> tuple[Tensor, Tensor | None]:
         """Query and key map as one: (S Wq' + q)(S Wk' + k)' = (S Wq' Wk + q Wk) S', but for terms constant along a row.
 
-        The softmax doesn't see those, so the key's bias has no influence (sgraf.md 3.6); merging saves products
+        The softmax does not see those, so the key's bias has no influence (sgraf.md 3.6); merging saves products
         (speed.md 4).
         """
         weight = self.scale * self.key.weight.mT @ self.query.weight  # (m, m)
         return weight, None if self.query.bias is None else self.scale * self.query.bias @ self.key.weight
 
     def forward(self, readers: Tensor, nodes: Tensor, merged: tuple[Tensor, Tensor | None]) -> Tensor:
-        """What becomes of `readers` (P, k, m), some or all of `nodes` (P, G + L, m), in the step."""
+        """Renew `readers` (P, k, m), some or all of `nodes` (P, G + L, m), in the step."""
         edges = (F.linear(readers, *merged) @ nodes.mT).softmax(2)  # (P, k, G + L)
         return F.relu(self.graph(edges @ nodes), inplace=True)
 
@@ -139,13 +139,13 @@ class SGR(nn.Module):
 
     def reader(self, *, batch_statistics: bool) -> Reader:  # noqa: ARG002
         """The head as a function; merged weights are computed here, once for all pairs."""
-        return partial(self._reasoned, [step.merged() for step in self.reasoning_steps()])
+        return partial(self._reason, [step.merge() for step in self.reasoning_steps()])
 
     def reasoning_steps(self) -> list[ReasoningStep]:
         """`steps`, with their type."""
         return [step for step in self.steps if isinstance(step, ReasoningStep)]
 
-    def _reasoned(self, merged: list[tuple[Tensor, Tensor | None]], nodes: Tensor) -> tuple[Tensor, Tensor]:
+    def _reason(self, merged: list[tuple[Tensor, Tensor | None]], nodes: Tensor) -> tuple[Tensor, Tensor]:
         pairs = nodes.flatten(0, 1)  # (n C, G + L, m)
         *steps, last = zip(self.reasoning_steps(), merged, strict=True)
         for step, weights in steps:
@@ -259,7 +259,7 @@ class SGRAF(Baseline):
         return min(self._bytes(int(captions["lengths"].max()), copies=3), 8192)
 
     def _bytes(self, length: int, *, copies: int) -> int:
-        """Of one pair: so many arrays of each kind."""
+        """Bytes of one pair with so many arrays of each kind."""
         config = self.config
         regulators = self.regulators.training_bytes(length, config.regions) if self.regulators else 0
         nodes = self.global_branch.nodes + length

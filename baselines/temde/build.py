@@ -33,7 +33,7 @@ def seed_from_host(model: SGRAF, path: Path) -> None:
     """Give all but the sketch the weights of a SAF or SGR that its authors trained (temde.md 8).
 
     The sketch must be all that the file lacks, and the self-attention that it replaces all that is left over. Raises
-    UserError otherwise, and as SGRAF's reader does: another module, other sizes (a sketch whose N K isn't `dim` has
+    UserError otherwise, and as SGRAF's reader does: another module, other sizes (a sketch whose N K is not `dim` has
     another linear layer than the host), no checkpoint.
     """
     weights = read_official(path, model)
@@ -54,6 +54,6 @@ def seed_from_host(model: SGRAF, path: Path) -> None:
 def refuse_official(path: Path, model: Baseline) -> OfficialWeights:  # noqa: ARG001
     """There is no checkpoint of T-EMDE's authors to evaluate; always raises UserError."""
     raise UserError(
-        f"{path}: T-EMDE's authors published no checkpoint, so this can't be one; evaluate a host's with a recipe of "
+        f"{path}: T-EMDE's authors published no checkpoint, so this cannot be one; evaluate a host's with a recipe of "
         "sgraf, or name it in field 'model.host_checkpoint' to start a training from it"
     )

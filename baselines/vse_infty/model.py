@@ -34,23 +34,23 @@ class VSEConfig(Strict):
     dim: int = Field(default=1024, ge=2)
     """Width of the common space, and of each direction of the GRU."""
     pool_width: int = Field(default=32, ge=2, multiple_of=2)
-    """Of the places' codes and the GRU in GPO pooling."""
+    """Width of the position codes and of the GRU in GPO pooling."""
     word_dim: int = Field(default=300, ge=1)
-    """Of `bigru`: width of an embedded word."""
+    """Width of an embedded word of `bigru`."""
     augment: Literal["word_drop", "none"] = "word_drop"
     """In training: words are hidden, replaced or left out (user.md 6); of `bigru`, start and end too (user.md A)."""
     vocabulary: Literal["dataset", "letters"] = "dataset"
-    """Of `bert`. `dataset`: bert-base-uncased's word pieces, as published (scenes has its own); `letters`: a small
-    vocabulary of letters and common words that needs no download, for smoke runs without pretraining."""
+    """Vocabulary of `bert`. `dataset`: bert-base-uncased's word pieces, as published (scenes has its own); `letters`: a
+    small vocabulary of letters and common words that needs no download, for smoke runs without pretraining."""
     bert: BERTConfig = BERTConfig()
-    """Of `bert`; not read by `bigru`."""
+    """Sizes of `bert`; not read by `bigru`."""
     replicas: int = Field(default=1, ge=1)
     """Parts of a training batch with batch statistics of their own, as training on so many devices has it; the first
     part's go into the running ones."""
 
 
 def inputs(config: VSEConfig) -> InputSpec:
-    """What VSE-infinity reads: every caption, uncut, with its image's regions, some of which are dropped."""
+    """Declare what VSE-infinity reads: every caption, uncut, with its image's regions, some of which are dropped."""
     if config.text == "bert":
         text = TextInput("wordpiece", vocabulary=config.vocabulary, augment=config.augment)
     else:

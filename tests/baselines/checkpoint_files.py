@@ -102,7 +102,7 @@ def save_parts(path: Path, parts: Any) -> Path:
 
 
 def document(family: Family, entries: Entries, form: str, prefix: str = "") -> Any:
-    """What a file holds: `bare`, under `model`, under `state_dict`, or a `list` of parts under `model`."""
+    """Make the content of a file: `bare`, under `model`, under `state_dict`, or a `list` of parts under `model`."""
     if form == "list":
         return {"epoch": 3, "model": as_list(entries, family.parts, prefix), "best_rsum": 492.1}
     state = OrderedDict((prefix + key, value) for key, value in entries.items())

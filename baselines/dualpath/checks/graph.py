@@ -21,10 +21,10 @@ from baselines.dualpath.checkpoint import (
     official_names,
     read_net,
     read_params,
-    text_of,
+    read_text,
     to_official,
 )
-from baselines.dualpath.checks.replay import StandIn, load_whole, recorded_model
+from baselines.dualpath.checks.replay import StandIn, build_recorded, load_whole
 from baselines.dualpath.config import DualPathConfig
 from baselines.dualpath.model import DualPath
 from baselines.dualpath.text import ResidualUnit
@@ -213,7 +213,7 @@ def full_size(name: str, words: int, classes: int) -> DualPath:
 
 
 def parameter_counts(model: DualPath) -> dict[str, int]:
-    """Of the parts, by their official names."""
+    """Count the parameters of the parts, by their official names."""
     parts = {
         "text_branch_incl_word_layer": model.text,
         "word_layer": model.text.words,
@@ -241,7 +241,7 @@ def mat_cases(path: Path) -> list[ParityCase]:
         return []
     if not {"fc2f", "fcsharef", "conv1_filter", "res5c_filter"} <= arrays.keys():
         return []
-    model = _model_of(arrays)
+    model = _build_model(arrays)
     load_whole(model, arrays)
     state, cases = model.state_dict(), []
     for official, ours in official_names(model):
@@ -261,7 +261,7 @@ def mat_cases(path: Path) -> list[ParityCase]:
     return cases
 
 
-def _model_of(arrays: dict[str, np.ndarray[Any, Any]]) -> DualPath:
+def _build_model(arrays: dict[str, np.ndarray[Any, Any]]) -> DualPath:
     outs = {name: value.shape[-1] for name, value in arrays.items() if value.ndim == 4}
     widths = {
         64: "fc2_2_1f",
@@ -272,7 +272,7 @@ def _model_of(arrays: dict[str, np.ndarray[Any, Any]]) -> DualPath:
         2048: "fc5_2f",
     }
     config = {f"c{width}": outs[name] for width, name in widths.items()}
-    model = recorded_model(
+    model = build_recorded(
         config
         | {
             "word_dim": outs["fc2f"],
@@ -288,10 +288,10 @@ def _model_of(arrays: dict[str, np.ndarray[Any, Any]]) -> DualPath:
 
 def _recorded_layer(layer: Any) -> Layer:
     """A layer of a checkpoint in the words of `layer_list`."""
-    kind = text_of(layer["type"]).removeprefix("dagnn.")
-    names = [[text_of(cell) for cell in layer[field].flat] for field in ("inputs", "outputs", "params")]
+    kind = read_text(layer["type"]).removeprefix("dagnn.")
+    names = [[read_text(cell) for cell in layer[field].flat] for field in ("inputs", "outputs", "params")]
     found = dict(zip(("inputs", "outputs", "params"), names, strict=True))
-    whole: Layer = {"name": text_of(layer["name"]), "type": kind, **found}
+    whole: Layer = {"name": read_text(layer["name"]), "type": kind, **found}
     block = layer["block"][0, 0]
     if kind == "Conv":
         whole |= {field: [int(value) for value in block[field].flat] for field in ("size", "pad", "stride")}
@@ -301,9 +301,9 @@ def _recorded_layer(layer: Any) -> Layer:
         whole["eps"] = float(block["epsilon"].flat[0])
     elif kind == "Pooling":
         whole |= {
-            "method": text_of(block["method"]),
+            "method": read_text(block["method"]),
             "pool": [int(value) for value in block["poolSize"].flat],
         }
     elif kind == "Loss":
-        whole["loss"] = text_of(block["loss"])
+        whole["loss"] = read_text(block["loss"])
     return whole

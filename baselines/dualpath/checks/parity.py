@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from baselines.dualpath.checks.graph import graph_cases, mat_cases
-from baselines.dualpath.checks.replay import TOLERANCES, loaded_model, placed, words_of
+from baselines.dualpath.checks.replay import TOLERANCES, load_model, place_captions, read_words
 from baselines.dualpath.checks.steps import step_cases
 from baselines.dualpath.losses import IGNORED, instance_loss, ranking_features, ranking_loss
 from baselines.dualpath.model import DualPath
-from baselines.published.golden import Golden, Recorded, Replay, gradient_of
+from baselines.published.golden import Golden, Recorded, Replay, compute_gradients
 from benchmark.batches import CaptionBatch, ImageBatch
 from benchmark.method import ParityCase
 
@@ -45,7 +45,7 @@ def _ranking_cases(recorded: Recorded) -> Iterator[ParityCase]:
     images = recorded.tensor("inputs/X").double().requires_grad_()
     captions = recorded.tensor("inputs/Y").double().requires_grad_()
     loss = ranking_loss(images, captions, config["margin"])
-    gradients = gradient_of(config["weight"] * loss, images, captions)
+    gradients = compute_gradients(config["weight"] * loss, images, captions)
     yield recorded.case("outputs/loss", loss, "loss alone")
     yield recorded.case("outputs/running_average", loss / len(images), "loss alone")
     for side, gradient in zip("XY", gradients, strict=True):
@@ -56,7 +56,7 @@ def _instance_cases(recorded: Recorded) -> Iterator[ParityCase]:
     logits = recorded.tensor("inputs/logits").double().requires_grad_()
     classes = recorded.tensor("inputs/labels") - 1
     loss = instance_loss(logits, classes)
-    (gradient,) = gradient_of(recorded.config()["weight"] * loss, logits)
+    (gradient,) = compute_gradients(recorded.config()["weight"] * loss, logits)
     yield recorded.case("outputs/loss", loss, "loss alone")
     yield recorded.case("grads/logits", gradient, "loss alone")
     order = logits.detach().argsort(dim=1, descending=True, stable=True)  # (B, classes)
@@ -72,9 +72,9 @@ def _instance_cases(recorded: Recorded) -> Iterator[ParityCase]:
 @torch.no_grad()
 def _mining_cases(recorded: Recorded) -> Iterator[ParityCase]:
     """The hardest candidate of each image; features in test mode, after the ReLU."""
-    model = loaded_model(recorded).train()
+    model = load_model(recorded).train()
     starts = recorded.tensor("inputs/start")
-    candidates = placed(words_of(recorded, len(starts)), starts, model.config.text.positions)
+    candidates = place_captions(read_words(recorded, len(starts)), starts, model.config.text.positions)
     pixels = recorded.tensor("inputs/data").double()
     yield recorded.case("outputs/hard_index", model.hardest_captions(pixels, candidates), "exact")
     model.eval()
@@ -88,19 +88,19 @@ def _mining_cases(recorded: Recorded) -> Iterator[ParityCase]:
 @torch.no_grad()
 def _evaluation_cases(recorded: Recorded) -> Iterator[ParityCase]:
     """Test features, scores, and what they are made of."""
-    model = loaded_model(recorded).eval()
+    model = load_model(recorded).eval()
     mean = recorded.tensor("inputs/rgb_mean").double().view(3, 1, 1)
     vectors = []
-    for number, key in enumerate(_numbered(recorded, "inputs/image_")):
+    for number, key in enumerate(_sort_numbered(recorded, "inputs/image_")):
         pixels = (recorded.tensor(key).double() - mean)[None]  # (1, 3, H, W)
         vectors.append(model.encode_images(ImageBatch(pixels, torch.zeros(1).long()))["vectors"])
         for kind, seen in (("", pixels), ("flipped_", pixels.flip(3))):
             maps = model.image_head(model.trunk(seen))[0]
             yield recorded.case(f"outputs/image_map_{kind}{number}", maps, "values")
     images = torch.cat(vectors)
-    words = words_of(recorded, len(_numbered(recorded, "inputs/words_")))
+    words = read_words(recorded, len(_sort_numbered(recorded, "inputs/words_")))
     for number, ids in enumerate(words):
-        features = model.text(model.placed(ids))
+        features = model.text(model.place(ids))
         yield recorded.case(f"outputs/text_shift_feat_{number}", features, "values")
     lengths = torch.tensor([len(ids) for ids in words])
     padded = nn.utils.rnn.pad_sequence(words, batch_first=True)
@@ -108,16 +108,16 @@ def _evaluation_cases(recorded: Recorded) -> Iterator[ParityCase]:
     yield recorded.case("outputs/img_emb", images, "values")
     yield recorded.case("outputs/txt_emb", captions, "values")
     yield recorded.case("outputs/similarity", images @ captions.T, "values")
-    for name, value in _inside(model, model.placed(words[1])[:1]).items():
+    for name, value in _inside(model, model.place(words[1])[:1]).items():
         yield recorded.case(f"outputs/act_{name}", value[0][:, None], "values")
 
 
-def _numbered(recorded: Recorded, prefix: str) -> list[str]:
+def _sort_numbered(recorded: Recorded, prefix: str) -> list[str]:
     return sorted(recorded.under(prefix), key=lambda key: int(key.removeprefix(prefix)))
 
 
 def _inside(model: DualPath, ids: Tensor) -> dict[str, Tensor]:
-    """What the golden files record inside the text path, (1, C, W) each, by its official names."""
+    """Compute the recorded values inside the text path, (1, C, W) each, by official name."""
     text, seen = model.text, {}
     units = {
         "fc2_1sumx": text.groups[0][0],  # type: ignore[index]

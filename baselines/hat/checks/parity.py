@@ -28,8 +28,8 @@ from baselines.published.golden import (
     Recorded,
     Replay,
     Tolerances,
-    gradient_of,
-    objective_of,
+    compute_gradients,
+    compute_objective,
     our_name,
     triplet_cases,
 )
@@ -168,7 +168,7 @@ def _gradient_cases(recorded: Recorded, scene: _Scene) -> Iterator[ParityCase]:
     model = scene.model
     codes = model.training_codes(scene.pairs)
     yield recorded.case("outputs/train/scores", model.similarity(codes.images, codes.captions), "scores")
-    loss = objective_of(model, codes, scene.loss)
+    loss = compute_objective(model, codes, scene.loss)
     yield recorded.case("outputs/train/loss", loss, "loss")
     model.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -194,13 +194,13 @@ def _step_cases(recorded: Recorded, scene: _Scene) -> Iterator[ParityCase]:
             parameter.requires_grad_(projection or not (frozen or ".pooler." in name))
         if step == FROZEN_STEPS:
             optimizer.param_groups[0]["lr"] *= 0.1
-        loss = objective_of(model, model.training_codes(scene.pairs), scene.loss, step)
+        loss = compute_objective(model, model.training_codes(scene.pairs), scene.loss, step)
         losses.append(loss.detach())
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     with torch.no_grad():
-        losses.append(objective_of(model, model.training_codes(scene.pairs), scene.loss, len(losses)))
+        losses.append(compute_objective(model, model.training_codes(scene.pairs), scene.loss, len(losses)))
     yield recorded.case(key, torch.stack(losses), "step losses")
     state = model.state_dict()
     for after in recorded.under("outputs/steps/after/"):
@@ -230,7 +230,7 @@ def _one_level_cases(recorded: Recorded) -> Iterator[ParityCase]:
         key = f"outputs/{direction}/caption_index"
         if key not in recorded:
             continue
-        # an index that isn't one of the captions' fails its own case and leaves the others to be compared
+        # an index that is not one of the captions' fails its own case and leaves the others to be compared
         index = np.clip(np.rint(recorded.arrays[key]), 0, len(recorded.arrays["inputs/lengths"]) - 1)
         yield recorded.case(key, index, "exact")
         used = torch.from_numpy(index.astype(np.int64))
@@ -249,7 +249,9 @@ def _attention_cases(recorded: Recorded, direction: str, used: Tensor) -> Iterat
     sims = score(images, captions)
     yield recorded.case(f"outputs/{direction}/sims", sims, "one level")
     weighted = (sims * torch.linspace(-1, 1, sims.numel()).view_as(sims)).sum()
-    for name, gradient in zip(("images", "captions"), gradient_of(weighted, images, captions), strict=True):
+    for name, gradient in zip(
+        ("images", "captions"), compute_gradients(weighted, images, captions), strict=True
+    ):
         yield recorded.case(f"grads/{direction}/{name}", gradient, "one level")
     double = score(images.detach().double(), captions.detach().double())
     yield recorded.case(f"outputs/{direction}/sims_float64_path", double, "one level")
@@ -304,13 +306,13 @@ def _manifest_cases(manifest: dict[str, Any]) -> Iterator[ParityCase]:
     yield ParityCase("manifest/keys", np.ones_like(known), known, 0.0)
     lacking = [key for key in ours if key not in manifest]
     yield ParityCase("manifest/keys_lacking", np.array(0), np.array(len(lacking)), 0.0)
-    yield ParityCase("manifest/shapes", _padded(entries), _padded(counterparts), 0.0)
+    yield ParityCase("manifest/shapes", _pad_shapes(entries), _pad_shapes(counterparts), 0.0)
     for column, name in ((1, "dtypes"), (2, "kinds")):
         expected, actual = (np.array([str(row[column]) for row in rows]) for rows in (entries, counterparts))
         yield ParityCase(f"manifest/{name}", expected, actual, 0.0)
 
 
-def _padded(rows: list[tuple[tuple[int, ...], str, str]]) -> Array:
+def _pad_shapes(rows: list[tuple[tuple[int, ...], str, str]]) -> Array:
     """Shapes as an (n, 4) array, filled up with -1."""
     return np.array([[*shape, -1, -1, -1, -1][:4] for shape, _, _ in rows])
 

@@ -20,7 +20,7 @@ from baselines.published.golden import (
     Recorded,
     Replay,
     Tolerances,
-    objective_of,
+    compute_objective,
     our_name,
     triplet_cases,
 )
@@ -186,7 +186,7 @@ def _clip(recorded: Recorded, model: RCAR) -> Tensor:
 
 
 def _loss(scene: _Scene, codes: TrainingCodes, *, hardest: bool) -> Tensor:
-    return objective_of(scene.model, codes, TripletLoss(margin=scene.margin, hardest=hardest))
+    return compute_objective(scene.model, codes, TripletLoss(margin=scene.margin, hardest=hardest))
 
 
 # -------------------------------------------------------------------------------------------- the loss

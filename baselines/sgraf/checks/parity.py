@@ -20,7 +20,7 @@ from baselines.published.golden import (
     Recorded,
     Replay,
     Tolerances,
-    objective_of,
+    compute_objective,
     our_name,
     triplet_cases,
 )
@@ -129,13 +129,13 @@ def _training_cases(recorded: Recorded, scene: _Scene) -> Iterator[ParityCase]:
     yield recorded.case("outputs/train/img_emb", codes.images["regions"], "values")
     yield recorded.case("outputs/train/cap_emb", codes.captions["words"], "values")
     yield recorded.case("outputs/train/sims", model.training_scores(codes, None), "values")
-    loss = objective_of(model, codes, scene.loss)
+    loss = compute_objective(model, codes, scene.loss)
     yield recorded.case("outputs/train/loss", loss, "loss")
     loss.backward()  # type: ignore[no-untyped-call]
     parameters = dict(model.named_parameters())
     for key in recorded.under("grads/"):
         parameter = parameters[our_name(key.removeprefix("grads/"), our_key, parameters)]
-        # a key's bias has none: the softmax over its row doesn't see it, the recording is rounding (sgraf.md 3.6)
+        # a key's bias has none: the softmax over its row does not see it, the recording is rounding (sgraf.md 3.6)
         gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         yield recorded.case(key, gradient, "gradients")
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config["grad_clip"])

@@ -1,4 +1,4 @@
-"""What `rematch study temde-latency` times: the hosts and T-EMDE on the same tensors, in the same blocks (temde.md 10).
+"""Groups of `rematch study temde-latency`: hosts and T-EMDE on the same tensors, in the same blocks (temde.md 10).
 
 (a) the global vectors alone, (b) a training step, (c) scoring, (d) how (a) grows with the number of vectors of a set,
 also beside an attention from each of them to each. Models are full-size, with random weights and inputs.
@@ -32,7 +32,7 @@ HOSTS: tuple[Host, ...] = ("SAF", "SGR")
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of everything that is timed; the defaults are those of the study."""
+    """Sizes of everything that is timed; the defaults are those of the study."""
 
     items: int = 100
     """Images, and captions, of (a) and (c)."""
@@ -53,10 +53,10 @@ class Sizes:
 
 def timing_groups(device: torch.device) -> Iterator[TimingGroup]:
     """The groups of the study, at full size."""
-    return groups_of(Sizes(batch=128) if device.type == "cuda" else Sizes(), device)
+    return make_groups(Sizes(batch=128) if device.type == "cuda" else Sizes(), device)
 
 
-def groups_of(sizes: Sizes, device: torch.device) -> Iterator[TimingGroup]:
+def make_groups(sizes: Sizes, device: torch.device) -> Iterator[TimingGroup]:
     """The groups (a), (b), (c) for both hosts, and (d)."""
     sides = f"{sizes.items} images and {sizes.items} captions"
     yield TimingGroup(f"(a) global vectors of {sides}", None, _vectors(sizes, device))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from baselines.layers.norms import l2_normalize
 from baselines.layers.queues import KeyQueues
-from baselines.published.golden import Array, Golden, Recorded, Replay, gradient_of
+from baselines.published.golden import Array, Golden, Recorded, Replay, compute_gradients
 from baselines.published.pooled_cases import (
     gpo_cases,
     gradient_cases,
@@ -24,7 +24,7 @@ from baselines.published.pooled_cases import (
     pooled_inside,
     text_cases,
 )
-from baselines.user.checks.replay import TOLERANCES, image_key, load_all, recorded_model
+from baselines.user.checks.replay import TOLERANCES, build_recorded, image_key, load_all
 from baselines.user.checks.steps import step_cases
 from baselines.user.enhancement import region_gate
 from baselines.user.model import ImageEncoder, UserLoss, batch_loss, queue_loss
@@ -55,7 +55,7 @@ def choose_replay(recorded: Recorded) -> Replay | None:
 
 def _image_cases(recorded: Recorded) -> Iterator[ParityCase]:
     """Values inside the image encoder in both modes; gradients and statistics of the pass in train mode."""
-    encoder = recorded_model(recorded.config()).image_encoder
+    encoder = build_recorded(recorded.config()).image_encoder
     load_recorded(encoder, recorded, image_key)
     regions = recorded.tensor("inputs/images").double()
     for mode in ("eval", "train"):
@@ -74,7 +74,7 @@ def _image_cases(recorded: Recorded) -> Iterator[ParityCase]:
 
 
 def _inside(encoder: ImageEncoder, regions: Tensor) -> dict[str, Tensor]:
-    """What the golden files record between regions and embedding, by their names; written out, for parity only."""
+    """Compute the recorded values between regions and embedding, by name; written out, for parity only."""
     enhancement, batch = encoder.enhancement, encoder.training
     assert enhancement is not None
     attention = enhancement.attention
@@ -97,7 +97,7 @@ def _inside(encoder: ImageEncoder, regions: Tensor) -> dict[str, Tensor]:
 
 
 def _text_cases(recorded: Recorded) -> Iterator[ParityCase]:
-    return text_cases(recorded, recorded_model(recorded.config()).text_encoder)
+    return text_cases(recorded, build_recorded(recorded.config()).text_encoder)
 
 
 # ------------------------------------------------------------------------------------ losses and scores
@@ -120,7 +120,9 @@ def _loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
             else:
                 value = queue_loss(images, captions, keys, queues, loss)
             yield recorded.case(f"outputs/{name}/{part}", value, "loss alone")
-            for side, gradient in zip((first, second), gradient_of(value, images, captions), strict=True):
+            for side, gradient in zip(
+                (first, second), compute_gradients(value, images, captions), strict=True
+            ):
                 yield recorded.case(f"grads/{name}/{part}/{side}", gradient, "loss alone")
 
 
@@ -128,7 +130,7 @@ def _loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
 def _evaluation_cases(recorded: Recorded) -> Iterator[ParityCase]:
     """Embeddings, scores and ranks; the metrics in the file's configuration are those of its ranks."""
     config = recorded.config()
-    model = recorded_model(config)
+    model = build_recorded(config)
     load_all(model, recorded, "weights/")
     model.eval()
     images, captions = recorded.batches("inputs/", ids="token_ids")

@@ -22,8 +22,8 @@ PARTS = {"img": "img_enc", "txt": "txt_enc"}
 """Parts by their names in the golden files, and by ours of a checkpoint's."""
 
 
-def recorded_config(config: dict[str, Any]) -> UserConfig:
-    """The configuration of a file; the sizes that it doesn't mention are those of a part that it doesn't have."""
+def read_config(config: dict[str, Any]) -> UserConfig:
+    """The configuration of a file; the sizes that it does not mention are those of a part that it does not have."""
     bert = {
         ours: config[f"bert_{ours}"]
         for ours in ("layers", "hidden", "heads", "intermediate", "max_position")
@@ -48,14 +48,14 @@ TINY = {"layers": 1, "hidden": 8, "heads": 1, "intermediate": 8, "max_position":
 """A BERT for files of images alone."""
 
 
-def recorded_model(config: dict[str, Any]) -> USER:
+def build_recorded(config: dict[str, Any]) -> USER:
     """The model of a file, in float64, with weights of its own still."""
     facts = DataFacts(vocab_size=config.get("bert_vocab", 8))
-    return USER(recorded_config(config), facts).double()
+    return USER(read_config(config), facts).double()
 
 
-def official_weights(recorded: Recorded, prefix: str) -> dict[str, Tensor]:
-    """What lies under `<prefix>img/` and `<prefix>txt/`, by the names of a checkpoint's entries."""
+def read_weights(recorded: Recorded, prefix: str) -> dict[str, Tensor]:
+    """Read the weights under `<prefix>img/` and `<prefix>txt/`, by the names of a checkpoint's entries."""
     return {
         f"{part}.{key.removeprefix(prefix + name + '/')}": recorded.tensor(key)
         for name, part in PARTS.items()
@@ -64,8 +64,8 @@ def official_weights(recorded: Recorded, prefix: str) -> dict[str, Tensor]:
 
 
 def load_all(model: USER, recorded: Recorded, prefix: str) -> None:
-    """Give the model both encoders' recorded weights; ValueError where they don't fit."""
-    load_exactly(model, translate(official_weights(recorded, prefix), model, "golden weights"))
+    """Give the model both encoders' recorded weights; ValueError where they do not fit."""
+    load_exactly(model, translate(read_weights(recorded, prefix), model, "golden weights"))
 
 
 def image_key(official: str) -> str:

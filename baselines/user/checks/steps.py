@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from baselines.published.golden import EachEntry, Recorded, Tolerances
-from baselines.user.checks.replay import load_all, our_path, recorded_model
+from baselines.user.checks.replay import build_recorded, load_all, our_path
 from baselines.user.model import USER, UserLoss, batch_loss, queue_loss
 from benchmark.batches import PairBatch
 from benchmark.method import ParityCase, Progress
@@ -45,7 +45,7 @@ def step_cases(recorded: Recorded) -> Iterator[ParityCase]:
     """Both steps, one after the other."""
     config = recorded.config()
     recorded.tolerances = step_tolerances(config["lr"] > SOFT_RATE)
-    model = recorded_model(config)
+    model = build_recorded(config)
     _start(model, recorded)
     optimizer = _optimizer(model, config)
     for number in (1, 2):

@@ -62,7 +62,7 @@ def one_line_error(path: Path, model: HAT) -> str:
 
 
 class Settings(dict[str, Any]):
-    """A configuration container of a class that the reader doesn't know, as trainers pickle them."""
+    """A configuration container of a class that the reader does not know, as trainers pickle them."""
 
 
 class Sequence(list[Any]):
@@ -70,7 +70,7 @@ class Sequence(list[Any]):
 
 
 def save_lightning(path: Path, state: dict[str, Tensor], **more: Any) -> None:
-    """A file as Lightning 1.3.2 writes it (hat.md 8): callbacks keyed by a class that isn't installed here."""
+    """A file as Lightning 1.3.2 writes it (hat.md 8): callbacks keyed by a class that is not installed here."""
     module = types.ModuleType("pytorch_lightning.callbacks.model_checkpoint")
     callback = type("ModelCheckpoint", (), {"__module__": module.__name__})
     module.ModelCheckpoint = callback  # type: ignore[attr-defined]

@@ -168,7 +168,7 @@ def test_objective_and_gradients_do_not_depend_on_the_pair_budget(direction: str
     assert gradients.keys() == chunked.keys()
     largest = max(float(gradient.abs().max()) for gradient in gradients.values())
     for name, gradient in gradients.items():
-        # a key bias has no gradient but rounding: softmax doesn't see it
+        # a key bias has no gradient but rounding: softmax does not see it
         scale = max(float(gradient.abs().max()), 1e-6 * largest)
         assert float((gradient - chunked[name]).abs().max()) <= 1e-4 * scale, name
 

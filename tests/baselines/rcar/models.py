@@ -102,7 +102,7 @@ class NaivePair:
         return layer.weight @ vector + layer.bias
 
     def attended(self) -> list[Tensor]:
-        """What each query token attends to (D,)."""
+        """The contexts that query tokens attend to, (D,) each."""
         modulated = [m * query for m, query in zip(self.modulation, self.queries, strict=True)]
         rows = []
         for context in self.contexts:  # of each context token, a norm over the query tokens

@@ -117,7 +117,7 @@ def test_gradients_are_those_by_hand(direction: str, regulator: str, steps: int,
 
 
 def test_the_saturated_case_meets_clamps_and_relu() -> None:
-    """What the gain of 6 above is there for."""
+    """The gain of 6 above is there for this."""
     model = tiny_rcar("t2i", "rcar", 3, gain=6.0)
     queries = model.encode_captions(captions([7, 7]))["words"][:, :7]
     contexts = model.encode_images(images(3))["regions"]

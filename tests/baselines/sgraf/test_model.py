@@ -282,7 +282,7 @@ def test_the_estimate_of_bytes_covers_what_training_takes(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_what_gets_a_gradient(module: str) -> None:
-    """Everything but the biases of SGR's keys, which its softmax doesn't see."""
+    """Everything but the biases of SGR's keys, which its softmax does not see."""
     model = tiny_sgraf(module).train()
     torch.autograd.backward(model.objective(model.training_codes(pairs(LENGTHS)), progress(), None))
     without = {name for name, parameter in model.named_parameters() if parameter.grad is None}

@@ -193,7 +193,7 @@ def test_the_sketch_decides_and_all_of_it_learns(settings: dict[str, Any]) -> No
     )
     for name, parameter in branch_of(model).named_parameters():
         assert parameter.grad is not None, name
-        if not name.endswith("_pooling.score.bias"):  # a softmax doesn't see it
+        if not name.endswith("_pooling.score.bias"):  # a softmax does not see it
             assert parameter.grad.abs().max() > 0, name
 
 
@@ -353,7 +353,7 @@ def test_a_model_with_a_sketch_is_not_the_host(monkeypatch: pytest.MonkeyPatch) 
         return build_temde(TEMDEConfig.model_validate({**config.model_dump(), "sketch": sketch}), facts)
 
     monkeypatch.setattr(parity, "build_host", sketched)
-    with pytest.raises(UserError, match="can't be replayed"):
+    with pytest.raises(UserError, match="cannot be replayed"):
         parity.parity_cases(GOLDEN / "sgraf" / "saf_base.npz")
 
 

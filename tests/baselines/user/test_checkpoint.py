@@ -91,7 +91,7 @@ def test_other_methods_and_sizes_are_one_line_errors(tmp_path: Path) -> None:
     bigru = tiny_vse(text="bigru")
     assert "text 'bert', this recipe's model has text 'bigru'" in one_line_error("vse_infty", path, bigru)
     save_parts(path, pooled_parts(tiny_user(dim=16)))
-    assert "this recipe's model expects (12, 10); is it a USER of other sizes?" in one_line_error(
+    assert "this recipe's model expects (12, 10); is it USER of other sizes?" in one_line_error(
         "user", path, tiny_user()
     )
     wide = USER(tiny_user().config, DataFacts(vocab_size=50))

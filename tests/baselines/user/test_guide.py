@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.user.checkpoint import read_official
-from baselines.user.enhancement import GuideConfig, ProjectedGuide, enhanced
+from baselines.user.enhancement import GuideConfig, ProjectedGuide, add_guide
 from baselines.user.model import USER, UserConfig, UserLoss, inputs
 from benchmark.batches import PairBatch
 from benchmark.errors import UserError
@@ -122,7 +122,7 @@ def test_each_region_takes_its_share_of_the_guide() -> None:
     generator = torch.Generator().manual_seed(3)
     regions = torch.randn(3, 5, 4, generator=generator).double()
     guide = nn.functional.normalize(torch.randn(3, 4, generator=generator).double(), dim=1)
-    found = enhanced(regions, guide, 1.5)
+    found = add_guide(regions, guide, 1.5)
     for image in range(3):
         powers = [math.exp(1.5 * (region @ guide[image]).item()) for region in regions[image]]
         size = math.sqrt(sum(power**2 for power in powers))  # the softmax's sum cancels
@@ -140,10 +140,10 @@ def test_the_encoder_adds_the_guide_where_it_is_said_to(width: str) -> None:
     assert encoder.enhancement is None
     guide, _ = encoder.guide(batch.guides, batch_statistics=False)
     assert guide.shape == (4, REGION_DIM if width == "regions" else 12)
-    regions = enhanced(batch.pixels, guide, 1.0) if width == "regions" else batch.pixels
+    regions = add_guide(batch.pixels, guide, 1.0) if width == "regions" else batch.pixels
     projected, _ = encoder.pooled.perceptron(regions, batch_statistics=False)
     if width == "space":
-        projected = enhanced(projected, guide, 1.0)
+        projected = add_guide(projected, guide, 1.0)
     pooled = encoder.pooled.pooling(projected)
     torch.testing.assert_close(found, pooled / pooled.norm(dim=1, keepdim=True), atol=1e-6, rtol=0)
 
