@@ -1,21 +1,21 @@
 """The contract between the harness and a method: what a baseline offers, declares and returns.
 
-The harness owns devices, precision, blocks and files; a method owns the maths. A method is an
-`nn.Module` that has the members of `Baseline`, and a `Method` that says how to build it. `baselines/`
-imports this module and torch, never the rest of `benchmark`; the harness finds a method by name
-through the entry points `rematch.baselines`.
+The harness owns devices, precision, blocks and files; a method owns the maths. A method is a subclass of
+`Baseline` or of `DualEncoder`, and a `Method` that says how to build it; docs/plugin.md has one in thirty lines. The
+harness finds a method by name through the entry points `rematch.baselines`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
@@ -36,57 +36,96 @@ class Progress:
     """The stage's loss settings, of the type `Method.loss`."""
 
 
-class Baseline(Protocol):
-    """An `nn.Module` with these members. Shapes: n images, m captions, B pairs of a batch."""
+class TripletLoss(Strict):
+    """The ranking loss of a batch's score matrix (hat.md 4, sgraf.md 4, rcar.md 4, user.md A), and its settings."""
 
-    training: bool
+    margin: float = Field(default=0.2, ge=0)
+    """The lead that a matching pair's score must have."""
+    hardest: bool = True
+    """Only the worst negative of each row and column counts; false: all of them, summed."""
 
-    # evaluation
+    def __call__(self, scores: Tensor) -> Tensor:
+        """Hinge loss of `scores` (B, B), summed over both directions: row = image, column = caption, S_ii matches.
+
+        With `hardest`, each image pays for its worst caption and each caption for its worst image:
+
+            L = sum_i max_{j != i} [m + S_ij - S_ii]_+  +  sum_j max_{i != j} [m + S_ij - S_jj]_+
+
+        Another caption of the same image is a negative like any other. Where the maximum is tied, the first index
+        takes the whole gradient (CPU).
+        """
+        size = len(scores)
+        positives = scores.diagonal().view(size, 1)
+        diagonal = scores.new_ones(size).diag().bool()
+        of_images = (self.margin + scores - positives).clamp(min=0).masked_fill(diagonal, 0)  # (B, B)
+        of_captions = (self.margin + scores - positives.T).clamp(min=0).masked_fill(diagonal, 0)  # (B, B)
+        if not self.hardest:
+            return of_images.sum() + of_captions.sum()
+        return of_images.max(dim=1).values.sum() + of_captions.max(dim=0).values.sum()
+
+
+class Baseline(nn.Module, ABC):
+    """A model as the harness trains and evaluates it. Shapes: n images, m captions, B pairs of a batch.
+
+    A step is `prepare_batch`, `training_codes`, `objective`, backward, clip, update, `after_step`. A method
+    overrides `train()` where parts keep a mode of their own.
+    """
+
+    @abstractmethod
     def encode_images(self, batch: ImageBatch) -> Codes:
         """Codes of n images; every pass that test features are made of happens in here."""
-        ...
 
+    @abstractmethod
     def encode_captions(self, batch: CaptionBatch) -> Codes:
         """Codes of m captions."""
-        ...
 
+    @abstractmethod
     def similarity(self, images: Codes, captions: Codes) -> Tensor:
         """Scores (n_images, n_captions); another division into blocks changes them by rounding at most (1e-6)."""
-        ...
 
+    @abstractmethod
     def pair_bytes(self, images: Codes, captions: Codes) -> int:
         """Upper estimate of the temporary bytes one image x caption pair takes in `similarity`."""
-        ...
 
-    # training
-    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:
-        """Once a step, without gradient: mining, momentum updates. Returns the batch, perhaps with `extra`."""
-        ...
-
-    def training_codes(self, batch: PairBatch) -> TrainingCodes:
-        """Codes of this rank's part of the batch; no side effects."""
-        ...
-
+    @abstractmethod
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
         """The loss of the whole batch, a scalar; no side effects.
 
         `pair_budget`: bytes that temporary pair tensors may take (None: no limit). Over it, pairs are scored
-        in chunks that are computed again in the backward pass; results don't depend on the chunk size.
+        in chunks that are computed again in the backward pass; results do not depend on the chunk size.
         """
-        ...
+
+    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:  # noqa: ARG002
+        """Once a step, without gradient: mining, momentum updates. Returns the batch, perhaps with `extra`."""
+        return batch
+
+    def training_codes(self, batch: PairBatch) -> TrainingCodes:
+        """Codes of this rank's part of the batch, those of evaluation by default; no side effects."""
+        return TrainingCodes(self.encode_images(batch.images), self.encode_captions(batch.captions))
 
     def after_step(self, codes: TrainingCodes) -> None:
-        """Side effects that must happen exactly once a step (enqueue)."""
-        ...
+        """Side effects that must happen exactly once a step (enqueue, running statistics)."""
 
-    # what `nn.Module` brings
-    def train(self, mode: bool = True) -> Any: ...
-    def eval(self) -> Any: ...
-    def to(self, device: torch.device) -> Any: ...
-    def parameters(self) -> Iterator[nn.Parameter]: ...
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...
+
+class DualEncoder(Baseline):
+    """A model that makes an image and a caption one vector each; a pair's score is their product.
+
+    `encode_images` and `encode_captions` give codes with `vectors` (B, D); all else is here. The loss settings of a
+    stage are called on the score matrix, as `TripletLoss` can be; a method with another loss has an `objective`.
+    """
+
+    def similarity(self, images: Codes, captions: Codes) -> Tensor:
+        """Products (n, m) of the vectors: cosines, where they have unit length."""
+        return images["vectors"] @ captions["vectors"].T
+
+    def pair_bytes(self, images: Codes, captions: Codes) -> int:  # noqa: ARG002
+        """A pair takes no more than its score."""
+        return images["vectors"].element_size()
+
+    def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:  # noqa: ARG002
+        """The stage's loss of the batch's B x B scores; such a matrix needs no budget."""
+        assert isinstance(progress.loss, TripletLoss), "a method with another loss needs an objective"
+        return progress.loss(self.similarity(codes.images, codes.captions))
 
 
 @dataclass(frozen=True)
@@ -166,12 +205,13 @@ class Method:
     name: str
     title: str
     config: type[Strict]
-    loss: type[Strict]
-    """Settings of the objective that a stage may change."""
     inputs: Callable[[Any], InputSpec]
     """What a model of this configuration reads; asked before it is built, since the vocabulary sizes it."""
     build: Callable[[Any, DataFacts], Baseline]
-    parity_cases: Callable[[Path], list[ParityCase]]
+    """Usually the model's class itself; `facts` say what only the data know."""
+    loss: type[Strict] = TripletLoss
+    """Settings of the objective that a stage may change."""
+    parity_cases: Callable[[Path], list[ParityCase]] = lambda _path: []
     """Every recorded quantity of one golden file beside ours; [] where the file is not of this method."""
     golden: str | None = None
     """Folder in tests/golden/ that `rematch parity` takes without files. None: that of the method's name."""
@@ -181,7 +221,7 @@ class Method:
     """No authors' code is known: all runs say so, in the record and wherever their numbers stand."""
     read_official: Callable[[Path, Baseline], OfficialWeights] | None = None
     check_batch: Callable[[Any, int], None] = lambda _config, _batch_size: None
-    """Raises UserError where a configuration can't be trained in batches of that size; asked when a recipe is read."""
+    """Raises UserError where a configuration cannot be trained in batches of that size; asked when a recipe is read."""
     pretrained_parts: Callable[[Any], list[str]] = lambda _config: []
     """What `pretrained=True` would download, for `--dry-run`."""
     scoring_cases: Callable[[torch.device], Iterable[ScoringCase]] | None = None

@@ -1,4 +1,4 @@
-"""What queries attend to, and alignment vectors W (context - query)^2 of both (sgraf.md 3.4, 3.5; rcar.md 3.3, 3.4).
+"""Contexts of queries, and alignment vectors W (context - query)^2 of both (sgraf.md 3.4, 3.5; rcar.md 3.3, 3.4).
 
 Queries are words and contexts regions (t2i), or the other way round (i2t). The context is needed in full width
 here, so all of it is built; what is saved is copies of queries and contexts for each pair, and passes over the
@@ -33,17 +33,17 @@ def squared_differences(
     difference; `temperature` is one number, or (K, N, Q, 1).
     """
     weights = _weights(_products(queries, contexts, modulation), temperature, slope)  # (K, S, N, Q)
-    if not torch.is_grad_enabled() and not _halved(contexts):
+    if not torch.is_grad_enabled() and not _is_half(contexts):
         squares, safe = _squared_norms(weights, contexts)
         if safe:
-            attended = _attended(weights.div_(squares.sqrt_().add_(EPS).unsqueeze(1)), contexts)
+            attended = _attend(weights.div_(squares.sqrt_().add_(EPS).unsqueeze(1)), contexts)
             # subtract and square in one pass over what is the largest array by far
             differences: Tensor = torch.ops.aten.mse_loss.out(attended, queries, 0, out=attended)
             return differences
-    return _normalised_differences(_attended(weights, contexts), queries)
+    return _normalised_differences(_attend(weights, contexts), queries)
 
 
-def _attended(weights: Tensor, contexts: Tensor) -> Tensor:
+def _attend(weights: Tensor, contexts: Tensor) -> Tensor:
     """Sums (K, N, Q, D) of context tokens by weights (K, S, N, Q)."""
     # a copy in reading order makes the product faster than its price
     flat = weights.to(contexts.dtype).flatten(2).mT.contiguous()  # (K, N Q, S)
@@ -80,7 +80,7 @@ def _quadratic_forms(weights: Tensor, gram: Tensor) -> Tensor:
     return (weights * (gram @ weights.flatten(2)).view_as(weights)).sum(1)
 
 
-def _halved(tokens: Tensor) -> bool:
+def _is_half(tokens: Tensor) -> bool:
     """Are products of these tokens in half precision, by their own type or by autocast?"""
     return wide_type(tokens) != tokens.dtype or torch.is_autocast_enabled(tokens.device.type)
 

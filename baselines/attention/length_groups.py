@@ -23,11 +23,11 @@ PairScores: TypeAlias = Callable[[Codes, Codes], tuple[Tensor, ...]]
 
 
 def tile_bytes(device: torch.device) -> int:
-    """Of the largest array of a tile: on a CPU a few of them fit the cache; on a GPU they are worth a launch."""
+    """Bytes of the largest array of a tile: on a CPU a few of them fit the cache; on a GPU they are worth a launch."""
     return 2**23 if device.type == "cpu" else 2**27
 
 
-def tiled_scores(
+def length_group_scores(
     score: PairScores,
     images: Codes,
     captions: Codes,
@@ -59,11 +59,11 @@ def scores_within_budget(
     pair_bytes: Callable[[int], int],
     budget_bytes: int | None,
 ) -> tuple[Tensor, ...]:
-    """What `score` gives for all images and captions at once, captions in their own order; differentiable.
+    """Return what `score` gives for all images and captions at once, captions in their own order; differentiable.
 
-    `pair_bytes(length)`: what a pair takes until its gradient is there. Where all pairs together take more than
-    `budget_bytes` (None: no limit), captions come in parts that don't, each computed again in the backward pass.
-    Every part holds all images, so statistics over a caption's images don't depend on the parts.
+    `pair_bytes(length)`: the bytes a pair takes until its gradient is there. Where all pairs together take more than
+    `budget_bytes` (None: no limit), captions come in parts that do not, each computed again in the backward pass.
+    Every part holds all images, so statistics over a caption's images do not depend on the parts.
     """
     n, m = len(images), len(captions)
     order, captions = _longest_first(captions)

@@ -26,12 +26,12 @@ from baselines.layers.norms import l2_normalize, xavier_linear
 
 @dataclass(frozen=True)
 class Focus:
-    """What RCR regulates; `squared_differences` takes both."""
+    """The two things that RCR regulates; `squared_differences` takes both."""
 
     modulation: Tensor | None
     """(*, Q, D), a factor of the queries; None: all ones."""
     temperature: float | Tensor
-    """Of the softmax; one number at first, then (*, Q, 1)."""
+    """Temperature of the softmax; one number at first, then (*, Q, 1)."""
 
 
 class AlignmentVector(nn.Module):
@@ -133,13 +133,13 @@ class Regulators(nn.Module):
         return focus, passed
 
     def gather(self, passed: list[Tensor], own: Tensor, vector: Tensor, dropout: Dropout | None) -> Tensor:
-        """What to score in place of the host's `vector` (K, N, Z); `own`: its alignment vectors (K, N, Q, Z)."""
+        """The vector to score instead of the host's `vector` (K, N, Z); `own`: its alignment vectors (K, N, Q, Z)."""
         for step, aggregate in enumerate(self.aggregations):
             vector = aggregate(passed[step] if step < len(passed) else own, vector, dropout)
         return vector
 
     def training_bytes(self, queries: int, contexts: int) -> int:
-        """Of a pair with so many tokens, until its gradients are there."""
+        """Bytes of a pair with so many tokens, until its gradients are there."""
         before = len(self.correspondences)
         return training_bytes(
             passes=before,

@@ -4,7 +4,7 @@ Both directions are one computation on rectangular blocks: C contexts of K token
 and N queries of Q tokens, laid out (C, K, Q, N), so that the norm over a query's tokens and the softmax over a
 context's are sums over outer axes, which run at full vector width. Three facts make it short:
 
-- The cosine doesn't change when a context is scaled, so the softmax is never divided by its sum.
+- The cosine does not change when a context is scaled, so the softmax is never divided by its sum.
 - The L2 norm leaves no exponent over the temperature, so the softmax needs no maximum either, unless that is high.
 - A word of zeros has product 0 and adds nothing to q . c, to |c|^2 or to a norm, so padding needs no mask;
   captions are sorted by length and padded only to the longest of their group.
@@ -32,9 +32,9 @@ class Sizes:
     """How the work is cut; in numbers of elements of (C, K, Q, N)."""
 
     block: int
-    """Of one matrix product."""
+    """Elements of one matrix product."""
     tile: int
-    """Of the elementwise work, which reads and writes three such arrays."""
+    """Elements of one piece of elementwise work, which reads and writes three such arrays."""
     group: int
     """Most captions of a group of like length."""
 

@@ -15,7 +15,7 @@ class DeviationNorm(nn.Module):
     """y = g (x - mean) / s + b over dimension 1, s = sqrt(biased variance + eps).
 
     Stored are running means of (mean, s), with eps in s already: a test adds none. They begin at zero, as published,
-    and move by `rate` a step, which isn't scaled by the learning rate.
+    and move by `rate` a step, which is not scaled by the learning rate.
     """
 
     weight: nn.Parameter

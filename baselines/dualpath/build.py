@@ -38,7 +38,7 @@ def pretrained_parts(config: DualPathConfig) -> list[str]:
 def build_dualpath(config: DualPathConfig, facts: DataFacts) -> DualPath:
     """Build with random weights but for the trunk's, where `facts.pretrained`, and the word vectors.
 
-    Raises UserError where a trunk's weights can't be fetched, or word vectors have another size than the words.
+    Raises UserError where a trunk's weights cannot be fetched, or word vectors have another size than the words.
     """
     trunk = facts.trunk if facts.trunk is not None else build_trunk(config, pretrained=facts.pretrained)
     model = DualPath(config, cast(Trunk, trunk), facts.vocab_size, max(1, facts.n_train_images))
@@ -55,7 +55,7 @@ def build_dualpath(config: DualPathConfig, facts: DataFacts) -> DualPath:
 
 
 def build_trunk(config: DualPathConfig, *, pretrained: bool) -> nn.Module:
-    """The trunk that a configuration names; raises UserError where its weights can't be had."""
+    """The trunk that a configuration names; raises UserError where its weights cannot be had."""
     name, rate = config.trunk.name, config.trunk.moment_rate
     if name == "small":
         if pretrained:

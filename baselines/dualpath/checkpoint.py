@@ -28,7 +28,7 @@ UNITS = (
     ("fc3_5", "fc4_2", "fc4_3", "fc4_4", "fc4_5", "fc4_6"),
     ("fc4_7",),
 )
-"""What the residual units of the text path are called, group after group (dualpath.md 3.3)."""
+"""Official names of the residual units of the text path, group after group (dualpath.md 3.3)."""
 
 CLASSIFIER = ("fcsharef", "fcshareb")
 """The shared classifier, whose rows are the authors' training images: no evaluation needs it (dualpath.md 3.4)."""
@@ -37,7 +37,7 @@ WORDS = "text.words.weight"
 """Our word layer, whose rows are words there too."""
 
 SUFFIXES = {"w": "weight", "b": "bias", "m": "moments"}
-"""Of a norm's arrays, and ours."""
+"""Endings of a norm's official arrays, and our names."""
 
 
 def official_names(model: DualPath) -> OfficialNames:
@@ -93,7 +93,7 @@ def to_ours(array: Array, name: str, ours: Tensor) -> Tensor:
         array = array[0, 0] if name == WORDS else array.transpose(3, 2, 0, 1)
     fits = array.size == ours.numel() and (ours.ndim < 2 or array.shape[:2] == tuple(ours.shape[:2]))
     if not fits:
-        raise ValueError(f"found shape {shape}, which isn't that of ours, {tuple(ours.shape)}")
+        raise ValueError(f"found shape {shape}, which is not that of ours, {tuple(ours.shape)}")
     return torch.from_numpy(np.ascontiguousarray(array)).reshape(ours.shape)
 
 
@@ -113,7 +113,7 @@ def translate(arrays: Mapping[str, Array], model: DualPath) -> OfficialWeights:
     """Official arrays as our state; those of an unknown name are `unexpected`.
 
     A classifier that is missing, or of another number of images, leaves the model's own in its place. Raises
-    UserError where any other array has a shape that doesn't fit.
+    UserError where any other array has a shape that does not fit.
     """
     names, state, dropped = official_names(model), model.state_dict(), []
     found: dict[str, Tensor] = {}
@@ -142,7 +142,7 @@ def translate(arrays: Mapping[str, Array], model: DualPath) -> OfficialWeights:
 
 
 def read_official(path: Path, model: Baseline) -> OfficialWeights:
-    """The weights of a `net-epoch-K.mat`; raises UserError where the file is another or doesn't fit the model."""
+    """The weights of a `net-epoch-K.mat`; raises UserError where the file is another or does not fit the model."""
     assert isinstance(model, DualPath)
     try:
         weights = translate(read_params(path), model)
@@ -158,7 +158,7 @@ def read_official(path: Path, model: Baseline) -> OfficialWeights:
 
 
 def load_trunk(path: Path, trunk: nn.Module) -> None:
-    """Put MatConvNet's ImageNet weights into a trunk; layers that it doesn't have (the last, fc8) are passed over.
+    """Put MatConvNet's ImageNet weights into a trunk; layers that it does not have (the last, fc8) are passed over.
 
     Raises UserError where the file is missing or lacks an array of the trunk.
     """
@@ -184,12 +184,12 @@ def read_params(path: Path) -> dict[str, Array]:
     """
     net = read_net(path)
     if "params" in (net.dtype.names or ()):
-        return {text_of(param["name"]): param["value"] for param in net["params"].flat}
+        return {read_text(param["name"]): param["value"] for param in net["params"].flat}
     arrays = {}
     for layer in (cell[0, 0] for cell in net["layers"].flat):  # filters and biases of each layer
         if "weights" in (layer.dtype.names or ()):
             for kind, value in zip("fb", layer["weights"].flat, strict=False):
-                arrays[f"{text_of(layer['name'])}{kind}"] = value.reshape(-1) if kind == "b" else value
+                arrays[f"{read_text(layer['name'])}{kind}"] = value.reshape(-1) if kind == "b" else value
     return arrays
 
 
@@ -215,6 +215,6 @@ def read_net(path: Path) -> Any:
     return net[0]
 
 
-def text_of(cell: Any) -> str:
+def read_text(cell: Any) -> str:
     """A MATLAB string as scipy reads it."""
     return str(np.asarray(cell).reshape(-1)[0]) if np.asarray(cell).size else ""

@@ -1,4 +1,4 @@
-"""What a dual-path recipe may set, and what the model reads (dualpath.md 3 to 6)."""
+"""Settings of a dual-path recipe, and the inputs of the model (dualpath.md 3 to 6)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class DualPathConfig(Strict):
     trunk: TrunkConfig = TrunkConfig()
     text: TextConfig = TextConfig()
     dropout: float = Field(default=0.75, ge=0, lt=1)
-    """Of the features that the classifier reads: 0.75 Flickr30K, 0.5 MSCOCO (dualpath.md 3.2)."""
+    """Dropout rate of the features that the classifier reads: 0.75 Flickr30K, 0.5 MSCOCO (dualpath.md 3.2)."""
     classifier_bias: bool = True
     """The published ResNet-50 model of Flickr30K has one, VGG-19 and MSCOCO's have none (dualpath.md 3.4)."""
     image_size: int = Field(default=224, ge=8)
@@ -26,9 +26,9 @@ class DualPathConfig(Strict):
     stored_size: int = Field(default=256, ge=8)
     """Shorter side of the pictures that crops are taken from, and that are evaluated whole."""
     stored_quality: int | None = Field(default=75, ge=1, le=95)
-    """Of the JPEG files that pictures go through at that size, as published; null: none."""
+    """Quality of the JPEG files that pictures go through at that size, as published; null: none."""
     pixel_mean: tuple[float, float, float] = (119.8557, 113.9346, 103.9336)
-    """RGB of 0..255, subtracted; MSCOCO's published one. Flickr30K's wasn't recorded, and is close (dualpath.md 6)."""
+    """RGB of 0..255, subtracted; MSCOCO's published one. Flickr30K's was not recorded, and is close (dualpath.md 6)."""
     train_transform: Literal["scale_crop_flip", "plain"] = "scale_crop_flip"
     test_flip: bool = True
     """Test features are those of a picture and of its mirror image."""
@@ -39,11 +39,11 @@ class DualPathConfig(Strict):
     exclude: Literal["batch", "anchors"] = "batch"
     """Whose captions are no candidates: the batch's (Flickr30K), or its first half's (MSCOCO; dualpath.md 4.1)."""
     vectors: Literal["word2vec", "random"] = "word2vec"
-    """Where the word layer begins: GoogleNews word2vec, whose words are then the only ones that are read, or random."""
+    """Initial weights of the word layer: GoogleNews word2vec, whose words are then the only ones read, or random."""
     delimiters: str = "- .,()"
     """Between words (dualpath.md 6): MSCOCO's captions also have `?`."""
     dictionary: Literal["whitespace", "delimiters"] = "whitespace"
-    """What the captions that the dictionary is made of are split at: Flickr30K blanks, MSCOCO `- .,()`."""
+    """Separators in the captions that the dictionary is made of: Flickr30K blanks, MSCOCO `- .,()`."""
 
 
 class DualPathLoss(Strict):

@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from baselines.dualpath.batch_norm import DeviationNorm, norms, seen_moments
 from baselines.dualpath.config import DualPathConfig, DualPathLoss
 from baselines.dualpath.losses import hardest, instance_loss, ranking_features, ranking_loss
-from baselines.dualpath.text import TextCNN, at_all_starts
+from baselines.dualpath.text import TextCNN, place_at_all_starts
 from baselines.dualpath.trunks import Trunk
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.errors import UserError
-from benchmark.method import Progress
+from benchmark.method import DualEncoder, Progress
 
 TEXT_ROWS = 2048
 """Captions at one start each that a test pass takes together; it bounds memory and changes no result."""
@@ -43,8 +43,8 @@ class ImageHead(nn.Module):
         return features
 
 
-class DualPath(nn.Module):
-    """The model; a `benchmark.baseline.Baseline`. It trains with an even number of pairs where it ranks."""
+class DualPath(DualEncoder):
+    """The model; it trains with an even number of pairs where it ranks. Scores are cosines, and may be negative."""
 
     def __init__(self, config: DualPathConfig, trunk: Trunk, words: int, classes: int) -> None:
         super().__init__()
@@ -83,31 +83,23 @@ class DualPath(nn.Module):
 
     def encode_captions(self, batch: CaptionBatch) -> Codes:
         """`vectors` (B, D): the sum over all places that a caption can begin at."""
-        placed = [self.placed(row[:n]) for row, n in zip(batch.ids, batch.lengths.tolist(), strict=True)]
+        placed = [self.place(row[:n]) for row, n in zip(batch.ids, batch.lengths.tolist(), strict=True)]
         counts = torch.tensor([len(rows) for rows in placed], device=batch.ids.device)
         features = torch.cat([self.text(rows) for rows in torch.split(torch.cat(placed), TEXT_ROWS)])
         summed = features.new_zeros(len(placed), features.shape[1])  # (B, D)
         owners = torch.arange(len(placed), device=counts.device).repeat_interleave(counts)
         return Codes({"vectors": _unit(summed.index_add(0, owners, features))})
 
-    def placed(self, words: Tensor) -> Tensor:
+    def place(self, words: Tensor) -> Tensor:
         """A test caption (n,) at its places, (starts, positions)."""
-        rows = at_all_starts(words, self.config.text.positions)
+        rows = place_at_all_starts(words, self.config.text.positions)
         return rows if self.config.start == "shift" else rows[:1]
-
-    def similarity(self, images: Codes, captions: Codes) -> Tensor:
-        """Cosines (n_images, n_captions); features of tests may be negative, and so may these."""
-        return images["vectors"] @ captions["vectors"].T
-
-    def pair_bytes(self, images: Codes, captions: Codes) -> int:  # noqa: ARG002
-        """A pair takes no more than its score."""
-        return images["vectors"].element_size()
 
     # A step
 
     @torch.no_grad()
     def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:
-        """Where the loss ranks: an even batch whose second half has hard captions of its first (dualpath.md 4.1).
+        """Make an even batch, if the loss ranks, whose second half has hard captions of its first (dualpath.md 4.1).
 
         `classes` (B,) says which image each caption belongs to. Images of the second half are as random as they come.
         """
@@ -118,9 +110,9 @@ class DualPath(nn.Module):
         half = len(batch) // 2
         batch = _first(batch, 2 * half or 1)
         extra, captions = batch.extra, batch.captions
-        candidates = self.at_positions(extra["candidates"])
+        candidates = self.pad_to_positions(extra["candidates"])
         found = self.hardest_captions(batch.images.pixels[:half], candidates)
-        ids = torch.cat([self.at_positions(captions.ids[: len(batch) - half]), candidates[found]])
+        ids = torch.cat([self.pad_to_positions(captions.ids[: len(batch) - half]), candidates[found]])
         classes = torch.cat([batch.images.index[: len(batch) - half], extra["candidate_images"][found]])
         lengths = torch.cat([captions.lengths[: len(batch) - half], (candidates[found] > 0).sum(1)])
         index = torch.cat([captions.index[: len(batch) - half], extra["candidate_captions"][found]])
@@ -142,7 +134,7 @@ class DualPath(nn.Module):
         trunk there are none: it normalises by the batch, and its stored moments stay (dualpath.md 3.2, 5.3).
         """
         images = self.image_features(batch.images.pixels)
-        captions = self.text(self.at_positions(batch.captions.ids))
+        captions = self.text(self.pad_to_positions(batch.captions.ids))
         moments = {f"{MOMENTS}{name}": seen for name, seen in seen_moments(self).items()}
         if not any(parameter.requires_grad for parameter in self.trunk.parameters()):
             moments = {
@@ -194,7 +186,7 @@ class DualPath(nn.Module):
             )
         return maps.flatten(1)
 
-    def at_positions(self, ids: Tensor) -> Tensor:
+    def pad_to_positions(self, ids: Tensor) -> Tensor:
         """Ids (B, L) -> (B, positions), nothing after them."""
         return F.pad(ids, (0, self.config.text.positions - ids.shape[1]))
 

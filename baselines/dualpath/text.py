@@ -23,7 +23,7 @@ class TextConfig(Strict):
     word_dim: int = Field(default=300, ge=1)
     """Width of a word vector."""
     widths: tuple[int, int, int, int, int, int] = (64, 128, 256, 512, 1024, 2048)
-    """What the published 64, 128, 256, 512, 1024 and 2048 channels are; the last is the common space's width."""
+    """Widths for the published 64, 128, 256, 512, 1024 and 2048 channels; the last is the common space's width."""
     units: tuple[int, int, int, int] = (3, 4, 6, 1)
     """Residual units of the four groups, the projecting one that each begins with among them."""
 
@@ -65,26 +65,27 @@ class ResidualUnit(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """(N, W, channels) -> (N, W / stride, out)."""
-        hidden = at_places(self.norm1, at_each(self.conv1, values)).relu()
-        hidden = at_places(self.norm2, at_each(self.conv2, with_left(hidden)[:, :: self.stride])).relu()
-        hidden = at_places(self.norm3, at_each(self.conv3, hidden))
+        hidden = normalise_places(self.norm1, convolve(self.conv1, values)).relu()
+        seen = join_left_neighbours(hidden)[:, :: self.stride]
+        hidden = normalise_places(self.norm2, convolve(self.conv2, seen)).relu()
+        hidden = normalise_places(self.norm3, convolve(self.conv3, hidden))
         if self.shortcut is not None and self.shortcut_norm is not None:
-            values = at_places(self.shortcut_norm, at_each(self.shortcut, values[:, :: self.stride]))
+            values = normalise_places(self.shortcut_norm, convolve(self.shortcut, values[:, :: self.stride]))
         result: Tensor = (hidden + values).relu()
         return result
 
 
-def with_left(values: Tensor) -> Tensor:
+def join_left_neighbours(values: Tensor) -> Tensor:
     """(N, W, C) -> (N, W, 2 C): each place's left neighbour, of the first an empty one, before it."""
     return torch.cat([F.pad(values, (0, 0, 1, 0))[:, :-1], values], dim=2)
 
 
-def at_each(conv: nn.Conv1d, values: Tensor) -> Tensor:
+def convolve(conv: nn.Conv1d, values: Tensor) -> Tensor:
     """A convolution's filters (out, in, taps) on places (N, W, taps * in) that bring what each tap sees."""
     return F.linear(values, conv.weight.transpose(1, 2).flatten(1))
 
 
-def at_places(norm: DeviationNorm, values: Tensor) -> Tensor:
+def normalise_places(norm: DeviationNorm, values: Tensor) -> Tensor:
     """Norm (N, W, C) over batch and places."""
     normed: Tensor = norm(values.flatten(0, 1))
     return normed.view_as(values)
@@ -105,15 +106,15 @@ class TextCNN(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Ids (N, positions), 0 where there is no word -> (N, D)."""
-        values = at_places(self.word_norm, self.words(ids))  # (N, P, word_dim)
+        values = normalise_places(self.word_norm, self.words(ids))  # (N, P, word_dim)
         for group in self.groups:
             values = group(values)
         pooled = values.max(1).values  # over all places, empty ones too; (N, D)
-        features: Tensor = self.output_norm(at_each(self.output, pooled))
+        features: Tensor = self.output_norm(convolve(self.output, pooled))
         return features
 
 
-def at_all_starts(words: Tensor, positions: int) -> Tensor:
+def place_at_all_starts(words: Tensor, positions: int) -> Tensor:
     """Words (n,) -> (positions + 1 - n, positions): begun at every place where they fit, nothing around them."""
     starts = positions + 1 - len(words)
     places = torch.arange(starts, device=words.device)[:, None] + torch.arange(

@@ -31,9 +31,9 @@ class TrunkConfig(Strict):
     moment_rate: float = Field(default=0.001, ge=0, le=1)
     """Share of a batch in the stored moments at a step, while the trunk is trained (dualpath.md 5.3)."""
     widths: tuple[int, ...] = Field(default=(32, 64, 128), min_length=1)
-    """Of `small`: channels of its convolutions but the last."""
+    """Channels of the convolutions of `small`, but for the last."""
     out: int = Field(default=256, ge=1)
-    """Of `small`: width of what the head reads."""
+    """Width of the maps of `small`, which the head reads."""
 
 
 class Trunk(Protocol):
@@ -49,7 +49,7 @@ class Trunk(Protocol):
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
     def official_names(self) -> OfficialNames:
-        """Of the arrays in the authors' files; [] where they have no such trunk."""
+        """Names of the arrays in the authors' files; [] where they have no such trunk."""
         ...
 
 
@@ -228,7 +228,7 @@ TIMM_STD = [0.229, 0.224, 0.225]
 """Deviations that timm's weights were trained with, of pixels from 0 to 1."""
 
 NORM_PARTS = {"mult": "weight", "bias": "bias", "moments": "moments"}
-"""Of a trunk's norm: what its arrays are called, and ours."""
+"""Official names of a trunk norm's arrays, and ours."""
 
 
 def official_factor(place: int) -> float:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from baselines.hat.model import HAT
-from baselines.published.archive import LazyTensor, TorchZip
-from benchmark.errors import UserError
+from baselines.published.checkpoint import OfficialFile
 from benchmark.method import Baseline, OfficialWeights
 
 LEVEL_SUFFIXES = ("_1", "_2", "")
@@ -21,7 +19,7 @@ LEVEL_SUFFIXES = ("_1", "_2", "")
 def our_key(official: str) -> str | None:
     """Our name of an official `state_dict` entry; None for a buffer that is computed here (hat.md 3.3).
 
-    Entries that aren't HAT's come back as they are, and so match nothing.
+    Entries that are not HAT's come back as they are, and so match nothing.
     """
     if official.endswith((".relative_position_index", ".attn_mask")):
         return None
@@ -39,54 +37,15 @@ def our_key(official: str) -> str | None:
     return official
 
 
-def translate(official: Mapping[str, Tensor], model: HAT, source: str) -> OfficialWeights:
-    """Fit an official state dict to `model`; `source` begins the error messages.
+OFFICIAL = OfficialFile("HAT", our_key)
 
-    Every entry ends in `state`, `dropped` or `unexpected` (official names), every weight of the model in
-    `state` or `missing` (our names). Raises UserError where a shape differs, and where less than half of
-    the model's weights are found, since that is a checkpoint of another method.
-    """
-    wanted = model.state_dict()
-    state: dict[str, Tensor] = {}
-    dropped, unexpected = [], []
-    for key, tensor in official.items():
-        name = our_key(key)
-        if name is None:
-            dropped.append(key)
-        elif name not in wanted:
-            unexpected.append(key)
-        elif tensor.shape != wanted[name].shape:
-            raise UserError(
-                f"{source}: '{key}' has shape {tuple(tensor.shape)}, this recipe's model expects "
-                f"{tuple(wanted[name].shape)}; is it a HAT of other sizes?"
-            )
-        else:
-            state[name] = tensor
-    missing = [name for name in wanted if name not in state]
-    if 2 * len(state) < len(wanted):
-        example = f", such as '{unexpected[0]}'" if unexpected else ""
-        raise UserError(
-            f"{source}: not a HAT checkpoint: {len(state)} of the {len(wanted)} expected weights found, "
-            f"{len(unexpected)} entries are of something else{example}"
-        )
-    return OfficialWeights(state, missing, unexpected, dropped)
+
+def translate(official: Mapping[str, Tensor], model: HAT, source: str) -> OfficialWeights:
+    """Fit an official state dict to `model`, as `OfficialFile.fit` does."""
+    return OFFICIAL.fit(official, model.state_dict(), source)
 
 
 def read_official(path: Path, model: Baseline) -> OfficialWeights:
-    """Read the authors' Lightning checkpoint (or a bare state dict) for `model`, running nothing that is in it.
-
-    Raises UserError (one line) for a missing, truncated or damaged file, one of another method or size.
-    """
+    """Read the authors' Lightning checkpoint for `model`; raises UserError as `OfficialFile` does."""
     assert isinstance(model, HAT)
-    archive = TorchZip(path)
-    content: Any = archive.content
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict):
-        raise UserError(
-            f"{path}: not a HAT checkpoint: found {type(content).__name__}, expected a state_dict"
-        )
-    lazy = {str(key): value for key, value in content.items() if isinstance(value, LazyTensor)}
-    others = [str(key) for key, value in content.items() if not isinstance(value, LazyTensor)]
-    weights = translate({key: archive.tensor(value) for key, value in lazy.items()}, model, str(path))
-    return OfficialWeights(weights.state, weights.missing, [*weights.unexpected, *others], weights.dropped)
+    return OFFICIAL.read(path, lambda entries, source: translate(entries, model, source))

@@ -16,34 +16,15 @@ from pydantic import Field, model_validator
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import BertModel
 
 from baselines.attention.cross_attention import attention_scores, pair_bytes, score_in_chunks
-from baselines.layers.bert import BERTConfig
-from baselines.layers.losses import triplet_ranking_loss
-from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
+from baselines.hat.swin import SwinConfig, build_swin
+from baselines.layers.bert import BERTConfig, build_bert
+from benchmark.batches import CaptionBatch, Codes, ImageBatch, TrainingCodes
+from benchmark.errors import UserError
 from benchmark.inputs import InputSpec, PixelInput, TextInput
-from benchmark.method import Progress
+from benchmark.method import Baseline, DataFacts, Progress, TripletLoss
 from benchmark.strict import Strict
-
-
-class SwinConfig(Strict):
-    """The image encoder; the defaults are Swin-B (hat.md 3.2)."""
-
-    patch: int = Field(default=4, ge=1)
-    """Side of a patch in pixels."""
-    embed_dim: int = Field(default=128, ge=1)
-    """Width of stage 0; each stage doubles it."""
-    depths: tuple[int, int, int, int] = (2, 2, 18, 2)
-    """Blocks of each stage."""
-    num_heads: tuple[int, int, int, int] = (4, 8, 16, 32)
-    window: int | None = Field(default=None, ge=1)
-    """Side of an attention window in tokens; null: image_size // 32, which the published code forces (hat.md 3.2)."""
-    mlp_ratio: float = 4.0
-    drop_path: float = Field(default=0.1, ge=0, lt=1)
-    """Largest stochastic depth, growing linearly over the blocks; active wherever the model trains, frozen or not."""
-    pretrained: str = "swin_base_patch4_window7_224.ms_in22k"
-    """timm name of the weights to start from; the Microsoft ImageNet-22k ones, not timm's default tag."""
 
 
 class HATConfig(Strict):
@@ -92,20 +73,16 @@ class HATConfig(Strict):
         return self
 
 
-class HATLoss(Strict):
-    """Settings of the ranking loss (hat.md 4)."""
-
-    margin: float = Field(default=0.2, ge=0)
-    """By which a matching pair's score must lead; applies to the sum of the three levels."""
-    hardest: bool = True
-    """Only the worst negative of each row and column counts; false: all of them, summed."""
-
-
 def inputs(config: HATConfig) -> InputSpec:
-    """What HAT reads: every caption with its image's pixels (hat.md 2, 6)."""
+    """Declare what HAT reads: every caption with its image's pixels (hat.md 2, 6)."""
     image = PixelInput(config.image_size, config.train_transform, config.test_transform, config.resize_to)
     text = TextInput("wordpiece", config.max_text_length, config.vocabulary)
     return InputSpec(image, text, unit="caption", last_batch="keep")
+
+
+def pretrained_parts(config: HATConfig) -> list[str]:
+    """Name the Hub repositories that `pretrained=True` downloads."""
+    return [f"timm/{config.swin.pretrained}", config.bert.pretrained]
 
 
 class ImageEncoder(nn.Module):
@@ -129,14 +106,22 @@ class ImageEncoder(nn.Module):
         return [norms[stage](token) for stage, token in zip(stages, tokens, strict=True)]
 
 
-class HAT(nn.Module):
-    """The model; a `benchmark.baseline.Baseline`."""
+class HAT(Baseline):
+    """The model, of random weights, or of the pretrained encoders that `config` names if `facts.pretrained`."""
 
-    def __init__(self, config: HATConfig, swin: SwinTransformer, bert: BertModel) -> None:
+    def __init__(self, config: HATConfig, facts: DataFacts) -> None:
+        """Raises UserError where pretrained encoders cannot be fetched or do not fit the configuration."""
         super().__init__()
         self.config = config
+        fan_in = config.initialisation == "fan_in"
+        if fan_in and facts.pretrained:
+            raise UserError(
+                "field 'model.initialisation': found 'fan_in' with pretrained weights, which it would overwrite; "
+                "expected 'published'"
+            )
+        swin = build_swin(config.swin, config.image_size, pretrained=facts.pretrained)
         self.image_encoder = ImageEncoder(swin)
-        self.text_encoder = bert
+        self.text_encoder = build_bert(config.bert, facts)
         stage_widths = [config.swin.embed_dim * 2**level for level in config.image_levels]
         # no activation, norm or embedding follows the projections (hat.md 3.1)
         self.image_projections = nn.ModuleList(nn.Linear(width, config.hidden) for width in stage_widths)
@@ -146,6 +131,9 @@ class HAT(nn.Module):
         for projection in [*self.image_projections, *self.text_projections]:
             nn.init.normal_(projection.weight, std=0.02)
             nn.init.zeros_(projection.bias)
+        for layer in self.modules() if fan_in else ():
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
 
     # Encoding (hat.md 3.1): tokens of every level in the common space, not normalised
 
@@ -202,18 +190,10 @@ class HAT(nn.Module):
 
     # Training (hat.md 4, 5)
 
-    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:  # noqa: ARG002
-        """Nothing to mine."""
-        return batch
-
-    def training_codes(self, batch: PairBatch) -> TrainingCodes:
-        """The same codes as in evaluation; dropout and stochastic depth act inside the encoders."""
-        return TrainingCodes(self.encode_images(batch.images), self.encode_captions(batch.captions))
-
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
         """Triplet ranking loss over the batch's B x B scores, summed (hat.md 4)."""
         loss = progress.loss
-        assert isinstance(loss, HATLoss)
+        assert isinstance(loss, TripletLoss)
         scores = score_in_chunks(
             self.similarity,
             codes.images,
@@ -221,10 +201,7 @@ class HAT(nn.Module):
             budget_bytes=pair_budget,
             pair_bytes=sum(self._level_bytes(codes.images, codes.captions, gradient=True)),
         )  # (B, B)
-        return triplet_ranking_loss(scores, loss.margin, hardest=loss.hardest)
-
-    def after_step(self, codes: TrainingCodes) -> None:
-        """No side effects."""
+        return loss(scores)
 
     def _levels(self) -> list[str]:
         return [f"level_{k}" for k in range(1, len(self.config.image_levels) + 1)]

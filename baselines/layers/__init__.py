@@ -1,1 +1,1 @@
-"""What two or more methods share: cross-attention, ranking losses."""
+"""Layers that two or more methods share: encoders, pooling, norms, regulators, momentum copies and queues."""

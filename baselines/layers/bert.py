@@ -23,7 +23,7 @@ class BERTConfig(Strict):
     intermediate: int = Field(default=3072, ge=1)
     max_position: int = Field(default=512, ge=2)
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Of hidden states and attention probabilities, wherever the model trains, frozen or not."""
+    """Dropout rate of hidden states and attention probabilities, wherever the model trains, frozen or not."""
     pretrained: str = "google-bert/bert-base-uncased"
     """Hub repository of the weights to start from."""
 
@@ -31,7 +31,7 @@ class BERTConfig(Strict):
 def build_bert(bert: BERTConfig, facts: DataFacts) -> BertModel:
     """BERT in train mode; pretrained where `facts` say so.
 
-    Raises UserError when pretrained weights can't be fetched or don't fit the sizes or the vocabulary.
+    Raises UserError when pretrained weights cannot be fetched or do not fit the sizes or the vocabulary.
     """
     settings = BertConfig(
         vocab_size=facts.vocab_size,
@@ -62,7 +62,7 @@ def build_bert(bert: BERTConfig, facts: DataFacts) -> BertModel:
 
 
 def weights_file(part: str, repository: str) -> Path:
-    """A repository's weights from the cache, else from the Hub; fails fast where the Hub can't be reached.
+    """A repository's weights from the cache, else from the Hub; fails fast where the Hub cannot be reached.
 
     part: of the recipe's model, which the UserError names.
     """
@@ -75,14 +75,14 @@ def weights_file(part: str, repository: str) -> Path:
     except Exception as error:  # whatever the network, the Hub or its client raises is no fault of ours
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise UserError(
-            f"pretrained weights '{repository}' (field model.{part}.pretrained) are not in the cache and can't be "
+            f"pretrained weights '{repository}' (field model.{part}.pretrained) are not in the cache and cannot be "
             f"fetched from the Hub: {reason}; get online once, or set pretrained: false"
         ) from None
 
 
 def unfit(part: str, name: str, reason: object) -> UserError:
-    """The error of pretrained weights that aren't those of the model's part."""
+    """The error of pretrained weights that are not those of the model's part."""
     text = " ".join(str(reason).split())[:200]
     return UserError(
-        f"pretrained weights '{name}' don't fit the sizes in model.{part} or the vocabulary: {text}"
+        f"pretrained weights '{name}' do not fit the sizes in model.{part} or the vocabulary: {text}"
     )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 TEMPERATURE = 0.1
-"""Of the softmax over the ranks."""
+"""Temperature of the softmax over the ranks."""
 
 
 class GPO(nn.Module):

@@ -27,7 +27,7 @@ class KeyQueues(nn.Module):
     def enqueue(self, images: Tensor, captions: Tensor) -> None:
         """The keys (B, D) of a batch take the place of the oldest; B must divide the size of the queues."""
         size, count, begin = self.images.shape[1], len(images), int(self.pointer)
-        assert size % count == 0, f"a queue of {size} can't be filled {count} at a time"
+        assert size % count == 0, f"a queue of {size} cannot be filled {count} at a time"
         self.images[:, begin : begin + count] = images.T
         self.captions[:, begin : begin + count] = captions.T
         self.pointer.fill_((begin + count) % size)

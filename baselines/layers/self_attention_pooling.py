@@ -29,7 +29,7 @@ class SelfAttentionPooling(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Pooled vectors (B, D) of `vectors` (B, N, D), and the statistics that `update` wants.
 
-        `padding` (B, N): true for places that don't count; their vectors are zeros.
+        `padding` (B, N): true for places that do not count; their vectors are zeros.
         """
         count = vectors.shape[1] if padding is None else (~padding).sum(1, keepdim=True)  # (B, 1)
         local, query = self.local(vectors), self.query(vectors.sum(1) / count)  # (B, N, D), (B, D)

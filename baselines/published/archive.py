@@ -139,7 +139,7 @@ class StoredTensors:
         try:
             data = bytearray(self._read(storage))
         except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
-            raise self._error(f"storage {storage.name} can't be read ({error})") from None
+            raise self._error(f"storage {storage.name} cannot be read ({error})") from None
         expected = storage.size * storage.dtype.itemsize
         if len(data) != expected:
             raise self._error(f"storage {storage.name} has {len(data)} bytes, its header says {expected}")
@@ -181,7 +181,7 @@ class TorchZip:
         except (zipfile.BadZipFile, OSError):
             raise
         except Exception as error:  # a crafted or damaged pickle may fail in any way; none of it is our fault
-            raise self._error(f"its pickle can't be read ({type(error).__name__}: {error})") from None
+            raise self._error(f"its pickle cannot be read ({type(error).__name__}: {error})") from None
 
     def _error(self, found: str) -> UserError:
         found = " ".join(found.split())

@@ -54,7 +54,7 @@ class TorchLegacy:
             except (
                 Exception
             ) as error:  # a crafted or damaged pickle may fail in any way; none of it is our fault
-                raise self._error(f"its pickles can't be read ({type(error).__name__}: {error})") from None
+                raise self._error(f"its pickles cannot be read ({type(error).__name__}: {error})") from None
 
     def tensor(self, lazy: LazyTensor) -> Tensor:
         """Read a tensor; tensors that share a storage in the file share it here."""

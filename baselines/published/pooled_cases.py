@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from baselines.layers.gpo import GPO, positional_codes
 from baselines.layers.pooled_encoders import PooledBERT, PooledRegions
-from baselines.published.pooled_keys import IMAGE_LAYERS, TEXT_LAYERS, renamed
-from baselines.published.recorded import Recorded
+from baselines.published.checkpoint import rename_layer
+from baselines.published.golden import Recorded
+from baselines.published.pooled_keys import IMAGE_LAYERS, TEXT_LAYERS
 from benchmark.method import ParityCase
 
 
@@ -52,12 +53,12 @@ def gpo_cases(recorded: Recorded) -> Iterator[ParityCase]:
 
 def image_key(official: str) -> str:
     """Our name inside `PooledRegions` of an official entry."""
-    return renamed(official, IMAGE_LAYERS)
+    return rename_layer(official, IMAGE_LAYERS)
 
 
 def text_key(official: str) -> str:
     """Our name inside `PooledBERT` of an official entry."""
-    return renamed(official, TEXT_LAYERS)
+    return rename_layer(official, TEXT_LAYERS)
 
 
 def load_recorded(encoder: nn.Module, recorded: Recorded, our_key: Callable[[str], str]) -> None:
@@ -105,7 +106,7 @@ def gradient_cases(
 
 
 def pooled_inside(encoder: PooledRegions, regions: Tensor) -> dict[str, Tensor]:
-    """What the golden files record from regions (B, R, D) to embedding, by their names; for parity only."""
+    """Compute the recorded values from regions (B, R, D) to embedding, by name; for parity only."""
     perceptron, pooling = encoder.perceptron, encoder.pooling
     rows = perceptron.hidden(regions).flatten(0, 1)
     hidden = perceptron.hidden_norm(rows, batch_statistics=encoder.training)[0]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from baselines.attention.alignment import attended_cosines, squared_differences
 from baselines.attention.cross_attention import attention_scores, pair_bytes, score_in_chunks
-from baselines.attention.length_groups import scores_within_budget, tiled_scores
+from baselines.attention.length_groups import length_group_scores, scores_within_budget
 from baselines.attention.regulators import (
     AggregationRegulator,
     AlignmentVector,
@@ -28,13 +28,12 @@ from baselines.attention.regulators import (
     training_bytes,
 )
 from baselines.layers.gru_encoder import GRUEncoder
-from baselines.layers.losses import triplet_ranking_loss
 from baselines.layers.norms import xavier_linear
 from baselines.layers.pair_dropout import PairDropout, draw_seeds
 from baselines.layers.region_perceptron import RegionPerceptron
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.inputs import InputSpec, RegionInput, TextInput
-from benchmark.method import Progress
+from benchmark.method import Baseline, DataFacts, Progress, TripletLoss
 from benchmark.strict import Strict
 
 PUBLISHED_TEMPERATURE = {"t2i": 10.0, "i2t": 3.0}
@@ -48,7 +47,7 @@ class RCARConfig(Strict):
     regulator: Literal["none", "rcr", "rar", "rcar"]
     """`none` is the paper's BASELINE, `rcar` has both regulators."""
     steps: int = Field(default=2, ge=1)
-    """Of the regulator, each with weights of its own; `none` has no steps, whatever this says."""
+    """Steps of the regulator, each with weights of its own; `none` has no steps, whatever this says."""
     regions: int = Field(default=36, ge=1)
     """Regions of an image."""
     region_dim: int = Field(default=2048, ge=1)
@@ -66,13 +65,13 @@ class RCARConfig(Strict):
     normalize_captions: bool = True
     """L2 norm of encoded words; false is the published `--no_txtnorm`."""
     dropout: float = Field(default=0.4, ge=0, lt=1)
-    """Of embedded words and of both branches of RAR."""
+    """Dropout rate of embedded words and of both branches of RAR."""
     temperature: float | None = Field(default=None, gt=0)
     """The paper's lambda before any RCR; None: 10 for t2i, 3 for i2t, as published."""
     negative_slope: float = Field(default=0.1, ge=0)
-    """Of the leaky ReLU on the products."""
+    """Negative slope of the leaky ReLU on the products."""
     augment: Literal["word_drop", "none"] = "word_drop"
-    """Of the captions, in training: some words are hidden, replaced or left out (rcar.md 6)."""
+    """Augmentation of the captions in training: some words are hidden, replaced or left out (rcar.md 6)."""
 
     @property
     def first_temperature(self) -> float:
@@ -96,32 +95,21 @@ class RCARConfig(Strict):
         }
 
 
-class RCARLoss(Strict):
-    """Settings of the ranking loss (rcar.md 4)."""
-
-    margin: float = Field(default=0.2, ge=0)
-    """By which a matching pair's score must lead."""
-    hardest: bool = True
-    """Only the worst negative of each row and column counts; false: all of them, summed (the warm-up epochs)."""
-
-
 def inputs(config: RCARConfig) -> InputSpec:
-    """What RCAR reads: every caption with its image's region features; the last partial batch is dropped
-    (rcar.md 2, 5, 6).
-    """
+    """Declare what RCAR reads: every caption with its region features; the last part batch is dropped (rcar.md 2)."""
     text = TextInput("words", mask_token=True, augment=config.augment)
     return InputSpec(RegionInput(config.regions, config.region_dim), text, unit="caption", last_batch="drop")
 
 
-class RCAR(nn.Module):
-    """The model in one of its settings; a `benchmark.baseline.Baseline`."""
+class RCAR(Baseline):
+    """The model in one of its settings; `facts.vocab_size` counts `<mask>` too."""
 
-    def __init__(self, config: RCARConfig, vocab_size: int) -> None:
+    def __init__(self, config: RCARConfig, facts: DataFacts) -> None:
         super().__init__()
         self.config = config
         dim, sim_dim, counts = config.dim, config.sim_dim, config.counts
         self.text_encoder = GRUEncoder(
-            vocab_size,
+            facts.vocab_size,
             config.word_dim,
             dim,
             layers=config.gru_layers,
@@ -155,7 +143,7 @@ class RCAR(nn.Module):
         """Scores (n, m): in (0, 1) with RAR, in [-1, 1] without (rcar.md 3.7)."""
         if self.config.regulator == "none":
             return self._mean_cosines(images, captions)
-        return tiled_scores(
+        return length_group_scores(
             self._pair_scores,
             images,
             captions,
@@ -185,14 +173,14 @@ class RCAR(nn.Module):
             dropout = None
             if "seeds" in captions.tensors:
                 dropout = PairDropout(self.config.dropout, captions["seeds"], caption_axis=0 if i2t else 1)
-            vectors = self._gathered(queries, contexts, dropout)  # (K, N, Z)
+            vectors = self._gather(queries, contexts, dropout)  # (K, N, Z)
             with torch.autocast(
                 vectors.device.type, enabled=False
             ):  # a few products, and scores are compared
                 scores = self.score(vectors).squeeze(2).sigmoid()
         return (scores.T if i2t else scores,)
 
-    def _gathered(self, queries: Tensor, contexts: Tensor, dropout: Dropout | None) -> Tensor:
+    def _gather(self, queries: Tensor, contexts: Tensor, dropout: Dropout | None) -> Tensor:
         """The vectors of pairs (K, N, Z) by RAR, whose steps share an alignment, or by RCAR, which aligns anew."""
         focus = Focus(None, self.config.first_temperature)
         alignment = self._align(0, queries, contexts, focus)  # (K, N, Q, Z)
@@ -232,10 +220,6 @@ class RCAR(nn.Module):
 
     # Training (rcar.md 4, 5)
 
-    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:  # noqa: ARG002
-        """Nothing to mine."""
-        return batch
-
     def training_codes(self, batch: PairBatch) -> TrainingCodes:
         """The codes with dropout and the batch's statistics; `extra` carries those to `after_step`."""
         regions, statistics = self.image_encoder(batch.images.pixels, batch_statistics=self.training)
@@ -247,10 +231,8 @@ class RCAR(nn.Module):
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
         """Triplet ranking loss over the batch's B x B scores, summed (rcar.md 4)."""
         loss = progress.loss
-        assert isinstance(loss, RCARLoss)
-        return triplet_ranking_loss(
-            self.training_scores(codes, pair_budget), loss.margin, hardest=loss.hardest
-        )
+        assert isinstance(loss, TripletLoss)
+        return loss(self.training_scores(codes, pair_budget))
 
     def training_scores(self, codes: TrainingCodes, pair_budget: int | None) -> Tensor:
         """The batch's scores (B, B), with dropout in RAR where the codes bring seeds for it."""
@@ -267,7 +249,7 @@ class RCAR(nn.Module):
         return scores
 
     def _training_bytes(self, length: int) -> int:
-        """Of one pair until its gradients are there, all passes of attention and all regulators."""
+        """Bytes of one pair until its gradients are there, in all passes of attention and all regulators."""
         config = self.config
         tokens = (length, config.regions) if config.direction == "t2i" else (config.regions, length)
         passes = config.counts["alignments"] + (config.regulator == "rcr")

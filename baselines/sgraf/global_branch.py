@@ -1,4 +1,4 @@
-"""Where SAF and SGR see the whole image beside the whole caption (sgraf.md 3.3, 3.5): vectors, and nodes of a pair.
+"""Branches in which SAF and SGR compare whole images with whole captions (sgraf.md 3.3, 3.5).
 
 The published models have `SelfAttentionBranch`. Another method puts a branch of its own in its place; `SGRAF` asks
 for no more than `GlobalBranch`.

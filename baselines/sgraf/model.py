@@ -20,12 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.attention.alignment import squared_differences
-from baselines.attention.length_groups import scores_within_budget, tiled_scores
+from baselines.attention.length_groups import length_group_scores, scores_within_budget
 from baselines.attention.regulators import Focus, Regulators
 from baselines.attention.tiles import wide_type
 from baselines.layers.batch_norm import BatchNorm
 from baselines.layers.gru_encoder import GRUEncoder
-from baselines.layers.losses import triplet_ranking_loss
 from baselines.layers.norms import l1_normalize, l2_normalize, xavier_linear
 from baselines.layers.pair_dropout import PairDropout, draw_seeds
 from baselines.layers.region_encoder import RegionEncoder
@@ -33,7 +32,7 @@ from baselines.sgraf.global_branch import GlobalBranch, SelfAttentionBranch
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.errors import UserError
 from benchmark.inputs import InputSpec, RegionInput, TextInput
-from benchmark.method import Progress
+from benchmark.method import Baseline, DataFacts, Progress, TripletLoss
 from benchmark.strict import Strict
 
 
@@ -59,11 +58,11 @@ class SGRAFConfig(Strict):
     normalize_captions: bool = True
     """L2 norm of encoded words; false is the published `--no_txtnorm`."""
     dropout: float = Field(default=0.4, ge=0, lt=1)
-    """Of embedded words and of both branches of both self-attentions."""
+    """Dropout rate of embedded words and of both branches of both self-attentions."""
     temperature: float = Field(default=9.0, gt=0)
     """The paper's lambda: factor of the normalised products before the softmax over the regions."""
     negative_slope: float = Field(default=0.1, ge=0)
-    """Of the leaky ReLU on the products, as in the published code (sgraf.md 9); 0 keeps the positive part only."""
+    """Slope of the leaky ReLU on products, as in the published code (sgraf.md 9); 0 keeps the positive part only."""
     sgr_steps: int = Field(default=3, ge=1)
     """Reasoning steps, each with weights of its own; SGR only."""
     edge_scale: float = Field(default=1.0, gt=0)
@@ -71,22 +70,13 @@ class SGRAFConfig(Strict):
     regulator: Literal["none", "rcr", "rar", "rcar"] = "none"
     """RCAR's regulators, plugged in (rcar.md 3.5 - 3.7); the published SAF and SGR have none."""
     steps: int = Field(default=2, ge=1)
-    """Of the regulator."""
+    """Steps of the regulator."""
     bias: bool = True
     """Biases of all linear layers, as in the published code; the formulas of the paper have none (sgraf.md 9)."""
 
 
-class SGRAFLoss(Strict):
-    """Settings of the ranking loss (sgraf.md 4)."""
-
-    margin: float = Field(default=0.2, ge=0)
-    """By which a matching pair's score must lead; scores lie in (0, 1)."""
-    hardest: bool = True
-    """Only the worst negative of each row and column counts; false: all of them, summed."""
-
-
 def inputs(config: SGRAFConfig) -> InputSpec:
-    """What SAF and SGR read: every caption, whole, with its image's region features (sgraf.md 2, 5, 6)."""
+    """Declare what SAF and SGR read: every caption, whole, with its image's region features (sgraf.md 2, 5, 6)."""
     image = RegionInput(config.regions, config.region_dim)
     return InputSpec(image, TextInput("words"), unit="caption", last_batch="keep")
 
@@ -107,9 +97,9 @@ class SAF(nn.Module):
 
     def reader(self, *, batch_statistics: bool) -> Reader:
         """The head as a function; `batch_statistics`: each caption has its own, over all images and its nodes."""
-        return partial(self._filtered, batch_statistics=batch_statistics)
+        return partial(self._filter, batch_statistics=batch_statistics)
 
-    def _filtered(self, nodes: Tensor, *, batch_statistics: bool) -> tuple[Tensor, Tensor]:
+    def _filter(self, nodes: Tensor, *, batch_statistics: bool) -> tuple[Tensor, Tensor]:
         logits = self.attention(nodes).squeeze(3)  # (n, C, G + L)
         normalised, statistics = self.norm(logits, batch_statistics=batch_statistics)
         weights = l1_normalize(normalised.sigmoid())[..., None, :]  # (n, C, 1, G + L)
@@ -125,17 +115,17 @@ class ReasoningStep(nn.Module):
         self.scale = config.edge_scale
         self.query, self.key, self.graph = (xavier_linear(width, width, bias=config.bias) for _ in range(3))
 
-    def merged(self) -> tuple[Tensor, Tensor | None]:
+    def merge(self) -> tuple[Tensor, Tensor | None]:
         """Query and key map as one: (S Wq' + q)(S Wk' + k)' = (S Wq' Wk + q Wk) S', but for terms constant along a row.
 
-        The softmax doesn't see those, so the key's bias has no influence (sgraf.md 3.6); merging saves products
+        The softmax does not see those, so the key's bias has no influence (sgraf.md 3.6); merging saves products
         (speed.md 4).
         """
         weight = self.scale * self.key.weight.mT @ self.query.weight  # (m, m)
         return weight, None if self.query.bias is None else self.scale * self.query.bias @ self.key.weight
 
     def forward(self, readers: Tensor, nodes: Tensor, merged: tuple[Tensor, Tensor | None]) -> Tensor:
-        """What becomes of `readers` (P, k, m), some or all of `nodes` (P, G + L, m), in the step."""
+        """Renew `readers` (P, k, m), some or all of `nodes` (P, G + L, m), in the step."""
         edges = (F.linear(readers, *merged) @ nodes.mT).softmax(2)  # (P, k, G + L)
         return F.relu(self.graph(edges @ nodes), inplace=True)
 
@@ -149,13 +139,13 @@ class SGR(nn.Module):
 
     def reader(self, *, batch_statistics: bool) -> Reader:  # noqa: ARG002
         """The head as a function; merged weights are computed here, once for all pairs."""
-        return partial(self._reasoned, [step.merged() for step in self.reasoning_steps()])
+        return partial(self._reason, [step.merge() for step in self.reasoning_steps()])
 
     def reasoning_steps(self) -> list[ReasoningStep]:
         """`steps`, with their type."""
         return [step for step in self.steps if isinstance(step, ReasoningStep)]
 
-    def _reasoned(self, merged: list[tuple[Tensor, Tensor | None]], nodes: Tensor) -> tuple[Tensor, Tensor]:
+    def _reason(self, merged: list[tuple[Tensor, Tensor | None]], nodes: Tensor) -> tuple[Tensor, Tensor]:
         pairs = nodes.flatten(0, 1)  # (n C, G + L, m)
         *steps, last = zip(self.reasoning_steps(), merged, strict=True)
         for step, weights in steps:
@@ -165,17 +155,17 @@ class SGR(nn.Module):
         return first.view(*nodes.shape[:2], -1), nodes.new_empty(0, nodes.shape[1])
 
 
-class SGRAF(nn.Module):
-    """The model with one of the heads; a `benchmark.baseline.Baseline`."""
+class SGRAF(Baseline):
+    """The model with one of the heads."""
 
     global_branch: GlobalBranch
 
-    def __init__(self, config: SGRAFConfig, vocab_size: int) -> None:
+    def __init__(self, config: SGRAFConfig, facts: DataFacts) -> None:
         super().__init__()
         self.config = config
         dim, bias = config.dim, config.bias
         self.text_encoder = GRUEncoder(
-            vocab_size,
+            facts.vocab_size,
             config.word_dim,
             dim,
             layers=config.gru_layers,
@@ -221,7 +211,7 @@ class SGRAF(nn.Module):
     def similarity(self, images: Codes, captions: Codes) -> Tensor:
         """Scores (n, m) in (0, 1), with the running statistics of the batch norms (sgraf.md 7)."""
         score = partial(self._pair_scores, self._reader(batch_statistics=False))
-        return tiled_scores(
+        return length_group_scores(
             score, images, captions, direction="t2i", pair_floats=lambda length: length * self.config.dim
         )
 
@@ -269,7 +259,7 @@ class SGRAF(nn.Module):
         return min(self._bytes(int(captions["lengths"].max()), copies=3), 8192)
 
     def _bytes(self, length: int, *, copies: int) -> int:
-        """Of one pair: so many arrays of each kind."""
+        """Bytes of one pair with so many arrays of each kind."""
         config = self.config
         regulators = self.regulators.training_bytes(length, config.regions) if self.regulators else 0
         nodes = self.global_branch.nodes + length
@@ -302,10 +292,8 @@ class SGRAF(nn.Module):
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
         """Triplet ranking loss over the batch's B x B scores, summed (sgraf.md 4)."""
         loss = progress.loss
-        assert isinstance(loss, SGRAFLoss)
-        return triplet_ranking_loss(
-            self.training_scores(codes, pair_budget), loss.margin, hardest=loss.hardest
-        )
+        assert isinstance(loss, TripletLoss)
+        return loss(self.training_scores(codes, pair_budget))
 
     def training_scores(self, codes: TrainingCodes, pair_budget: int | None) -> Tensor:
         """The batch's scores (B, B); SAF leaves the statistics of each caption in `codes.extra` (sgraf.md 3.7)."""

@@ -1,6 +1,6 @@
 """T-EMDE on SAF and SGR, a reconstruction (temde.md 3.1, 3.3); the notes on fidelity are in README.md."""
 
-from baselines.sgraf.model import SGRAFLoss, inputs
+from baselines.sgraf.model import inputs
 from baselines.temde.build import build_temde, refuse_official
 from baselines.temde.checks.latency import timing_groups
 from baselines.temde.checks.parity import parity_cases
@@ -12,7 +12,6 @@ METHOD = Method(
     name="temde",
     title="T-EMDE",
     config=TEMDEConfig,
-    loss=SGRAFLoss,
     inputs=inputs,
     build=build_temde,
     parity_cases=parity_cases,

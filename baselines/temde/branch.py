@@ -74,13 +74,13 @@ class SketchBranch(nn.Module):
         """The nodes (n, C, 1 or 2, m): the host's first, where it is kept."""
         layer = self.sketch_similarity or self.similarity
         sides = [codes["sketch" if "sketch" in codes.tensors else "global"] for codes in (images, captions)]
-        nodes = [self._compared(layer, *sides)]
+        nodes = [self._compare(layer, *sides)]
         if self.sketch_similarity is not None:
             nodes.insert(0, self.similarity((images["global"][:, None] - captions["global"]).square()))
         return torch.stack(nodes, dim=2)
 
-    def _compared(self, layer: nn.Linear, image: Tensor, caption: Tensor) -> Tensor:
-        """What `layer` makes of all pairs (n, C, m) of vectors (n, V) and (C, V)."""
+    def _compare(self, layer: nn.Linear, image: Tensor, caption: Tensor) -> Tensor:
+        """Nodes that `layer` makes of all pairs (n, C, m) of vectors (n, V) and (C, V)."""
         comparison, rows = self.config.comparison, image[:, None]  # (n, 1, V)
         if comparison == "concatenation":  # W [image; caption] is a sum, and needs no array of pairs
             of_image, of_caption = layer.weight.chunk(2, dim=1)

@@ -18,7 +18,7 @@ def build_temde(config: TEMDEConfig, facts: DataFacts) -> SGRAF:
 
     With `facts.pretrained` it starts from `config.host_checkpoint`; raises UserError as `seed_from_host`.
     """
-    model = with_sketches(config, facts.vocab_size)
+    model = with_sketches(config, facts)
     if facts.pretrained:
         if config.host_checkpoint is None:
             raise UserError(
@@ -33,12 +33,13 @@ def seed_from_host(model: SGRAF, path: Path) -> None:
     """Give all but the sketch the weights of a SAF or SGR that its authors trained (temde.md 8).
 
     The sketch must be all that the file lacks, and the self-attention that it replaces all that is left over. Raises
-    UserError otherwise, and as SGRAF's reader does: another module, other sizes (a sketch whose N K isn't `dim` has
+    UserError otherwise, and as SGRAF's reader does: another module, other sizes (a sketch whose N K is not `dim` has
     another linear layer than the host), no checkpoint.
     """
     weights = read_official(path, model)
     with torch.device("meta"):
-        host = set(SGRAF(model.config, model.text_encoder.embedding.num_embeddings).state_dict())
+        facts = DataFacts(vocab_size=model.text_encoder.embedding.num_embeddings)
+        host = set(SGRAF(model.config, facts).state_dict())
     ours, left = set(model.state_dict()), {our_key(key): key for key in weights.unexpected}
     lacking = sorted(set(weights.missing) ^ (ours - host))
     wrong = lacking + sorted(left.get(name, name) for name in set(left) ^ (host - ours))
@@ -53,6 +54,6 @@ def seed_from_host(model: SGRAF, path: Path) -> None:
 def refuse_official(path: Path, model: Baseline) -> OfficialWeights:  # noqa: ARG001
     """There is no checkpoint of T-EMDE's authors to evaluate; always raises UserError."""
     raise UserError(
-        f"{path}: T-EMDE's authors published no checkpoint, so this can't be one; evaluate a host's with a recipe of "
+        f"{path}: T-EMDE's authors published no checkpoint, so this cannot be one; evaluate a host's with a recipe of "
         "sgraf, or name it in field 'model.host_checkpoint' to start a training from it"
     )

@@ -17,6 +17,7 @@ from baselines.sgraf.model import SGRAF, SGRAFConfig
 from baselines.temde.branch import SketchBranch
 from baselines.temde.sketch import SketchConfig
 from benchmark.errors import UserError
+from benchmark.method import DataFacts
 
 
 class TEMDEConfig(SGRAFConfig):
@@ -44,9 +45,9 @@ class TEMDEConfig(SGRAFConfig):
         return self
 
 
-def with_sketches(config: TEMDEConfig, vocab_size: int) -> SGRAF:
+def with_sketches(config: TEMDEConfig, facts: DataFacts) -> SGRAF:
     """SAF or SGR with sketches; the host is drawn whole, so that all that is shared with it starts alike."""
-    model = SGRAF(config, vocab_size)
+    model = SGRAF(config, facts)
     if config.global_branch == "sketch":
         host = model.global_branch
         assert isinstance(host, SelfAttentionBranch)

@@ -37,32 +37,32 @@ class SketchConfig(Strict):
     logit: Literal["dot", "distance"] = "dot"
     """With a codeword: product, or negative squared distance; of hyperplanes always the product."""
     temperature: float = Field(default=1.0, gt=0)
-    """tau, by which logits are divided; where it isn't fixed, what it starts from."""
+    """tau, by which logits are divided; where it is not fixed, what it starts from."""
     temperature_rule: Literal["fixed", "learned", "annealed"] = "fixed"
     """`learned`: as the exponential of a parameter. `annealed`: geometrically to `final_temperature`."""
     final_temperature: float | None = Field(default=None, gt=0)
-    """Where annealing ends."""
+    """Temperature at the end of annealing."""
     anneal_steps: int | None = Field(default=None, ge=1)
     """Optimiser steps until then."""
     sharing: Literal["one", "per_modality"] = "one"
     """One codebook for images and captions, or one for each; then the same cell means another thing in each."""
     rows: Literal["mean", "l2", "sum"] = "mean"
-    """What makes sets of different sizes comparable. `mean`: shares over the number of vectors, so that a row sums to
+    """How sets of different sizes become comparable. `mean`: shares over the number of vectors, so that a row sums to
     1. `l2`: each row over its 2-norm. `sum`: nothing."""
     final_l2: bool = True
     """L2 norm of the flattened sketch, as the block that it replaces ends."""
     comparison: Literal["squared_difference", "product", "absolute_difference", "concatenation"] = (
         "squared_difference"
     )
-    """What a pair's global node is made of, by one linear layer."""
+    """Comparison of two sketches that a linear layer turns into a pair's global node."""
     output_projection: bool = False
     """A linear layer from N K to the common space, after the final norm."""
     input_transform: bool = False
     """Linear layer, tanh and dropout before the codebook, as in the blocks that it replaces."""
     transform_dropout: float = Field(default=0.4, ge=0, lt=1)
-    """Of `input_transform`."""
+    """Dropout rate of `input_transform`."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Of the cells, before the final norm."""
+    """Dropout rate of the cells, before the final norm."""
     scope: Literal["both", "image", "text"] = "both"
     """Which side has a sketch; the other keeps its self-attention, so both vectors must have one width."""
     placement: Literal["replace", "in_addition"] = "replace"
@@ -112,7 +112,7 @@ class Sketch(nn.Module):
     """
 
     log_temperature: Tensor
-    """Where the temperature isn't fixed."""
+    """Present if the temperature is not fixed."""
     bits: Tensor
     """With hyperplanes (K, H): on which side of each lies part k; the first one is the most significant bit."""
 
@@ -159,7 +159,7 @@ class Sketch(nn.Module):
     def forward(self, vectors: Tensor, padding: Tensor | None = None) -> Tensor:
         """The vector (B, N K), or (B, D) with a projection, of each set (B, T, D).
 
-        `padding` (B, T): true for places that don't count.
+        `padding` (B, T): true for places that do not count.
         """
         cells = self.histogram(vectors, padding).flatten(1)  # (B, N K), row n before row n + 1
         cells = F.dropout(cells, self.config.dropout, self.training)

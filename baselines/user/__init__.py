@@ -1,9 +1,8 @@
 """USER: unified semantic enhancement with momentum contrast (user.md 3, 4, 5); notes on fidelity: README.md."""
 
-from baselines.user.build import build_user, pretrained_parts
 from baselines.user.checkpoint import read_official
 from baselines.user.checks.parity import parity_cases
-from baselines.user.model import UserConfig, UserLoss, check_batch, inputs
+from baselines.user.model import USER, UserConfig, UserLoss, check_batch, inputs, pretrained_parts
 from benchmark.method import Method
 
 METHOD = Method(
@@ -12,7 +11,7 @@ METHOD = Method(
     config=UserConfig,
     loss=UserLoss,
     inputs=inputs,
-    build=build_user,
+    build=USER,
     parity_cases=parity_cases,
     read_official=read_official,
     pretrained_parts=pretrained_parts,

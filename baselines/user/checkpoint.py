@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from baselines.published.pooled_keys import IMAGE_LAYERS, TEXT_LAYERS, fit, read_parts, renamed
+from baselines.published.checkpoint import OfficialFile, rename_layer
+from baselines.published.pooled_keys import COMPUTED, IMAGE_LAYERS, PARTS, TEXT_LAYERS
 from baselines.user.model import USER
 from benchmark.errors import UserError
 from benchmark.method import Baseline, OfficialWeights
@@ -25,20 +26,25 @@ KEYS = {"image_keys.": "image_encoder.", "text_keys.": "text_encoder."}
 """The momentum encoders, which no published file holds, and whose copies they begin as."""
 
 
-def our_key(official: str) -> str:
-    """Our name of an official entry `<part>.<key>`; one that isn't USER's comes back as it is."""
+def our_key(official: str) -> str | None:
+    """Our name of an official entry `<part>.<key>`; one that is not USER's comes back as it is."""
     part, _, key = official.partition(".")
+    if key.endswith(COMPUTED):
+        return None
     if part == "txt_enc":
-        return f"text_encoder.{renamed(key, TEXT_LAYERS)}"
+        return f"text_encoder.{rename_layer(key, TEXT_LAYERS)}"
     if part == "img_enc" and key.startswith("v_sa."):
-        return f"image_encoder.enhancement.{renamed(key, ENHANCEMENT_LAYERS)}"
-    return f"image_encoder.pooled.{renamed(key, IMAGE_LAYERS)}" if part == "img_enc" else official
+        return f"image_encoder.enhancement.{rename_layer(key, ENHANCEMENT_LAYERS)}"
+    return f"image_encoder.pooled.{rename_layer(key, IMAGE_LAYERS)}" if part == "img_enc" else official
+
+
+OFFICIAL = OfficialFile("USER", our_key, PARTS)
 
 
 def translate(official: Mapping[str, Tensor], model: USER, source: str) -> OfficialWeights:
-    """Fit official entries to `model`, as `fit` does; the momentum encoders become copies, the queues stay.
+    """Fit official entries to `model`, as `OfficialFile.fit`; the momentum encoders become copies, the queues stay.
 
-    Also raises UserError where one has SGE and the other hasn't, and for CGE, which no published file has.
+    Also raises UserError where one has SGE and the other has not, and for CGE, which no published file has.
     """
     if model.config.enhancement == "cge":
         raise UserError(
@@ -54,7 +60,7 @@ def translate(official: Mapping[str, Tensor], model: USER, source: str) -> Offic
         )
     whole = model.state_dict()
     wanted = {name: value for name, value in whole.items() if not name.startswith((*KEYS, "queues."))}
-    weights = fit(official, wanted, our_key, method="USER", source=source)
+    weights = OFFICIAL.fit(official, wanted, source)
     for ours, theirs in KEYS.items():
         copied = {name: theirs + name.removeprefix(ours) for name in whole if name.startswith(ours)}
         weights.state.update({n: weights.state[of] for n, of in copied.items() if of in weights.state})
@@ -63,11 +69,6 @@ def translate(official: Mapping[str, Tensor], model: USER, source: str) -> Offic
 
 
 def read_official(path: Path, model: Baseline) -> OfficialWeights:
-    """Read a checkpoint of the authors' code for `model`, running nothing that is in it.
-
-    Raises UserError (one line) for a missing, truncated or damaged file, one of another method or size.
-    """
+    """Read a checkpoint of the authors' code for `model`; raises UserError as `OfficialFile` and `translate` do."""
     assert isinstance(model, USER)
-    tensors, others = read_parts(path, "USER")
-    weights = translate(tensors, model, str(path))
-    return OfficialWeights(weights.state, weights.missing, [*weights.unexpected, *others], weights.dropped)
+    return OFFICIAL.read(path, lambda entries, source: translate(entries, model, source))

@@ -17,7 +17,7 @@ from benchmark.strict import Strict
 
 
 class GuideConfig(Strict):
-    """Of `cge`, which was never released (user.md 3.5). Each choice but `dim` is UNCERTAIN; the defaults are likeliest.
+    """The guide of `cge`, never released (user.md 3.5). Each choice but `dim` is UNCERTAIN; defaults are the likeliest.
 
     The author's list of layers: BatchNorm1d(512), Linear(512, D), BatchNorm1d(D), Linear(D, D), "activations to be
     added".
@@ -54,7 +54,7 @@ class SelfGuidedEnhancement(nn.Module):
     def forward(self, regions: Tensor, *, batch_statistics: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """Enhanced features (B, R, D) of `regions` (B, R, D), and the statistics that `update` wants."""
         guide, statistics = self.attention(regions, batch_statistics=batch_statistics)  # (B, D)
-        return enhanced(regions, guide, self.sharpness), statistics
+        return add_guide(regions, guide, self.sharpness), statistics
 
     def update(self, statistics: dict[str, Tensor]) -> None:
         """Take the statistics of a batch into the running ones."""
@@ -92,7 +92,7 @@ class ProjectedGuide(nn.Module):
         self.hidden_norm.update(statistics["guide_hidden"])
 
 
-def enhanced(regions: Tensor, guide: Tensor, sharpness: float) -> Tensor:
+def add_guide(regions: Tensor, guide: Tensor, sharpness: float) -> Tensor:
     """Regions (B, R, D) with what each takes of the guide (B, D)."""
     return regions + region_gate(regions, guide, sharpness)[..., None] * guide[:, None]
 

@@ -16,17 +16,16 @@ import torch
 from pydantic import Field, model_serializer, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import BertModel
 
-from baselines.layers.bert import BERTConfig
+from baselines.layers.bert import BERTConfig, build_bert
 from baselines.layers.momentum import follow, momentum_copy
 from baselines.layers.pooled_encoders import PooledBERT, PooledRegions
 from baselines.layers.queues import KeyQueues
-from baselines.user.enhancement import GuideConfig, ProjectedGuide, SelfGuidedEnhancement, enhanced
+from baselines.user.enhancement import GuideConfig, ProjectedGuide, SelfGuidedEnhancement, add_guide
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.errors import UserError
 from benchmark.inputs import InputSpec, RegionInput, TextInput
-from benchmark.method import Progress
+from benchmark.method import DataFacts, DualEncoder, Progress
 from benchmark.strict import Strict
 
 
@@ -43,19 +42,19 @@ class UserConfig(Strict):
     dim: int = Field(default=1024, ge=2)
     """Width of the common space."""
     pool_width: int = Field(default=32, ge=2, multiple_of=2)
-    """Of the places' codes and the GRU in GPO pooling."""
+    """Width of the position codes and of the GRU in GPO pooling."""
     dropout: float = Field(default=0.4, ge=0, lt=1)
-    """Of both branches of SGE."""
+    """Dropout rate of both branches of SGE."""
     sharpness: float = 1.0
     """Factor of the products that say how much of the whole a region takes (the published `attention_lamda`)."""
     guide: GuideConfig = GuideConfig()
-    """Of `cge`: how a CLIP vector becomes the guide of the regions."""
+    """How a CLIP vector becomes the guide of the regions."""
     queue: int = Field(default=2048, ge=0)
     """Keys that wait in each queue, a multiple of the batch size; 0: no queues, no momentum encoders."""
     momentum: float = Field(default=0.999, ge=0, lt=1)
     """Share of its own weights that a momentum encoder keeps at a step."""
     augment: Literal["word_drop", "none"] = "word_drop"
-    """Of the captions, in training: some words are hidden, replaced or left out (user.md 6)."""
+    """Augmentation of the captions in training: some words are hidden, replaced or left out (user.md 6)."""
     vocabulary: Literal["dataset", "letters"] = "dataset"
     """`dataset`: bert-base-uncased's word pieces, as published (scenes has its own); `letters`: a small vocabulary
     of letters and common words that needs no download, for smoke runs without pretraining."""
@@ -91,7 +90,7 @@ class UserLoss(Strict):
 
 
 def inputs(config: UserConfig) -> InputSpec:
-    """What USER reads: every caption, uncut, with its image's regions; the last partial batch is dropped (user.md 5).
+    """Declare what USER reads: every caption, uncut, with its regions; the last partial batch is dropped (user.md 5).
 
     CGE also reads a CLIP vector of the image.
     """
@@ -102,7 +101,7 @@ def inputs(config: UserConfig) -> InputSpec:
 
 
 def check_batch(config: UserConfig, batch_size: int) -> None:
-    """Raise UserError where batches don't fill the queues evenly (user.md 5)."""
+    """Raise UserError where batches do not fill the queues evenly (user.md 5)."""
     if config.queue % batch_size:
         times = config.queue // batch_size
         near = " and ".join(str(n * batch_size) for n in (times, times + 1) if n)
@@ -144,10 +143,10 @@ class ImageEncoder(nn.Module):
             assert clip is not None, "CGE reads a CLIP vector of each image"
             guide, statistics = self.guide(clip, batch_statistics=batch_statistics)
             if not self.in_space:
-                regions = enhanced(regions, guide, self.sharpness)
+                regions = add_guide(regions, guide, self.sharpness)
         encoded, hidden = self.pooled.encode(regions, batch_statistics=batch_statistics)
         if guide is not None and self.in_space:
-            encoded = enhanced(encoded, guide, self.sharpness)
+            encoded = add_guide(encoded, guide, self.sharpness)
         return self.pooled.pool(encoded), {**statistics, "hidden": hidden}
 
     def update(self, statistics: dict[str, Tensor]) -> None:
@@ -158,12 +157,19 @@ class ImageEncoder(nn.Module):
         self.pooled.update(statistics["hidden"])
 
 
-class USER(nn.Module):
-    """The model with its momentum encoders and queues; a `benchmark.baseline.Baseline`."""
+def pretrained_parts(config: UserConfig) -> list[str]:
+    """Name the Hub repository that `pretrained=True` downloads."""
+    return [config.bert.pretrained]
 
-    def __init__(self, config: UserConfig, bert: BertModel) -> None:
+
+class USER(DualEncoder):
+    """The model with its momentum encoders, which begin as copies of the others, and its queues."""
+
+    def __init__(self, config: UserConfig, facts: DataFacts) -> None:
+        """Raises UserError where the pretrained BERT cannot be fetched or does not fit the configuration."""
         super().__init__()
         self.config = config
+        bert = build_bert(config.bert, facts)
         self.image_encoder = ImageEncoder(config)
         self.text_encoder = PooledBERT(bert, config.dim, config.pool_width)
         if config.queue:
@@ -181,7 +187,7 @@ class USER(nn.Module):
             self.text_keys.bert.eval()
         return self
 
-    # Encoding (user.md 3.1, 3.2) and scores (user.md 7)
+    # Encoding (user.md 3.1, 3.2) and scores, which are cosines (user.md 7)
 
     def encode_images(self, batch: ImageBatch) -> Codes:
         """`vectors`: (B, D), of length 1."""
@@ -190,14 +196,6 @@ class USER(nn.Module):
     def encode_captions(self, batch: CaptionBatch) -> Codes:
         """`vectors`: (B, D), of length 1."""
         return Codes({"vectors": self.text_encoder(batch.ids, batch.lengths)})
-
-    def similarity(self, images: Codes, captions: Codes) -> Tensor:
-        """Scores (n, m) in [-1, 1]: cosines."""
-        return images["vectors"] @ captions["vectors"].T
-
-    def pair_bytes(self, images: Codes, captions: Codes) -> int:  # noqa: ARG002
-        """A pair takes no more than its score."""
-        return images["vectors"].element_size()
 
     # A step (user.md 5)
 

@@ -11,14 +11,12 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
 
-from baselines.layers.bert import BERTConfig
-from baselines.layers.losses import triplet_ranking_loss
+from baselines.layers.bert import BERTConfig, build_bert
 from baselines.layers.pooled_encoders import PooledBERT, PooledGRU, PooledRegions
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.inputs import InputSpec, RegionInput, TextInput
-from benchmark.method import Progress
+from benchmark.method import DataFacts, DualEncoder
 from benchmark.strict import Strict
 
 
@@ -36,32 +34,23 @@ class VSEConfig(Strict):
     dim: int = Field(default=1024, ge=2)
     """Width of the common space, and of each direction of the GRU."""
     pool_width: int = Field(default=32, ge=2, multiple_of=2)
-    """Of the places' codes and the GRU in GPO pooling."""
+    """Width of the position codes and of the GRU in GPO pooling."""
     word_dim: int = Field(default=300, ge=1)
-    """Of `bigru`: width of an embedded word."""
+    """Width of an embedded word of `bigru`."""
     augment: Literal["word_drop", "none"] = "word_drop"
     """In training: words are hidden, replaced or left out (user.md 6); of `bigru`, start and end too (user.md A)."""
     vocabulary: Literal["dataset", "letters"] = "dataset"
-    """Of `bert`. `dataset`: bert-base-uncased's word pieces, as published (scenes has its own); `letters`: a small
-    vocabulary of letters and common words that needs no download, for smoke runs without pretraining."""
+    """Vocabulary of `bert`. `dataset`: bert-base-uncased's word pieces, as published (scenes has its own); `letters`: a
+    small vocabulary of letters and common words that needs no download, for smoke runs without pretraining."""
     bert: BERTConfig = BERTConfig()
-    """Of `bert`; not read by `bigru`."""
+    """Sizes of `bert`; not read by `bigru`."""
     replicas: int = Field(default=1, ge=1)
     """Parts of a training batch with batch statistics of their own, as training on so many devices has it; the first
     part's go into the running ones."""
 
 
-class VSELoss(Strict):
-    """Settings of the ranking loss (user.md A)."""
-
-    margin: float = Field(default=0.2, ge=0)
-    """By which a matching pair's score must lead."""
-    hardest: bool = True
-    """Only the worst negative of each row and column counts; false: all of them, summed (the warm-up epoch)."""
-
-
 def inputs(config: VSEConfig) -> InputSpec:
-    """What VSE-infinity reads: every caption, uncut, with its image's regions, some of which are dropped."""
+    """Declare what VSE-infinity reads: every caption, uncut, with its image's regions, some of which are dropped."""
     if config.text == "bert":
         text = TextInput("wordpiece", vocabulary=config.vocabulary, augment=config.augment)
     else:
@@ -71,14 +60,25 @@ def inputs(config: VSEConfig) -> InputSpec:
     return InputSpec(image, text, unit="caption", last_batch="drop")
 
 
-class VSEInfinity(nn.Module):
-    """The model; a `benchmark.baseline.Baseline`."""
+def pretrained_parts(config: VSEConfig) -> list[str]:
+    """Name the Hub repository that `pretrained=True` downloads; a GRU has none."""
+    return [config.bert.pretrained] if config.text == "bert" else []
 
-    def __init__(self, config: VSEConfig, text_encoder: PooledBERT | PooledGRU) -> None:
+
+class VSEInfinity(DualEncoder):
+    """The model; for `bigru`, `facts.vocab_size` counts `<mask>` too."""
+
+    def __init__(self, config: VSEConfig, facts: DataFacts) -> None:
+        """Raises UserError where the pretrained BERT cannot be fetched or does not fit the configuration."""
         super().__init__()
         self.config = config
+        words: PooledBERT | PooledGRU  # drawn before the image encoder
+        if config.text == "bert":
+            words = PooledBERT(build_bert(config.bert, facts), config.dim, config.pool_width)
+        else:
+            words = PooledGRU(facts.vocab_size, config.word_dim, config.dim, config.pool_width)
         self.image_encoder = PooledRegions(config.region_dim, config.dim, config.pool_width)
-        self.text_encoder = text_encoder
+        self.text_encoder = words
 
     def encode_images(self, batch: ImageBatch) -> Codes:
         """`vectors`: (B, D), of length 1."""
@@ -88,18 +88,6 @@ class VSEInfinity(nn.Module):
     def encode_captions(self, batch: CaptionBatch) -> Codes:
         """`vectors`: (B, D), of length 1."""
         return Codes({"vectors": self.text_encoder(batch.ids, batch.lengths)})
-
-    def similarity(self, images: Codes, captions: Codes) -> Tensor:
-        """Scores (n, m) in [-1, 1]: cosines."""
-        return images["vectors"] @ captions["vectors"].T
-
-    def pair_bytes(self, images: Codes, captions: Codes) -> int:  # noqa: ARG002
-        """A pair takes no more than its score."""
-        return images["vectors"].element_size()
-
-    def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:  # noqa: ARG002
-        """Nothing to mine."""
-        return batch
 
     def training_codes(self, batch: PairBatch) -> TrainingCodes:
         """Vectors with dropout and the batch's statistics; `extra` carries those to `after_step`."""
@@ -113,14 +101,6 @@ class VSEInfinity(nn.Module):
         vectors, statistics = torch.cat([vectors for vectors, _ in encoded]), encoded[0][1]
         captions = self.encode_captions(batch.captions)
         return TrainingCodes(Codes({"vectors": vectors}), captions, {"statistics": statistics})
-
-    def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:  # noqa: ARG002
-        """Triplet ranking loss over the batch's B x B scores, summed; such a matrix needs no budget."""
-        loss = progress.loss
-        assert isinstance(loss, VSELoss)
-        return triplet_ranking_loss(
-            self.similarity(codes.images, codes.captions), loss.margin, hardest=loss.hardest
-        )
 
     def after_step(self, codes: TrainingCodes) -> None:
         """Take the batch's statistics into the running ones."""

@@ -18,7 +18,7 @@ from benchmark.cli.data import data_app
 from benchmark.cli.options import several_values
 from benchmark.cli.run import evaluate, reproduce
 from benchmark.cli.scores import score
-from benchmark.cli.share import export, query
+from benchmark.cli.share import export, new, query
 from benchmark.cli.studies import study
 from benchmark.cli.tables import diff, leaderboard, list_
 from benchmark.cli.timing import bench, latency
@@ -44,6 +44,7 @@ app.command(rich_help_panel=RUNS)(query)
 app.command(rich_help_panel=RUNS)(diff)
 app.command(rich_help_panel=RUNS)(study)
 app.command(rich_help_panel=RUNS)(export)
+app.command(rich_help_panel=RUNS)(new)
 app.add_typer(data_app, name="data", rich_help_panel=RUNS)
 app.command(rich_help_panel=CHECKS)(doctor)
 app.command(rich_help_panel=CHECKS)(parity)

@@ -1,4 +1,4 @@
-"""Commands that show a run to others: `rematch query` asks its model, `rematch export` makes a folder of it.
+"""Commands that share: `rematch query` asks a model, `rematch export` and `rematch new` write a run and a method.
 
 A thin layer over benchmark/share; heavy imports stand inside the commands.
 """
@@ -104,3 +104,23 @@ def export(
     console.print(f"wrote {folder.as_posix()}: {', '.join(done.files)}", highlight=False, markup=False)
     console.print("nothing was uploaded; to share it:", highlight=False)
     console.print(f"  {done.upload}", highlight=False, markup=False)
+
+
+def new(
+    method: Annotated[str, typer.Argument(help="Name of the method: small letters, digits and _.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder of the package. Default: one with the method's name.")
+    ] = None,
+) -> None:
+    """Write a package, a recipe and a study for a method of your own, to begin with; docs/plugin.md explains them.
+
+    Example: rematch new my_method
+    """
+    from benchmark.share.new import write_method
+
+    for path in write_method(method, folder):
+        console.print(f"wrote {path.as_posix()}", highlight=False, markup=False)
+    package = (folder or Path(method)).as_posix()
+    console.print("install it, then train it on scenes:", highlight=False)
+    console.print(f"  uv pip install --no-deps -e {package}", highlight=False, markup=False)
+    console.print(f"  rematch reproduce {method} scenes", highlight=False, markup=False)

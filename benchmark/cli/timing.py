@@ -20,7 +20,6 @@ from benchmark.cli.options import (
     console,
     make_settings,
 )
-from benchmark.errors import UserError
 
 if TYPE_CHECKING:
     pass
@@ -63,16 +62,17 @@ def bench(
 ) -> None:
     """Time a method's scoring against the published loop over captions, and against the floor.
 
+    A method that brings no cases is timed with its recipes for scenes.
+
     Example: rematch bench hat
     """
     from benchmark.registry import get_method
     from benchmark.run.resolve import pick_device
+    from benchmark.run.scoring import scenes_cases
     from benchmark.timing.scoring import rank_benchmark, rank_table, scoring_benchmark, scoring_table
 
-    cases = get_method(method).scoring_cases
-    if cases is None:
-        raise UserError(f"{method} brings no scoring cases to time")
-    where = pick_device(device)
-    rows = scoring_benchmark(cases(where), repeats=repeats, threads=threads, device=where)
+    brought, where = get_method(method).scoring_cases, pick_device(device)
+    cases = scenes_cases(method, make_settings(device, None)) if brought is None else brought(where)
+    rows = scoring_benchmark(cases, repeats=repeats, threads=threads, device=where)
     console.print(scoring_table(rows, title=f"scoring, {threads} thread(s), {where}"))
     console.print(rank_table(rank_benchmark()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_serializer, model_validator
+from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from benchmark.errors import UserError
 from benchmark.strict import Strict
@@ -62,6 +62,12 @@ class Optimizer(Strict):
         return {key: value for key, value in document.items() if key not in unread}
 
 
+class ConstantSchedule(Strict):
+    """The same lr from the first step to the last; `schedule: constant` is short for it."""
+
+    name: Literal["constant"]
+
+
 class StepSchedule(Strict):
     """lr * gamma ** floor(epoch / every); epochs from 0, running on across stages."""
 
@@ -92,7 +98,15 @@ class CosineSchedule(Strict):
     floor: float = Field(default=0.0, ge=0, le=1)
 
 
-Schedule = Annotated[StepSchedule | MilestoneSchedule | CosineSchedule, Field(discriminator="name")]
+def _by_name(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Schedule = Annotated[
+    ConstantSchedule | StepSchedule | MilestoneSchedule | CosineSchedule,
+    Field(discriminator="name"),
+    BeforeValidator(_by_name),
+]
 
 
 class Stage(Strict):

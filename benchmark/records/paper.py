@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from benchmark.errors import UserError, nearest
 from benchmark.recipe.faults import explain
 from benchmark.recipe.schema import PaperRow
+from benchmark.registry import method_names
 from benchmark.strict import Strict
 
 PAPER = Path("results/paper")
@@ -158,14 +159,23 @@ def load_papers(folder: Path = PAPER) -> Iterator[Paper]:
         yield load_paper(path.stem, folder)
 
 
-def resolve(row: PaperRow, folder: Path = PAPER) -> Paper:
-    """The paper that a recipe's `paper_row` points into.
+def find_paper(method: str, folder: Path = PAPER) -> Paper | None:
+    """The paper of a method; None where a method that is registered has no file, since a file is optional.
 
-    Raises UserError with the nearest name where there is no such method, or where the variant is neither in
-    its rows nor among its expected variants.
+    Raises UserError with the nearest name for any other method, and for a fault of the file.
     """
-    paper = load_paper(row.method, folder)
-    if row.variant not in paper.variants:
+    if method in method_names() and not (folder / f"{method}.yaml").is_file():
+        return None
+    return load_paper(method, folder)
+
+
+def resolve(row: PaperRow, folder: Path = PAPER) -> Paper | None:
+    """The paper that a recipe's `paper_row` points into; None where its method has no file.
+
+    Raises UserError as `find_paper`, and where the variant is neither in its rows nor among its expected variants.
+    """
+    paper = find_paper(row.method, folder)
+    if paper is not None and row.variant not in paper.variants:
         where = (folder / f"{row.method}.yaml").as_posix()
         raise UserError(
             f"field 'paper_row.variant': {where} has no variant '{row.variant}'{nearest(row.variant, paper.variants)}"
@@ -179,5 +189,6 @@ def find_row(method: str, variant: str, protocol: str, folder: Path = PAPER) -> 
     Raises UserError as `resolve` does.
     """
     paper = resolve(PaperRow(method=method, variant=variant), folder)
-    found = [row for row in paper.rows if (row.variant, row.dataset) == (variant, protocol)]
+    rows = [] if paper is None else paper.rows
+    found = [row for row in rows if (row.variant, row.dataset) == (variant, protocol)]
     return found[0] if found else None

@@ -8,11 +8,19 @@ from __future__ import annotations
 import math
 
 from benchmark.errors import UserError
-from benchmark.recipe.training import CosineSchedule, MilestoneSchedule, Schedule, StepSchedule
+from benchmark.recipe.training import (
+    ConstantSchedule,
+    CosineSchedule,
+    MilestoneSchedule,
+    Schedule,
+    StepSchedule,
+)
 
 
 def learning_rate(schedule: Schedule, base: float, *, epoch: int, step: int, total_steps: int) -> float:
     """The learning rate of optimiser step `step` (of `total_steps`), which lies in `epoch`."""
+    if isinstance(schedule, ConstantSchedule):
+        return base
     if isinstance(schedule, StepSchedule):
         return base * schedule.gamma ** (epoch // schedule.every)
     if isinstance(schedule, MilestoneSchedule):

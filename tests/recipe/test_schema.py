@@ -56,7 +56,9 @@ def test_every_recipe_is_sound(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     check_recipes([path])
     assert path.stem.split("-")[0] == dataset_of(path)  # `rematch reproduce hat DATASET` finds it by name
     assert recipe.summary
-    assert resolve(recipe.paper_row).method == path.parent.name
+    paper = resolve(recipe.paper_row)
+    assert paper is not None
+    assert paper.method == path.parent.name
     if isinstance(recipe, EnsembleRecipe):
         members = [single(member) for member in member_paths(path, recipe)]
         assert {member.data.name for member in members} == {dataset_of(path)}

@@ -22,7 +22,7 @@ from benchmark.registry import get_method
 from benchmark.run.job import RECONSTRUCTION
 from benchmark.studies.definition import load_study, study_paths
 from tests.baselines.sgraf.models import tiny_sgraf
-from tests.baselines.sgraf.test_checkpoint import official_entries, save_checkpoint
+from tests.baselines.sgraf.official import official_entries, save_checkpoint
 from tests.data.region_files import PLANTED_WIDTH, planted_part
 from tests.paths import ROOT
 from tests.tiny import Outcome, change_recipe, put, rematch, write_recipe
@@ -67,7 +67,7 @@ def test_all_but_the_sketch_is_the_hosts(dataset: str, module: str) -> None:
 
 
 @pytest.mark.parametrize(("dataset", "module"), CASES)
-def test_full_size_is_the_dossiers_reconstruction(dataset: str, module: str) -> None:
+def test_full_size_is_the_documented_reconstruction(dataset: str, module: str) -> None:
     recipe = recipe_of(dataset, module)
     method, config = get_method(recipe.method), recipe.method_config()
     assert config == TEMDEConfig.model_validate({"module": module})  # all defaults are those of temde.md 3.3
@@ -76,7 +76,7 @@ def test_full_size_is_the_dossiers_reconstruction(dataset: str, module: str) -> 
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[dataset, module]
 
 
-def test_the_defaults_are_the_dossiers() -> None:
+def test_the_defaults_are_the_documented_ones() -> None:
     """temde.md 3.4, the column "default"."""
     assert SketchConfig().model_dump() == {
         "depth": 8,

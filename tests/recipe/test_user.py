@@ -13,7 +13,6 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from baselines.published.pooled_keys import PARALLEL
 from benchmark.files import sha256_file
 from benchmark.method import DataFacts
 from benchmark.recipe.files import load_recipe
@@ -24,7 +23,7 @@ from benchmark.registry import get_method
 from benchmark.studies.definition import load_study
 from benchmark.training.optimizers import parameter_groups
 from benchmark.training.schedules import learning_rate
-from tests.baselines.user.test_checkpoint import save, user_parts, vse_parts
+from tests.baselines.checkpoint_files import pooled_parts, save_parts
 from tests.data.region_files import planted_part
 from tests.paths import ROOT
 from tests.tiny import Outcome, put, rematch, write_recipe
@@ -312,11 +311,11 @@ def test_a_run_from_a_scan_folder(work: Path, method: str, kind: str) -> None:
     assert kind == "bigru" or record.codec.endswith(":uncut")
     if kind == "cge":
         assert any("guides of 'test': vectors of test_clip.npy" in note for note in record.notes)
-        error = evaluate(method, kind, "--official-checkpoint", save(work / "best.pth", [{}, {}])).error
+        error = evaluate(method, kind, "--official-checkpoint", save_parts(work / "best.pth", [{}, {}])).error
         assert "best.pth: this recipe's model has enhancement 'cge', a reconstruction" in error
         return
-    prefix = PARALLEL if kind == "bert" else ""  # user.md 8
-    path = save(work / "model_best.pth", as_the_authors_have_it(method, kind, prefix))
+    prefix = "module." if kind == "bert" else ""  # user.md 8
+    path = save_parts(work / "model_best.pth", as_the_authors_have_it(method, kind, prefix))
     found = evaluate(method, kind, "--official-checkpoint", path, "--save-sims", "official.npy")
     assert "authors' checkpoint: " in found.good
     assert evaluate(method, kind, "--save-sims", "ours.npy").code == 0
@@ -343,7 +342,7 @@ def as_the_authors_have_it(method: str, kind: str, prefix: str) -> list[dict[str
     model = get_method(method).build(config, DataFacts(vocab_size=len(state[f"text_encoder.{words}.weight"])))
     model.load_state_dict(state)
     assert isinstance(model, nn.Module)
-    parts = user_parts(model) if method == "user" else vse_parts(model)
+    parts = pooled_parts(model)
     return [{prefix + name: value for name, value in part.items()} for part in parts]
 
 

@@ -7,9 +7,17 @@ from itertools import pairwise
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from benchmark.errors import UserError
-from benchmark.recipe.training import CosineSchedule, MilestoneSchedule, Schedule, StepSchedule
+from benchmark.recipe.training import (
+    ConstantSchedule,
+    CosineSchedule,
+    MilestoneSchedule,
+    Schedule,
+    StepSchedule,
+    Training,
+)
 from benchmark.training.schedules import check_schedule, learning_rate
 
 HAT = StepSchedule(name="step", every=10, gamma=0.1)
@@ -96,3 +104,22 @@ def test_warm_up_longer_than_training_is_refused() -> None:
     ):
         check_schedule(CosineSchedule(name="cosine", warmup_steps=10), 10)
     check_schedule(HAT, 1)
+
+
+def test_a_constant_rate_stays_as_it_is_and_has_a_short_form() -> None:
+    document = {"batch_size": 2, "optimizer": {"name": "adam", "lr": 0.1}, "stages": [{"epochs": 1}]}
+    short = Training.model_validate({**document, "schedule": "constant"})
+    long = Training.model_validate({**document, "schedule": {"name": "constant"}})
+    assert short == long
+    assert short.model_dump() == long.model_dump()  # one digest for both
+    assert isinstance(short.schedule, ConstantSchedule)
+    rates = [
+        learning_rate(short.schedule, 0.1, epoch=e, step=s, total_steps=40) for e, s in ((0, 0), (9, 39))
+    ]
+    assert rates == [0.1, 0.1]
+    check_schedule(short.schedule, 1)
+    staged = {**document, "stages": [{"epochs": 1, "schedule": "constant"}], "schedule": "constant"}
+    assert Training.model_validate(staged).stages[0].schedule == short.schedule
+    for wrong in ("constantly", {"name": "constant", "gamma": 2.0}):
+        with pytest.raises(ValidationError):
+            Training.model_validate({**document, "schedule": wrong})

@@ -21,11 +21,10 @@ from baselines.dualpath.checkpoint import (
     official_names,
     read_net,
     read_params,
-    text_of,
+    read_text,
     to_official,
-    translate,
 )
-from baselines.dualpath.checks.replay import StandIn, recorded_model
+from baselines.dualpath.checks.replay import StandIn, build_recorded, load_whole
 from baselines.dualpath.config import DualPathConfig
 from baselines.dualpath.model import DualPath
 from baselines.dualpath.text import ResidualUnit
@@ -178,7 +177,9 @@ def is_graph_file(document: Any) -> bool:
 
 
 def graph_cases(document: dict[str, Any]) -> Iterator[ParityCase]:
-    """Each network's layers, by name, and its parameter counts; the model is built without numbers."""
+    """Compare each network's layers, by name, and its parameter counts; the model is built without numbers."""
+    if not is_graph_file(document):
+        return
     for name, net in document.items():
         sizes = {layer["name"]: layer["size"] for layer in net["layers"] if "size" in layer}
         words, classes = sizes["fc2"][2], sizes["fc_img"][3]
@@ -212,7 +213,7 @@ def full_size(name: str, words: int, classes: int) -> DualPath:
 
 
 def parameter_counts(model: DualPath) -> dict[str, int]:
-    """Of the parts, by their official names."""
+    """Count the parameters of the parts, by their official names."""
     parts = {
         "text_branch_incl_word_layer": model.text,
         "word_layer": model.text.words,
@@ -240,11 +241,8 @@ def mat_cases(path: Path) -> list[ParityCase]:
         return []
     if not {"fc2f", "fcsharef", "conv1_filter", "res5c_filter"} <= arrays.keys():
         return []
-    model = _model_of(arrays)
-    weights = translate(arrays, model)
-    if weights.missing or weights.unexpected or weights.dropped:
-        raise ValueError(f"missing {weights.missing[:3]}, unexpected {weights.unexpected[:3]}")
-    model.load_state_dict(weights.state)
+    model = _build_model(arrays)
+    load_whole(model, arrays)
     state, cases = model.state_dict(), []
     for official, ours in official_names(model):
         back = to_official(ours, state[ours])
@@ -263,7 +261,7 @@ def mat_cases(path: Path) -> list[ParityCase]:
     return cases
 
 
-def _model_of(arrays: dict[str, np.ndarray[Any, Any]]) -> DualPath:
+def _build_model(arrays: dict[str, np.ndarray[Any, Any]]) -> DualPath:
     outs = {name: value.shape[-1] for name, value in arrays.items() if value.ndim == 4}
     widths = {
         64: "fc2_2_1f",
@@ -274,7 +272,7 @@ def _model_of(arrays: dict[str, np.ndarray[Any, Any]]) -> DualPath:
         2048: "fc5_2f",
     }
     config = {f"c{width}": outs[name] for width, name in widths.items()}
-    model = recorded_model(
+    model = build_recorded(
         config
         | {
             "word_dim": outs["fc2f"],
@@ -290,10 +288,10 @@ def _model_of(arrays: dict[str, np.ndarray[Any, Any]]) -> DualPath:
 
 def _recorded_layer(layer: Any) -> Layer:
     """A layer of a checkpoint in the words of `layer_list`."""
-    kind = text_of(layer["type"]).removeprefix("dagnn.")
-    names = [[text_of(cell) for cell in layer[field].flat] for field in ("inputs", "outputs", "params")]
+    kind = read_text(layer["type"]).removeprefix("dagnn.")
+    names = [[read_text(cell) for cell in layer[field].flat] for field in ("inputs", "outputs", "params")]
     found = dict(zip(("inputs", "outputs", "params"), names, strict=True))
-    whole: Layer = {"name": text_of(layer["name"]), "type": kind, **found}
+    whole: Layer = {"name": read_text(layer["name"]), "type": kind, **found}
     block = layer["block"][0, 0]
     if kind == "Conv":
         whole |= {field: [int(value) for value in block[field].flat] for field in ("size", "pad", "stride")}
@@ -303,9 +301,9 @@ def _recorded_layer(layer: Any) -> Layer:
         whole["eps"] = float(block["epsilon"].flat[0])
     elif kind == "Pooling":
         whole |= {
-            "method": text_of(block["method"]),
+            "method": read_text(block["method"]),
             "pool": [int(value) for value in block["poolSize"].flat],
         }
     elif kind == "Loss":
-        whole["loss"] = text_of(block["loss"])
+        whole["loss"] = read_text(block["loss"])
     return whole

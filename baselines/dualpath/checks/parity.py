@@ -1,57 +1,28 @@
 """Compares the dual-path CNN with what the published code produced (tests/golden/dualpath/README.md), number by number.
 
 A file is recognised by what it holds, never by its name. Features, scores, losses and whole training steps go through
-the production path; values inside the text path through hooks. Models are replayed in float64. Recall, dictionaries
-and captions are the harness's and compared there.
+the production path; values inside the text path through hooks. Models are replayed in float64.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from baselines.dualpath.checks.graph import graph_cases, is_graph_file, mat_cases
-from baselines.dualpath.checks.replay import TOLERANCES, loaded_model, placed, words_of
+from baselines.dualpath.checks.graph import graph_cases, mat_cases
+from baselines.dualpath.checks.replay import TOLERANCES, load_model, place_captions, read_words
 from baselines.dualpath.checks.steps import step_cases
 from baselines.dualpath.losses import IGNORED, instance_loss, ranking_features, ranking_loss
 from baselines.dualpath.model import DualPath
-from baselines.published.recorded import Recorded, read_recorded
+from baselines.published.golden import Golden, Recorded, Replay, compute_gradients
 from benchmark.batches import CaptionBatch, ImageBatch
-from benchmark.errors import UserError
 from benchmark.method import ParityCase
 
 
-def parity_cases(path: Path) -> list[ParityCase]:
-    """Every recorded quantity of one golden file beside ours; [] where the file holds none.
-
-    Raises UserError where the file is damaged or records something that isn't compared.
-    """
-    recorded = read_recorded(path, TOLERANCES)
-    try:
-        if recorded is None:
-            return mat_cases(path)
-        if not isinstance(recorded, Recorded):
-            return list(graph_cases(recorded)) if is_graph_file(recorded) else []
-        compare = _comparison_for(recorded)
-        if compare is None:
-            return []
-        cases = list(compare(recorded))
-    except (KeyError, ValueError, IndexError, RuntimeError) as error:
-        raise UserError(f"the recorded dual-path model can't be replayed: {error!r}"[:300]) from error
-    left = recorded.not_compared() + [key for key in _steps(recorded) if key not in recorded.compared]
-    if left:
-        raise UserError(f"recorded '{left[0]}' is unknown to the dual-path's parity ({len(left)} such)")
-    return cases
-
-
-def _steps(recorded: Recorded) -> list[str]:
-    return recorded.under("after_step")
-
-
-def _comparison_for(recorded: Recorded) -> Callable[[Recorded], Iterator[ParityCase]] | None:
+def choose_replay(recorded: Recorded) -> Replay | None:
+    """Tell the kinds of file apart; recall, dictionaries and captions are the harness's own and compared there."""
     if "config" not in recorded:
         return None
     for key, compare in (
@@ -74,23 +45,20 @@ def _ranking_cases(recorded: Recorded) -> Iterator[ParityCase]:
     images = recorded.tensor("inputs/X").double().requires_grad_()
     captions = recorded.tensor("inputs/Y").double().requires_grad_()
     loss = ranking_loss(images, captions, config["margin"])
-    (config["weight"] * loss).backward()
-    assert images.grad is not None
-    assert captions.grad is not None
+    gradients = compute_gradients(config["weight"] * loss, images, captions)
     yield recorded.case("outputs/loss", loss, "loss alone")
     yield recorded.case("outputs/running_average", loss / len(images), "loss alone")
-    yield recorded.case("grads/X", images.grad, "loss alone")
-    yield recorded.case("grads/Y", captions.grad, "loss alone")
+    for side, gradient in zip("XY", gradients, strict=True):
+        yield recorded.case(f"grads/{side}", gradient, "loss alone")
 
 
 def _instance_cases(recorded: Recorded) -> Iterator[ParityCase]:
     logits = recorded.tensor("inputs/logits").double().requires_grad_()
     classes = recorded.tensor("inputs/labels") - 1
     loss = instance_loss(logits, classes)
-    (recorded.config()["weight"] * loss).backward()
-    assert logits.grad is not None
+    (gradient,) = compute_gradients(recorded.config()["weight"] * loss, logits)
     yield recorded.case("outputs/loss", loss, "loss alone")
-    yield recorded.case("grads/logits", logits.grad, "loss alone")
+    yield recorded.case("grads/logits", gradient, "loss alone")
     order = logits.detach().argsort(dim=1, descending=True, stable=True)  # (B, classes)
     for count in (1, 5):
         hit = (order[:, :count] == classes[:, None]).any(1)
@@ -104,9 +72,9 @@ def _instance_cases(recorded: Recorded) -> Iterator[ParityCase]:
 @torch.no_grad()
 def _mining_cases(recorded: Recorded) -> Iterator[ParityCase]:
     """The hardest candidate of each image; features in test mode, after the ReLU."""
-    model = loaded_model(recorded).train()
+    model = load_model(recorded).train()
     starts = recorded.tensor("inputs/start")
-    candidates = placed(words_of(recorded, len(starts)), starts, model.config.text.positions)
+    candidates = place_captions(read_words(recorded, len(starts)), starts, model.config.text.positions)
     pixels = recorded.tensor("inputs/data").double()
     yield recorded.case("outputs/hard_index", model.hardest_captions(pixels, candidates), "exact")
     model.eval()
@@ -120,19 +88,19 @@ def _mining_cases(recorded: Recorded) -> Iterator[ParityCase]:
 @torch.no_grad()
 def _evaluation_cases(recorded: Recorded) -> Iterator[ParityCase]:
     """Test features, scores, and what they are made of."""
-    model = loaded_model(recorded).eval()
+    model = load_model(recorded).eval()
     mean = recorded.tensor("inputs/rgb_mean").double().view(3, 1, 1)
     vectors = []
-    for number, key in enumerate(_numbered(recorded, "inputs/image_")):
+    for number, key in enumerate(_sort_numbered(recorded, "inputs/image_")):
         pixels = (recorded.tensor(key).double() - mean)[None]  # (1, 3, H, W)
         vectors.append(model.encode_images(ImageBatch(pixels, torch.zeros(1).long()))["vectors"])
         for kind, seen in (("", pixels), ("flipped_", pixels.flip(3))):
             maps = model.image_head(model.trunk(seen))[0]
             yield recorded.case(f"outputs/image_map_{kind}{number}", maps, "values")
     images = torch.cat(vectors)
-    words = words_of(recorded, len(_numbered(recorded, "inputs/words_")))
+    words = read_words(recorded, len(_sort_numbered(recorded, "inputs/words_")))
     for number, ids in enumerate(words):
-        features = model.text(model.placed(ids))
+        features = model.text(model.place(ids))
         yield recorded.case(f"outputs/text_shift_feat_{number}", features, "values")
     lengths = torch.tensor([len(ids) for ids in words])
     padded = nn.utils.rnn.pad_sequence(words, batch_first=True)
@@ -140,16 +108,16 @@ def _evaluation_cases(recorded: Recorded) -> Iterator[ParityCase]:
     yield recorded.case("outputs/img_emb", images, "values")
     yield recorded.case("outputs/txt_emb", captions, "values")
     yield recorded.case("outputs/similarity", images @ captions.T, "values")
-    for name, value in _inside(model, model.placed(words[1])[:1]).items():
+    for name, value in _inside(model, model.place(words[1])[:1]).items():
         yield recorded.case(f"outputs/act_{name}", value[0][:, None], "values")
 
 
-def _numbered(recorded: Recorded, prefix: str) -> list[str]:
+def _sort_numbered(recorded: Recorded, prefix: str) -> list[str]:
     return sorted(recorded.under(prefix), key=lambda key: int(key.removeprefix(prefix)))
 
 
 def _inside(model: DualPath, ids: Tensor) -> dict[str, Tensor]:
-    """What the golden files record inside the text path, (1, C, W) each, by its official names."""
+    """Compute the recorded values inside the text path, (1, C, W) each, by official name."""
     text, seen = model.text, {}
     units = {
         "fc2_1sumx": text.groups[0][0],  # type: ignore[index]
@@ -174,3 +142,6 @@ def _inside(model: DualPath, ids: Tensor) -> dict[str, Tensor]:
     for hook in hooks:
         hook.remove()
     return seen | {"fc5_1bnx": seen["fc5_1sumx"].amax(2, keepdim=True)}
+
+
+parity_cases = Golden("dual-path", TOLERANCES, choose_replay, documents=graph_cases, others=mat_cases)

@@ -5,6 +5,7 @@ Their image trunk is a stand-in of two convolutions: the pretrained one could no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from baselines.dualpath.checkpoint import translate
 from baselines.dualpath.config import DualPathConfig
 from baselines.dualpath.model import DualPath
 from baselines.dualpath.trunks import NORM_PARTS, OfficialNames
-from baselines.published.recorded import EachEntry, Recorded, Tolerances
+from baselines.published.golden import Array, EachEntry, Recorded, Tolerances, load_exactly
 from benchmark.method import DataFacts
 
 TOLERANCES: Tolerances = {
@@ -57,7 +58,7 @@ class StandIn(nn.Module):
         return [*first, *norms[0], ("res5c_filter", "conv2.weight"), *norms[1]]
 
 
-def recorded_model(config: dict[str, Any]) -> DualPath:
+def build_recorded(config: dict[str, Any]) -> DualPath:
     """The model of a file, in float64, with weights of its own still."""
     widths = tuple(config[f"c{width}"] for width in (64, 128, 256, 512, 1024, 2048))
     dropout = config.get("dropout", "off")
@@ -73,28 +74,31 @@ def recorded_model(config: dict[str, Any]) -> DualPath:
     return build_dualpath(ours, facts).double()
 
 
-def loaded_model(recorded: Recorded) -> DualPath:
-    """The model of a file with its weights; ValueError where they don't fit."""
-    model = recorded_model(recorded.config())
+def load_model(recorded: Recorded) -> DualPath:
+    """The model of a file with its weights; ValueError where they do not fit."""
+    model = build_recorded(recorded.config())
     arrays = {
         key.removeprefix("weights/"): recorded.arrays[key].astype("float64")
         for key in recorded.under("weights/")
     }
-    weights = translate(arrays, model)
-    if weights.missing or weights.unexpected or weights.dropped:
-        raise ValueError(
-            f"missing {weights.missing[:3]}, unexpected {weights.unexpected[:3]}, unfit {weights.dropped[:3]}"
-        )
-    model.load_state_dict(weights.state)
+    load_whole(model, arrays)
     return model
 
 
-def words_of(recorded: Recorded, count: int) -> list[Tensor]:
+def load_whole(model: DualPath, arrays: Mapping[str, Array]) -> None:
+    """Give a model all official arrays; ValueError where they do not fit."""
+    weights = translate(arrays, model)
+    if weights.dropped:
+        raise ValueError(f"arrays of another size: {weights.dropped[:3]}")
+    load_exactly(model, weights)
+
+
+def read_words(recorded: Recorded, count: int) -> list[Tensor]:
     """The recorded captions' ids."""
     return [recorded.tensor(f"inputs/words_{number}") for number in range(count)]
 
 
-def placed(words: list[Tensor], starts: Tensor, positions: int) -> Tensor:
+def place_captions(words: list[Tensor], starts: Tensor, positions: int) -> Tensor:
     """Captions at their recorded places, which count from 1, (B, positions)."""
     ids = torch.zeros(len(words), positions, dtype=torch.int64)
     for row, word_ids, start in zip(ids, words, starts.tolist(), strict=True):

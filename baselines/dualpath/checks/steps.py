@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from baselines.dualpath.batch_norm import DeviationNorm
 from baselines.dualpath.checkpoint import official_names, to_official
-from baselines.dualpath.checks.replay import loaded_model, placed, words_of
+from baselines.dualpath.checks.replay import load_model, place_captions, read_words
 from baselines.dualpath.config import DualPathLoss
 from baselines.dualpath.losses import IGNORED
 from baselines.dualpath.model import DualPath
-from baselines.published.recorded import Recorded
+from baselines.published.golden import Recorded
 from benchmark.batches import CaptionBatch, ImageBatch, PairBatch, TrainingCodes
 from benchmark.method import ParityCase, Progress
 
@@ -41,7 +41,7 @@ class FixedMask(nn.Module):
 def step_cases(recorded: Recorded) -> Iterator[ParityCase]:
     """All recorded steps, one after the other."""
     config = recorded.config()
-    model = loaded_model(recorded).train()
+    model = load_model(recorded).train()
     if "inputs/mask_img" in recorded:
         model.image_dropout = FixedMask(recorded.tensor("inputs/mask_img").double())  # type: ignore[assignment]
         model.text_dropout = FixedMask(recorded.tensor("inputs/mask_txt").double())  # type: ignore[assignment]
@@ -91,7 +91,9 @@ def _optimizer(model: DualPath, config: dict[str, Any]) -> torch.optim.SGD:
 
 def _batch(recorded: Recorded, config: dict[str, Any]) -> PairBatch:
     pixels = recorded.tensor("inputs/data").double()
-    ids = placed(words_of(recorded, len(pixels)), recorded.tensor("inputs/start"), config["positions"])
+    ids = place_captions(
+        read_words(recorded, len(pixels)), recorded.tensor("inputs/start"), config["positions"]
+    )
     classes, text_classes = recorded.tensor("inputs/label_img") - 1, recorded.tensor("inputs/label_txt") - 1
     assert IGNORED == -1
     captions = CaptionBatch(ids, (ids > 0).sum(1), torch.arange(len(ids)))
@@ -107,7 +109,7 @@ def _output_cases(
     codes: TrainingCodes,
     loss: DualPathLoss,
 ) -> Iterator[ParityCase]:
-    """Losses before their weights, features, predictions; copies, since the update writes over weights."""
+    """Losses before their weights, features, predictions."""
     parts = model.losses(codes, loss)
     image_logits = model.classifier(codes.images["dropped"])
     classes = codes.extra["image_classes"]
@@ -125,7 +127,7 @@ def _output_cases(
         "txt_norm": codes.captions["ranked"],
     }
     for key in recorded.under(prefix):
-        yield recorded.case(key, ours[key.removeprefix(prefix)].clone(), "steps")
+        yield recorded.case(key, ours[key.removeprefix(prefix)], "steps")
 
 
 def _gradient_cases(recorded: Recorded, model: DualPath, count: int) -> Iterator[ParityCase]:
@@ -141,14 +143,14 @@ def _gradient_cases(recorded: Recorded, model: DualPath, count: int) -> Iterator
             continue
         assert parameter.grad is not None
         quantity = "steps" if np.abs(recorded.arrays[key]).max() > ROUNDING else "nothing"
-        yield _shaped(recorded, key, to_official(ours, parameter.grad * count), quantity)
+        yield _shape_case(recorded, key, to_official(ours, parameter.grad * count), quantity)
 
 
 def _weight_cases(recorded: Recorded, model: DualPath, prefix: str) -> Iterator[ParityCase]:
     state = model.state_dict()
     for official, ours in official_names(model):
-        yield _shaped(recorded, f"{prefix}{official}", to_official(ours, state[ours]).copy(), "steps")
+        yield _shape_case(recorded, f"{prefix}{official}", to_official(ours, state[ours]).copy(), "steps")
 
 
-def _shaped(recorded: Recorded, key: str, ours: np.ndarray[Any, Any], quantity: str) -> ParityCase:
+def _shape_case(recorded: Recorded, key: str, ours: np.ndarray[Any, Any], quantity: str) -> ParityCase:
     return recorded.case(key, ours.reshape(recorded.arrays[key].shape), quantity)

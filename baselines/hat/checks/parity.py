@@ -8,10 +8,9 @@ a float32 replay's gradients depend on the machine (1e-3); what remains in float
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,15 +18,23 @@ import torch
 from torch import Tensor
 
 from baselines.attention.cross_attention import attention_scores
-from baselines.hat.build import build_hat
 from baselines.hat.checkpoint import LEVEL_SUFFIXES, our_key, translate
-from baselines.hat.model import HAT, HATConfig, HATLoss, SwinConfig
+from baselines.hat.model import HAT, HATConfig
+from baselines.hat.swin import SwinConfig
 from baselines.layers.bert import BERTConfig
-from baselines.layers.losses import triplet_ranking_loss
-from baselines.published.recorded import Array, Recorded, Tolerances, read_recorded
-from benchmark.batches import CaptionBatch, ImageBatch, PairBatch, TrainingCodes
-from benchmark.errors import UserError
-from benchmark.method import DataFacts, ParityCase, Progress
+from baselines.published.golden import (
+    Array,
+    Golden,
+    Recorded,
+    Replay,
+    Tolerances,
+    compute_gradients,
+    compute_objective,
+    our_name,
+    triplet_cases,
+)
+from benchmark.batches import CaptionBatch, ImageBatch, PairBatch
+from benchmark.method import DataFacts, ParityCase, TripletLoss
 
 TOLERANCES: Tolerances = {
     "features": (1e-5, 0.0),
@@ -49,30 +56,9 @@ FROZEN_STEPS = 2
 RECALL_DEPTHS = (1, 5, 10, 20, 50, 70, 100)
 
 
-def parity_cases(path: Path) -> list[ParityCase]:
-    """Every recorded quantity of one HAT golden file beside ours; [] where the file holds none.
-
-    Ranks and text preprocessing are the harness's own and compared there. Raises UserError where the file is
-    damaged or records something that isn't compared.
-    """
-    recorded = read_recorded(path, TOLERANCES)
-    if isinstance(recorded, Recorded):
-        compare = _comparison_for(set(recorded.arrays))
-        if compare is None:
-            return []
-        try:
-            cases = list(compare(recorded))
-        except (KeyError, ValueError, IndexError, RuntimeError) as error:
-            raise UserError(f"HAT's recorded model can't be replayed: {error!r}"[:300]) from error
-        if left := recorded.not_compared():
-            raise UserError(f"recorded '{left[0]}' is unknown to HAT's parity ({len(left)} such)")
-        return cases
-    if isinstance(recorded, dict) and "cross_modal_image_transform.weight" in recorded:
-        return list(_manifest_cases(recorded))
-    return []
-
-
-def _comparison_for(keys: set[str]) -> Callable[[Recorded], Iterator[ParityCase]] | None:
+def choose_replay(recorded: Recorded) -> Replay | None:
+    """Tell the kinds of file apart; ranks and text preprocessing are the harness's own and compared there."""
+    keys = set(recorded.arrays)
     if {"config", "weights/cross_modal_image_transform.weight", "inputs/images"} <= keys:
         return _full_cases
     if {"config", "inputs/images", "inputs/captions", "inputs/lengths"} <= keys and any(
@@ -92,7 +78,7 @@ class _Scene:
     """A recorded model with its inputs."""
 
     model: HAT
-    loss: HATLoss
+    loss: TripletLoss
     images: ImageBatch
     captions: CaptionBatch
     pairs: PairBatch
@@ -111,7 +97,7 @@ def _rebuild(recorded: Recorded) -> _Scene:
     """The model in eval mode, in float64, with all the recorded weights, and the inputs."""
     config = recorded.config()
     bert = config["bert"]
-    model = build_hat(
+    model = HAT(
         HATConfig(
             direction=config["direction"],
             temperature=config["lambda_softmax"],
@@ -142,7 +128,7 @@ def _rebuild(recorded: Recorded) -> _Scene:
     rows, columns = recorded.tensor("inputs/train_image_index"), recorded.tensor("inputs/train_caption_index")
     return _Scene(
         model,
-        HATLoss(margin=config["margin"]),
+        TripletLoss(margin=config["margin"]),
         ImageBatch(images, torch.arange(len(images))),
         CaptionBatch(ids, lengths, torch.arange(len(ids))),
         PairBatch(ImageBatch(images[rows], rows), CaptionBatch(ids[columns], lengths[columns], columns)),
@@ -182,14 +168,14 @@ def _gradient_cases(recorded: Recorded, scene: _Scene) -> Iterator[ParityCase]:
     model = scene.model
     codes = model.training_codes(scene.pairs)
     yield recorded.case("outputs/train/scores", model.similarity(codes.images, codes.captions), "scores")
-    loss = _loss(scene, codes, step=0)
+    loss = compute_objective(model, codes, scene.loss)
     yield recorded.case("outputs/train/loss", loss, "loss")
     model.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     parameters = dict(model.named_parameters())
     for key in recorded.under("grads/"):
-        parameter = parameters[_known(key.removeprefix("grads/"))]
-        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+        parameter = parameters[our_name(key.removeprefix("grads/"), our_key, parameters)]
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         yield recorded.case(key, gradient, "gradients")
     model.zero_grad()
 
@@ -208,30 +194,18 @@ def _step_cases(recorded: Recorded, scene: _Scene) -> Iterator[ParityCase]:
             parameter.requires_grad_(projection or not (frozen or ".pooler." in name))
         if step == FROZEN_STEPS:
             optimizer.param_groups[0]["lr"] *= 0.1
-        loss = _loss(scene, model.training_codes(scene.pairs), step)
+        loss = compute_objective(model, model.training_codes(scene.pairs), scene.loss, step)
         losses.append(loss.detach())
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     with torch.no_grad():
-        losses.append(_loss(scene, model.training_codes(scene.pairs), len(losses)))
+        losses.append(compute_objective(model, model.training_codes(scene.pairs), scene.loss, len(losses)))
     yield recorded.case(key, torch.stack(losses), "step losses")
     state = model.state_dict()
     for after in recorded.under("outputs/steps/after/"):
-        weight = state[_known(after.removeprefix("outputs/steps/after/"))]
+        weight = state[our_name(after.removeprefix("outputs/steps/after/"), our_key, state)]
         yield recorded.case(after, weight, "stepped weights")
-
-
-def _loss(scene: _Scene, codes: TrainingCodes, step: int) -> Tensor:
-    return scene.model.objective(codes, Progress(epoch=0, step=step, stage=0, loss=scene.loss), None)
-
-
-def _known(official: str) -> str:
-    """Our name of a trained weight."""
-    name = our_key(official)
-    if name is None:
-        raise ValueError(f"'{official}' is a buffer")
-    return name
 
 
 def _level_names() -> list[str]:
@@ -256,7 +230,7 @@ def _one_level_cases(recorded: Recorded) -> Iterator[ParityCase]:
         key = f"outputs/{direction}/caption_index"
         if key not in recorded:
             continue
-        # an index that isn't one of the captions' fails its own case and leaves the others to be compared
+        # an index that is not one of the captions' fails its own case and leaves the others to be compared
         index = np.clip(np.rint(recorded.arrays[key]), 0, len(recorded.arrays["inputs/lengths"]) - 1)
         yield recorded.case(key, index, "exact")
         used = torch.from_numpy(index.astype(np.int64))
@@ -274,10 +248,11 @@ def _attention_cases(recorded: Recorded, direction: str, used: Tensor) -> Iterat
     captions = recorded.tensor("inputs/captions")[used].requires_grad_()
     sims = score(images, captions)
     yield recorded.case(f"outputs/{direction}/sims", sims, "one level")
-    (sims * torch.linspace(-1, 1, sims.numel()).view_as(sims)).sum().backward()  # type: ignore[no-untyped-call]
-    for name, tensor in (("images", images), ("captions", captions)):
-        assert tensor.grad is not None
-        yield recorded.case(f"grads/{direction}/{name}", tensor.grad, "one level")
+    weighted = (sims * torch.linspace(-1, 1, sims.numel()).view_as(sims)).sum()
+    for name, gradient in zip(
+        ("images", "captions"), compute_gradients(weighted, images, captions), strict=True
+    ):
+        yield recorded.case(f"grads/{direction}/{name}", gradient, "one level")
     double = score(images.detach().double(), captions.detach().double())
     yield recorded.case(f"outputs/{direction}/sims_float64_path", double, "one level")
 
@@ -285,12 +260,9 @@ def _attention_cases(recorded: Recorded, direction: str, used: Tensor) -> Iterat
 def _ranking_loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
     for key in recorded.under("outputs/"):
         number = key.split("/")[1]
-        scores = recorded.tensor(f"inputs/{number}/scores").requires_grad_()
-        loss = triplet_ranking_loss(scores, float(recorded.arrays[f"inputs/{number}/margin"]))
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert scores.grad is not None
-        yield recorded.case(key, loss, "ranking loss")
-        yield recorded.case(f"grads/{number}/scores", scores.grad, "ranking loss")
+        loss = TripletLoss(margin=float(recorded.arrays[f"inputs/{number}/margin"]))
+        scores, keys = recorded.tensor(f"inputs/{number}/scores"), (key, f"grads/{number}/scores")
+        yield from triplet_cases(recorded, scores, loss, keys, ("ranking loss", "ranking loss"))
 
 
 # ------------------------------------------------------------------------ the official checkpoint
@@ -300,7 +272,7 @@ def _ranking_loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
 def official_manifest() -> dict[str, tuple[tuple[int, ...], str, str]]:
     """Full-size HAT's official keys, each with its shape, dtype and kind, derived from this model (no memory used)."""
     with torch.device("meta"):
-        model = build_hat(HATConfig(direction="i2t"), DataFacts(vocab_size=30522))
+        model = HAT(HATConfig(direction="i2t"), DataFacts(vocab_size=30522))
     names: dict[str, tuple[Tensor, str]] = {
         name: (tensor, "parameter") for name, tensor in model.named_parameters()
     }
@@ -323,7 +295,9 @@ def official_key(name: str) -> str:
 
 
 def _manifest_cases(manifest: dict[str, Any]) -> Iterator[ParityCase]:
-    """Keys, shapes, dtypes and kinds of all entries, in the file's order."""
+    """Compare keys, shapes, dtypes and kinds of all entries, in the file's order; none of another document."""
+    if "cross_modal_image_transform.weight" not in manifest:
+        return
     ours = official_manifest()
     absent: tuple[tuple[int, ...], str, str] = ((), "absent", "absent")
     entries = [(tuple(shape), dtype, kind) for shape, dtype, kind in manifest.values()]
@@ -332,12 +306,15 @@ def _manifest_cases(manifest: dict[str, Any]) -> Iterator[ParityCase]:
     yield ParityCase("manifest/keys", np.ones_like(known), known, 0.0)
     lacking = [key for key in ours if key not in manifest]
     yield ParityCase("manifest/keys_lacking", np.array(0), np.array(len(lacking)), 0.0)
-    yield ParityCase("manifest/shapes", _padded(entries), _padded(counterparts), 0.0)
+    yield ParityCase("manifest/shapes", _pad_shapes(entries), _pad_shapes(counterparts), 0.0)
     for column, name in ((1, "dtypes"), (2, "kinds")):
         expected, actual = (np.array([str(row[column]) for row in rows]) for rows in (entries, counterparts))
         yield ParityCase(f"manifest/{name}", expected, actual, 0.0)
 
 
-def _padded(rows: list[tuple[tuple[int, ...], str, str]]) -> Array:
+def _pad_shapes(rows: list[tuple[tuple[int, ...], str, str]]) -> Array:
     """Shapes as an (n, 4) array, filled up with -1."""
     return np.array([[*shape, -1, -1, -1, -1][:4] for shape, _, _ in rows])
+
+
+parity_cases = Golden("HAT", TOLERANCES, choose_replay, documents=_manifest_cases)

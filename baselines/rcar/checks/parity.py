@@ -7,24 +7,28 @@ through `published_trace`. Models are replayed in float64, which leaves the reco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.layers.losses import triplet_ranking_loss
-from baselines.published.recorded import EachEntry, Recorded, Tolerances, read_recorded
-from baselines.rcar.build import build_rcar
+from baselines.published.golden import (
+    EachEntry,
+    Golden,
+    Recorded,
+    Replay,
+    Tolerances,
+    compute_objective,
+    our_name,
+    triplet_cases,
+)
 from baselines.rcar.checkpoint import our_key, translate
 from baselines.rcar.checks.published import published_trace
-from baselines.rcar.model import RCAR, RCARConfig, RCARLoss
+from baselines.rcar.model import RCAR, RCARConfig
 from benchmark.batches import CaptionBatch, ImageBatch, PairBatch, TrainingCodes
-from benchmark.errors import UserError
-from benchmark.method import DataFacts, ParityCase, Progress
+from benchmark.method import DataFacts, ParityCase, TripletLoss
 
 TOLERANCES: Tolerances = {
     "values": (1e-5, 0.0),
@@ -48,32 +52,12 @@ alone (rcar.md 5)."""
 REGULATORS = {"only_rcr": "rcr", "only_rar": "rar", "coop_rcar": "rcar"}
 
 
-def parity_cases(path: Path) -> list[ParityCase]:
-    """Every recorded quantity of one golden file beside ours; [] where the file holds none.
-
-    Tokens, ids and the draws of the augmentation are the harness's own and compared there. Raises UserError where
-    the file is damaged or records something that isn't compared.
-    """
-    recorded = read_recorded(path, TOLERANCES)
-    compare = _comparison_for(recorded) if isinstance(recorded, Recorded) else None
-    if compare is None:
-        return []
-    try:
-        cases = list(compare(recorded))
-    except (KeyError, ValueError, IndexError, RuntimeError) as error:
-        raise UserError(f"the recorded RCAR model can't be replayed: {error!r}"[:300]) from error
-    prefixes = ("grads_sum/", "after_step/")
-    left = [key for prefix in prefixes for key in recorded.under(prefix) if key not in recorded.compared]
-    if left := recorded.not_compared() + left:
-        raise UserError(f"recorded '{left[0]}' is unknown to RCAR's parity ({len(left)} such)")
-    return cases
-
-
-def _comparison_for(recorded: Recorded) -> Callable[[Recorded], Iterator[ParityCase]] | None:
+def choose_replay(recorded: Recorded) -> Replay | None:
+    """Tell the kinds of file apart; tokens, ids and augmentation are the harness's own and compared there."""
     if "weights/img_enc.mlp.layers.0.weight" in recorded:
         return _model_cases
     if {"config", "inputs/0/scores", "outputs/0/loss_sum"} <= set(recorded.arrays):
-        return _loss_cases
+        return sum_and_max_cases
     return None
 
 
@@ -105,7 +89,7 @@ def _rebuild(recorded: Recorded) -> _Scene:
     config = recorded.config()
     setting = config["self_regulator"]
     steps = config[{"only_rcr": "rcr_step", "only_rar": "rar_step", "coop_rcar": "rcar_step"}[setting]]
-    model = build_rcar(
+    model = RCAR(
         RCARConfig(
             direction=config["attn_type"],
             regulator=REGULATORS[setting] if steps else "none",  # type: ignore[arg-type]
@@ -125,14 +109,8 @@ def _rebuild(recorded: Recorded) -> _Scene:
         DataFacts(vocab_size=config["vocab_size"]),
     )
     recorded.load_weights(model, translate)
-    pairs = PairBatch(*_inputs(recorded, "train_"))
-    return _Scene(model, config["margin"], *_inputs(recorded, ""), pairs)
-
-
-def _inputs(recorded: Recorded, part: str) -> tuple[ImageBatch, CaptionBatch]:
-    images = recorded.tensor(f"inputs/{part}images").double()
-    ids, lengths = recorded.tensor(f"inputs/{part}captions"), recorded.tensor(f"inputs/{part}lengths")
-    return ImageBatch(images, torch.arange(len(images))), CaptionBatch(ids, lengths, torch.arange(len(ids)))
+    pairs = PairBatch(*recorded.batches("inputs/train_"))
+    return _Scene(model, config["margin"], *recorded.batches("inputs/"), pairs)
 
 
 def _evaluation_cases(recorded: Recorded, scene: _Scene) -> Iterator[ParityCase]:
@@ -172,7 +150,7 @@ def _step_cases(recorded: Recorded, scene: _Scene) -> Iterator[ParityCase]:
     model.after_step(codes)
     state = model.state_dict()
     for key in recorded.under("after_step/"):
-        yield _stepped_case(recorded, key, state[_known(key.removeprefix("after_step/"), state)])
+        yield _stepped_case(recorded, key, state[our_name(key.removeprefix("after_step/"), our_key, state)])
 
 
 def _gradient_cases(recorded: Recorded, model: RCAR, prefix: str) -> Iterator[ParityCase]:
@@ -181,10 +159,10 @@ def _gradient_cases(recorded: Recorded, model: RCAR, prefix: str) -> Iterator[Pa
     largest = max(float(np.abs(recorded.arrays[key]).max()) for key in recorded.under(prefix))
     rounding = max(ZERO, ROUNDING * largest)
     for key in recorded.under(prefix):
-        gradient = parameters[_known(key.removeprefix(prefix), parameters)].grad
+        gradient = parameters[our_name(key.removeprefix(prefix), our_key, parameters)].grad
         if gradient is None:
             raise ValueError(f"no gradient for '{key}'")
-        case = recorded.case(key, gradient.clone(), "gradients")
+        case = recorded.case(key, gradient, "gradients")
         yield replace(case, tolerance=rounding) if key.removeprefix(prefix) in zero else case
 
 
@@ -208,27 +186,20 @@ def _clip(recorded: Recorded, model: RCAR) -> Tensor:
 
 
 def _loss(scene: _Scene, codes: TrainingCodes, *, hardest: bool) -> Tensor:
-    loss = RCARLoss(margin=scene.margin, hardest=hardest)
-    return scene.model.objective(codes, Progress(epoch=0, step=0, stage=0, loss=loss), None)
-
-
-def _known(official: str, names: dict[str, Any]) -> str:
-    name = our_key(official)
-    if name not in names:
-        raise ValueError(f"unknown weight '{official}'")
-    return name
+    return compute_objective(scene.model, codes, TripletLoss(margin=scene.margin, hardest=hardest))
 
 
 # -------------------------------------------------------------------------------------------- the loss
 
 
-def _loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
-    cases: Any = recorded.config()  # a list here
-    for number, case in enumerate(cases):
+def sum_and_max_cases(recorded: Recorded) -> Iterator[ParityCase]:
+    """Compare the ranking loss in both phases: all negatives, and the hardest."""
+    for number, case in enumerate(recorded.config()):
         for name in ("sum", "max"):
-            scores = recorded.tensor(f"inputs/{number}/scores").double().requires_grad_()
-            loss = triplet_ranking_loss(scores, case["margin"], hardest=name == "max")
-            loss.backward()  # type: ignore[no-untyped-call]
-            assert scores.grad is not None
-            yield recorded.case(f"outputs/{number}/loss_{name}", loss, "loss")
-            yield recorded.case(f"outputs/{number}/grad_{name}", scores.grad, "gradients")
+            scores = recorded.tensor(f"inputs/{number}/scores").double()
+            loss = TripletLoss(margin=case["margin"], hardest=name == "max")
+            keys = f"outputs/{number}/loss_{name}", f"outputs/{number}/grad_{name}"
+            yield from triplet_cases(recorded, scores, loss, keys, ("loss", "gradients"))
+
+
+parity_cases = Golden("RCAR", TOLERANCES, choose_replay)

@@ -1,7 +1,7 @@
 """The scores as the published code goes about them, caption by caption (rcar.md 3.3 - 3.7), with what lies between.
 
 It is the loop that `rematch bench` times the model against, and the probe that gives parity its intermediate
-values; the model itself doesn't use it.
+values; the model itself does not use it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def published_scores(model: RCAR, images: Codes, captions: Codes) -> Tensor:
 
 
 def published_trace(model: RCAR, images: Codes, captions: Codes, caption: int) -> dict[str, Tensor]:
-    """What the golden files record of one caption with all n images, by their names (tests/golden/rcar/README.md)."""
+    """Compute the values that golden files record of one caption with all n images, by name (golden/rcar/README.md)."""
     probe = _Probe(model, images, captions, caption)
     setting, steps = model.config.regulator, model.config.steps
     if setting in ("none", "rcr"):

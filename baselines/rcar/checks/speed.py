@@ -1,4 +1,4 @@
-"""What `rematch bench rcar` times: full-size scores of random codes, beside the published loop over captions.
+"""Cases that `rematch bench rcar` times: full-size scores of random codes, beside the published loop over captions.
 
 36 regions, 1024 wide, alignment vectors of 256; captions of 6 to 20 words, 13 on average. A CPU scores 50 images
 x 250 captions, a GPU 1,000 x 5,000.
@@ -12,9 +12,8 @@ from functools import partial
 import torch
 from torch.nn import functional as F
 
-from baselines.rcar.build import build_rcar
 from baselines.rcar.checks.published import published_scores
-from baselines.rcar.model import RCARConfig
+from baselines.rcar.model import RCAR, RCARConfig
 from benchmark.batches import Codes
 from benchmark.method import DataFacts, ScoringCase
 
@@ -30,7 +29,7 @@ def scoring_cases(device: torch.device) -> Iterator[ScoringCase]:
         for direction in ("t2i", "i2t"):
             config = RCARConfig.model_validate({"direction": direction, "regulator": regulator})
             torch.manual_seed(0)
-            model = build_rcar(config, DataFacts(vocab_size=1)).to(device).eval()
+            model = RCAR(config, DataFacts(vocab_size=1)).to(device).eval()
             images, captions = _random_codes(config, n_images, n_captions, device)
             yield ScoringCase(
                 name=f"{title} {direction}, {n_images} x {n_captions}",

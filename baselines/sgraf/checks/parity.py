@@ -11,20 +11,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
-from baselines.layers.losses import triplet_ranking_loss
-from baselines.published.recorded import EachEntry, Recorded, Tolerances, replayed
-from baselines.sgraf.build import build_sgraf
+from baselines.published.golden import (
+    EachEntry,
+    Golden,
+    Recorded,
+    Replay,
+    Tolerances,
+    compute_objective,
+    our_name,
+    triplet_cases,
+)
 from baselines.sgraf.checkpoint import our_key, translate
 from baselines.sgraf.checks.published import published_trace
-from baselines.sgraf.model import SGRAF, SGRAFConfig, SGRAFLoss
-from benchmark.batches import CaptionBatch, ImageBatch, PairBatch, TrainingCodes
-from benchmark.method import DataFacts, ParityCase, Progress
+from baselines.sgraf.model import SGRAF, SGRAFConfig
+from benchmark.batches import CaptionBatch, ImageBatch, PairBatch
+from benchmark.method import DataFacts, ParityCase, TripletLoss
 
 TOLERANCES: Tolerances = {
     "values": (1e-5, 0.0),
@@ -40,22 +44,17 @@ TOLERANCES: Tolerances = {
 Build = Callable[[SGRAFConfig, DataFacts], SGRAF]
 
 
-def parity_cases(path: Path, build: Build = build_sgraf) -> list[ParityCase]:
-    """Every recorded quantity of one golden file beside ours; [] where the file holds none.
+def make_golden(build: Build) -> Golden:
+    """The golden files, replayed by the model that `build` makes; a method that has this one inside brings its own."""
 
-    `build`: makes the model; a method that has this one inside brings its own. Ranks are the harness's own and
-    compared there. Raises UserError where the file is damaged or records something that isn't compared.
-    """
-    comparison_for = partial(_comparison_for, build=build)
-    return replayed(path, TOLERANCES, comparison_for, name="SGRAF", what="SGRAF model")
+    def choose_replay(recorded: Recorded) -> Replay | None:
+        if "weights/sim_enc.sim_eval_w.weight" in recorded:
+            return partial(_model_cases, build=build)
+        if "config" in recorded and "cases" in recorded.config() and recorded.under("grads/"):
+            return _loss_cases
+        return None
 
-
-def _comparison_for(recorded: Recorded, build: Build) -> Callable[[Recorded], Iterator[ParityCase]] | None:
-    if "weights/sim_enc.sim_eval_w.weight" in recorded:
-        return partial(_model_cases, build=build)
-    if "config" in recorded and "cases" in recorded.config() and recorded.under("grads/"):
-        return _loss_cases
-    return None
+    return Golden("SGRAF", TOLERANCES, choose_replay)
 
 
 # ----------------------------------------------------------------------------------- the whole model
@@ -66,7 +65,7 @@ class _Scene:
     """A recorded model, in float64, with its inputs and what they were compared with."""
 
     model: SGRAF
-    loss: SGRAFLoss
+    loss: TripletLoss
     images: ImageBatch
     captions: CaptionBatch
     pairs: PairBatch
@@ -102,16 +101,10 @@ def _rebuild(recorded: Recorded, build: Build) -> _Scene:
     recorded.load_weights(model, translate)
     return _Scene(
         model,
-        SGRAFLoss(margin=config["margin"], hardest=config["max_violation"]),
-        *_inputs(recorded, "eval"),
-        PairBatch(*_inputs(recorded, "train")),
+        TripletLoss(margin=config["margin"], hardest=config["max_violation"]),
+        *recorded.batches("inputs/eval/"),
+        PairBatch(*recorded.batches("inputs/train/")),
     )
-
-
-def _inputs(recorded: Recorded, part: str) -> tuple[ImageBatch, CaptionBatch]:
-    images = recorded.tensor(f"inputs/{part}/images").double()
-    ids, lengths = recorded.tensor(f"inputs/{part}/captions"), recorded.tensor(f"inputs/{part}/lengths")
-    return ImageBatch(images, torch.arange(len(images))), CaptionBatch(ids, lengths, torch.arange(len(ids)))
 
 
 def _evaluation_cases(recorded: Recorded, scene: _Scene) -> Iterator[ParityCase]:
@@ -136,14 +129,14 @@ def _training_cases(recorded: Recorded, scene: _Scene) -> Iterator[ParityCase]:
     yield recorded.case("outputs/train/img_emb", codes.images["regions"], "values")
     yield recorded.case("outputs/train/cap_emb", codes.captions["words"], "values")
     yield recorded.case("outputs/train/sims", model.training_scores(codes, None), "values")
-    loss = _loss(scene, codes)
+    loss = compute_objective(model, codes, scene.loss)
     yield recorded.case("outputs/train/loss", loss, "loss")
     loss.backward()  # type: ignore[no-untyped-call]
     parameters = dict(model.named_parameters())
     for key in recorded.under("grads/"):
-        parameter = parameters[_known(key.removeprefix("grads/"), parameters)]
-        # a key's bias has none: the softmax over its row doesn't see it, the recording is rounding (sgraf.md 3.6)
-        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+        parameter = parameters[our_name(key.removeprefix("grads/"), our_key, parameters)]
+        # a key's bias has none: the softmax over its row does not see it, the recording is rounding (sgraf.md 3.6)
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         yield recorded.case(key, gradient, "gradients")
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config["grad_clip"])
     yield recorded.case("outputs/train/grad_norm", norm, "gradient norm")
@@ -156,19 +149,8 @@ def _state_cases(recorded: Recorded, model: SGRAF) -> Iterator[ParityCase]:
     state = model.state_dict()
     for prefix, quantity in (("buffers_after/", "statistics"), ("after_step/", "stepped weights")):
         for key in recorded.under(f"outputs/train/{prefix}"):
-            value = state[_known(key.removeprefix(f"outputs/train/{prefix}"), state)]
+            value = state[our_name(key.removeprefix(f"outputs/train/{prefix}"), our_key, state)]
             yield recorded.case(key, value, quantity if value.is_floating_point() else "counts")
-
-
-def _loss(scene: _Scene, codes: TrainingCodes) -> Tensor:
-    return scene.model.objective(codes, Progress(epoch=0, step=0, stage=0, loss=scene.loss), None)
-
-
-def _known(official: str, names: dict[str, Any]) -> str:
-    name = our_key(official)
-    if name not in names:
-        raise ValueError(f"unknown weight '{official}'")
-    return name
 
 
 # ------------------------------------------------------------------------------------------ the loss
@@ -177,9 +159,10 @@ def _known(official: str, names: dict[str, Any]) -> str:
 def _loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
     for case in recorded.config()["cases"]:
         name = case["name"]
-        scores = recorded.tensor(f"inputs/{name}/scores").double().requires_grad_()
-        loss = triplet_ranking_loss(scores, case["margin"], hardest=case["max_violation"])
-        loss.backward()  # type: ignore[no-untyped-call]
-        assert scores.grad is not None
-        yield recorded.case(f"outputs/{name}/loss", loss, "loss")
-        yield recorded.case(f"grads/{name}/scores", scores.grad, "gradients")
+        scores = recorded.tensor(f"inputs/{name}/scores").double()
+        loss = TripletLoss(margin=case["margin"], hardest=case["max_violation"])
+        keys = f"outputs/{name}/loss", f"grads/{name}/scores"
+        yield from triplet_cases(recorded, scores, loss, keys, ("loss", "gradients"))
+
+
+parity_cases = make_golden(SGRAF)

@@ -1,7 +1,7 @@
 """The scores as the published code goes about them, caption by caption (sgraf.md 3.4 - 3.7), with what lies between.
 
 It is the loop that `rematch bench` times the model against, and the probe that gives parity its intermediate
-values; the model itself doesn't use it.
+values; the model itself does not use it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def published_scores(model: SGRAF, images: Codes, captions: Codes) -> Tensor:
 
 
 def published_trace(model: SGRAF, images: Codes, captions: Codes, caption: int) -> dict[str, Tensor]:
-    """What the golden files record of one caption with all n images, by their names (tests/golden/sgraf/README.md)."""
+    """Compute what golden files record of one caption with all n images, by name (golden/sgraf/README.md)."""
     config, regions = model.config, images["regions"]
     length = int(captions["lengths"][caption])
     words = captions["words"][caption, :length].repeat(len(images), 1, 1)  # (n, L, D)

@@ -1,4 +1,4 @@
-"""What `rematch bench sgraf` times: full-size scores of random codes, beside the published loop over captions.
+"""Cases that `rematch bench sgraf` times: full-size scores of random codes, beside the published loop over captions.
 
 36 regions, 1024 wide, similarity vectors of 256; captions of 6 to 20 words, 13 on average. A CPU scores 50 images
 x 250 captions, a GPU 1,000 x 5,000.
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.sgraf.build import build_sgraf
 from baselines.sgraf.checks.published import published_scores
 from baselines.sgraf.model import SGRAF, SGRAFConfig
 from benchmark.batches import Codes
@@ -27,12 +26,12 @@ def scoring_cases(device: torch.device) -> Iterator[ScoringCase]:
     """Both modules."""
 
     def build(module: str) -> SGRAF:
-        return build_sgraf(SGRAFConfig.model_validate({"module": module}), DataFacts(vocab_size=1))
+        return SGRAF(SGRAFConfig.model_validate({"module": module}), DataFacts(vocab_size=1))
 
-    return cases_of(build, device)
+    return make_cases(build, device)
 
 
-def cases_of(build: Callable[[str], SGRAF], device: torch.device) -> Iterator[ScoringCase]:
+def make_cases(build: Callable[[str], SGRAF], device: torch.device) -> Iterator[ScoringCase]:
     """A case for each module, with the full-size model that `build` makes of its name."""
     n_images, n_captions = SIZES[device.type]
     for module in ("SAF", "SGR"):

@@ -1,4 +1,4 @@
-"""What `rematch study temde-latency` times: the hosts and T-EMDE on the same tensors, in the same blocks (temde.md 10).
+"""Groups of `rematch study temde-latency`: hosts and T-EMDE on the same tensors, in the same blocks (temde.md 10).
 
 (a) the global vectors alone, (b) a training step, (c) scoring, (d) how (a) grows with the number of vectors of a set,
 also beside an attention from each of them to each. Models are full-size, with random weights and inputs.
@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from baselines.layers.norms import l2_normalize, xavier_linear
 from baselines.layers.self_attention_pooling import SelfAttentionPooling
-from baselines.sgraf.model import SGRAF, SGRAFLoss
+from baselines.sgraf.model import SGRAF
 from baselines.temde.build import build_temde
 from baselines.temde.model import TEMDEConfig
 from baselines.temde.sketch import Sketch, SketchConfig
 from benchmark.batches import CaptionBatch, ImageBatch, PairBatch
-from benchmark.method import DataFacts, Progress, TimingGroup
+from benchmark.method import DataFacts, Progress, TimingGroup, TripletLoss
 
 SKETCHES = {"T-EMDE 8 x 128": SketchConfig(), "T-EMDE 8 x 64": SketchConfig(width=64)}
 """The default of temde.md 3.3, whose cost is near the host's (temde.md 3.5), and one with half of the cells."""
@@ -32,7 +32,7 @@ HOSTS: tuple[Host, ...] = ("SAF", "SGR")
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of everything that is timed; the defaults are those of the study."""
+    """Sizes of everything that is timed; the defaults are those of the study."""
 
     items: int = 100
     """Images, and captions, of (a) and (c)."""
@@ -53,10 +53,10 @@ class Sizes:
 
 def timing_groups(device: torch.device) -> Iterator[TimingGroup]:
     """The groups of the study, at full size."""
-    return groups_of(Sizes(batch=128) if device.type == "cuda" else Sizes(), device)
+    return make_groups(Sizes(batch=128) if device.type == "cuda" else Sizes(), device)
 
 
-def groups_of(sizes: Sizes, device: torch.device) -> Iterator[TimingGroup]:
+def make_groups(sizes: Sizes, device: torch.device) -> Iterator[TimingGroup]:
     """The groups (a), (b), (c) for both hosts, and (d)."""
     sides = f"{sizes.items} images and {sizes.items} captions"
     yield TimingGroup(f"(a) global vectors of {sides}", None, _vectors(sizes, device))
@@ -121,7 +121,7 @@ def _training_step(model: SGRAF, sizes: Sizes) -> Callable[[], object]:
     def run() -> None:
         optimizer.zero_grad(set_to_none=True)
         codes = model.training_codes(pairs)
-        torch.autograd.backward(model.objective(codes, Progress(0, 0, 0, SGRAFLoss()), None))
+        torch.autograd.backward(model.objective(codes, Progress(0, 0, 0, TripletLoss()), None))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
         optimizer.step()
         model.after_step(codes)

@@ -1,4 +1,4 @@
-"""What `rematch bench temde` times: the host's cases with sketches of the same width for global vectors.
+"""Cases that `rematch bench temde` times: the host's cases with sketches of the same width for global vectors.
 
 Sketches are made once an item, in encoding (temde.md 7); scoring pairs of them is what the host does (temde.md 3.3).
 What the exchange saves is timed by `rematch study temde-latency`.
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import torch
 
-from baselines.sgraf.checks.speed import cases_of
+from baselines.sgraf.checks.speed import make_cases
 from baselines.sgraf.model import SGRAF
 from baselines.temde.build import build_temde
 from baselines.temde.model import TEMDEConfig
@@ -19,7 +19,7 @@ from benchmark.method import DataFacts, ScoringCase
 
 def scoring_cases(device: torch.device) -> Iterator[ScoringCase]:
     """Both hosts."""
-    return cases_of(full_size, device)
+    return make_cases(full_size, device)
 
 
 def full_size(module: str) -> SGRAF:

@@ -7,8 +7,7 @@ the recording's own rounding. Two training steps: steps.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from baselines.layers.norms import l2_normalize
 from baselines.layers.queues import KeyQueues
+from baselines.published.golden import Array, Golden, Recorded, Replay, compute_gradients
 from baselines.published.pooled_cases import (
     gpo_cases,
     gradient_cases,
@@ -24,25 +24,15 @@ from baselines.published.pooled_cases import (
     pooled_inside,
     text_cases,
 )
-from baselines.published.recorded import Array, Recorded, replayed
-from baselines.user.checks.replay import TOLERANCES, image_key, load_all, recorded_model
+from baselines.user.checks.replay import TOLERANCES, build_recorded, image_key, load_all
 from baselines.user.checks.steps import step_cases
 from baselines.user.enhancement import region_gate
 from baselines.user.model import ImageEncoder, UserLoss, batch_loss, queue_loss
-from benchmark.batches import CaptionBatch, ImageBatch
 from benchmark.method import ParityCase
 
 
-def parity_cases(path: Path) -> list[ParityCase]:
-    """Every recorded quantity of one golden file beside ours; [] where the file holds none.
-
-    Word pieces and the draws of the augmentation are the harness's own and compared there. Raises UserError where
-    the file is damaged or records something that isn't compared.
-    """
-    return replayed(path, TOLERANCES, _comparison_for, name="USER", what="USER model")
-
-
-def _comparison_for(recorded: Recorded) -> Callable[[Recorded], Iterator[ParityCase]] | None:
+def choose_replay(recorded: Recorded) -> Replay | None:
+    """Tell the kinds of file apart; word pieces and augmentation are the harness's own and compared there."""
     if "config" not in recorded:
         return None
     if is_gpo_file(recorded):
@@ -65,7 +55,7 @@ def _comparison_for(recorded: Recorded) -> Callable[[Recorded], Iterator[ParityC
 
 def _image_cases(recorded: Recorded) -> Iterator[ParityCase]:
     """Values inside the image encoder in both modes; gradients and statistics of the pass in train mode."""
-    encoder = recorded_model(recorded.config()).image_encoder
+    encoder = build_recorded(recorded.config()).image_encoder
     load_recorded(encoder, recorded, image_key)
     regions = recorded.tensor("inputs/images").double()
     for mode in ("eval", "train"):
@@ -84,7 +74,7 @@ def _image_cases(recorded: Recorded) -> Iterator[ParityCase]:
 
 
 def _inside(encoder: ImageEncoder, regions: Tensor) -> dict[str, Tensor]:
-    """What the golden files record between regions and embedding, by their names; written out, for parity only."""
+    """Compute the recorded values between regions and embedding, by name; written out, for parity only."""
     enhancement, batch = encoder.enhancement, encoder.training
     assert enhancement is not None
     attention = enhancement.attention
@@ -107,7 +97,7 @@ def _inside(encoder: ImageEncoder, regions: Tensor) -> dict[str, Tensor]:
 
 
 def _text_cases(recorded: Recorded) -> Iterator[ParityCase]:
-    return text_cases(recorded, recorded_model(recorded.config()).text_encoder)
+    return text_cases(recorded, build_recorded(recorded.config()).text_encoder)
 
 
 # ------------------------------------------------------------------------------------ losses and scores
@@ -129,35 +119,33 @@ def _loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
                 value = batch_loss(images, captions, loss)
             else:
                 value = queue_loss(images, captions, keys, queues, loss)
-            value.backward()  # type: ignore[no-untyped-call]
-            assert images.grad is not None
-            assert captions.grad is not None
             yield recorded.case(f"outputs/{name}/{part}", value, "loss alone")
-            yield recorded.case(f"grads/{name}/{part}/{first}", images.grad, "loss alone")
-            yield recorded.case(f"grads/{name}/{part}/{second}", captions.grad, "loss alone")
+            for side, gradient in zip(
+                (first, second), compute_gradients(value, images, captions), strict=True
+            ):
+                yield recorded.case(f"grads/{name}/{part}/{side}", gradient, "loss alone")
 
 
 @torch.no_grad()
 def _evaluation_cases(recorded: Recorded) -> Iterator[ParityCase]:
     """Embeddings, scores and ranks; the metrics in the file's configuration are those of its ranks."""
     config = recorded.config()
-    model = recorded_model(config)
+    model = build_recorded(config)
     load_all(model, recorded, "weights/")
     model.eval()
-    images = recorded.tensor("inputs/images").double()
-    ids, lengths = recorded.tensor("inputs/token_ids"), recorded.tensor("inputs/lengths")
-    image_codes = model.encode_images(ImageBatch(images, torch.arange(len(images))))
-    caption_codes = model.encode_captions(CaptionBatch(ids, lengths, torch.arange(len(ids))))
+    images, captions = recorded.batches("inputs/", ids="token_ids")
+    image_codes, caption_codes = model.encode_images(images), model.encode_captions(captions)
     scores = model.similarity(image_codes, caption_codes)
     yield recorded.case("outputs/image_embeddings", image_codes["vectors"], "values")
     yield recorded.case("outputs/caption_embeddings", caption_codes["vectors"], "values")
     yield recorded.case("outputs/sims", scores, "values")
-    own = torch.arange(len(ids)) // (len(ids) // len(images))  # the image of each caption
-    matching = own == torch.arange(len(images))[:, None]  # (n, m)
+    n, m = scores.shape
+    own = torch.arange(m) // (m // n)  # the image of each caption
+    matching = own == torch.arange(n)[:, None]  # (n, m)
     best = scores.masked_fill(~matching, -torch.inf).amax(1, keepdim=True)  # of an image's captions
     ranks = {
         "i2t": (scores > best).sum(1),
-        "t2i": (scores > scores[own, torch.arange(len(ids))]).sum(0),
+        "t2i": (scores > scores[own, torch.arange(m)]).sum(0),
     }
     for direction, found in ranks.items():
         yield recorded.case(f"outputs/ranks_{direction}", found, "exact")
@@ -172,3 +160,6 @@ def _metrics_case(direction: str, metrics: dict[str, float], ranks: Array) -> Pa
     ours |= {"medr": np.floor(np.median(ranks)) + 1, "meanr": ranks.mean() + 1}
     values = np.array(list(metrics.values())), np.array([ours[name] for name in metrics])
     return ParityCase(f"config/{direction}", *values, 1e-9)
+
+
+parity_cases = Golden("USER", TOLERANCES, choose_replay)

@@ -6,8 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from baselines.published.recorded import Recorded, Tolerances
-from baselines.user.build import build_user
+from baselines.published.golden import Recorded, Tolerances, load_exactly
 from baselines.user.checkpoint import our_key, translate
 from baselines.user.model import USER, UserConfig
 from benchmark.method import DataFacts
@@ -23,8 +22,8 @@ PARTS = {"img": "img_enc", "txt": "txt_enc"}
 """Parts by their names in the golden files, and by ours of a checkpoint's."""
 
 
-def recorded_config(config: dict[str, Any]) -> UserConfig:
-    """The configuration of a file; the sizes that it doesn't mention are those of a part that it doesn't have."""
+def read_config(config: dict[str, Any]) -> UserConfig:
+    """The configuration of a file; the sizes that it does not mention are those of a part that it does not have."""
     bert = {
         ours: config[f"bert_{ours}"]
         for ours in ("layers", "hidden", "heads", "intermediate", "max_position")
@@ -49,14 +48,14 @@ TINY = {"layers": 1, "hidden": 8, "heads": 1, "intermediate": 8, "max_position":
 """A BERT for files of images alone."""
 
 
-def recorded_model(config: dict[str, Any]) -> USER:
+def build_recorded(config: dict[str, Any]) -> USER:
     """The model of a file, in float64, with weights of its own still."""
     facts = DataFacts(vocab_size=config.get("bert_vocab", 8))
-    return build_user(recorded_config(config), facts).double()
+    return USER(read_config(config), facts).double()
 
 
-def official_weights(recorded: Recorded, prefix: str) -> dict[str, Tensor]:
-    """What lies under `<prefix>img/` and `<prefix>txt/`, by the names of a checkpoint's entries."""
+def read_weights(recorded: Recorded, prefix: str) -> dict[str, Tensor]:
+    """Read the weights under `<prefix>img/` and `<prefix>txt/`, by the names of a checkpoint's entries."""
     return {
         f"{part}.{key.removeprefix(prefix + name + '/')}": recorded.tensor(key)
         for name, part in PARTS.items()
@@ -65,22 +64,22 @@ def official_weights(recorded: Recorded, prefix: str) -> dict[str, Tensor]:
 
 
 def load_all(model: USER, recorded: Recorded, prefix: str) -> None:
-    """Give the model both encoders' recorded weights; ValueError where they don't fit."""
-    weights = translate(official_weights(recorded, prefix), model, "golden weights")
-    if weights.missing or weights.unexpected:
-        raise ValueError(f"missing weights {weights.missing[:3]}, unexpected {weights.unexpected[:3]}")
-    model.load_state_dict(weights.state)
+    """Give the model both encoders' recorded weights; ValueError where they do not fit."""
+    load_exactly(model, translate(read_weights(recorded, prefix), model, "golden weights"))
 
 
 def image_key(official: str) -> str:
     """Our name, inside the image encoder, of an official entry of a file that holds it alone."""
-    return our_key(f"img_enc.{official}").removeprefix("image_encoder.")
+    name = our_key(f"img_enc.{official}")
+    assert name is not None
+    return name.removeprefix("image_encoder.")
 
 
 def our_path(official: str, *, keys: bool = False) -> str:
     """Our name in the whole model of a recorded `img/...` or `txt/...`; keys: in the momentum encoder."""
     name, _, key = official.partition("/")
     ours = our_key(f"{PARTS[name]}.{key}")
+    assert ours is not None
     if not keys:
         return ours
     return ours.replace("image_encoder.", "image_keys.", 1).replace("text_encoder.", "text_keys.", 1)

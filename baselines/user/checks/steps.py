@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.published.recorded import EachEntry, Recorded, Tolerances
-from baselines.user.checks.replay import load_all, our_path, recorded_model
+from baselines.published.golden import EachEntry, Recorded, Tolerances
+from baselines.user.checks.replay import build_recorded, load_all, our_path
 from baselines.user.model import USER, UserLoss, batch_loss, queue_loss
-from benchmark.batches import CaptionBatch, ImageBatch, PairBatch
+from benchmark.batches import PairBatch
 from benchmark.method import ParityCase, Progress
 
 SOFT_RATE = 1e-3
@@ -45,7 +45,7 @@ def step_cases(recorded: Recorded) -> Iterator[ParityCase]:
     """Both steps, one after the other."""
     config = recorded.config()
     recorded.tolerances = step_tolerances(config["lr"] > SOFT_RATE)
-    model = recorded_model(config)
+    model = build_recorded(config)
     _start(model, recorded)
     optimizer = _optimizer(model, config)
     for number in (1, 2):
@@ -120,18 +120,10 @@ class _Step:
         return UserLoss(scale=config["mu"], threshold=config["gamma"], batch_weight=config["loss_lamda"])
 
     def _batch(self) -> PairBatch:
-        images = self.recorded.tensor(f"inputs/step{self.number}/images").double()
-        ids = self.recorded.tensor(f"inputs/step{self.number}/token_ids")
-        lengths = self.recorded.tensor(f"inputs/step{self.number}/lengths").long()
-        rows = torch.arange(len(ids))
-        return PairBatch(ImageBatch(images, rows), CaptionBatch(ids, lengths, rows))
+        return PairBatch(*self.recorded.batches(f"inputs/step{self.number}/", ids="token_ids"))
 
     def _case(self, name: str, value: Tensor, quantity: str) -> ParityCase:
-        return self._copied(self.outputs + name, value, quantity)
-
-    def _copied(self, key: str, value: Tensor, quantity: str) -> ParityCase:
-        """Ours as it is now: clipping, the update and the next step write over it."""
-        return self.recorded.case(key, value.detach().clone(), quantity)
+        return self.recorded.case(self.outputs + name, value, quantity)
 
     # gradients
 
@@ -141,7 +133,7 @@ class _Step:
         for key in self.recorded.under(prefix):
             gradient = parameters[our_path(key.removeprefix(prefix))].grad
             assert gradient is not None
-            yield self._copied(key, gradient, "gradients")
+            yield self.recorded.case(key, gradient, "gradients")
         norms = self._json("all_grad_norms_json")
         ours = {name: _norm(parameters[our_path(name)].grad) for name in norms}
         none = {name for name in norms if norms[name] is None}
@@ -159,7 +151,7 @@ class _Step:
             for key in self.recorded.under(f"{self.outputs}{side}/"):
                 official = key.removeprefix(f"{self.outputs}{side}/")
                 value = state[our_path(official, keys=side == "k")]
-                yield self._copied(key, value, self._quantity(official, value))
+                yield self.recorded.case(key, value, self._quantity(official, value))
         sizes = self._json("all_param_l2_json")
         expected = {f"{side}/{name}": size for side, found in sizes.items() for name, size in found.items()}
         ours = {

@@ -6,12 +6,11 @@ by what it holds, never by its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-from baselines.layers.losses import triplet_ranking_loss
 from baselines.layers.pooled_encoders import PooledBERT
+from baselines.published.golden import Golden, Recorded, Replay, Tolerances
 from baselines.published.pooled_cases import (
     gpo_cases,
     gradient_cases,
@@ -21,27 +20,19 @@ from baselines.published.pooled_cases import (
     pooled_inside,
     text_cases,
 )
-from baselines.published.recorded import Recorded, Tolerances, replayed
-from baselines.vse_infty.build import build_vse_infty
+from baselines.rcar.checks.parity import sum_and_max_cases
 from baselines.vse_infty.model import VSEConfig, VSEInfinity
 from benchmark.method import DataFacts, ParityCase
 
-TOLERANCES: Tolerances = {"values": (1e-5, 0.0), "loss": (0.0, 1e-5), "gradients of losses": (1e-6, 5e-4)}
+TOLERANCES: Tolerances = {"values": (1e-5, 0.0), "loss": (0.0, 1e-5), "gradients": (1e-6, 5e-4)}
 """From the golden READMEs."""
 
 TINY = {"layers": 1, "hidden": 8, "heads": 1, "intermediate": 8, "max_position": 8, "dropout": 0.0}
 """A BERT for files without one."""
 
 
-def parity_cases(path: Path) -> list[ParityCase]:
-    """Every recorded quantity of one golden file beside ours; [] where the file holds none.
-
-    Raises UserError where the file is damaged or records something that isn't compared.
-    """
-    return replayed(path, TOLERANCES, _comparison_for, name="VSE-infinity", what="part of VSE-infinity")
-
-
-def _comparison_for(recorded: Recorded) -> Callable[[Recorded], Iterator[ParityCase]] | None:
+def choose_replay(recorded: Recorded) -> Replay | None:
+    """Tell the kinds of file apart."""
     keys = set(recorded.arrays)
     if "config" not in keys:
         return None
@@ -51,7 +42,7 @@ def _comparison_for(recorded: Recorded) -> Callable[[Recorded], Iterator[ParityC
         return _text_cases
     if {"weights/fc.weight", "inputs/train/regions"} <= keys:
         return _image_cases
-    return _loss_cases if {"inputs/0/scores", "outputs/0/loss_sum"} <= keys else None
+    return sum_and_max_cases if {"inputs/0/scores", "outputs/0/loss_sum"} <= keys else None
 
 
 def _model(config: dict[str, Any]) -> VSEInfinity:
@@ -63,7 +54,7 @@ def _model(config: dict[str, Any]) -> VSEInfinity:
         "region_dim": config.get("img_dim", 2),
     }
     settings = VSEConfig.model_validate({**sizes, "bert": {**bert, "dropout": 0.0}})
-    return build_vse_infty(settings, DataFacts(vocab_size=config.get("bert_vocab", 8)))
+    return VSEInfinity(settings, DataFacts(vocab_size=config.get("bert_vocab", 8)))
 
 
 def _text_cases(recorded: Recorded) -> Iterator[ParityCase]:
@@ -91,14 +82,4 @@ def _image_cases(recorded: Recorded) -> Iterator[ParityCase]:
         yield recorded.case(key, state[image_key(key.removeprefix("outputs/bn_after_train/"))], "values")
 
 
-def _loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
-    """The ranking loss in both phases, as RCAR's code recorded it."""
-    cases: Any = recorded.config()  # a list here
-    for number, case in enumerate(cases):
-        for name in ("sum", "max"):
-            scores = recorded.tensor(f"inputs/{number}/scores").double().requires_grad_()
-            loss = triplet_ranking_loss(scores, case["margin"], hardest=name == "max")
-            loss.backward()  # type: ignore[no-untyped-call]
-            assert scores.grad is not None
-            yield recorded.case(f"outputs/{number}/loss_{name}", loss, "loss")
-            yield recorded.case(f"outputs/{number}/grad_{name}", scores.grad, "gradients of losses")
+parity_cases = Golden("VSE-infinity", TOLERANCES, choose_replay)

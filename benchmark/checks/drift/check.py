@@ -113,7 +113,8 @@ def choose(method: str | None, folder: Path) -> Chosen:
     chosen = [(p, r) for p, r in references if method in (None, Path(r.recipe_path).parent.name)]
     if not chosen:
         raise UserError(
-            f"{folder.as_posix()}: no reference for {method or 'any method'}; see `rematch drift --help`"
+            f"{folder.as_posix()}: no reference for {method or 'any method'}; train a recipe for scenes "
+            f"(`rematch reproduce {method or 'METHOD'} scenes`), then `rematch drift {method or 'METHOD'} --update`"
         )
     return chosen
 

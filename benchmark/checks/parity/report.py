@@ -124,8 +124,13 @@ def run_parity(method: str, paths: Sequence[Path] | None = None) -> ParityReport
     if method != SHARED and method not in method_names():
         raise UserError(f"unknown method '{method}'{nearest(method, [SHARED, *method_names()])}")
     report = ParityReport(method)
-    own = SHARED if method == SHARED else get_method(method).golden or method
-    for path in _files(list(paths) if paths else [GOLDEN / own]):
+    own = GOLDEN / (SHARED if method == SHARED else get_method(method).golden or method)
+    if not paths and not own.is_dir():
+        raise UserError(
+            f"{own.as_posix()}: no such folder: {method} has no golden files yet; record outputs of the published code "
+            "there (.npz, .json or .mat), give its Method `parity_cases`, and see docs/plugin.md"
+        )
+    for path in _files(list(paths) if paths else [own]):
         report.rows.extend(check_file(method, path))
     return report
 

@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from benchmark.records.paper import PAPER, load_paper
+from benchmark.records.paper import PAPER, find_paper
 from benchmark.records.parts import RECALLS
 from benchmark.records.record import RunRecord
 from benchmark.records.signature import Signature, parse
@@ -264,7 +264,9 @@ def _place(mark: str) -> tuple[bool, int, str]:
 
 def paper_remark(method: str, paper_dir: Path = PAPER) -> str | None:
     """What is to be known of a paper's numbers where none could be read, or some are second-hand."""
-    paper = load_paper(method, paper_dir)
+    paper = find_paper(method, paper_dir)
+    if paper is None:
+        return f"No paper's numbers are known for {method}."
     if paper.status != "missing" and all(row.kind == "reported" for row in paper.rows):
         return None
     return f"On the numbers of the paper ({paper.title}): {' '.join(paper.notes)}"

@@ -221,8 +221,9 @@ def waiting(evidence: PageEvidence) -> list[tuple[Row, str]]:
 
 
 def _reported(evidence: PageEvidence, row: Row) -> str:
-    paper = evidence.papers[row.records[0].paper_row.method]
-    found = [item for item in paper.rows if item.variant == row.variant]
+    paper = evidence.papers.get(row.records[0].paper_row.method)
+    rows = [] if paper is None else paper.rows
+    found = [item for item in rows if item.variant == row.variant]
     return "; ".join(f"{NAMES[item.dataset]} {_value(item)}" for item in found) or "unknown"
 
 

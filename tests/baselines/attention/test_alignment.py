@@ -27,14 +27,14 @@ def naive(queries: Tensor, contexts: Tensor) -> Tensor:
 
 
 def tokens(cancelling: float) -> tuple[Tensor, Tensor]:
-    """Unit queries (3, 4, 64); contexts (2, 6, 64), whose tokens have a sum of length `cancelling`, if that isn't 0."""
+    """Unit queries (3, 4, 64); contexts (2, 6, 64), whose tokens have a sum of length `cancelling` unless it is 0."""
     generator = torch.Generator().manual_seed(0)
     queries = F.normalize(torch.randn(3, 4, 64, generator=generator), dim=2)
     contexts = F.normalize(torch.randn(2, 6, 64, generator=generator), dim=2)
     if cancelling:
         queries = F.pad(
             queries[..., :32], (0, 32)
-        )  # they don't see the half of the axes in which contexts are
+        )  # they do not see the half of the axes in which contexts are
         first = F.pad(contexts[:, :5, 32:], (32, 0))
         rest = F.normalize(F.pad(contexts[:, 5:, 32:], (32, 0)), dim=2)
         contexts = torch.cat([first, cancelling * rest - first.sum(1, keepdim=True)], dim=1)

@@ -15,10 +15,10 @@ from baselines.dualpath.batch_norm import DeviationNorm
 from baselines.dualpath.build import build_trunk, vgg_of_timm
 from baselines.dualpath.checkpoint import load_trunk, official_names, read_official, to_official, to_ours
 from baselines.dualpath.checks.parity import parity_cases
-from baselines.dualpath.checks.replay import loaded_model, recorded_model
+from baselines.dualpath.checks.replay import build_recorded, load_model
 from baselines.dualpath.config import DualPathConfig
 from baselines.dualpath.trunks import TIMM_STD, VGG19, CaffeResNet50, official_factor
-from baselines.published.recorded import Recorded, read_recorded
+from baselines.published.golden import Recorded, read_arrays
 from benchmark.checks.parity.report import compare
 from benchmark.errors import UserError
 from tests.baselines.dualpath.models import model_of
@@ -28,16 +28,16 @@ CHECKPOINT = GOLDEN / "net-epoch-1.mat"
 
 
 def recorded() -> Recorded:
-    found = read_recorded(GOLDEN / "eval_a.npz", {})
+    found = read_arrays(GOLDEN / "eval_a.npz", {})
     assert isinstance(found, Recorded)
     return found
 
 
 def test_the_checkpoint_holds_the_recorded_weights() -> None:
-    model = recorded_model(recorded().config()).float()
+    model = build_recorded(recorded().config()).float()
     weights = read_official(CHECKPOINT, model)
     assert (weights.missing, weights.unexpected, weights.dropped) == ([], [], [])
-    expected = loaded_model(recorded()).float().state_dict()
+    expected = load_model(recorded()).float().state_dict()
     assert weights.state.keys() == expected.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(weights.state[name], tensor)
@@ -46,7 +46,7 @@ def test_the_checkpoint_holds_the_recorded_weights() -> None:
 
 def test_a_classifier_of_other_images_is_left_out() -> None:
     config = recorded().config()
-    model = recorded_model({**config, "classes": 4}).float()
+    model = build_recorded({**config, "classes": 4}).float()
     weights = read_official(CHECKPOINT, model)
     assert weights.dropped == ["fcsharef", "fcshareb"]
     assert (weights.missing, weights.unexpected) == ([], [])
@@ -55,12 +55,12 @@ def test_a_classifier_of_other_images_is_left_out() -> None:
 
 def test_a_checkpoint_of_another_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="array 'fc2f': found shape"):
-        read_official(CHECKPOINT, recorded_model({**recorded().config(), "vocab": 5}))
+        read_official(CHECKPOINT, build_recorded({**recorded().config(), "vocab": 5}))
     with pytest.raises(UserError, match=r"text\.units"):
         read_official(CHECKPOINT, model_of())
     (tmp_path / "x.mat").write_bytes(b"MATLAB 7.3")
     with pytest.raises(UserError, match="not a readable"):
-        read_official(tmp_path / "x.mat", recorded_model(recorded().config()))
+        read_official(tmp_path / "x.mat", build_recorded(recorded().config()))
 
 
 def test_layouts_there_and_back() -> None:
@@ -191,5 +191,5 @@ def test_a_trunk_without_weights_to_fetch_says_so(
 
 
 def test_every_tensor_of_a_model_has_an_official_name() -> None:
-    model = recorded_model(recorded().config())
+    model = build_recorded(recorded().config())
     assert {ours for _, ours in official_names(model)} == set(model.state_dict())

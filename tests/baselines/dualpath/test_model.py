@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from baselines.dualpath.batch_norm import DeviationNorm, as_deviation_norms, seen_moments
 from baselines.dualpath.losses import IGNORED, hardest, instance_loss, ranking_features, ranking_loss
 from baselines.dualpath.model import DualPath
-from baselines.dualpath.text import ResidualUnit, at_all_starts
+from baselines.dualpath.text import ResidualUnit, place_at_all_starts
 from benchmark.batches import CaptionBatch, ImageBatch
 from benchmark.errors import UserError
 from tests.baselines.dualpath.models import CLASSES, model_of, pairs, progress
@@ -129,10 +129,10 @@ def test_the_word_layer_is_trained_densely() -> None:
 
 
 def test_all_starts_of_a_caption() -> None:
-    rows = at_all_starts(torch.tensor([7, 8]), 4)
+    rows = place_at_all_starts(torch.tensor([7, 8]), 4)
     assert rows.tolist() == [[7, 8, 0, 0], [0, 7, 8, 0], [0, 0, 7, 8]]
-    assert at_all_starts(torch.tensor([], dtype=torch.int64), 2).tolist() == [[0, 0]] * 3
-    assert at_all_starts(torch.tensor([1, 2]), 2).tolist() == [[1, 2]]
+    assert place_at_all_starts(torch.tensor([], dtype=torch.int64), 2).tolist() == [[0, 0]] * 3
+    assert place_at_all_starts(torch.tensor([1, 2]), 2).tolist() == [[1, 2]]
 
 
 # ------------------------------------------------------------------------------------ test features

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from baselines.hat.build import build_hat
-from baselines.hat.model import HAT, HATConfig, SwinConfig
+from baselines.hat.model import HAT, HATConfig
+from baselines.hat.swin import SwinConfig
 from baselines.layers.bert import BERTConfig
 from benchmark.batches import CaptionBatch, ImageBatch, PairBatch
 from benchmark.method import DataFacts
@@ -32,7 +32,7 @@ def tiny_config(direction: str = "i2t", **changes: object) -> HATConfig:
 def tiny_hat(direction: str = "i2t", seed: int = 0, **changes: object) -> HAT:
     """A tiny HAT with random weights, in eval mode."""
     torch.manual_seed(seed)
-    return build_hat(tiny_config(direction, **changes), DataFacts(vocab_size=VOCABULARY)).eval()
+    return HAT(tiny_config(direction, **changes), DataFacts(vocab_size=VOCABULARY)).eval()
 
 
 def images(count: int, seed: int = 1, size: int = 64) -> ImageBatch:

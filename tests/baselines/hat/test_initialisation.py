@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from baselines.hat import METHOD
-from baselines.hat.model import HATConfig, SwinConfig
+from baselines.hat.model import HATConfig
+from baselines.hat.swin import SwinConfig
 from baselines.layers.bert import BERTConfig
 from benchmark.errors import UserError
 from benchmark.method import DataFacts

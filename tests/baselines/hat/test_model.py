@@ -11,22 +11,21 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertForPreTraining
 
-import baselines.hat.build as build
-from baselines.hat import METHOD
-from baselines.hat.model import HAT, HATConfig, HATLoss
+from baselines.hat import METHOD, swin
+from baselines.hat.model import HAT, HATConfig
 from baselines.layers import bert as bert_layer
 from baselines.layers.bert import BERTConfig
 from benchmark.batches import CaptionBatch, Codes
 from benchmark.errors import UserError
 from benchmark.inputs import PixelInput
-from benchmark.method import DataFacts, Progress
+from benchmark.method import DataFacts, Progress, TripletLoss
 from tests.baselines.hat.models import VOCABULARY, captions, images, pairs, tiny_config, tiny_hat
 
 LENGTHS = [2, 7, 12, 5, 9, 3, 12]
 
 
 def progress(**loss: object) -> Progress:
-    return Progress(epoch=0, step=0, stage=0, loss=HATLoss.model_validate(loss))
+    return Progress(epoch=0, step=0, stage=0, loss=TripletLoss.model_validate(loss))
 
 
 @torch.no_grad()
@@ -36,7 +35,7 @@ def both_codes(model: HAT) -> tuple[Codes, Codes]:
 
 def test_full_size_has_the_published_number_of_parameters() -> None:
     with torch.device("meta"):
-        model = build.build_hat(HATConfig(direction="i2t"), DataFacts(vocab_size=30522))
+        model = HAT(HATConfig(direction="i2t"), DataFacts(vocab_size=30522))
         codes = model.encode_images(images(2, size=224).to(torch.device("meta")))
 
     def count(module: nn.Module) -> int:
@@ -51,7 +50,7 @@ def test_full_size_has_the_published_number_of_parameters() -> None:
 
 def test_full_size_swin_is_the_published_one() -> None:
     with torch.device("meta"):
-        swin = build.build_hat(HATConfig(direction="i2t"), DataFacts(vocab_size=30522)).image_encoder.swin
+        swin = HAT(HATConfig(direction="i2t"), DataFacts(vocab_size=30522)).image_encoder.swin
     blocks = [block for stage in swin.layers for block in stage.blocks]
     assert [len(stage.blocks) for stage in swin.layers] == [2, 2, 18, 2]
     assert {block.window_size for block in blocks} == {(7, 7)}
@@ -169,7 +168,7 @@ def test_objective_and_gradients_do_not_depend_on_the_pair_budget(direction: str
     assert gradients.keys() == chunked.keys()
     largest = max(float(gradient.abs().max()) for gradient in gradients.values())
     for name, gradient in gradients.items():
-        # a key bias has no gradient but rounding: softmax doesn't see it
+        # a key bias has no gradient but rounding: softmax does not see it
         scale = max(float(gradient.abs().max()), 1e-6 * largest)
         assert float((gradient - chunked[name]).abs().max()) <= 1e-4 * scale, name
 
@@ -226,7 +225,7 @@ def test_same_seed_same_weights_and_projections_as_published() -> None:
         assert not projection.bias.any()
 
 
-def test_inputs_are_the_dossiers() -> None:
+def test_inputs_are_the_published_ones() -> None:
     spec = METHOD.inputs(HATConfig(direction="t2i"))
     assert spec.image == PixelInput(224, "random_resized_crop_flip", "resize_center_crop", 256)
     assert (spec.text.codec, spec.text.max_length) == ("wordpiece", 32)
@@ -261,7 +260,7 @@ def test_without_the_hub_pretrained_parts_are_one_line(monkeypatch: pytest.Monke
     monkeypatch.setattr(bert_layer, "HfApi", Offline)
     monkeypatch.setattr(bert_layer, "try_to_load_from_cache", lambda *_args: None)
     with pytest.raises(UserError, match=r"swin_base.*model\.swin\.pretrained") as caught:
-        build.build_hat(HATConfig(direction="i2t"), DataFacts(vocab_size=30522, pretrained=True))
+        HAT(HATConfig(direction="i2t"), DataFacts(vocab_size=30522, pretrained=True))
     assert "\n" not in str(caught.value)
 
 
@@ -289,10 +288,10 @@ def test_pretrained_parts_are_loaded_into_the_configured_sizes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, bert = save_pretrained_parts(tmp_path)
-    for module in (build, bert_layer):
+    for module in (swin, bert_layer):
         monkeypatch.setattr(module, "weights_file", lambda part, _name: tmp_path / part / "model.safetensors")
     facts = DataFacts(vocab_size=VOCABULARY, pretrained=True)
-    loaded = build.build_hat(tiny_config(), facts)
+    loaded = HAT(tiny_config(), facts)
     for name, tensor in source.image_encoder.swin.state_dict().items():
         assert torch.equal(loaded.image_encoder.swin.state_dict()[name], tensor), name
     for name, tensor in bert.bert.state_dict().items():
@@ -310,7 +309,7 @@ def test_pretrained_parts_are_loaded_into_the_configured_sizes(
         ),
     ):
         with pytest.raises(UserError, match=part) as caught:
-            build.build_hat(misfit, facts)
+            HAT(misfit, facts)
         assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=r"vocabulary"):
-        build.build_hat(tiny_config(), DataFacts(vocab_size=VOCABULARY + 1, pretrained=True))
+        HAT(tiny_config(), DataFacts(vocab_size=VOCABULARY + 1, pretrained=True))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.layers.losses import triplet_ranking_loss
+from benchmark.method import TripletLoss
 
 GOLDEN = Path("tests/golden/hat/triplet_loss.npz")
 
@@ -31,7 +31,7 @@ def looped(scores: Tensor, margin: float, hardest: bool) -> float:
 def test_equals_the_loops(size: int, hardest: bool) -> None:
     scores = torch.randn(size, size, generator=torch.Generator().manual_seed(size), dtype=torch.float64)
     for margin in (0.0, 0.2, 1.5):
-        ours = triplet_ranking_loss(scores, margin, hardest=hardest)
+        ours = TripletLoss(margin=margin, hardest=hardest)(scores)
         assert ours.item() == pytest.approx(looped(scores, margin, hardest), abs=1e-12)
 
 
@@ -39,12 +39,12 @@ def test_equals_the_loops(size: int, hardest: bool) -> None:
 def test_gradient_equals_finite_differences(hardest: bool) -> None:
     scores = torch.randn(6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     scores.requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: triplet_ranking_loss(s, 0.3, hardest=hardest), (scores,))
+    assert torch.autograd.gradcheck(lambda s: TripletLoss(margin=0.3, hardest=hardest)(s), (scores,))
 
 
 def test_tied_maxima_send_the_gradient_to_the_first_index() -> None:
     scores = torch.zeros(4, 4).fill_diagonal_(0.1).requires_grad_()
-    torch.autograd.backward(triplet_ranking_loss(scores, 0.2))
+    torch.autograd.backward(TripletLoss(margin=0.2)(scores))
     assert scores.grad is not None
     first = torch.zeros(4, 4)
     for i in range(4):
@@ -56,8 +56,8 @@ def test_tied_maxima_send_the_gradient_to_the_first_index() -> None:
 
 
 def test_a_batch_that_is_right_by_the_margin_costs_nothing() -> None:
-    assert triplet_ranking_loss(torch.eye(5), 0.2).item() == 0
-    assert triplet_ranking_loss(torch.ones(1, 1), 0.2).item() == 0
+    assert TripletLoss(margin=0.2)(torch.eye(5)).item() == 0
+    assert TripletLoss(margin=0.2)(torch.ones(1, 1)).item() == 0
 
 
 def test_recorded_losses_and_gradients() -> None:
@@ -66,7 +66,7 @@ def test_recorded_losses_and_gradients() -> None:
         assert numbers
         for number in numbers:
             scores = torch.from_numpy(file[f"inputs/{number}/scores"]).requires_grad_()
-            loss = triplet_ranking_loss(scores, float(file[f"inputs/{number}/margin"]))
+            loss = TripletLoss(margin=float(file[f"inputs/{number}/margin"]))(scores)
             torch.autograd.backward(loss)
             assert abs(loss.item() - file[f"outputs/{number}/loss"]) <= 1e-6
             assert scores.grad is not None

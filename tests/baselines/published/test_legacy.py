@@ -12,10 +12,8 @@ import torch
 
 from baselines.published.archive import TorchZip
 from baselines.published.legacy import MAGIC, VERSION, TorchLegacy, open_checkpoint
-from baselines.sgraf.checkpoint import read_official
 from benchmark.errors import UserError
-from tests.baselines.sgraf.models import tiny_sgraf
-from tests.baselines.sgraf.test_checkpoint import Evil, official_entries, save_checkpoint
+from tests.baselines.checkpoint_files import Evil
 
 
 def save_legacy(path: Path, content: Any) -> Path:
@@ -43,17 +41,6 @@ def test_dtypes_views_and_shared_storages(tmp_path: Path) -> None:
         assert torch.equal(read, tensor.detach()), name
     torch.save(saved, tmp_path / "new.pt")
     assert isinstance(open_checkpoint(tmp_path / "new.pt"), TorchZip)
-
-
-@pytest.mark.parametrize("module", ["SAF", "SGR"])
-def test_an_authors_checkpoint_of_the_old_format(module: str, tmp_path: Path) -> None:
-    source, target = tiny_sgraf(module, seed=1), tiny_sgraf(module, seed=2)
-    new = save_checkpoint(tmp_path / "new.pth.tar", official_entries(source))
-    content = torch.load(new, weights_only=False)
-    weights = read_official(save_legacy(tmp_path / "old.pth.tar", content), target)
-    assert (weights.missing, weights.unexpected) == ([], [])
-    for name, tensor in source.state_dict().items():
-        assert torch.equal(weights.state[name], tensor), name
 
 
 def test_nothing_in_the_file_runs(tmp_path: Path) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baselines.rcar.build import build_rcar
-from baselines.rcar.model import RCAR, RCARConfig, RCARLoss
+from baselines.rcar.model import RCAR, RCARConfig
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch
-from benchmark.method import DataFacts, Progress
+from benchmark.method import DataFacts, Progress, TripletLoss
 
 VOCABULARY = 40
 REGIONS, REGION_DIM = 6, 14
@@ -40,7 +39,7 @@ def tiny_rcar(
     """A tiny model in eval mode, biases and statistics not at their initial values; `gain`: of RCR's weights."""
     torch.manual_seed(seed)
     config = tiny_config(direction, regulator, steps, **changes)
-    model = build_rcar(config, DataFacts(vocab_size=VOCABULARY)).eval()
+    model = RCAR(config, DataFacts(vocab_size=VOCABULARY)).eval()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if name.endswith(("bias", "running_mean")):
@@ -74,7 +73,7 @@ def in_double(batch: PairBatch) -> PairBatch:
 
 
 def progress(**loss: Any) -> Progress:
-    return Progress(epoch=0, step=0, stage=0, loss=RCARLoss.model_validate(loss))
+    return Progress(epoch=0, step=0, stage=0, loss=TripletLoss.model_validate(loss))
 
 
 # ------------------------------------------------------------------------------------- naive loops
@@ -103,7 +102,7 @@ class NaivePair:
         return layer.weight @ vector + layer.bias
 
     def attended(self) -> list[Tensor]:
-        """What each query token attends to (D,)."""
+        """The contexts that query tokens attend to, (D,) each."""
         modulated = [m * query for m, query in zip(self.modulation, self.queries, strict=True)]
         rows = []
         for context in self.contexts:  # of each context token, a norm over the query tokens

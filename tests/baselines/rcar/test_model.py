@@ -11,7 +11,6 @@ from torch import nn
 
 from baselines.attention.regulators import Focus
 from baselines.layers.batch_norm import BatchNorm
-from baselines.rcar.build import build_rcar
 from baselines.rcar.checks.published import published_scores
 from baselines.rcar.model import RCAR, RCARConfig, inputs
 from benchmark.batches import CaptionBatch, Codes
@@ -56,7 +55,7 @@ def test_full_size_has_the_published_number_of_parameters(
     config = RCARConfig.model_validate({"direction": "t2i", "regulator": regulator, "steps": steps})
     for vocabulary, total in ((8_482, flickr), (11_354, coco)):
         with torch.device("meta"):
-            model = build_rcar(config, DataFacts(vocab_size=vocabulary))
+            model = RCAR(config, DataFacts(vocab_size=vocabulary))
         image, text = (
             sum(p.numel() for p in part.parameters()) for part in (model.image_encoder, model.text_encoder)
         )
@@ -118,7 +117,7 @@ def test_gradients_are_those_by_hand(direction: str, regulator: str, steps: int,
 
 
 def test_the_saturated_case_meets_clamps_and_relu() -> None:
-    """What the gain of 6 above is there for."""
+    """The gain of 6 above is there for this."""
     model = tiny_rcar("t2i", "rcar", 3, gain=6.0)
     queries = model.encode_captions(captions([7, 7]))["words"][:, :7]
     contexts = model.encode_images(images(3))["regions"]
@@ -326,7 +325,7 @@ def test_trains_under_autocast_near_the_float32_loss(direction: str, regulator: 
 def test_initial_weights_are_as_published() -> None:
     torch.manual_seed(0)
     config = tiny_config("t2i", "rcar", 3, region_dim=300, dim=200, sim_dim=120)
-    model = build_rcar(config, DataFacts(vocab_size=500))
+    model = RCAR(config, DataFacts(vocab_size=500))
     linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
     assert len(linear) == 3 + 3 + 2 * 4 + 3 * 3 + 1
     for name, layer in linear.items():
@@ -343,7 +342,7 @@ def test_initial_weights_are_as_published() -> None:
         assert not norm.bias.any()
 
 
-def test_inputs_are_the_dossiers() -> None:
+def test_inputs_are_the_published_ones() -> None:
     spec = inputs(RCARConfig(direction="t2i", regulator="rcar"))
     assert spec.image == RegionInput(36, 2048)
     assert (spec.text.codec, spec.text.max_length) == ("words", None)

@@ -28,7 +28,7 @@ MODULES = ["SAF", "SGR"]
 
 
 def host_vector(model: SGRAF, nodes: Tensor) -> Tensor:
-    """What the host itself would score of one pair, with running statistics."""
+    """The nodes that the host itself would score of one pair, with running statistics."""
     if isinstance(model.head, SAF):
         logits = torch.cat([linear(model, "head.attention", node) for node in nodes])
         norm = model.head.norm

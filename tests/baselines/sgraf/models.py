@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from baselines.sgraf.build import build_sgraf
-from baselines.sgraf.model import SAF, SGRAF, SGRAFConfig, SGRAFLoss
+from baselines.sgraf.model import SAF, SGRAF, SGRAFConfig
 from benchmark.batches import CaptionBatch, ImageBatch, PairBatch
-from benchmark.method import DataFacts, Progress
+from benchmark.method import DataFacts, Progress, TripletLoss
 
 VOCABULARY = 40
 REGIONS, REGION_DIM = 6, 14
@@ -32,7 +31,7 @@ def tiny_config(module: str, **changes: Any) -> SGRAFConfig:
 def tiny_sgraf(module: str, seed: int = 0, **changes: Any) -> SGRAF:
     """A tiny model in eval mode whose biases and statistics are not at their initial values."""
     torch.manual_seed(seed)
-    model = build_sgraf(tiny_config(module, **changes), DataFacts(vocab_size=VOCABULARY)).eval()
+    model = SGRAF(tiny_config(module, **changes), DataFacts(vocab_size=VOCABULARY)).eval()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if name.endswith(("bias", "running_mean")):
@@ -60,7 +59,7 @@ def pairs(lengths: list[int]) -> PairBatch:
 
 
 def progress(**loss: Any) -> Progress:
-    return Progress(epoch=0, step=0, stage=0, loss=SGRAFLoss.model_validate(loss))
+    return Progress(epoch=0, step=0, stage=0, loss=TripletLoss.model_validate(loss))
 
 
 # ------------------------------------------------------------------------------------- naive loops

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from baselines.layers.batch_norm import BatchNorm
-from baselines.sgraf.build import build_sgraf
 from baselines.sgraf.model import SGRAF, SGRAFConfig
 from benchmark.method import DataFacts
 
@@ -15,7 +14,7 @@ from benchmark.method import DataFacts
 def fresh(module: str, seed: int = 0) -> SGRAF:
     torch.manual_seed(seed)
     config = SGRAFConfig.model_validate({"module": module, "region_dim": 300, "dim": 200, "sim_dim": 120})
-    return build_sgraf(config, DataFacts(vocab_size=500))
+    return SGRAF(config, DataFacts(vocab_size=500))
 
 
 @pytest.mark.parametrize("module", ["SAF", "SGR"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.attention.length_groups import scores_within_budget, tiled_scores
+from baselines.attention.length_groups import length_group_scores, scores_within_budget
 from baselines.layers.batch_norm import BatchNorm
 from baselines.layers.gru_encoder import GRUEncoder
 from baselines.layers.norms import l1_normalize, l2_normalize, xavier_linear
@@ -169,7 +169,9 @@ def test_tiles_cover_every_pair_in_its_place(floats: int, monkeypatch: pytest.Mo
         sizes.append(len(part) * len(group) * group["words"].shape[1] * 2)
         return product_scores(part, group)
 
-    scores = tiled_scores(score, images, captions, direction="t2i", pair_floats=lambda length: 2 * length)
+    scores = length_group_scores(
+        score, images, captions, direction="t2i", pair_floats=lambda length: 2 * length
+    )
     for j, length in enumerate(LENGTHS):
         expected = images["vectors"] @ captions["words"][j, :length].mean(0)
         torch.testing.assert_close(scores[:, j], expected)

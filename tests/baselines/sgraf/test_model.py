@@ -9,7 +9,6 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from baselines.sgraf.build import build_sgraf
 from baselines.sgraf.checks.published import published_scores
 from baselines.sgraf.global_branch import SelfAttentionBranch
 from baselines.sgraf.model import SAF, SGRAF, SGRAFConfig, inputs
@@ -79,7 +78,7 @@ def naive_scores(model: SGRAF, image_codes: Codes, caption_codes: Codes) -> Tens
 )
 def test_full_size_has_the_published_number_of_parameters(module: str, vocabulary: int, total: int) -> None:
     with torch.device("meta"):
-        model = build_sgraf(SGRAFConfig.model_validate({"module": module}), DataFacts(vocab_size=vocabulary))
+        model = SGRAF(SGRAFConfig.model_validate({"module": module}), DataFacts(vocab_size=vocabulary))
 
     def count(part: nn.Module) -> int:
         return sum(parameter.numel() for parameter in part.parameters())
@@ -283,7 +282,7 @@ def test_the_estimate_of_bytes_covers_what_training_takes(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_what_gets_a_gradient(module: str) -> None:
-    """Everything but the biases of SGR's keys, which its softmax doesn't see."""
+    """Everything but the biases of SGR's keys, which its softmax does not see."""
     model = tiny_sgraf(module).train()
     torch.autograd.backward(model.objective(model.training_codes(pairs(LENGTHS)), progress(), None))
     without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
@@ -359,7 +358,7 @@ def test_a_batch_of_one_pair_is_a_one_line_error() -> None:
 # ------------------------------------------------------------------------------------ configuration
 
 
-def test_inputs_are_the_dossiers() -> None:
+def test_inputs_are_the_published_ones() -> None:
     spec = inputs(SGRAFConfig(module="SAF"))
     assert spec.image == RegionInput(36, 2048)
     assert spec.text == TextInput("words", max_length=None, min_count=4, mask_token=False, augment="none")

@@ -7,8 +7,9 @@ import torch
 
 from baselines.sgraf import METHOD
 from baselines.sgraf.checks import speed
-from baselines.sgraf.model import SGRAF, SGRAFConfig, SGRAFLoss
+from baselines.sgraf.model import SGRAF, SGRAFConfig
 from benchmark.batches import PairBatch
+from benchmark.method import TripletLoss
 from benchmark.recipe.training import Training
 from benchmark.registry import get_method
 from benchmark.training.loop import first_losses
@@ -30,7 +31,7 @@ def losses_of(model: SGRAF, steps: int) -> list[float]:
     return first_losses(
         model,
         training=Training.model_validate(TRAINING),
-        loss_type=SGRAFLoss,
+        loss_type=TripletLoss,
         make_batches=lambda _epoch: batches,
         device=torch.device("cpu"),
         max_steps=steps,

@@ -43,7 +43,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "transform": {"input_transform": True},
     "much": {"assignment": "hyperplane", "rows": "l2", "output_projection": True, "input_transform": True},
 }
-"""Of the sketch itself, for tests of each; `hard` apart, whose gradient is another's."""
+"""Settings of the sketch itself, for tests of each; `hard` apart, whose gradient is another's."""
 
 
 def tiny_sketch(seed: int = 0, dim: int = DIM, **settings: Any) -> Sketch:
@@ -159,7 +159,7 @@ def naive_vector(sketch: Sketch, vectors: Tensor) -> Tensor:
 
 
 def naive_comparison(kind: str, image: Tensor, caption: Tensor) -> Tensor:
-    """What the linear layer of a global node reads."""
+    """The vector that the linear layer of a global node reads."""
     return {
         "squared_difference": (image - caption) ** 2,
         "product": image * caption,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from baselines.sgraf.model import SGRAF
 from baselines.temde import METHOD
 from baselines.temde.checks import latency
-from baselines.temde.checks.latency import Sizes, TokenAttention, groups_of
+from baselines.temde.checks.latency import Sizes, TokenAttention, make_groups
 from benchmark.method import TimingGroup
 
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ CONTENDERS = ["T-EMDE 8 x 128", "T-EMDE 8 x 64"]
 
 @pytest.fixture(scope="module")
 def groups() -> list[TimingGroup]:
-    return list(groups_of(SMALL, CPU))
+    return list(make_groups(SMALL, CPU))
 
 
 def test_there_is_a_group_for_each_question(groups: list[TimingGroup]) -> None:
@@ -59,7 +59,7 @@ def test_a_training_step_updates_the_weights(monkeypatch: pytest.MonkeyPatch) ->
         return step(model, sizes)
 
     monkeypatch.setattr(latency, "_training_step", noted)
-    group = next(group for group in groups_of(SMALL, CPU) if group.task.startswith("(b)"))
+    group = next(group for group in make_groups(SMALL, CPU) if group.task.startswith("(b)"))
     for model, call in zip(models, group.calls.values(), strict=True):
         before = {name: value.clone() for name, value in model.state_dict().items()}
         call()

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.sgraf.build import build_sgraf
 from baselines.sgraf.checks import speed
 from baselines.sgraf.checks.published import published_scores
 from baselines.sgraf.global_branch import SelfAttentionBranch
@@ -78,11 +77,13 @@ def in_double(batch: ImageBatch) -> ImageBatch:
         ("SGR", 11_353, 15_817_805),
     ],
 )
-def test_11_full_size_has_the_dossiers_number_of_parameters(module: str, vocabulary: int, total: int) -> None:
+def test_11_full_size_has_the_documented_number_of_parameters(
+    module: str, vocabulary: int, total: int
+) -> None:
     facts = DataFacts(vocab_size=vocabulary)
     with torch.device("meta"):
         model = build_temde(TEMDEConfig.model_validate({"module": module}), facts)
-        host = build_sgraf(SGRAFConfig.model_validate({"module": module}), facts)
+        host = SGRAF(SGRAFConfig.model_validate({"module": module}), facts)
 
     def count(part: nn.Module) -> int:
         return sum(parameter.numel() for parameter in part.parameters())
@@ -100,7 +101,7 @@ def test_11_full_size_has_the_dossiers_number_of_parameters(module: str, vocabul
 def test_what_is_shared_with_the_host_starts_alike(module: str) -> None:
     """So that a comparison with one seed is of the branches and not of the draws."""
     torch.manual_seed(3)
-    host = build_sgraf(tiny_config(module), DataFacts(vocab_size=40)).state_dict()
+    host = SGRAF(tiny_config(module), DataFacts(vocab_size=40)).state_dict()
     torch.manual_seed(3)
     settings = {**tiny_config(module).model_dump(), "sketch": {"depth": 4, "width": 4}}
     ours = build_temde(TEMDEConfig.model_validate(settings), DataFacts(vocab_size=40)).state_dict()
@@ -192,7 +193,7 @@ def test_the_sketch_decides_and_all_of_it_learns(settings: dict[str, Any]) -> No
     )
     for name, parameter in branch_of(model).named_parameters():
         assert parameter.grad is not None, name
-        if not name.endswith("_pooling.score.bias"):  # a softmax doesn't see it
+        if not name.endswith("_pooling.score.bias"):  # a softmax does not see it
             assert parameter.grad.abs().max() > 0, name
 
 
@@ -255,7 +256,7 @@ def test_loss_and_gradients_do_not_depend_on_the_pair_budget(module: str, settin
 def test_larger_sketches_are_in_the_estimate_of_bytes() -> None:
     small, large = (tiny_temde("SAF", sketch={"depth": depth}) for depth in (4, 400))
     assert large._bytes(5, copies=4) - small._bytes(5, copies=4) == 4 * 4 * 4 * (400 - 4)
-    host = build_sgraf(tiny_config("SAF"), DataFacts(vocab_size=40))
+    host = SGRAF(tiny_config("SAF"), DataFacts(vocab_size=40))
     same = parity.build_host(tiny_config("SAF"), DataFacts(vocab_size=40))
     assert same._bytes(5, copies=4) == host._bytes(5, copies=4)
 
@@ -352,7 +353,7 @@ def test_a_model_with_a_sketch_is_not_the_host(monkeypatch: pytest.MonkeyPatch) 
         return build_temde(TEMDEConfig.model_validate({**config.model_dump(), "sketch": sketch}), facts)
 
     monkeypatch.setattr(parity, "build_host", sketched)
-    with pytest.raises(UserError, match="can't be replayed"):
+    with pytest.raises(UserError, match="cannot be replayed"):
         parity.parity_cases(GOLDEN / "sgraf" / "saf_base.npz")
 
 

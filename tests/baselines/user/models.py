@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from baselines.user.build import build_user
 from baselines.user.model import USER, UserConfig, UserLoss
-from baselines.vse_infty.build import build_vse_infty
 from baselines.vse_infty.model import VSEConfig, VSEInfinity
 from benchmark.batches import CaptionBatch, ImageBatch, PairBatch
 from benchmark.method import DataFacts, Progress
@@ -25,14 +23,14 @@ def user_config(**changes: object) -> UserConfig:
 def tiny_user(seed: int = 0, **changes: object) -> USER:
     """A tiny USER with random weights, in train mode."""
     torch.manual_seed(seed)
-    return build_user(user_config(**changes), DataFacts(vocab_size=VOCABULARY))
+    return USER(user_config(**changes), DataFacts(vocab_size=VOCABULARY))
 
 
 def tiny_vse(seed: int = 0, **changes: object) -> VSEInfinity:
     """A tiny VSE-infinity with random weights, in train mode."""
     torch.manual_seed(seed)
     settings = VSEConfig.model_validate({**SIZES, "word_dim": 6, **changes})
-    return build_vse_infty(settings, DataFacts(vocab_size=VOCABULARY))
+    return VSEInfinity(settings, DataFacts(vocab_size=VOCABULARY))
 
 
 def images(count: int, seed: int = 1, guide_dim: int | None = None) -> ImageBatch:

@@ -2,104 +2,70 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
-from baselines.published.pooled_keys import IMAGE_LAYERS, PARALLEL, TEXT_LAYERS
 from baselines.user import checkpoint as user_official
-from baselines.user.build import build_user
-from baselines.user.checkpoint import ENHANCEMENT_LAYERS, read_official
-from baselines.user.model import UserConfig
+from baselines.user.checkpoint import read_official
+from baselines.user.model import USER, UserConfig
 from baselines.vse_infty import checkpoint as vse_official
-from baselines.vse_infty.build import build_vse_infty
-from baselines.vse_infty.model import VSEConfig
-from benchmark.errors import UserError
+from baselines.vse_infty.model import VSEConfig, VSEInfinity
 from benchmark.method import DataFacts
+from tests.baselines.checkpoint_files import one_line_error, pooled_parts, save_parts
 from tests.baselines.user.models import tiny_user, tiny_vse
 from tests.training.helpers import same_bits
 
 # user.md 8: the official entries, written out
 KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
 GRU = [f"gpool.gru.{kind}_l0{way}" for kind in KINDS for way in ("", "_reverse")]
+
+
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
 POOL = [*GRU, "gpool.linear.weight"]
+
+
 PLAIN_IMAGE = [
     *("fc.weight", "fc.bias", "mlp.layers.0.weight", "mlp.layers.0.bias", "mlp.layers.1.weight"),
     *("mlp.layers.1.bias", *(f"mlp.bns.{n}.{leaf}" for n in (0, 1) for leaf in NORM), *POOL),
 ]
+
+
 SGE = [
     *(f"v_sa.embedding_{name}.0.{leaf}" for name in ("local", "global", "common") for leaf in NORM[:2]),
     *(f"v_sa.embedding_{name}.1.{leaf}" for name in ("local", "global") for leaf in NORM),
 ]
 
 
-def official_names(model: nn.Module, image: dict[str, str], text: dict[str, str]) -> list[dict[str, Tensor]]:
-    """The weights of a model as the two state dicts of a checkpoint."""
-    layers: list[dict[str, Tensor]] = [{}, {}]
-    for name, value in model.state_dict().items():
-        for number, (side, table) in enumerate((("image_encoder.", image), ("text_encoder.", text))):
-            if name.startswith(side):
-                layer, _, leaf = name.removeprefix(side).rpartition(".")
-                layers[number][f"{table.get(layer, layer)}.{leaf}"] = value.clone()
-    return layers
-
-
-def user_parts(model: nn.Module) -> list[dict[str, Tensor]]:
-    image = {f"pooled.{ours}": theirs for theirs, ours in IMAGE_LAYERS.items()}
-    image |= {f"enhancement.{ours}": theirs for theirs, ours in ENHANCEMENT_LAYERS.items()}
-    return official_names(model, image, {ours: theirs for theirs, ours in TEXT_LAYERS.items()})
-
-
-def vse_parts(model: nn.Module) -> list[dict[str, Tensor]]:
-    image = {ours: theirs for theirs, ours in IMAGE_LAYERS.items()}
-    return official_names(model, image, {ours: theirs for theirs, ours in TEXT_LAYERS.items()})
-
-
-def save(path: Path, parts: Any) -> Path:
-    """As the published program saves it, its options included."""
-    torch.save(
-        {"epoch": 3, "model": parts, "best_rsum": 500.0, "opt": Namespace(batch_size=128), "Eiters": 7}, path
-    )
-    return path
-
-
-def one_line_error(path: Path, model: Any, reader: Any = read_official) -> str:
-    with pytest.raises(UserError) as caught:
-        reader(path, model)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_the_entries_are_those_of_the_dossier() -> None:
+def test_the_entries_are_the_published_ones() -> None:
     with torch.device("meta"):
-        model = build_user(UserConfig(queue=0), DataFacts(vocab_size=30_522))
-        bert = build_vse_infty(VSEConfig(), DataFacts(vocab_size=30_522))
-        words = build_vse_infty(VSEConfig(text="bigru"), DataFacts(vocab_size=11_354))
-    image, text = user_parts(model)
+        model = USER(UserConfig(queue=0), DataFacts(vocab_size=30_522))
+        bert = VSEInfinity(VSEConfig(), DataFacts(vocab_size=30_522))
+        words = VSEInfinity(VSEConfig(text="bigru"), DataFacts(vocab_size=11_354))
+    image, text = pooled_parts(model)
     assert set(image) == {*PLAIN_IMAGE, *SGE}
     assert len(image) == 41
     assert image["v_sa.embedding_local.1.running_var"].shape == (36,)
     assert image["gpool.gru.weight_ih_l0"].shape == (96, 32)
     assert {name for name in text if not name.startswith("bert.")} == {"linear.weight", "linear.bias", *POOL}
     assert text["bert.embeddings.word_embeddings.weight"].shape == (30_522, 768)
-    assert set(vse_parts(bert)[0]) == set(PLAIN_IMAGE)
-    assert vse_parts(bert)[1].keys() == text.keys()
-    assert {"embed.weight", "rnn.weight_hh_l0_reverse", *POOL} <= vse_parts(words)[1].keys()
+    assert set(pooled_parts(bert)[0]) == set(PLAIN_IMAGE)
+    assert pooled_parts(bert)[1].keys() == text.keys()
+    assert {"embed.weight", "rnn.weight_hh_l0_reverse", *POOL} <= pooled_parts(words)[1].keys()
 
 
-@pytest.mark.parametrize("prefix", ["", PARALLEL])
+@pytest.mark.parametrize("prefix", ["", "module."])
 def test_a_user_checkpoint_is_read_in_full(prefix: str, tmp_path: Path) -> None:
     source, target = tiny_user(seed=1), tiny_user(seed=2)
-    parts = [{prefix + name: value for name, value in part.items()} for part in user_parts(source)]
+    parts = [{prefix + name: value for name, value in part.items()} for part in pooled_parts(source)]
     parts[1][f"{prefix}bert.embeddings.position_ids"] = torch.arange(16)[None]  # of an older transformers
     queues = {name: value.clone() for name, value in target.queues.state_dict().items()}
-    weights = read_official(save(tmp_path / "model_best.pth", parts), target)
+    weights = read_official(save_parts(tmp_path / "model_best.pth", parts), target)
     assert (weights.missing, weights.unexpected) == ([], [])
     assert weights.dropped == ["txt_enc.bert.embeddings.position_ids"]
     target.load_state_dict(weights.state)
@@ -113,61 +79,27 @@ def test_a_user_checkpoint_is_read_in_full(prefix: str, tmp_path: Path) -> None:
     assert same_bits(target.queues.state_dict(), queues)
 
 
-@pytest.mark.parametrize("text", ["bert", "bigru"])
-@pytest.mark.parametrize("prefix", ["", PARALLEL])
-def test_a_vse_infinity_checkpoint_is_read_in_full(text: str, prefix: str, tmp_path: Path) -> None:
-    source, target = tiny_vse(seed=1, text=text), tiny_vse(seed=2, text=text)
-    parts = [{prefix + name: value for name, value in part.items()} for part in vse_parts(source)]
-    for content in (parts, {"model": parts}):  # alone, or among other things
-        torch.save(content, tmp_path / "x.pth")
-        weights = vse_official.read_official(tmp_path / "x.pth", target)
-        assert (weights.missing, weights.unexpected, weights.dropped) == ([], [], [])
-        target.load_state_dict(weights.state)
-        assert same_bits(target.state_dict(), source.state_dict())
-
-
-def test_what_is_missing_or_unknown_is_named(tmp_path: Path) -> None:
-    parts = user_parts(tiny_user())
-    del parts[0]["fc.bias"]
-    parts[1]["another.weight"] = torch.zeros(2)
-    weights = read_official(save(tmp_path / "x.pth", parts), tiny_user())
-    assert weights.missing == ["image_encoder.pooled.perceptron.projection.bias"]
-    assert weights.unexpected == ["txt_enc.another.weight"]
-
-
 def test_other_methods_and_sizes_are_one_line_errors(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
-    save(path, vse_parts(tiny_vse()))
-    assert "found a checkpoint without self-guided enhancement" in one_line_error(path, tiny_user())
+    save_parts(path, pooled_parts(tiny_vse()))
+    assert "found a checkpoint without self-guided enhancement" in one_line_error("user", path, tiny_user())
     assert read_official(path, tiny_user(enhancement="none")).missing == []
-    save(path, user_parts(tiny_user()))
-    assert "found a checkpoint with self-guided" in one_line_error(path, tiny_user(enhancement="none"))
+    save_parts(path, pooled_parts(tiny_user()))
+    assert "found a checkpoint with self-guided" in one_line_error(
+        "user", path, tiny_user(enhancement="none")
+    )
     bigru = tiny_vse(text="bigru")
-    assert "text 'bert', this recipe's model has text 'bigru'" in one_line_error(
-        path, bigru, vse_official.read_official
+    assert "text 'bert', this recipe's model has text 'bigru'" in one_line_error("vse_infty", path, bigru)
+    save_parts(path, pooled_parts(tiny_user(dim=16)))
+    assert "this recipe's model expects (12, 10); is it USER of other sizes?" in one_line_error(
+        "user", path, tiny_user()
     )
-    save(path, user_parts(tiny_user(dim=16)))
-    assert "this recipe's model expects (12, 10); is it a USER of other sizes?" in one_line_error(
-        path, tiny_user()
-    )
-    wide = build_user(tiny_user().config, DataFacts(vocab_size=50))
+    wide = USER(tiny_user().config, DataFacts(vocab_size=50))
     assert "the vocabulary it was trained with, of 40 entries" in one_line_error(
-        save(path, user_parts(tiny_user())), wide
+        "user", save_parts(path, pooled_parts(tiny_user())), wide
     )
-    save(path, [{"conv.weight": torch.zeros(2)}, {"head.bias": torch.zeros(2)}])
-    assert "not a checkpoint of USER" in one_line_error(path, tiny_user(enhancement="none"))
-
-
-def test_files_of_another_form_are_one_line_errors(tmp_path: Path) -> None:
-    path, parts = tmp_path / "x.pth", user_parts(tiny_user())
-    torch.save({"model": parts[0]}, path)
-    assert "expected a list of two state dicts" in one_line_error(path, tiny_user())
-    torch.save([*parts, {}], path)
-    assert "found 3 parts" in one_line_error(path, tiny_user())
-    save(path, parts)
-    path.write_bytes(path.read_bytes()[:-2000])
-    one_line_error(path, tiny_user())
-    one_line_error(tmp_path / "nowhere.pth", tiny_user())
+    save_parts(path, [{"conv.weight": torch.zeros(2)}, {"head.bias": torch.zeros(2)}])
+    assert "not a checkpoint of USER" in one_line_error("user", path, tiny_user(enhancement="none"))
 
 
 def test_keys_of_neither_part_stay() -> None:

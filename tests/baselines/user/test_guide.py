@@ -11,9 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.user.build import build_user
 from baselines.user.checkpoint import read_official
-from baselines.user.enhancement import GuideConfig, ProjectedGuide, enhanced
+from baselines.user.enhancement import GuideConfig, ProjectedGuide, add_guide
 from baselines.user.model import USER, UserConfig, UserLoss, inputs
 from benchmark.batches import PairBatch
 from benchmark.errors import UserError
@@ -21,6 +20,7 @@ from benchmark.inputs import RegionInput
 from benchmark.method import DataFacts
 from benchmark.recipe.training import Training
 from benchmark.training import TrainingResult, train
+from tests.baselines.checkpoint_files import pooled_parts, save_parts
 from tests.baselines.user.models import (
     LENGTHS,
     REGION_DIM,
@@ -32,7 +32,6 @@ from tests.baselines.user.models import (
     tiny_vse,
     user_config,
 )
-from tests.baselines.user.test_checkpoint import save, user_parts, vse_parts
 from tests.training.helpers import same_bits, state_of
 
 CLIP = 6
@@ -123,7 +122,7 @@ def test_each_region_takes_its_share_of_the_guide() -> None:
     generator = torch.Generator().manual_seed(3)
     regions = torch.randn(3, 5, 4, generator=generator).double()
     guide = nn.functional.normalize(torch.randn(3, 4, generator=generator).double(), dim=1)
-    found = enhanced(regions, guide, 1.5)
+    found = add_guide(regions, guide, 1.5)
     for image in range(3):
         powers = [math.exp(1.5 * (region @ guide[image]).item()) for region in regions[image]]
         size = math.sqrt(sum(power**2 for power in powers))  # the softmax's sum cancels
@@ -141,10 +140,10 @@ def test_the_encoder_adds_the_guide_where_it_is_said_to(width: str) -> None:
     assert encoder.enhancement is None
     guide, _ = encoder.guide(batch.guides, batch_statistics=False)
     assert guide.shape == (4, REGION_DIM if width == "regions" else 12)
-    regions = enhanced(batch.pixels, guide, 1.0) if width == "regions" else batch.pixels
+    regions = add_guide(batch.pixels, guide, 1.0) if width == "regions" else batch.pixels
     projected, _ = encoder.pooled.perceptron(regions, batch_statistics=False)
     if width == "space":
-        projected = enhanced(projected, guide, 1.0)
+        projected = add_guide(projected, guide, 1.0)
     pooled = encoder.pooled.pooling(projected)
     torch.testing.assert_close(found, pooled / pooled.norm(dim=1, keepdim=True), atol=1e-6, rtol=0)
 
@@ -152,7 +151,7 @@ def test_the_encoder_adds_the_guide_where_it_is_said_to(width: str) -> None:
 def test_full_size_guides_have_the_layers_that_the_author_listed() -> None:
     """user.md 3.5: BatchNorm1d(512), Linear(512, D), BatchNorm1d(D), Linear(D, D), D the width of a region."""
     with torch.device("meta"):
-        model = build_user(UserConfig(enhancement="cge", queue=0), DataFacts(vocab_size=30_522))
+        model = USER(UserConfig(enhancement="cge", queue=0), DataFacts(vocab_size=30_522))
     guide = model.image_encoder.guide
     assert guide is not None
     shapes = {name: tuple(value.shape) for name, value in guide.named_parameters()}
@@ -316,9 +315,9 @@ def test_a_guide_that_nothing_reads_is_refused() -> None:
         user_config(guide={"dim": 4})
 
 
-@pytest.mark.parametrize("parts", [user_parts(tiny_user()), vse_parts(tiny_vse())], ids=["SGE", "plain"])
+@pytest.mark.parametrize("parts", [pooled_parts(tiny_user()), pooled_parts(tiny_vse())], ids=["SGE", "plain"])
 def test_no_checkpoint_of_the_authors_fits(parts: list[dict[str, Tensor]], tmp_path: Path) -> None:
-    path = save(tmp_path / "model_best.pth", parts)
+    path = save_parts(tmp_path / "model_best.pth", parts)
     with pytest.raises(UserError) as caught:
         read_official(path, cge())
     said = str(caught.value)

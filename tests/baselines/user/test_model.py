@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from baselines.layers.queues import KeyQueues
 from baselines.user import METHOD
-from baselines.user.build import build_user
 from baselines.user.enhancement import SelfGuidedEnhancement, region_gate
 from baselines.user.model import USER, UserConfig, UserLoss, batch_loss, check_batch, inputs, queue_loss
 from benchmark.batches import PairBatch
@@ -45,7 +44,7 @@ def unit(count: int, seed: int, dim: int = 12) -> Tensor:
 
 def test_full_size_has_the_published_number_of_parameters() -> None:
     with torch.device("meta"):
-        model = build_user(UserConfig(), DataFacts(vocab_size=30_522))
+        model = USER(UserConfig(), DataFacts(vocab_size=30_522))
     count = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     assert (count["image_encoder"], count["text_encoder"]) == (12_087_273, 110_282_400)  # user.md 3.4
     assert (count["image_keys"], count["text_keys"]) == (12_087_273, 110_282_400)

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from baselines.user.model import UserLoss
-from baselines.vse_infty.model import VSELoss
 from benchmark.batches import PairBatch
-from benchmark.method import Baseline
+from benchmark.method import Baseline, TripletLoss
 from benchmark.recipe.training import Training
 from benchmark.training import TrainingResult, train
 from benchmark.training.loop import first_losses
@@ -140,7 +139,7 @@ def test_vse_infinity_learns_a_batch(text: str) -> None:
         training=training(40, hardest=False).model_copy(
             update={"optimizer": Training.model_validate({**BARE, **settings}).optimizer}
         ),
-        loss_type=VSELoss,
+        loss_type=TripletLoss,
         make_batches=lambda _epoch: batches,
         device=CPU,
         max_steps=40,

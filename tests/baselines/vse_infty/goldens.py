@@ -24,7 +24,7 @@ def load(path: Path) -> Arrays:
 
 
 def selection(whole: Arrays) -> Arrays:
-    """What USER's encoder does after the enhancement, whose output is the input here: its host's encoder."""
+    """Select what USER's encoder does after the enhancement, whose output is the input here: its host's encoder."""
     own = {
         key: value
         for key, value in whole.items()

@@ -17,10 +17,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.layers.losses import triplet_ranking_loss
 from baselines.user import enhancement
-from baselines.vse_infty import model as vse
 from benchmark.checks.drift import check
+from benchmark.method import TripletLoss
 from benchmark.records.reference import REFERENCE
 from benchmark.run.job import Job, build_model
 from tests.paths import ROOT
@@ -58,10 +57,12 @@ def halve_the_temperature(patch: pytest.MonkeyPatch) -> None:
 def drop_the_margin(patch: pytest.MonkeyPatch) -> None:
     """VSE-infinity's triplet loss forgets its margin."""
 
-    def marginless(scores: Tensor, _margin: float, *, hardest: bool = True) -> Tensor:
-        return triplet_ranking_loss(scores, 0.0, hardest=hardest)
+    whole = TripletLoss.__call__
 
-    patch.setattr(vse, "triplet_ranking_loss", marginless)
+    def marginless(loss: TripletLoss, scores: Tensor) -> Tensor:
+        return whole(loss.model_copy(update={"margin": 0.0}), scores)
+
+    patch.setattr(TripletLoss, "__call__", marginless)
 
 
 def swap_the_axis(patch: pytest.MonkeyPatch) -> None:
