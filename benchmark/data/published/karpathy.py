@@ -34,7 +34,7 @@ def mscoco_test_captions() -> tuple[tuple[int, ...], ...]:
 
 def _lines(name: str) -> list[str]:
     """Lines of `split_lists/<name>.txt`, without their ends."""
-    path = resources.files("benchmark.data") / "split_lists" / f"{name}.txt"
+    path = resources.files("benchmark.data.published") / "split_lists" / f"{name}.txt"
     return path.read_text(encoding="utf-8").splitlines()
 
 

@@ -101,7 +101,7 @@ def test_mscoco_captions_are_five_an_image_in_test_order() -> None:
 
 
 def test_the_readme_names_every_list_with_its_sha256() -> None:
-    folder = resources.files("benchmark.data") / "split_lists"
+    folder = resources.files("benchmark.data.published") / "split_lists"
     readme = (folder / "README.md").read_text(encoding="utf-8")
     lists = [file for file in folder.iterdir() if file.name.endswith(".txt")]
     assert len(lists) == 6

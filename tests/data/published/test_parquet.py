@@ -83,8 +83,8 @@ PASS = """
 import sys
 from pathlib import Path
 import numpy as np
-from benchmark.data.parquet import prepare_table
-from benchmark.data.pictures import EncodedImages
+from benchmark.data.published.parquet import prepare_table
+from benchmark.data.images.decoding import EncodedImages
 
 folder = Path(sys.argv[1])
 table = prepare_table([folder / "rows.parquet"], ["image"], folder / "cache")
