@@ -89,6 +89,8 @@ def load_dataset(
         dataset = pictures(data_dir)
     if isinstance(guides, FileGuides):
         dataset = with_stored_guides(dataset, regions, data_dir)
+    whole = {name: split.captions for name, split in dataset.splits.items()}
+    dataset = replace(dataset, whole_captions=whole)  # vocabularies count the captions of all images
     if skip_corrupt:
         dataset = _without_corrupt(dataset, show_progress=show_progress)
     dataset = _cut(dataset, wanted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -187,6 +187,12 @@ class Dataset:
     """What a reader of the record should know (for example, that a fallback repository was used)."""
     departures: list[str] = field(default_factory=list)
     """Why this isn't the published data; scores on it can't be held against a paper's."""
+    whole_captions: Mapping[SplitName, Sequence[str]] = field(default_factory=dict)
+    """Captions of splits as they were before images were left out; absent: the split was not cut."""
+
+    def captions_of(self, name: SplitName) -> Sequence[str]:
+        """All captions of a loaded split, those of images that were left out too: words are counted in them."""
+        return self.whole_captions.get(name, self.splits[name].captions)
 
     @cached_property
     def fingerprint(self) -> str:
