@@ -86,7 +86,7 @@ def download(
     _print_notes(loaded)
     for name in names:
         console.print(split_line(loaded, name, checks), highlight=False, markup=False)
-    if any(not check.ok for check in checks):
+    if any(check.differs for check in checks):
         console.print(f"`rematch data verify {dataset}` says what differs", markup=False, highlight=False)
         raise typer.Exit(1)
 
@@ -141,7 +141,7 @@ def verify(
     for line in read_all(loaded, show_progress=progress):
         console.print(line, markup=False, highlight=False)
     damaged = count_damaged(loaded, progress=progress) if pictures else 0
-    raise typer.Exit(1 if damaged or any(not check.ok for check in checks) else 0)
+    raise typer.Exit(1 if damaged or any(check.differs for check in checks) else 0)
 
 
 @data_app.command()
@@ -314,12 +314,13 @@ def load_and_check(
 def split_line(loaded: Dataset, name: SplitName, checks: Sequence[Check]) -> str:
     """Counts of a split and what its checks say."""
     own = [check for check in checks if check.split == name]
-    wrong = [check.what for check in own if not check.ok]
-    said = (
-        f"{len(wrong)} of {len(own)} checks differ: {', '.join(wrong)}"
-        if wrong
-        else f"{len(own)} checks agree"
-    )
+    wrong = [check.what for check in own if check.differs]
+    right = sum(check.ok for check in own)
+    said = f"{right} of {len(own)} checks agree" if right < len(own) else f"{right} checks agree"
+    if wrong:
+        said = f"{len(wrong)} of {len(own)} checks differ: {', '.join(wrong)}"
+    unknown = [check.what for check in own if check.verdict == "cannot be checked"]
+    said += f"; cannot be checked: {', '.join(unknown)}" if unknown else ""
     split = loaded.splits[name]
     return f"{name}: {len(split):,} images, {len(split.captions):,} captions; {said}"
 

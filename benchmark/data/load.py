@@ -220,13 +220,17 @@ def _check_no_files(regions: RegionSettings | None, guides: GuideSettings | None
 
 def _verified(dataset: Dataset, entry: Entry, captions_per_image: int, *, unverified: bool) -> Dataset:
     """The dataset, with what differs from the published one in `departures`; refused unless `unverified`."""
-    from benchmark.data.published.verification import check_dataset, departures, first_fault
+    from benchmark.data.published.verification import check_dataset, departures, first_fault, notes
 
     checks = check_dataset(entry, dataset.splits, dataset.options, captions_per_image)
     fault = first_fault(checks)
     if fault is not None and not unverified:
         raise UserError(f"{entry.name} from {dataset.revision}: {fault}")
-    return replace(dataset, departures=[*dataset.departures, *departures(checks)])
+    return replace(
+        dataset,
+        departures=[*dataset.departures, *departures(checks)],
+        notes=[*dataset.notes, *notes(checks)],
+    )
 
 
 def _without_corrupt(dataset: Dataset, *, show_progress: bool) -> Dataset:

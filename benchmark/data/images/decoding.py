@@ -6,9 +6,10 @@ read through the mapping count as the process's memory, which after a pass over 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from benchmark.data.splits import Images
+from benchmark.data.splits import Images, NoPictures
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes, sha256_file
 
@@ -90,6 +91,10 @@ class EncodedImages:
         chosen._rows = self._rows[np.asarray(rows, dtype=np.int64)]
         chosen.filenames = [self.filenames[row] for row in rows]
         return chosen
+
+    def digests(self) -> list[bytes]:
+        """sha256 of each picture's file; those of the prepared copy were taken when it was made."""
+        return _digests_of(self.encoded, range(len(self)))
 
     def identity(self) -> bytes:
         """The repository at its commit, or the sha256 of each local file."""
@@ -212,6 +217,10 @@ class FileImages:
         paths, names = [self.paths[row] for row in rows], [self.filenames[row] for row in rows]
         return FileImages(self.folder, paths, names)
 
+    def digests(self) -> list[bytes]:
+        """sha256 of each picture's file; all are read. Raises UserError where one is missing."""
+        return _digests_of(self.encoded, range(len(self)))
+
     def identity(self) -> bytes:
         """sha256 over names and sizes, a line each: reading every picture would take as long as an epoch.
 
@@ -227,6 +236,21 @@ class FileImages:
                 f"image {self.filenames[row]} (row {row}): found no file {path.as_posix()}, expected a picture there"
             )
         return path.stat().st_size
+
+
+def picture_digests(images: Images) -> list[bytes] | None:
+    """sha256 of each picture's file, or of its pixels where code makes it; None where there are no pictures."""
+    if isinstance(images, EncodedImages | FileImages):
+        return images.digests()
+    if isinstance(images, NoPictures):
+        return None
+    return [hashlib.sha256(images[row].tobytes()).digest() for row in range(len(images))]
+
+
+def _digests_of(read: Callable[[int], bytes], rows: Sequence[int]) -> list[bytes]:
+    """sha256 of what `read` gives for each row."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing and reading let go of the interpreter's lock
+        return list(pool.map(lambda row: hashlib.sha256(read(row)).digest(), rows))
 
 
 def corrupt_rows(images: Images, *, show_progress: bool = True) -> dict[int, str]:
