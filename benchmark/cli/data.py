@@ -290,6 +290,7 @@ def load_and_check(
     from benchmark.data.published.catalogue import entry_under, get_entry
     from benchmark.data.published.verification import PUBLISHED_CAPTIONS, check_dataset
     from benchmark.data.regions.sources import known_of
+    from benchmark.data.regions.verification import check_features
     from benchmark.recipe.schema import StoredRegions
 
     if regions not in (None, "scan", "tsv"):
@@ -308,7 +309,8 @@ def load_and_check(
     )
     known = entry_under(get_entry(dataset), loaded.options)
     entry = known if stored is None else known_of(stored, known, loaded)
-    return loaded, check_dataset(entry, loaded.splits, loaded.options, PUBLISHED_CAPTIONS)
+    checks = check_dataset(entry, loaded.splits, loaded.options, PUBLISHED_CAPTIONS)
+    return loaded, [*checks, *check_features(loaded.splits)]
 
 
 def split_line(loaded: Dataset, name: SplitName, checks: Sequence[Check]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.data.guides.sources import guides_described, with_computed_guides, with_stored_guides
 from benchmark.data.published.author_splits import (
@@ -35,6 +35,9 @@ from benchmark.errors import UserError, nearest
 from benchmark.inputs import TextInput
 from benchmark.recipe.faults import check_fields
 from benchmark.recipe.schema import FileGuides, GridRegions, GuideSettings, RegionSettings, StoredRegions
+
+if TYPE_CHECKING:
+    from benchmark.data.published.verification import Check
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
@@ -78,10 +81,13 @@ def load_dataset(
         return made(entry, chosen.model_dump(), splits, captions_per_image, folder, show_progress, unverified)
 
     if isinstance(regions, StoredRegions):
+        from benchmark.data.regions.verification import check_features
+
         where = Folder(data_dir, store, show_progress)
         dataset = stored_dataset(regions, entry, chosen.model_dump(), splits, captions_per_image, where)
         known = known_of(regions, entry, dataset)
-        dataset = _verified(dataset, known, captions_per_image, unverified=unverified)
+        features = check_features(dataset.splits)
+        dataset = _verified(dataset, known, captions_per_image, features, unverified=unverified)
         wanted = cut_down(regions, wanted)
     elif isinstance(chosen, ScenesOptions):
         dataset = _scenes(entry, chosen, splits, captions_per_image, data_dir)
@@ -218,11 +224,16 @@ def _check_no_files(regions: RegionSettings | None, guides: GuideSettings | None
             )
 
 
-def _verified(dataset: Dataset, entry: Entry, captions_per_image: int, *, unverified: bool) -> Dataset:
-    """The dataset, with what differs from the published one in `departures`; refused unless `unverified`."""
+def _verified(
+    dataset: Dataset, entry: Entry, captions_per_image: int, others: Sequence[Check] = (), *, unverified: bool
+) -> Dataset:
+    """The dataset, with what differs from the published one in `departures`; refused unless `unverified`.
+
+    others: checks of what lies beside pictures and captions.
+    """
     from benchmark.data.published.verification import check_dataset, departures, first_fault, notes
 
-    checks = check_dataset(entry, dataset.splits, dataset.options, captions_per_image)
+    checks = [*check_dataset(entry, dataset.splits, dataset.options, captions_per_image), *others]
     fault = first_fault(checks)
     if fault is not None and not unverified:
         raise UserError(f"{entry.name} from {dataset.revision}: {fault}")
