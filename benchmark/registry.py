@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError, nearest
 
 if TYPE_CHECKING:
+    from benchmark.inputs import ListedSplit
     from benchmark.method import Method
 
 
@@ -18,15 +22,55 @@ def _entry_points() -> dict[str, Any]:
 
 
 def method_names() -> list[str]:
-    """Names of all registered methods, sorted."""
+    """List the names of all registered methods, sorted."""
     return sorted(_entry_points())
 
 
 def get_method(name: str) -> Method:
-    """Return the method registered as `name`; raises UserError that names the nearest one."""
+    """Import and return the method registered as `name`; raises UserError that names the nearest one."""
+    from benchmark.method import Method  # brings torch along
+
     points = _entry_points()
     if name not in points:
         raise UserError(f"unknown method '{name}'{nearest(name, points)}")
     method = points[name].load()
     assert isinstance(method, Method), f"entry point {name} is not a Method"
     return method
+
+
+def declared_split(dataset: str, name: str) -> ListedSplit:
+    """Return the split of that name that a registered method declares for a dataset; raises UserError for another."""
+    declared = [
+        split for method in method_names() for split in get_method(method).splits if split.dataset == dataset
+    ]
+    for split in declared:
+        if split.name == name:
+            return split
+    hint = nearest(name, ["karpathy", *(split.name for split in declared)])
+    raise UserError(
+        f"field 'data.options.split': found '{name}', which no method declares for {dataset}{hint}"
+    )
+
+
+def method_title(name: str) -> str:
+    """Return a method's title without importing the method, whose model libraries take seconds to load.
+
+    The title is read from the source: the literal `title=` of its `Method(...)`. A method that writes it in another
+    way is imported. Raises UserError as `get_method` does.
+    """
+    point = _entry_points().get(name)
+    title = _literal_title(point.module) if isinstance(point, EntryPoint) else None
+    return get_method(name).title if title is None else title
+
+
+def _literal_title(module: str) -> str | None:
+    """Return the text of `title=` in the module's call of `Method`; None where there is no such literal."""
+    spec = find_spec(module)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    for node in ast.walk(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Method":
+            for keyword in node.keywords:
+                if keyword.arg == "title" and isinstance(keyword.value, ast.Constant):
+                    return str(keyword.value.value)
+    return None

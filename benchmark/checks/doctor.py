@@ -41,7 +41,7 @@ GIB = 1 << 30
 WORK_FAULT, WORK_WARNING = 1.0, 20.0
 """GiB free: a scenes run leaves well under one; a full-size run keeps two checkpoints of a few GiB a seed."""
 CACHE_WARNING = 50.0
-"""GiB free: Flickr30K takes about 9 GB in the cache, MS-COCO about 40 GB (data.md: parquet and Arrow files)."""
+"""GiB free: Flickr30K takes about 9 GB in the cache, MS-COCO about 40 GB, parquet and Arrow files (data.md 4.3)."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def check_methods(project: Path | None = None) -> HealthFinding:
     `project`: a pyproject.toml to compare with; by default the one beside the package, if there is one.
     """
     points = {point.name: point for point in metadata.entry_points(group="rematch.baselines")}
-    project = project or Path(__file__).resolve().parent.parent / "pyproject.toml"
+    project = project or Path(__file__).resolve().parents[2] / "pyproject.toml"
     declared: dict[str, str] = {}
     if project.is_file():
         tables = tomllib.loads(project.read_text(encoding="utf-8"))["project"]

@@ -127,7 +127,7 @@ def list_(
 
     Example: rematch list recipes
     """
-    from benchmark.run.resolve import LISTS, inventory
+    from benchmark.reporting.inventory import LISTS, inventory
 
     if what is not None and what not in LISTS:
         raise UserError(f"unknown list '{what}'{nearest(what, LISTS)}")

@@ -21,6 +21,8 @@ from benchmark.strict import Strict
 RECIPES = Path("recipes")
 
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The safe loader, in C where PyYAML was built with it: ten times as fast."""
 PROFILES = "profiles"
 """Folder beside a method's recipes."""
 
@@ -119,7 +121,7 @@ def _with_profile(path: Path, document: dict[str, Any], name: str) -> Recipe | E
 def read_document(path: Path) -> dict[str, Any]:
     """A YAML file that holds a mapping; raises UserError for any other."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path.as_posix()}: not valid YAML: {reason}") from None

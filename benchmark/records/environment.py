@@ -7,11 +7,13 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from benchmark.strict import Strict
 from benchmark.timing.hardware import device_name
+
+if TYPE_CHECKING:
+    import torch
 
 DISTRIBUTION = "rematch-bench"
 PACKAGES = (
@@ -57,6 +59,8 @@ class Environment(Strict):
 
 def collect(device: torch.device | str, precision: str) -> Environment:
     """Describe this process; `device` is what the run computes on, `precision` the training's."""
+    import torch  # not at the top: whoever only reads records needs none of it
+
     device = torch.device(device)
     on_gpu = device.type == "cuda"
     commit, dirty = git_state()
@@ -78,6 +82,8 @@ def collect(device: torch.device | str, precision: str) -> Environment:
 
 def package_versions() -> dict[str, str]:
     """Versions of the packages that can change a number; those not installed are left out."""
+    import torch
+
     found = {}
     for name in PACKAGES:
         try:
@@ -101,7 +107,7 @@ def git_state(package: Path | None = None) -> tuple[str | None, bool | None]:
     if _git(root, "ls-files", "--error-unmatch", f"{package.name}/__init__.py") is None:
         return None, None
     commit = _git(root, "rev-parse", "HEAD")
-    written = ("results", f"{package.name}/data/revisions.yaml")
+    written = ("results", f"{package.name}/data/published/revisions.yaml")
     changes = _git(root, "status", "--porcelain", "--", ".", *(f":(exclude){path}" for path in written))
     if commit is None or changes is None:
         return None, None

@@ -1,4 +1,4 @@
-"""Which recipes a command means, and what there is: methods, recipes, datasets, runs."""
+"""What a command means: the device, the recipes, their datasets and seeds, and what is said of a finished run."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.markup import escape
-from rich.table import Table
 
-from benchmark.data.published.catalogue import CATALOG, get_entry
+from benchmark.data.published.catalogue import get_entry
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.protocol import check_test_size, protocols_of
 from benchmark.recipe.faults import check_fields
-from benchmark.recipe.files import RECIPES, load_recipe, profile_names
+from benchmark.recipe.files import RECIPES, load_recipe
 from benchmark.recipe.schema import DataSettings, EnsembleRecipe, Recipe, StoredRegions
 from benchmark.records.paper import resolve
-from benchmark.records.record import RUNS, RunRecord, read_all
-from benchmark.registry import get_method, method_names
+from benchmark.records.record import RunRecord
+from benchmark.registry import method_names
 from benchmark.run.job import RECONSTRUCTION
 
-LISTS = ("methods", "recipes", "datasets", "runs")
 ALL = "all"
 DEVICES = ("cpu", "cuda", "mps")
 
@@ -181,56 +178,3 @@ def expectation_lines(path: Path, record: RunRecord, profile: str | None = None)
             f"  {item.metric} {found:.1f}, {word}: {item.value:g} +- {item.tolerance:g} ({item.source})"
         )
     return lines
-
-
-def inventory(what: Sequence[str], recipes: Path = RECIPES, runs: Path = RUNS) -> list[Table]:
-    """One table for each of `what`, of LISTS."""
-    makers = {"methods": _methods, "datasets": _datasets}
-    tables = []
-    for name in what:
-        if name == "recipes":
-            tables.append(_recipes(recipes))
-        elif name == "runs":
-            tables.append(_runs(runs))
-        else:
-            tables.append(makers[name]())
-    return tables
-
-
-def _methods() -> Table:
-    table = Table("method", "title", title="methods", title_justify="left")
-    for name in method_names():
-        table.add_row(name, get_method(name).title)
-    return table
-
-
-def _datasets() -> Table:
-    table = Table(
-        "dataset", "title", "train / val / test", "protocols", title="datasets", title_justify="left"
-    )
-    for name, entry in CATALOG.items():
-        sizes = " / ".join(f"{entry.counts[split]:,}" for split in ("train", "val", "test"))
-        table.add_row(name, entry.title, sizes, ", ".join(item.name for item in protocols_of(name)))
-    return table
-
-
-def _recipes(folder: Path) -> Table:
-    head = ("recipe", "summary", "departures", "profiles")
-    table = Table(*head, title="recipes", title_justify="left")
-    for path in sorted(folder.glob("*/*.yaml")):
-        recipe, profiles = load_recipe(path), ", ".join(profile_names(path.parent))
-        table.add_row(path.as_posix(), recipe.summary, str(len(recipe.departures) or "none"), profiles)
-    return table
-
-
-def _runs(folder: Path) -> Table:
-    head = ("run", "seed", "protocol", "i2t R@1", "t2i R@1", "rsum", "comparable with the paper")
-    table = Table(*head, title="runs", title_justify="left")
-    for record in read_all(folder):
-        for name, result in record.results.items():
-            metrics = result.metrics
-            scores = (metrics.i2t.r1, metrics.t2i.r1, metrics.rsum)
-            comparable = f"no: {escape(record.departures[0])}" if record.departures else "yes"
-            cells = (record.run, str(record.seed), name, *(f"{value:.1f}" for value in scores))
-            table.add_row(*cells, comparable)
-    return table

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def device_name(device: torch.device) -> str:
     """Model name of the GPU, or of the processor."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
+    if device.type != "cuda":
+        return cpu_model()
+    import torch  # not at the top: whoever only reads records needs none of it
+
+    return torch.cuda.get_device_name(device)
 
 
 def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str:

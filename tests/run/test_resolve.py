@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 
 from benchmark.errors import UserError
 from benchmark.records.record import read_record
 from benchmark.run import resolve as select
 from tests.tiny import BOTH, ENSEMBLE, I2T, T2I, change_recipe, tiny_recipe, write_recipe
-
-
-def printed(what: str) -> str:
-    text = io.StringIO()
-    for table in select.inventory([what]):
-        Console(file=text, width=200).print(table)
-    return text.getvalue()
 
 
 def test_the_device_decides_about_the_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,14 +106,3 @@ def test_headlines() -> None:
         f"rsum {metrics.rsum:.1f}; canonical hash {record.canonical_hash[:12]}"
     )
     assert select.expectation_lines(T2I, record) == []
-
-
-@pytest.mark.usefixtures("fresh")
-def test_lists_without_runs() -> None:
-    assert [table.title for table in select.inventory(select.LISTS)] == list(select.LISTS)
-    assert "hat" in printed("methods")
-    recipes = printed("recipes")
-    assert I2T.as_posix() in recipes
-    row = next(line for line in recipes.splitlines() if "mscoco-t2i" in line)
-    assert "none" in row
-    assert "hat" not in printed("runs")

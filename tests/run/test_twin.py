@@ -170,7 +170,7 @@ def move_main(twin: HubTwin) -> None:
 @pytest.mark.slow
 def test_flickr30k(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home, recipe = home_in(tmp_path), "recipes/hat/flickr30k-i2t.yaml"
-    own = (ROOT / "benchmark/data/revisions.yaml").read_bytes()
+    own = (ROOT / "benchmark/data/published/revisions.yaml").read_bytes()
     with HubTwin(whole_repositories(tmp_path / "twin", ["flickr30k"])) as twin:
         arguments = (
             "reproduce",
@@ -187,7 +187,7 @@ def test_flickr30k(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         check_records(home, "flickr30k", {"flickr30k": 1})
         check_tables(home, ["flickr30k"])
         check_lock(home, "flickr30k", twin)
-        assert (ROOT / "benchmark/data/revisions.yaml").read_bytes() == own
+        assert (ROOT / "benchmark/data/published/revisions.yaml").read_bytes() == own
         assert record_at(home, "flickr30k", "hat-t2i").latency is not None
 
         # another machine: nothing in the cache, the lock from the repository; the Hub has moved on
