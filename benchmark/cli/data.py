@@ -288,7 +288,7 @@ def load_and_check(
     """Splits as they are, published or not, and every check of them; `regions`: where their features come from."""
     from benchmark.data.load import load_dataset
     from benchmark.data.published.catalogue import entry_under, get_entry
-    from benchmark.data.published.verification import PUBLISHED_CAPTIONS, check_dataset
+    from benchmark.data.published.verification import PUBLISHED_CAPTIONS, check_copies, check_dataset
     from benchmark.data.regions.sources import known_of
     from benchmark.data.regions.verification import check_features
     from benchmark.recipe.schema import StoredRegions
@@ -310,7 +310,7 @@ def load_and_check(
     known = entry_under(get_entry(dataset), loaded.options)
     entry = known if stored is None else known_of(stored, known, loaded)
     checks = check_dataset(entry, loaded.splits, loaded.options, PUBLISHED_CAPTIONS)
-    return loaded, [*checks, *check_features(loaded.splits)]
+    return loaded, [*checks, *check_features(loaded.splits), *check_copies(loaded.splits)]
 
 
 def split_line(loaded: Dataset, name: SplitName, checks: Sequence[Check]) -> str:

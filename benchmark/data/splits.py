@@ -123,15 +123,21 @@ class Split:
     """Region features of the same images, for methods that read them; `images` may then be `NoPictures`."""
     guides: Guides | None = None
     """Vectors of the whole images, for methods that read them beside the regions."""
+    ids_decide: bool = True
+    """Whether ids are part of the fingerprint; not where containers of the same data call the images otherwise."""
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over ids, captions, the caption-to-image map and the identity of pictures, regions and guides."""
+        """sha256 over captions, the caption-to-image map and the identity of pictures, regions and guides.
+
+        Over ids too where they decide.
+        """
         digest = hashlib.sha256()
-        for texts in (self.image_ids, self.caption_ids, self.captions):
+        ids = (self.image_ids, self.caption_ids) if self.ids_decide else ()
+        for texts in (*ids, self.captions):
             digest.update("".join(f"{text}\n" for text in texts).encode())
         digest.update(self.caption_image.astype("<i8").tobytes())
         digest.update(self.images.identity())

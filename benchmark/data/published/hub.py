@@ -25,6 +25,7 @@ from benchmark.data.published.adapters import (
     rows_in_order,
 )
 from benchmark.data.published.catalogue import Entry, entry_under, get_entry
+from benchmark.data.published.checksums import DamagedError
 from benchmark.data.published.karpathy import mscoco_ids
 from benchmark.data.published.remote import (
     SourceRefusedError,
@@ -35,7 +36,7 @@ from benchmark.data.published.remote import (
     resolve_commit,
 )
 from benchmark.data.published.sources import Files, Source, wanted
-from benchmark.data.published.tables import DamagedError, column_names, read_table
+from benchmark.data.published.tables import column_names, read_table
 from benchmark.data.splits import Images, Split, SplitName
 from benchmark.errors import UserError
 

@@ -19,9 +19,10 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.data.images.decoding import picture_digests
+from benchmark.data.images.decoding import EncodedImages, picture_digests
 from benchmark.data.published.captions import CaptionFacts, Verdict, judge, plain
 from benchmark.data.published.catalogue import Entry, Facts, facts_of
+from benchmark.data.published.checksums import copies_of, damage_of
 from benchmark.data.published.karpathy import captions_by_sha256, in_order, lines_sha256, lists_by_sha256
 from benchmark.data.published.traps import TAKE, known_count, known_spread
 from benchmark.data.splits import Split, SplitName
@@ -371,6 +372,27 @@ def check_leakage(subject: Subject) -> list[Check]:
             found = f"{len(shared):,} of {len(theirs):,} ({named(shared)})" if shared else "none"
             what = f"images of the published '{name}'"
             checks.append(subject.check(what, "none", found, not shared, subject.diagnosis if shared else ""))
+    return checks
+
+
+# ----------------------------------------------------------------------------------------- files
+
+
+def check_copies(splits: Mapping[SplitName, Split]) -> list[Check]:
+    """The files that pictures are read from are as they were when they were prepared; all are read."""
+    checks = []
+    for name, split in splits.items():
+        if not isinstance(split.images, EncodedImages):
+            continue
+        what, expected = "prepared files", "their sha256 when they were prepared"
+        folders = copies_of(split.images.files())
+        fault = next(filter(None, map(damage_of, folders)), "")
+        if fault:
+            checks.append(Check(name, what, expected, fault, "differs", "see what was found"))
+        elif folders:
+            checks.append(Check(name, what, expected, "the same", "ok"))
+        else:
+            checks.append(Check(name, what, expected, "no checksums of them were kept", "cannot be checked"))
     return checks
 
 

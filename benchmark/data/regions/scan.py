@@ -53,7 +53,9 @@ def scan_split(dataset: str, name: SplitName, folder: Path, captions_per_image: 
     flat, flat_ids, caption_image = flatten_captions(ids, per_image, caption_ids)
     regions = ArrayRegions((file,), rows, f"SCAN features {part}_ims.npy")
     names = file_names(folder, dataset, ids)
-    return Split(name, ids, names, flat, flat_ids, caption_image, NoPictures(len(ids)), regions)
+    return Split(
+        name, ids, names, flat, flat_ids, caption_image, NoPictures(len(ids)), regions, ids_decide=False
+    )
 
 
 def part_of(name: SplitName, folder: Path) -> str:
