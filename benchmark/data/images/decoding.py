@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from benchmark.data.published.checksums import copies_of
+from benchmark.data.checksums import copies_of
 from benchmark.data.splits import Images, NoPictures
 from benchmark.errors import UserError
 from benchmark.files import replacing, sha256_bytes, write_text

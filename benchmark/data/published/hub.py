@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.data.checksums import DamagedError
 from benchmark.data.images.decoding import EncodedImages
 from benchmark.data.published import revisions
 from benchmark.data.published.adapters import (
@@ -25,7 +26,6 @@ from benchmark.data.published.adapters import (
     rows_in_order,
 )
 from benchmark.data.published.catalogue import Entry, entry_under, get_entry
-from benchmark.data.published.checksums import DamagedError
 from benchmark.data.published.karpathy import mscoco_ids
 from benchmark.data.published.remote import (
     SourceRefusedError,

@@ -19,7 +19,7 @@ from datasets.builder import Key
 from datasets.packaged_modules.parquet.parquet import Parquet
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # it is in their __init__
 
-from benchmark.data.published.checksums import KEPT, check_source, compare_checksums, take_checksums
+from benchmark.data.checksums import KEPT, check_source, compare_checksums, take_checksums
 
 ROWS = 64
 """Rows that are held in memory at a time: some ten megabytes of pictures."""

@@ -15,8 +15,8 @@ import pyarrow  # type: ignore[import-untyped]
 import pyarrow.parquet  # type: ignore[import-untyped]
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+from benchmark.data.checksums import DamagedError
 from benchmark.data.published.adapters import Adapter, recognise
-from benchmark.data.published.checksums import DamagedError
 from benchmark.data.published.parquet import prepare_table
 from benchmark.errors import UserError
 

@@ -19,10 +19,10 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from benchmark.data.checksums import copies_of, damage_of
 from benchmark.data.images.decoding import EncodedImages, picture_digests
 from benchmark.data.published.captions import CaptionFacts, Verdict, judge, plain
 from benchmark.data.published.catalogue import Entry, Facts, facts_of
-from benchmark.data.published.checksums import copies_of, damage_of
 from benchmark.data.published.karpathy import captions_by_sha256, in_order, lines_sha256, lists_by_sha256
 from benchmark.data.published.traps import TAKE, known_count, known_spread
 from benchmark.data.splits import Split, SplitName

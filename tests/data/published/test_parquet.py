@@ -18,7 +18,7 @@ import pytest
 from datasets.exceptions import DatasetGenerationError
 from PIL import Image
 
-from benchmark.data.published.checksums import KEPT, damage_of
+from benchmark.data.checksums import KEPT, damage_of
 from benchmark.data.published.parquet import prepare_table
 from benchmark.errors import UserError
 
