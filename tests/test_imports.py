@@ -35,7 +35,7 @@ HARNESS: Order = (
 
 INSIDE: Mapping[str, Order] = {
     "data": (
-        {"splits"},
+        {"splits", "checksums"},
         {"scenes", "images", "inputs"},
         {"published"},
         {"text", "look", "regions"},

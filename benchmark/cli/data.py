@@ -86,7 +86,7 @@ def download(
     _print_notes(loaded)
     for name in names:
         console.print(split_line(loaded, name, checks), highlight=False, markup=False)
-    if any(not check.ok for check in checks):
+    if any(check.differs for check in checks):
         console.print(f"`rematch data verify {dataset}` says what differs", markup=False, highlight=False)
         raise typer.Exit(1)
 
@@ -141,7 +141,7 @@ def verify(
     for line in read_all(loaded, show_progress=progress):
         console.print(line, markup=False, highlight=False)
     damaged = count_damaged(loaded, progress=progress) if pictures else 0
-    raise typer.Exit(1 if damaged or any(not check.ok for check in checks) else 0)
+    raise typer.Exit(1 if damaged or any(check.differs for check in checks) else 0)
 
 
 @data_app.command()
@@ -288,8 +288,9 @@ def load_and_check(
     """Splits as they are, published or not, and every check of them; `regions`: where their features come from."""
     from benchmark.data.load import load_dataset
     from benchmark.data.published.catalogue import entry_under, get_entry
-    from benchmark.data.published.verification import PUBLISHED_CAPTIONS, check_dataset
+    from benchmark.data.published.verification import PUBLISHED_CAPTIONS, check_copies, check_dataset
     from benchmark.data.regions.sources import known_of
+    from benchmark.data.regions.verification import check_features
     from benchmark.recipe.schema import StoredRegions
 
     if regions not in (None, "scan", "tsv"):
@@ -308,18 +309,20 @@ def load_and_check(
     )
     known = entry_under(get_entry(dataset), loaded.options)
     entry = known if stored is None else known_of(stored, known, loaded)
-    return loaded, check_dataset(entry, loaded.splits, loaded.options, PUBLISHED_CAPTIONS)
+    checks = check_dataset(entry, loaded.splits, loaded.options, PUBLISHED_CAPTIONS)
+    return loaded, [*checks, *check_features(loaded.splits), *check_copies(loaded.splits)]
 
 
 def split_line(loaded: Dataset, name: SplitName, checks: Sequence[Check]) -> str:
     """Counts of a split and what its checks say."""
     own = [check for check in checks if check.split == name]
-    wrong = [check.what for check in own if not check.ok]
-    said = (
-        f"{len(wrong)} of {len(own)} checks differ: {', '.join(wrong)}"
-        if wrong
-        else f"{len(own)} checks agree"
-    )
+    wrong = [check.what for check in own if check.differs]
+    right = sum(check.ok for check in own)
+    said = f"{right} of {len(own)} checks agree" if right < len(own) else f"{right} checks agree"
+    if wrong:
+        said = f"{len(wrong)} of {len(own)} checks differ: {', '.join(wrong)}"
+    unknown = [check.what for check in own if check.verdict == "cannot be checked"]
+    said += f"; cannot be checked: {', '.join(unknown)}" if unknown else ""
     split = loaded.splits[name]
     return f"{name}: {len(split):,} images, {len(split.captions):,} captions; {said}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.data.guides.sources import guides_described, with_computed_guides, with_stored_guides
 from benchmark.data.published.catalogue import Entry, entry_under, get_entry
@@ -35,6 +35,9 @@ from benchmark.errors import UserError, nearest
 from benchmark.inputs import ListedSplit, TextInput
 from benchmark.recipe.faults import check_fields
 from benchmark.recipe.schema import FileGuides, GridRegions, GuideSettings, RegionSettings, StoredRegions
+
+if TYPE_CHECKING:
+    from benchmark.data.published.verification import Check
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
@@ -79,10 +82,13 @@ def load_dataset(
         return made(entry, chosen.model_dump(), splits, captions_per_image, folder, show_progress, unverified)
 
     if isinstance(regions, StoredRegions):
+        from benchmark.data.regions.verification import check_features
+
         where = Folder(data_dir, store, show_progress)
         dataset = stored_dataset(regions, entry, chosen.model_dump(), splits, captions_per_image, where)
         known = known_of(regions, entry, dataset)
-        dataset = _verified(dataset, known, captions_per_image, unverified=unverified)
+        features = check_features(dataset.splits)
+        dataset = _verified(dataset, known, captions_per_image, features, unverified=unverified)
         wanted = cut_down(regions, wanted)
     elif isinstance(chosen, ScenesOptions):
         dataset = _scenes(entry, chosen, splits, captions_per_image, data_dir)
@@ -90,6 +96,8 @@ def load_dataset(
         dataset = pictures(data_dir)
     if isinstance(guides, FileGuides):
         dataset = with_stored_guides(dataset, regions, data_dir)
+    whole = {name: split.captions for name, split in dataset.splits.items()}
+    dataset = replace(dataset, whole_captions=whole)  # vocabularies count the captions of all images
     if skip_corrupt:
         dataset = _without_corrupt(dataset, show_progress=show_progress)
     dataset = _cut(dataset, wanted)
@@ -221,15 +229,24 @@ def _check_no_files(
             )
 
 
-def _verified(dataset: Dataset, entry: Entry, captions_per_image: int, *, unverified: bool) -> Dataset:
-    """The dataset, with what differs from the published one in `departures`; refused unless `unverified`."""
-    from benchmark.data.published.verification import check_dataset, departures, first_fault
+def _verified(
+    dataset: Dataset, entry: Entry, captions_per_image: int, others: Sequence[Check] = (), *, unverified: bool
+) -> Dataset:
+    """The dataset, with what differs from the published one in `departures`; refused unless `unverified`.
 
-    checks = check_dataset(entry, dataset.splits, dataset.options, captions_per_image)
+    others: checks of what lies beside pictures and captions.
+    """
+    from benchmark.data.published.verification import check_dataset, departures, first_fault, notes
+
+    checks = [*check_dataset(entry, dataset.splits, dataset.options, captions_per_image), *others]
     fault = first_fault(checks)
     if fault is not None and not unverified:
         raise UserError(f"{entry.name} from {dataset.revision}: {fault}")
-    return replace(dataset, departures=[*dataset.departures, *departures(checks)])
+    return replace(
+        dataset,
+        departures=[*dataset.departures, *departures(checks)],
+        notes=[*dataset.notes, *notes(checks)],
+    )
 
 
 def _without_corrupt(dataset: Dataset, *, show_progress: bool) -> Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -123,15 +123,21 @@ class Split:
     """Region features of the same images, for methods that read them; `images` may then be `NoPictures`."""
     guides: Guides | None = None
     """Vectors of the whole images, for methods that read them beside the regions."""
+    ids_decide: bool = True
+    """Whether ids are part of the fingerprint; not where containers of the same data call the images otherwise."""
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over ids, captions, the caption-to-image map and the identity of pictures, regions and guides."""
+        """sha256 over captions, the caption-to-image map and the identity of pictures, regions and guides.
+
+        Over ids too where they decide.
+        """
         digest = hashlib.sha256()
-        for texts in (self.image_ids, self.caption_ids, self.captions):
+        ids = (self.image_ids, self.caption_ids) if self.ids_decide else ()
+        for texts in (*ids, self.captions):
             digest.update("".join(f"{text}\n" for text in texts).encode())
         digest.update(self.caption_image.astype("<i8").tobytes())
         digest.update(self.images.identity())
@@ -187,6 +193,12 @@ class Dataset:
     """What a reader of the record should know (for example, that a fallback repository was used)."""
     departures: list[str] = field(default_factory=list)
     """Why this isn't the published data; scores on it can't be held against a paper's."""
+    whole_captions: Mapping[SplitName, Sequence[str]] = field(default_factory=dict)
+    """Captions of splits as they were before images were left out; absent: the split was not cut."""
+
+    def captions_of(self, name: SplitName) -> Sequence[str]:
+        """All captions of a loaded split, those of images that were left out too: words are counted in them."""
+        return self.whole_captions.get(name, self.splits[name].captions)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -15,6 +15,8 @@ from itertools import count
 
 from PIL import Image
 
+from benchmark.data.published.captions import CaptionFacts, plain
+from benchmark.data.published.catalogue import get_entry
 from benchmark.data.published.karpathy import flickr30k_names, mscoco_ids, mscoco_test_captions
 from benchmark.data.splits import SplitName
 
@@ -111,8 +113,11 @@ def flickr30k_rows(counts: Mapping[str, int] = TINY) -> list[Row]:
             captions = _odd_captions(place, captions_of(number), counts)
             sentids = list(range(5 * number, 5 * number + 5))
             rows.append(Row(name, _image(place, number, counts), captions, sentids, number, split))
-    if counts["test"] == WHOLE["test"]:
-        _give_published_statistics([row for row in rows if row.split == "test"])
+    if not _is_tiny(counts):
+        for split in SPLITS:
+            facts = get_entry("flickr30k").facts[split].captions
+            assert facts is not None
+            _give_published_counts([row for row in rows if row.split == split], facts)
     return rows
 
 
@@ -150,23 +155,27 @@ def _odd_captions(place: int, captions: list[str], counts: Mapping[str, int]) ->
     return captions
 
 
-def _give_published_statistics(rows: list[Row]) -> None:
-    """Captions with the lengths that those of Flickr30K's test split have in sum and at the ends (data.md 1.5).
+def _give_published_counts(rows: list[Row], facts: CaptionFacts) -> None:
+    """The first five captions of each image get as many letters and digits as the published ones have (data.md 1.7).
 
-    5,000, of which 4,999 are distinct, 319,250 characters in all, shortest 11, longest 375: one short, one long,
-    two alike, and the others are numbered, with so many zeros that they come to 63 or 64 characters.
+    Each begins with what the picture shows, as much of it as there is room for, and ends with a number of its own, but
+    for as many as the published ones have repeats. Parts of a split are left as they are.
     """
     places = [(row, index) for row in rows for index in range(5)]
-    short, long, *others = places
-    short[0].captions[short[1]] = "red squares"
-    long[0].captions[long[1]] = (" and ".join(long[0].captions) * 9)[:374] + "."
-    spare = 319_250 - 11 - 375 - 63 * len(others)
-    for place, (row, index) in enumerate(others):
-        start = f"{row.captions[index]} no. "
-        width = (64 if place < spare else 63) - len(start)
-        row.captions[index] = f"{start}{row.sentids[index]:0{width}d}"
-    (row, index), (other, other_index) = others[10], others[20]
-    row.captions[index] = other.captions[other_index]
+    if len(places) != facts.captions:
+        return
+    width, longer = divmod(facts.characters, facts.captions)
+    repeats = facts.captions - facts.distinct
+    for place, (row, index) in enumerate(places):
+        room = width + (place < longer) - 7
+        words = row.captions[index].split()
+        while len(plain("".join(words))) > room:
+            words.pop()
+        digits = room + 7 - len(plain("".join(words)))
+        row.captions[index] = f"{' '.join(words)} {place:0{digits}d}"
+    for place in range(0, 10 * repeats, 10):  # of neighbours within an image, and as long
+        (row, index), (other, other_index) = places[place], places[place + 1]
+        row.captions[index] = other.captions[other_index]
 
 
 # ---------------------------------------------------------------------------------------- MSCOCO
@@ -190,6 +199,10 @@ def mscoco_rows(counts: Mapping[str, int] = TINY_COCO) -> list[Row]:
         _coco_row(imgid, part, next(places[part]), cocoids[part], sentids, counts)
         for imgid, part in enumerate(parts)
     ]
+    facts = get_entry("mscoco").facts["test"].captions
+    if not _is_tiny(counts) and facts is not None:
+        test = [row for row in rows if row.split == "test"]
+        _give_published_counts(test, facts)
     dice.shuffle(rows)
     return rows
 

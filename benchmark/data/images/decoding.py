@@ -6,10 +6,13 @@ read through the mapping count as the process's memory, which after a pass over 
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +22,19 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from benchmark.data.splits import Images
+from benchmark.data.checksums import copies_of
+from benchmark.data.splits import Images, NoPictures
 from benchmark.errors import UserError
-from benchmark.files import sha256_bytes, sha256_file
+from benchmark.files import replacing, sha256_bytes, write_text
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+PICTURES = "pictures.npy"
+"""In the folder of a prepared copy: sha256 of each picture."""
+
+STORE = Path(".rematch/pictures")
+"""Where the sha256 of pictures in folders are kept."""
 
 
 class BrokenPictureError(UserError):
@@ -68,6 +79,7 @@ class EncodedImages:
         source: str | tuple[Path, ...],
     ) -> None:
         self._cells = _cells(table, column)
+        self._whole = table._indices is None
         self._rows = np.asarray(rows, dtype=np.int64)
         self._source = source
         self.filenames = list(filenames)
@@ -91,11 +103,21 @@ class EncodedImages:
         chosen.filenames = [self.filenames[row] for row in rows]
         return chosen
 
+    def digests(self) -> list[bytes]:
+        """sha256 of each picture's file; those of the prepared copy were taken when it was made."""
+        folders = copies_of(self.files()) if self._whole else []
+        if len(folders) != 1:
+            return _digests_of(self.encoded, range(len(self)))
+        kept = _kept_digests(folders[0] / PICTURES, self._cells)
+        return [kept[row].tobytes() for row in self._rows.tolist()]
+
+    def files(self) -> list[Path]:
+        """The prepared files that the pictures are read from; [] where the system doesn't tell."""
+        return [Path(source) for source in self._cells.sources if isinstance(source, str)]
+
     def identity(self) -> bytes:
-        """The repository at its commit, or the sha256 of each local file."""
-        if isinstance(self._source, str):
-            return self._source.encode()
-        return "".join(sha256_file(path) for path in self._source).encode()
+        """sha256 over the sha256 of each picture's file: the same pictures in another container are the same."""
+        return sha256_bytes(*self.digests()).encode()
 
 
 def _names(paths: Sequence[Path]) -> str:
@@ -212,21 +234,79 @@ class FileImages:
         paths, names = [self.paths[row] for row in rows], [self.filenames[row] for row in rows]
         return FileImages(self.folder, paths, names)
 
-    def identity(self) -> bytes:
-        """sha256 over names and sizes, a line each: reading every picture would take as long as an epoch.
+    def digests(self) -> list[bytes]:
+        """sha256 of each picture's file. Those whose size and time are as they were are not read again.
 
-        Raises UserError for a missing file.
+        Raises UserError where one is missing.
         """
-        lines = [f"{name} {self._size(row)}\n".encode() for row, name in enumerate(self.filenames)]
-        return sha256_bytes(*lines).encode()
+        kept = STORE / f"{sha256_bytes(self.folder.resolve().as_posix().encode())[:16]}.json"
+        known = _read_digests(kept)
+        states = [self._state(row) for row in range(len(self))]
+        new = [
+            row for row, (name, size, time) in enumerate(states) if known.get(name, ())[:2] != [size, time]
+        ]
+        for row, digest in zip(new, _digests_of(self.encoded, new), strict=True):
+            name, size, time = states[row]
+            known[name] = [size, time, digest.hex()]
+        if new:
+            with suppress(OSError):  # they are taken again where they cannot be kept
+                write_text(kept, json.dumps(known))
+        return [bytes.fromhex(known[name][2]) for name, _, _ in states]
 
-    def _size(self, row: int) -> int:
+    def identity(self) -> bytes:
+        """sha256 over the sha256 of each picture's file; raises UserError for a missing one."""
+        return sha256_bytes(*self.digests()).encode()
+
+    def _state(self, row: int) -> tuple[str, int, int]:
+        """Path below the folder, size and time of a picture's file."""
         path = self.folder / self.paths[row]
         if not path.is_file():
             raise UserError(
                 f"image {self.filenames[row]} (row {row}): found no file {path.as_posix()}, expected a picture there"
             )
-        return path.stat().st_size
+        status = path.stat()
+        return Path(self.paths[row]).as_posix(), status.st_size, status.st_mtime_ns
+
+
+def picture_digests(images: Images) -> list[bytes] | None:
+    """sha256 of each picture's file, or of its pixels where code makes it; None where there are no pictures."""
+    if isinstance(images, EncodedImages | FileImages):
+        return images.digests()
+    if isinstance(images, NoPictures):
+        return None
+    return [hashlib.sha256(images[row].tobytes()).digest() for row in range(len(images))]
+
+
+def _digests_of(read: Callable[[int], bytes], rows: Sequence[int]) -> list[bytes]:
+    """sha256 of what `read` gives for each row."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing and reading let go of the interpreter's lock
+        return list(pool.map(lambda row: hashlib.sha256(read(row)).digest(), rows))
+
+
+def _kept_digests(path: Path, cells: _Cells) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """sha256 (n, 32) of the files in all cells of a prepared copy; taken once, and kept beside it."""
+    count = len(cells.lengths)
+    try:
+        kept = np.load(path, allow_pickle=False)
+        if kept.shape == (count, 32) and kept.dtype == np.uint8:
+            return np.asarray(kept)
+    except Exception:  # not there, or damaged, which makes numpy raise nearly anything: they are taken again
+        pass
+    taken = np.frombuffer(b"".join(_digests_of(cells.read, range(count))), np.uint8).reshape(count, 32)
+    with suppress(OSError), replacing(path) as handle:
+        np.save(handle, taken)
+    return taken
+
+
+def _read_digests(path: Path) -> dict[str, list[Any]]:
+    """Size, time and sha256 of files by their path; {} where nothing was kept."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            str(name): [int(size), int(time), str(digest)] for name, (size, time, digest) in found.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def corrupt_rows(images: Images, *, show_progress: bool = True) -> dict[int, str]:

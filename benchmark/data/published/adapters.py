@@ -155,7 +155,8 @@ def assemble(name: SplitName, rows: Rows, kept: Sequence[int], images: Images, c
         [rows.caption_ids[row][:captions] for row in kept],
     )
     assert isinstance(caption_image, np.ndarray)
-    return Split(name, image_ids, [rows.filenames[row] for row in kept], flat, ids, caption_image, images)
+    names = [rows.filenames[row] for row in kept]
+    return Split(name, image_ids, names, flat, ids, caption_image, images, ids_decide=False)
 
 
 def one_line(text: str) -> str:

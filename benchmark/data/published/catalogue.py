@@ -1,6 +1,6 @@
 """The datasets this suite knows: what each published split holds, where it is to be had, and under what terms.
 
-Source of every number and hash: data.md sections 1.1, 1.2, 1.5, 1.6 and 2.1.
+Source of every number and hash: data.md sections 1.1, 1.2, 1.5, 1.6, 1.7 and 2.1.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from benchmark.data.published import sources
+from benchmark.data.published.captions import CaptionFacts
 from benchmark.data.published.sources import Source
 from benchmark.data.scenes.dataset import VERSION, ScenesOptions
 from benchmark.data.splits import SplitName
@@ -57,17 +58,6 @@ class CocoOptions(HubOptions):
 
 
 @dataclass(frozen=True)
-class CaptionStatistics:
-    """Of all captions of a split, five an image."""
-
-    captions: int
-    distinct: int
-    characters: int
-    shortest: int
-    longest: int
-
-
-@dataclass(frozen=True)
 class Facts:
     """What a published split holds; None: not known."""
 
@@ -77,10 +67,11 @@ class Facts:
     ids_sha256: str | None = None
     """Of the ids, sorted, one a line."""
     ordered_sha256: str | None = None
-    """Of the ids in protocol order, one a line."""
+    """Of the ids in protocol order, one a line; that of Flickr30K is string order."""
     caption_ids_sha256: str | None = None
     """Of the first five caption ids of each image, in protocol order, one a line."""
-    statistics: CaptionStatistics | None = None
+    captions: CaptionFacts | None = None
+    """Of the first five captions of each image, whatever their packaging."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +92,8 @@ class Entry:
     """Images of `train` with option `restval`; None: the dataset has no such part."""
     sources: tuple[Source, ...] = ()
     """Tried in this order; none: made by code."""
+    other_captions: Mapping[str, CaptionFacts] = field(default_factory=dict)
+    """Captions of parts that are no split here, by what they are."""
     declared: ListedSplit | None = None
     """The split of the whole corpus by lists that a method declares; None: the published splits."""
 
@@ -111,14 +104,32 @@ _FLICKR_TERMS = (
     "the Hub states a clear licence."
 )
 
+
+def _by_name(images: int, names_sha256: str, captions: CaptionFacts) -> Facts:
+    """A split whose order is the string order of its file names."""
+    return Facts(images, ids_sha256=names_sha256, ordered_sha256=names_sha256, captions=captions)
+
+
 FLICKR30K: dict[SplitName, Facts] = {
-    "train": Facts(29_000, ids_sha256="97ee57e160a46c7d0e75298ebf57967e1245698a6f8806436ff07e61d1a41221"),
-    "val": Facts(1_014, ids_sha256="db26f03eaf833ec47bfaea129ed053b68cbcfc5d1f9a09c4cdf7c88fbfea7108"),
-    "test": Facts(
+    "train": _by_name(
+        29_000,
+        "97ee57e160a46c7d0e75298ebf57967e1245698a6f8806436ff07e61d1a41221",
+        CaptionFacts(
+            "821a424a0fb00d88eacfea50015213091226861999c3223b2e29f11acedb5e3d", 145_000, 144_475, 7_350_761
+        ),
+    ),
+    "val": _by_name(
+        1_014,
+        "db26f03eaf833ec47bfaea129ed053b68cbcfc5d1f9a09c4cdf7c88fbfea7108",
+        CaptionFacts(
+            "00185f9490bb0a333c5cd4ec24381f93ba4bc8d546d0dd3e0ac594b29c9789a4", 5_070, 5_068, 260_019
+        ),
+    ),
+    "test": _by_name(
         1_000,
-        ids_sha256="871e8ecafc66fb13e044ecccf669d04a865b4c58553227df86b933f0337a1563",
-        statistics=CaptionStatistics(
-            captions=5_000, distinct=4_999, characters=319_250, shortest=11, longest=375
+        "871e8ecafc66fb13e044ecccf669d04a865b4c58553227df86b933f0337a1563",
+        CaptionFacts(
+            "d9367aedd30e83f0431e6cd1c5f5a932811448b9db720c2560c2e5b662a9c83d", 5_000, 4_998, 255_274
         ),
     ),
 }
@@ -133,11 +144,30 @@ MSCOCO: dict[SplitName, Facts] = {
         "d20da3dd48646d91a7ff7837c1c1f591d52c75e72921b2fd7f6854dc1093339f",
         ordered_sha256="7bc285f5d29e0240c138f0adff1a2a4c3a4a4569522ea2a1607631f9ffe62108",
         caption_ids_sha256="f80641277519ca01c71720575a015c3c71453da1125e2f6e09409d1b82fb7284",
+        captions=CaptionFacts(
+            "990158f0a4cf676a8b095bdc35ccdda61d11a67cd42996d8302bbf3242fd35ff", 25_000, 24_793, 1_048_337
+        ),
     ),
 }
 """Ids are cocoids. Karpathy's order is ascending `imgid`, which fixes the five folds of the 1K protocol."""
 
-FLICKR8K: dict[SplitName, Facts] = {"train": Facts(6_000), "val": Facts(1_000), "test": Facts(1_000)}
+SCAN_DEV = "SCAN's part dev, 1,000 images of val"
+MSCOCO_PARTS = {
+    "SCAN's part test, a fifth of the test split": CaptionFacts(
+        "a612ad488f7e7146b930ea2a5ba9bc3e329ba2f930c8c52996fe5591e75767c5", 5_000, 4_993, 208_967
+    ),
+    SCAN_DEV: CaptionFacts(
+        "77779b2ee7e2015ef4c5f8e6f6f87004d53b11edb4c8d6856eea04d115a1a32c", 5_000, 4_992, 210_414
+    ),
+}
+"""Parts of SCAN's MSCOCO folder. Karpathy's whole val has 25,000 captions, and no hash of them is known."""
+
+FLICKR8K: dict[SplitName, Facts] = {
+    "train": Facts(6_000, ids_sha256="0e91c191ca46f050a5d6b5d5a37c053516599d8659cf3bc2ff1b4161bee1bc46"),
+    "val": Facts(1_000, ids_sha256="09aa9e58d277fd21d3e4c0f22d9698f53fd1f7ee87b86e9f7a532dd61fd18b87"),
+    "test": Facts(1_000, ids_sha256="fad160651f84c5737670587f6d888435dd5ef10c81b9a35fde81df8937e3bce8"),
+}
+"""The official lists."""
 
 
 def _counts(facts: Mapping[SplitName, Facts]) -> dict[SplitName, int]:
@@ -176,6 +206,7 @@ CATALOG: dict[str, Entry] = {
         MSCOCO,
         train_images_with_restval=113_287,
         sources=sources.MSCOCO,
+        other_captions=MSCOCO_PARTS,
     ),
     "flickr8k": Entry(
         "flickr8k",

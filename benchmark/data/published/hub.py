@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.data.checksums import DamagedError
 from benchmark.data.images.decoding import EncodedImages
 from benchmark.data.published import revisions
 from benchmark.data.published.adapters import (
@@ -35,7 +36,7 @@ from benchmark.data.published.remote import (
     resolve_commit,
 )
 from benchmark.data.published.sources import Files, Source, wanted
-from benchmark.data.published.tables import DamagedError, column_names, read_table
+from benchmark.data.published.tables import column_names, read_table
 from benchmark.data.splits import Images, Split, SplitName
 from benchmark.errors import UserError
 

@@ -14,8 +14,12 @@ from typing import Any
 
 import pyarrow  # type: ignore[import-untyped]
 import pyarrow.parquet  # type: ignore[import-untyped]
+from datasets import DownloadMode
 from datasets.builder import Key
 from datasets.packaged_modules.parquet.parquet import Parquet
+from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # it is in their __init__
+
+from benchmark.data.checksums import KEPT, check_source, compare_checksums, take_checksums
 
 ROWS = 64
 """Rows that are held in memory at a time: some ten megabytes of pictures."""
@@ -42,13 +46,23 @@ def prepare_table(files: Sequence[Path], columns: Sequence[str], cache_dir: Path
     """Some columns of the files, one after the other, as a memory-mapped `datasets.Dataset`; made once.
 
     The copy in the cache is known by the files' paths and times (data.md 4.3). Raises what the builder raises:
-    `datasets.exceptions.DatasetGenerationError` for damaged files, OSError for a full disk.
+    `datasets.exceptions.DatasetGenerationError` for damaged files, OSError for a full disk; DamagedError for a file
+    that the Hub announced otherwise, and UserError for a copy that is not as it was prepared.
     """
     builder = _Builder(
         cache_dir=cache_dir and str(cache_dir),
         data_files={"rows": [glob.escape(path.as_posix()) for path in files]},
         columns=list(columns),
     )
-    builder.download_and_prepare()
+    folder = Path(builder.cache_dir)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(f"{folder}.checksums.lock"):  # another process waits until they are taken
+        if (folder / KEPT).is_file():
+            compare_checksums(folder)
+            builder.download_and_prepare()
+        else:  # new, or of unknown content: a copy without checksums may be anything
+            sources = {path.as_posix(): check_source(path) for path in files}
+            builder.download_and_prepare(download_mode=DownloadMode.FORCE_REDOWNLOAD)
+            take_checksums(folder, sources)
     pyarrow.default_memory_pool().release_unused()  # what the last row group took
     return builder.as_dataset("rows")

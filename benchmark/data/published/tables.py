@@ -15,19 +15,10 @@ import pyarrow  # type: ignore[import-untyped]
 import pyarrow.parquet  # type: ignore[import-untyped]
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+from benchmark.data.checksums import DamagedError
 from benchmark.data.published.adapters import Adapter, recognise
 from benchmark.data.published.parquet import prepare_table
 from benchmark.errors import UserError
-
-
-class DamagedError(UserError):
-    """A parquet file that can't be read."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(
-            f"cannot read {path.as_posix()}: {reason}; it is damaged or cut short: fetch it again"
-        )
-        self.path = path
 
 
 def column_names(path: Path) -> list[str]:

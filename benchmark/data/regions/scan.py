@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.data.published.catalogue import Entry
+from benchmark.data.published.catalogue import SCAN_DEV, Entry, Facts
 from benchmark.data.published.karpathy import flickr30k_names, lines_sha256
 from benchmark.data.regions.arrays import ArrayRegions, Integers, NpyFile, open_npy
 from benchmark.data.splits import NoPictures, Split, SplitName, flatten_captions
@@ -53,7 +53,9 @@ def scan_split(dataset: str, name: SplitName, folder: Path, captions_per_image: 
     flat, flat_ids, caption_image = flatten_captions(ids, per_image, caption_ids)
     regions = ArrayRegions((file,), rows, f"SCAN features {part}_ims.npy")
     names = file_names(folder, dataset, ids)
-    return Split(name, ids, names, flat, flat_ids, caption_image, NoPictures(len(ids)), regions)
+    return Split(
+        name, ids, names, flat, flat_ids, caption_image, NoPictures(len(ids)), regions, ids_decide=False
+    )
 
 
 def part_of(name: SplitName, folder: Path) -> str:
@@ -204,14 +206,18 @@ def scan_entry(entry: Entry, splits: Mapping[SplitName, Split]) -> Entry:
         if known is None:
             continue
         if name == "val" and len(split) == VALIDATION_IMAGES < known.images:
-            first = flickr30k_names("val")[:VALIDATION_IMAGES] if entry.name == "flickr30k" else ()
-            known = replace(
-                known, images=VALIDATION_IMAGES, ids_sha256=lines_sha256(first) if first else None
-            )
+            known = _first_of_dev(entry, known)
         if not split.image_ids[0].isdigit():
             known = replace(known, ids_sha256=None, ordered_sha256=None)
         facts[name] = known
     return replace(entry, facts=facts)
+
+
+def _first_of_dev(entry: Entry, whole: Facts) -> Facts:
+    """What is known of the first 1,000 images of `dev` alone: the names of Flickr30K, the captions of MSCOCO."""
+    names = lines_sha256(flickr30k_names("val")[:VALIDATION_IMAGES]) if entry.name == "flickr30k" else None
+    captions = entry.other_captions.get(SCAN_DEV)
+    return replace(whole, images=VALIDATION_IMAGES, ids_sha256=names, ordered_sha256=names, captions=captions)
 
 
 def unnamed(splits: Mapping[SplitName, Split]) -> list[str]:

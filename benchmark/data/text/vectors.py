@@ -153,7 +153,7 @@ def _corpus(spec: TextInput, dataset: Dataset, kept: Path | None) -> list[str]:
             f"{where}the dictionary of {dataset.name} is built when a recipe is trained: train it first, or give the "
             "authors' (--dictionary)"
         )
-    captions = [text for name in names for text in dataset.splits[name].captions]
+    captions = [text for name in names for text in dataset.captions_of(name)]
     split = _at_blanks if blanks else splitter("- .,()")
     found = sorted({word for caption in captions for word in split(caption)})
     if not found:

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from benchmark.data.scenes.captions import words as scenes_words
-from benchmark.data.splits import Dataset
+from benchmark.data.splits import Dataset, SplitName
 from benchmark.data.text.augmentation import padded
 from benchmark.data.text.vocabulary import (
     END_ID,
@@ -36,6 +36,12 @@ KEPT = "vocabulary.json"
 
 BUILT = "built-"
 """What names of vocabularies that were built begin with."""
+
+RULE_COUNT, RULE_CAPTIONS = 4, 5
+"""The published rule: how often a word must come, and how many captions of each image are counted."""
+
+OTHER_CAPTIONS = "-not-five-captions"
+"""What names of vocabularies that were built from another number of captions an image end with."""
 
 WORDS_DIFFER = "vocabulary"
 """What departures because of words begin with."""
@@ -102,14 +108,23 @@ def _vocabulary(spec: TextInput, dataset: Dataset, kept: Path | None, splitter: 
     if dataset.name == "scenes":
         return scenes_vocabulary()
     if training and "val" in dataset.splits:
-        captions = [text for name in ("train", "val") for text in dataset.splits[name].captions]
-        name = f"{BUILT}{dataset.name}-min{spec.min_count}"
-        return build_vocabulary(captions, splitter.words, spec.min_count, name)
+        return _built(spec, dataset, splitter)
     where = f"{kept.as_posix()}: no such file; " if kept is not None else ""
     raise UserError(
         f"{where}the vocabulary of {dataset.name} is built when a recipe is trained: "
         "train it first, or give the authors' file (--vocab)"
     )
+
+
+def _built(spec: TextInput, dataset: Dataset, splitter: Tokeniser) -> Vocabulary:
+    """Words of all captions of train and dev; the cut of dev to 5,000 captions is for validation (data.md 2.2)."""
+    names: tuple[SplitName, SplitName] = ("train", "val")
+    captions = [text for name in names for text in dataset.captions_of(name)]
+    five = all(
+        len(dataset.splits[name].captions) == RULE_CAPTIONS * len(dataset.splits[name]) for name in names
+    )
+    name = f"{BUILT}{dataset.name}-min{spec.min_count}{'' if five else OTHER_CAPTIONS}"
+    return build_vocabulary(captions, splitter.words, spec.min_count, name)
 
 
 def vocabulary_departures(vocabulary: Vocabulary, dataset_name: str) -> list[str]:
@@ -123,7 +138,7 @@ def vocabulary_departures(vocabulary: Vocabulary, dataset_name: str) -> list[str
     size = len(vocabulary) - (vocabulary.mask_id is not None)
     theirs = PUBLISHED_SIZES.get(dataset_name)
     beside = f"; the authors' has {theirs:,}" if theirs else ""
-    if vocabulary.name.startswith(BUILT):
+    if vocabulary.name == f"{BUILT}{dataset_name}-min{RULE_COUNT}":
         return [f"{WORDS_DIFFER} built by the published rule, {size:,} words{beside}"]
     return [f"{WORDS_DIFFER} {vocabulary.name}, {size:,} words{beside}"]
 

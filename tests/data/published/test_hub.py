@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
 
-from benchmark.data.load import load_dataset
+from benchmark.data.load import SPLITS, load_dataset
 from benchmark.data.published.hub import download_estimate
 from benchmark.data.published.revisions import keep, read_revisions
 from benchmark.data.splits import Dataset, SplitName
 from benchmark.errors import UserError
+from tests.hub import server, store
 from tests.hub.client import RESUMED_BY, pointed_at
-from tests.hub.repositories import write_parquet
+from tests.hub.repositories import karpathy_folder, write_parquet
 from tests.hub.rows import flickr8k_rows, flickr30k_rows, mscoco_rows
 from tests.hub.server import HubTwin
 from tests.hub.store import Repository, made_up_commit
+from tests.tiny import rematch
 
 FLICKR = ("umaru97/flickr30k_train_val_test", "AnyModal/flickr30k", "nlphuji/flickr30k")
 FATIMA = "Multimodal-Fatima/COCO_captions_"
@@ -256,6 +260,57 @@ def test_a_repository_with_a_damaged_file_gives_way(hub: HubTwin, tmp_path: Path
     hub.repositories[FLICKR[0]] = Repository(FLICKR[0], {hub.repositories[FLICKR[0]].main: folder})
     assert load("flickr30k", "test").revision.startswith(FLICKR[1])
     assert load("flickr30k", "val").revision.startswith(FLICKR[0])
+
+
+def test_a_file_other_than_the_announced_one_is_neither_taken_nor_locked(
+    hub: HubTwin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git, _ = store.identity(Path(__file__))
+    with monkeypatch.context() as wrong:
+        wrong.setattr(server, "identity", lambda _: (git, "0" * 64))
+        with pytest.raises(UserError, match=r"test-.* was damaged in the Hugging Face cache and is removed"):
+            load("flickr30k", "test")
+    assert read_revisions().sources == {}
+    assert load("flickr30k", "test").revision.startswith(FLICKR[0])
+    assert read_revisions().sources == {"flickr30k/test": FLICKR[0]}
+    assert hub.downloads()
+
+
+def test_verify_reads_the_prepared_files_again(cache: Path) -> None:
+    def checks() -> str:
+        told = rematch("data", "verify", "flickr30k", "--split", "test", "--no-progress")
+        return " ".join(told.out.replace("│", " ").split())
+
+    assert "prepared files ok" in checks()
+    (copy,) = [path for path in cache.rglob("*.arrow") if path.is_file()]
+    status, content = copy.stat(), bytearray(copy.read_bytes())
+    content[len(content) // 2] ^= 1
+    copy.write_bytes(content)
+    os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert "prepared files differs" in checks()
+
+
+def test_three_containers_of_the_same_data_have_one_fingerprint(tmp_path: Path) -> None:
+    rows = flickr8k_rows()
+    numbered = write_parquet("jxie/flickr8k", rows, tmp_path / "numbered")
+    by_name = write_parquet("intro/flickr8k", rows, tmp_path / "named")
+    pictures = karpathy_folder("flickr8k", rows, tmp_path / "pictures")
+    found = {
+        name: [
+            load("flickr8k", name, data_dir=folder).fingerprint for folder in (numbered, by_name, pictures)
+        ]
+        for name in SPLITS
+    }
+    assert all(len(set(three)) == 1 for three in found.values())
+    assert len({three[0] for three in found.values()}) == 3
+    assert load("flickr8k", "val").fingerprint == found["val"][0]
+    changed = [replace(row, captions=[*row.captions[1:], row.captions[0]]) for row in rows]
+    other = write_parquet("jxie/flickr8k", changed, tmp_path / "captions")
+    swapped = [replace(row, image=rows[0].image) for row in rows]
+    pixels = write_parquet("jxie/flickr8k", swapped, tmp_path / "pixels")
+    backwards = write_parquet("jxie/flickr8k", rows[::-1], tmp_path / "order")
+    for folder in (other, pixels, backwards):
+        assert load("flickr8k", "val", data_dir=folder).fingerprint != found["val"][0]
 
 
 # ---------------------------------------------------------------------------------------- revisions

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -16,7 +18,9 @@ import pytest
 from datasets.exceptions import DatasetGenerationError
 from PIL import Image
 
+from benchmark.data.checksums import KEPT, damage_of
 from benchmark.data.published.parquet import prepare_table
+from benchmark.errors import UserError
 
 GB = 10**9
 
@@ -52,6 +56,60 @@ def test_the_copy_is_kept_until_a_file_changes(tmp_path: Path) -> None:
     assert len(prepare_table(files, ["n"], tmp_path / "cache")) == 7
 
 
+def copy_of(table: Any) -> Path:
+    (file,) = [Path(item["filename"]) for item in table.cache_files]
+    return file
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+def test_a_changed_byte_of_the_copy_is_refused_with_the_cure(tmp_path: Path) -> None:
+    files = write(tmp_path, [0])
+    copy = copy_of(prepare_table(files, ["n"], tmp_path / "cache"))
+    copy.touch()  # another time alone is no fault
+    prepare_table(files, ["n"], tmp_path / "cache")
+    flip(copy, -900)
+    with pytest.raises(UserError) as caught:
+        prepare_table(files, ["n"], tmp_path / "cache")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"{copy.as_posix()}: found sha256 ")
+    assert f"delete the prepared copy {copy.parent.as_posix()}" in message
+    shutil.rmtree(copy.parent)
+    assert prepare_table(files, ["n"], tmp_path / "cache")["n"][:] == list(range(300))
+
+
+def test_a_byte_that_changes_without_a_trace_shows_where_all_is_compared(tmp_path: Path) -> None:
+    files = write(tmp_path, [0])
+    copy = copy_of(prepare_table(files, ["n"], tmp_path / "cache"))
+    status = copy.stat()
+    assert damage_of(copy.parent) == ""
+    flip(copy, -900)
+    os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+    prepare_table(files, ["n"], tmp_path / "cache")
+    assert damage_of(copy.parent).startswith(f"{copy.as_posix()}: found sha256 ")
+    flip(copy, -900)
+    flip(files[0], 100)
+    assert damage_of(copy.parent).startswith(f"{files[0].as_posix()}: found sha256 ")
+
+
+def test_a_copy_without_checksums_is_made_again(tmp_path: Path) -> None:
+    files = write(tmp_path, [0])
+    copy = copy_of(prepare_table(files, ["n"], tmp_path / "cache"))
+    (copy.parent / KEPT).unlink()
+    flip(copy, -900)
+    assert prepare_table(files, ["n"], tmp_path / "cache")["n"][:] == list(range(300))
+    assert (copy.parent / KEPT).is_file()
+    (copy.parent / KEPT).write_text("[]")
+    with pytest.raises(UserError, match=r"checksums\.json: not the checksums of a prepared copy; delete"):
+        prepare_table(files, ["n"], tmp_path / "cache")
+
+
 def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
     files = write(tmp_path, [0, 1000])
     content = bytearray(files[1].read_bytes())
@@ -83,8 +141,8 @@ PASS = """
 import sys
 from pathlib import Path
 import numpy as np
-from benchmark.data.parquet import prepare_table
-from benchmark.data.pictures import EncodedImages
+from benchmark.data.published.parquet import prepare_table
+from benchmark.data.images.decoding import EncodedImages
 
 folder = Path(sys.argv[1])
 table = prepare_table([folder / "rows.parquet"], ["image"], folder / "cache")

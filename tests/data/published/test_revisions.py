@@ -20,7 +20,7 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_committed_lock_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REMATCH_REVISIONS")
-    assert lock_path().parts[-3:] == ("benchmark", "data", "revisions.yaml")
+    assert lock_path().parts[-3:] == ("data", "published", "revisions.yaml")
     read_revisions()  # and can be read
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,16 @@ from benchmark.data.splits import Dataset, SplitName
 from benchmark.errors import UserError
 from benchmark.inputs import InputSpec, PixelInput, RegionInput, TextInput
 from benchmark.recipe.schema import GridRegions, RegionSettings, StoredRegions
-from tests.data.published.splits import flickr
+from tests.data.published.splits import flickr, naive_facts
+from tests.data.published.test_captions import (
+    as_html,
+    changed,
+    generate,
+    rewritten,
+    shuffled,
+    tokenised,
+    translated,
+)
 from tests.data.region_files import boxes_of, features, scan_part, tsv_line
 from tests.tiny import Outcome, rematch
 
@@ -52,6 +63,15 @@ def texts_of(names: Sequence[object]) -> list[str]:
     return [f"caption {k} of {name} ." for name in names for k in range(5)]
 
 
+@pytest.fixture(autouse=True)
+def unknown_captions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The captions here are made up: the published ones are not known, but for tests that say which they are."""
+    for name in ("flickr30k", "mscoco"):
+        entry = CATALOG[name]
+        facts = {split: replace(known, captions=None) for split, known in entry.facts.items()}
+        monkeypatch.setitem(CATALOG, name, replace(entry, facts=facts, other_captions={}))
+
+
 # -------------------------------------------------------------------------------------------- scan
 
 
@@ -67,7 +87,8 @@ def test_flickr30k_is_verified_whole_and_validated_on_a_thousand(tmp_path: Path,
     assert (dataset.revision, dataset.source) == ("local", "SCAN region features, a local folder")
     assert dataset.departures == []
     assert dataset.notes == [
-        f"regions of 'val': SCAN features dev_ims.npy (identity {split.regions.identity().decode()[:12]})"
+        "split 'val', words of captions: cannot be checked: no hash of this split's captions is known",
+        f"regions of 'val': SCAN features dev_ims.npy (identity {split.regions.identity().decode()[:12]})",
     ]
     assert len(load("flickr30k", tmp_path, "val", SCAN, first_images={"val": 40}).splits["val"]) == 40
 
@@ -123,6 +144,80 @@ def test_a_folder_is_needed() -> None:
         load("flickr30k", None, "val", SCAN)
     with pytest.raises(UserError, match="found 'tsv', scenes is made by code; valid: grid"):
         load("scenes", None, "val", TSV)
+
+
+# ---------------------------------------------------------------------------- SCAN's own captions
+
+
+def scan_folder(folder: Path, images: Sequence[Sequence[str]]) -> Path:
+    """Flickr30K's test split in SCAN's layout with these captions."""
+    texts = [caption for five in images for caption in five]
+    scan_part(folder, "test", 1_000, array=narrow(1_000), ids=flickr_ids("test"), texts=texts)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written() -> list[list[str]]:
+    return generate(1_000, seed=3)
+
+
+@pytest.fixture
+def published(written: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The generated captions are the published ones of the test split, others those of val."""
+    facts = dict(CATALOG["flickr30k"].facts)
+    facts["test"] = replace(facts["test"], captions=naive_facts(chain(*written)))
+    facts["val"] = replace(facts["val"], captions=naive_facts(chain(*generate(1_000, seed=4))))
+    monkeypatch.setitem(CATALOG, "flickr30k", replace(CATALOG["flickr30k"], facts=facts))
+
+
+PACKAGINGS: dict[str, Callable[[str], str]] = {"as written": str, "tokenised": tokenised, "HTML": as_html}
+
+
+@pytest.mark.parametrize("name", PACKAGINGS)
+@pytest.mark.usefixtures("published")
+def test_a_scan_folder_is_accepted_in_any_packaging(
+    tmp_path: Path, written: list[list[str]], name: str
+) -> None:
+    images = changed(written, PACKAGINGS[name])
+    dataset = load("flickr30k", scan_folder(tmp_path, images), "test", SCAN)
+    assert dataset.departures == []
+    characters = sum(map(len, chain(*images)))
+    start = f"split 'test', words of captions: the same words; {characters:,} characters as written"
+    assert dataset.notes[0].startswith(start)
+    assert ("blanks before punctuation" in dataset.notes[0]) == (name == "tokenised")
+
+
+@pytest.mark.usefixtures("published")
+def test_a_scan_folder_with_captions_moved_within_images_is_accepted_and_noted(
+    tmp_path: Path, written: list[list[str]]
+) -> None:
+    dataset = load("flickr30k", scan_folder(tmp_path, [five[::-1] for five in written]), "test", SCAN)
+    assert dataset.departures == []
+    assert "noted: the same words, in another order within the images" in dataset.notes[0]
+    moved = [written[0][::-1], *written[1:]]
+    dataset = load("flickr30k", scan_folder(tmp_path, moved), "test", SCAN)
+    assert dataset.departures == []
+    assert "cannot be checked: the published counts with another hash" in dataset.notes[0]
+
+
+WRONG: dict[str, Callable[[list[list[str]]], list[list[str]]]] = {
+    "translated": translated,
+    "rewritten": rewritten,
+    "shuffled": shuffled,
+    "another split": lambda _: generate(1_000, seed=4),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.usefixtures("published")
+def test_a_scan_folder_with_other_captions_is_refused_with_what_differs(
+    tmp_path: Path, written: list[list[str]], name: str
+) -> None:
+    folder = scan_folder(tmp_path, WRONG[name](written))
+    with pytest.raises(UserError, match=rf"split 'test', words of captions: found 5,000 captions.*: {name}"):
+        load("flickr30k", folder, "test", SCAN)
+    (departure,) = load("flickr30k", folder, "test", SCAN, unverified=True).departures
+    assert departure.startswith("not verified: split 'test', words of captions: found 5,000 captions")
 
 
 # --------------------------------------------------------------------------------------------- tsv

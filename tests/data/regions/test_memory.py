@@ -19,9 +19,9 @@ import json, sys, time
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from benchmark.baseline import InputSpec, RegionInput, TextInput
-from benchmark.data.captions import codec_for
-from benchmark.data.loading import image_batches
+from benchmark.inputs import InputSpec, RegionInput, TextInput
+from benchmark.data.text.codec import codec_for
+from benchmark.data.batches import image_batches
 from benchmark.data.regions.scan import scan_split
 
 split = scan_split("mscoco", "train", Path(sys.argv[1]))

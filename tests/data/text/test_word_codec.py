@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmark.data import load as load_module
 from benchmark.data.load import load_dataset, make_codec
 from benchmark.data.splits import Dataset
 from benchmark.data.text import word_codec as module
@@ -129,7 +130,7 @@ def test_scenes_hangs_on_nothing_installed(scenes: Dataset, monkeypatch: pytest.
 @pytest.fixture
 def published(scenes: Dataset) -> Dataset:
     """Splits under the name of a dataset whose vocabulary is built."""
-    return replace(scenes, name="flickr30k")
+    return replace(scenes, name="flickr30k", whole_captions={})
 
 
 def test_built_from_training_and_validation_captions(published: Dataset) -> None:
@@ -143,6 +144,41 @@ def test_built_from_training_and_validation_captions(published: Dataset) -> None
         assert codec.vocabulary.words == (*SPECIAL, *expected)
         assert codec.vocabulary.name == f"built-flickr30k-min{least}"
     assert 0 < len(expected) < len(counts)
+
+
+def with_last_word(data: Dataset, word: str) -> Dataset:
+    """The data with a word in four captions of dev's last image, and nowhere else."""
+    val = data.splits["val"]
+    captions = [*val.captions[:-5], *(f"{text} {word}" for text in val.captions[-5:-1]), val.captions[-1]]
+    changed = {**data.splits, "val": replace(val, captions=captions)}
+    return replace(data, splits=changed, whole_captions={})
+
+
+def test_a_word_of_devs_last_image_alone_is_in(
+    scenes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = with_last_word(scenes, "zzqq")
+    monkeypatch.setattr(load_module, "_as_published", lambda *_: replace(made, name="flickr30k"))
+    cut = load_dataset("flickr30k", first_images={"train": 20, "val": 39}, data_dir=tmp_path)
+    assert len(cut.splits["val"]) == 39
+    assert not any("zzqq" in caption for caption in cut.splits["val"].captions)
+    codec = make_word_codec(WORDS, cut)
+    whole = make_word_codec(WORDS, replace(made, name="flickr30k"))
+    assert "zzqq" in codec.vocabulary.ids
+    assert codec.vocabulary.words == whole.vocabulary.words
+    assert len(make_word_codec(WORDS, replace(cut, whole_captions={})).vocabulary) < len(codec.vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("captions", "least", "by_rule"), [(5, 4, True), (4, 4, False), (5, 3, False)], ids=str
+)
+def test_only_the_published_rule_is_called_so(captions: int, least: int, by_rule: bool) -> None:
+    options = {"n_train": 60, "n_val": 10, "n_test": 4}
+    data = replace(load_dataset("scenes", options, captions_per_image=captions), name="flickr30k")
+    vocabulary = make_word_codec(replace(WORDS, min_count=least), data).vocabulary
+    (said,) = vocabulary_departures(vocabulary, "flickr30k")
+    assert said.startswith("vocabulary built by the published rule, ") == by_rule
+    assert said.startswith("vocabulary built-flickr30k-min") != by_rule
 
 
 def test_a_named_file_goes_before_all(published: Dataset, scenes: Dataset, tmp_path: Path) -> None:
