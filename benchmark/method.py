@@ -37,7 +37,7 @@ class Progress:
 
 
 class TripletLoss(Strict):
-    """The ranking loss of a batch's score matrix (hat.md 4, sgraf.md 4, rcar.md 4, user.md A), and its settings."""
+    """The ranking loss of a batch's score matrix, and its settings."""
 
     margin: float = Field(default=0.2, ge=0)
     """The lead that a matching pair's score must have."""

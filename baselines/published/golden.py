@@ -192,3 +192,13 @@ def triplet_cases(
     value = loss(matrix)
     for key, ours, quantity in zip(keys, (value, *compute_gradients(value, matrix)), quantities, strict=True):
         yield recorded.case(key, ours, quantity)
+
+
+def sum_and_max_cases(recorded: Recorded) -> Iterator[ParityCase]:
+    """Compare the ranking loss in both phases: all negatives, and the hardest."""
+    for number, case in enumerate(recorded.config()):
+        for name in ("sum", "max"):
+            scores = recorded.tensor(f"inputs/{number}/scores").double()
+            loss = TripletLoss(margin=case["margin"], hardest=name == "max")
+            keys = f"outputs/{number}/loss_{name}", f"outputs/{number}/grad_{name}"
+            yield from triplet_cases(recorded, scores, loss, keys, ("loss", "gradients"))

@@ -82,13 +82,9 @@ def load_dataset(
         return made(entry, chosen.model_dump(), splits, captions_per_image, folder, show_progress, unverified)
 
     if isinstance(regions, StoredRegions):
-        from benchmark.data.regions.verification import check_features
-
         where = Folder(data_dir, store, show_progress)
         dataset = stored_dataset(regions, entry, chosen.model_dump(), splits, captions_per_image, where)
-        known = known_of(regions, entry, dataset)
-        features = check_features(dataset.splits)
-        dataset = _verified(dataset, known, captions_per_image, features, unverified=unverified)
+        dataset = _verified_features(dataset, regions, entry, captions_per_image, unverified=unverified)
         wanted = cut_down(regions, wanted)
     elif isinstance(chosen, ScenesOptions):
         dataset = _scenes(entry, chosen, splits, captions_per_image, data_dir)
@@ -246,6 +242,18 @@ def _verified(
         dataset,
         departures=[*dataset.departures, *departures(checks)],
         notes=[*dataset.notes, *notes(checks)],
+    )
+
+
+def _verified_features(
+    dataset: Dataset, regions: StoredRegions, entry: Entry, captions_per_image: int, *, unverified: bool
+) -> Dataset:
+    """Verify a dataset of stored features: its captions and ids as published, and the features themselves."""
+    from benchmark.data.regions.verification import check_features
+
+    known = known_of(regions, entry, dataset)
+    return _verified(
+        dataset, known, captions_per_image, check_features(dataset.splits), unverified=unverified
     )
 
 

@@ -22,7 +22,7 @@ from baselines.published.golden import (
     Tolerances,
     compute_objective,
     our_name,
-    triplet_cases,
+    sum_and_max_cases,
 )
 from baselines.rcar.checkpoint import our_key, translate
 from baselines.rcar.checks.published import published_trace
@@ -187,19 +187,6 @@ def _clip(recorded: Recorded, model: RCAR) -> Tensor:
 
 def _loss(scene: _Scene, codes: TrainingCodes, *, hardest: bool) -> Tensor:
     return compute_objective(scene.model, codes, TripletLoss(margin=scene.margin, hardest=hardest))
-
-
-# -------------------------------------------------------------------------------------------- the loss
-
-
-def sum_and_max_cases(recorded: Recorded) -> Iterator[ParityCase]:
-    """Compare the ranking loss in both phases: all negatives, and the hardest."""
-    for number, case in enumerate(recorded.config()):
-        for name in ("sum", "max"):
-            scores = recorded.tensor(f"inputs/{number}/scores").double()
-            loss = TripletLoss(margin=case["margin"], hardest=name == "max")
-            keys = f"outputs/{number}/loss_{name}", f"outputs/{number}/grad_{name}"
-            yield from triplet_cases(recorded, scores, loss, keys, ("loss", "gradients"))
 
 
 parity_cases = Golden("RCAR", TOLERANCES, choose_replay)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from baselines.layers.pooled_encoders import PooledBERT
-from baselines.published.golden import Golden, Recorded, Replay, Tolerances
+from baselines.published.golden import Golden, Recorded, Replay, Tolerances, sum_and_max_cases
 from baselines.published.pooled_cases import (
     gpo_cases,
     gradient_cases,
@@ -20,7 +20,6 @@ from baselines.published.pooled_cases import (
     pooled_inside,
     text_cases,
 )
-from baselines.rcar.checks.parity import sum_and_max_cases
 from baselines.vse_infty.model import VSEConfig, VSEInfinity
 from benchmark.method import DataFacts, ParityCase
 
