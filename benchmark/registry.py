@@ -24,6 +24,8 @@ def method_names() -> list[str]:
 
 def get_method(name: str) -> Method:
     """Return the method registered as `name`; raises UserError that names the nearest one."""
+    from benchmark.method import Method  # torch comes with it: only a method that is used pays for that
+
     points = _entry_points()
     if name not in points:
         raise UserError(f"unknown method '{name}'{nearest(name, points)}")
