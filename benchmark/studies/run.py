@@ -225,8 +225,8 @@ def _make_run(plan: StudyPlan, variant: str, job: Job, file: Path) -> StudyRun:
         raise UserError(f"study {plan.name}, variant '{variant}', seed {job.seed}: {error}") from None
     run = _result(variant, record, job.dataset.splits["test"])
     assert run.digest == plan.variants[variant].digest, "a finished run would not be known again"
+    shutil.rmtree(scratch)  # before the result is there: a run that has one is not looked at again
     write_part(RunFile(run=run, environment=record.environment), file)
-    shutil.rmtree(scratch)
     return run
 
 

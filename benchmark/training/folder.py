@@ -102,9 +102,11 @@ class WorkFolder:
             return None
 
     def epochs_done(self) -> int:
-        """The most that one of the files speaks of: a checkpoint, weights or log alone may be all that is left."""
+        """As the checkpoint says; without one, the most that weights and log speak of."""
         facts = self.facts()
-        done = [0 if facts is None else facts.epochs_done]
+        if facts is not None:
+            return facts.epochs_done
+        done = [0]
         if self.log.is_file():
             done.append(self.log.read_bytes().count(b"\n"))
         if self.best.is_file():
