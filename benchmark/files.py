@@ -1,38 +1,80 @@
-"""Files that are never half-written: write beside the target, flush to disk, rename over it."""
+"""Files that are never half-written: write beside the target, flush to disk, rename over it.
+
+A temporary file is locked by the process that writes it, and the system lifts the lock when that process ends, however
+it ends. So `sweep` tells what a killed process left from what another one is writing.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+if sys.platform != "win32":
+    import fcntl
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path`; it takes the place of `path` only when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    handle, temporary = _open_temporary(path)
     try:
-        with os.fdopen(descriptor, "wb") as handle:
+        with handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+            temporary.chmod(0o644)
+            if sys.platform != "win32":
+                temporary.replace(path)  # while it is locked: no sweep can take it away
+        if sys.platform == "win32":
+            temporary.replace(path)  # where no open file can be renamed
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
+def _open_temporary(path: Path) -> tuple[IO[bytes], Path]:
+    """A new file beside `path`, locked; another one where a sweep took it before it was."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if sys.platform != "win32":
+            with suppress(OSError):  # a file system without locks: nothing is swept there
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return os.fdopen(descriptor, "wb"), Path(name)
+        os.close(descriptor)
+
+
+def sweep(folder: Path, *targets: str) -> None:
+    """Remove the temporary files that killed processes left in `folder` beside `targets` (globs of file names).
+
+    What a living process is writing stays.
+    """
+    for leftover in [path for target in targets for path in folder.glob(f".{target}.*")]:
+        with suppress(OSError):  # locked by its writer, renamed meanwhile, or on a file system without locks
+            if sys.platform == "win32":
+                leftover.unlink()  # refused where it is open
+                continue
+            with leftover.open("r+b") as handle:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                leftover.unlink()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content`, atomically."""
+    with replacing(path) as handle:
+        handle.write(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 with `\\n` line ends, atomically."""
-    with replacing(path) as handle:
-        handle.write(text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8"))
 
 
 def sha256_bytes(*chunks: bytes | memoryview) -> str:

@@ -69,13 +69,12 @@ def load_dataset(
     from a folder, the pictures are the Hub's.
     Raises UserError for an unknown dataset or option, for data that can't be had and for a failed check.
     """
-    entry = get_entry(name)
+    entry, store = get_entry(name), store or FeatureStore()
     chosen = check_fields("data.options", dict(options or {}), entry.options)
     wanted = _check_numbers(captions_per_image, first_images or {})
     declared = entry_under(entry, chosen.model_dump()).declared
     if declared is not None:
         _check_no_files(declared, regions, guides)
-    store = store or FeatureStore()
 
     def pictures(folder: Path | None) -> Dataset:
         made = _as_published if declared is None else _by_lists
@@ -100,9 +99,8 @@ def load_dataset(
     if isinstance(regions, GridRegions):
         dataset = grid_dataset(regions, dataset, store, show_progress=show_progress)
     if guides is not None and not isinstance(guides, FileGuides):
-        dataset = with_computed_guides(
-            guides, dataset, lambda: pictures(None), store, show_progress=show_progress
-        )
+        bars = {"show_progress": show_progress}
+        dataset = with_computed_guides(guides, dataset, lambda: pictures(None), store, **bars)
     return guides_described(described(dataset))
 
 

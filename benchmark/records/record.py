@@ -151,15 +151,23 @@ def signature_line(document: Mapping[str, Any], result: Mapping[str, Any]) -> st
 
 
 def recipe_digest(recipe: Mapping[str, Any]) -> str:
-    """sha256 of what a resolved recipe says about the numbers: runs that differ in the seed alone share it.
+    """sha256 of what a resolved recipe says about the numbers; runs that differ in the seed alone share it."""
+    kept = binding(recipe)
+    if isinstance(kept.get("training"), Mapping):
+        kept["training"] = {name: value for name, value in kept["training"].items() if name != "seed"}
+    return sha256_bytes(_canonical(kept))
 
-    Left out: the seed, loader processes (they change speed only), and the prose and expectations.
+
+def binding(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What a resolved recipe says about the numbers of a run.
+
+    Left out: loader processes (they change speed only), and the prose and expectations.
     """
     prose = ("summary", "departures", "paper_row", "expected")
     kept = {name: value for name, value in recipe.items() if name not in prose}
     if isinstance(kept.get("training"), Mapping):
-        kept["training"] = {k: v for k, v in kept["training"].items() if k not in ("seed", "workers")}
-    return sha256_bytes(_canonical(kept))
+        kept["training"] = {name: value for name, value in kept["training"].items() if name != "workers"}
+    return kept
 
 
 def canonical_hash(record: RunRecord) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from benchmark.files import replacing
+from benchmark.files import replacing, sweep
 from benchmark.records.checksums import LIST, checksum_list
 from benchmark.records.study import STUDIES
 from benchmark.reporting.claims.definition import CLAIMS
@@ -60,6 +60,8 @@ def write_generated(root: Path = Path()) -> Written:
     Raises UserError as `generated_files` does; nothing is written then.
     """
     files = generated_files(root)
+    for path in files:
+        sweep(path.parent, path.name)
     stale = _stale(files)
     for path in stale:
         with replacing(path) as handle:

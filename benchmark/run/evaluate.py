@@ -20,9 +20,10 @@ from benchmark.recipe.files import load_recipe
 from benchmark.recipe.schema import Recipe
 from benchmark.records.signature import Signature
 from benchmark.run.job import Job, Settings, build_model, departures_of, prepare
+from benchmark.run.lock import working
 from benchmark.run.reproduce import evaluate_model, latency_of, results_of, score_split
 from benchmark.timing.model import LatencyReport
-from benchmark.training import deterministic, load_weights, read_weights
+from benchmark.training import WorkFolder, check_trained, deterministic, load_weights, read_weights
 
 
 def single_recipe(path: Path, profile: str | None) -> Recipe:
@@ -80,12 +81,18 @@ def evaluate_weights(
     if settings.vocabulary is None and checkpoint is not None and (checkpoint.parent / KEPT).is_file():
         settings = replace(settings, vocabulary=checkpoint.parent / KEPT)
     job = prepare(path, recipe, recipe.training.seed if seed is None else seed, settings, splits=("test",))
+    if official is None:
+        said = check_weights(job, checkpoint)
+        if said is not None:
+            console.print(said, highlight=False, markup=False, soft_wrap=True)
     model = build_model(job, pretrained=False)
     if official is not None:
         notes = load_official(job, model, official)
         for line in notes:
             console.print(line, highlight=False, markup=False)
-        _, results, sims = evaluate_model(job, model, None, official=official, notes=notes)
+        where = (job.dataset.name, f"{job.run}-official", job.seed)
+        with working(settings.folder(*where), settings.record(*where)):
+            _, results, sims = evaluate_model(job, model, None, official=official, notes=notes)
     else:
         weights = checkpoint or job.folder / "best.safetensors"
         check_words(job, model, weights)
@@ -103,6 +110,20 @@ def evaluate_weights(
             np.save(handle, sims)
         console.print(f"wrote {save_sims.as_posix()}", highlight=False, markup=False)
     return Evaluated(job, results, sims)
+
+
+def check_weights(job: Job, checkpoint: Path | None) -> str | None:
+    """Compare weights with the checkpoint of their training, where one lies beside them.
+
+    checkpoint: weights that the user names; None: those of the last training. Returns what to say where the last
+    training has none. Raises UserError where they differ.
+    """
+    if checkpoint is None:
+        return check_trained(job.folder)
+    folder = WorkFolder(checkpoint.parent)
+    if checkpoint == folder.best and folder.checkpoint.is_file():
+        return check_trained(folder.root)
+    return None
 
 
 def check_words(job: Job, model: Baseline, weights: Path) -> None:

@@ -59,6 +59,14 @@ class Settings:
     latency: bool = True
     show_progress: bool = True
 
+    def folder(self, dataset: str, run: str, seed: int) -> Path:
+        """The work folder of a run."""
+        return self.work / dataset / run / str(seed)
+
+    def record(self, dataset: str, run: str, seed: int) -> Path:
+        """Where the record of a run lies."""
+        return self.runs / dataset / run / f"{seed}.json"
+
     def named_profile(self) -> dict[str, str]:
         """What a recorded recipe says about the profile."""
         return {} if self.profile is None else {"profile": self.profile}
@@ -91,20 +99,19 @@ class Job:
     @property
     def folder(self) -> Path:
         """The work folder of this run."""
-        return self.settings.work / self.dataset.name / self.run / str(self.seed)
+        return self.settings.folder(self.dataset.name, self.run, self.seed)
 
     @property
     def training(self) -> Training:
         """The recipe's training with the run's seed."""
         return self.recipe.training.model_copy(update={"seed": self.seed})
 
-    def keep_vocabulary(self) -> None:
+    def keep_vocabulary(self, resumes: bool) -> None:
         """Lay a word vocabulary beside the checkpoint of the training that begins now, or goes on."""
-        resume = self.settings.resume and (self.folder / "checkpoint.pt").is_file()
         if isinstance(self.codec, WordCodec):
-            keep_vocabulary(self.codec, self.folder, resume=resume)
+            keep_vocabulary(self.codec, self.folder, resume=resumes)
         elif isinstance(self.codec, WordVectorCodec):
-            keep_dictionary(self.codec, self.folder / KEPT, resume=resume)
+            keep_dictionary(self.codec, self.folder / KEPT, resume=resumes)
 
     def batches(self, epoch: int) -> PairLoader:
         """The training batches of one epoch."""

@@ -7,6 +7,7 @@ checkpoint, the log and the similarity matrix in the work folder. Tables are mad
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from dataclasses import dataclass, replace
@@ -33,14 +34,17 @@ from benchmark.recipe.files import load_recipe, run_name
 from benchmark.recipe.schema import EnsembleRecipe, Recipe
 from benchmark.records.collect import dataset_part, make_sidecar, protocol_part, training_part
 from benchmark.records.environment import collect
-from benchmark.records.record import RunRecord, new_record, read_record, write_record
+from benchmark.records.record import RunRecord, binding, new_record, read_record, write_record
 from benchmark.records.sidecar import pack, write_sidecar
 from benchmark.run.job import Job, Settings, build_model, departures_of, prepare, reconstruction
+from benchmark.run.lock import working
 from benchmark.timing.model import LEAST_REPEATS, LatencyReport, measure_latency
 from benchmark.training import TrainingResult, deterministic, train
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 MEGABYTE = 2**20
+MATRIX = "sims.npy"
+"""Similarities of the test split, in the work folder; `sims.json` beside it says of which run they are."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +67,16 @@ def reproduce(path: Path, seed: int, settings: Settings) -> RunRecord:
         return reproduce_ensemble(path, recipe, seed, settings)
     deterministic()
     job = prepare(path, recipe, seed, settings)
-    model = build_model(job, pretrained=recipe.pretrained)
-    with about(path):
-        result = train_model(job, model)
-    return evaluate_model(job, model, result)[0]
+    with working(job.folder, settings.record(job.dataset.name, job.run, seed)):
+        model = build_model(job, pretrained=recipe.pretrained)
+        with about(path):
+            result = train_model(job, model)
+        return evaluate_model(job, model, result)[0]
 
 
 def train_model(job: Job, model: Baseline) -> TrainingResult:
     """Train as the recipe says; the model then holds the best weights."""
     training, settings = job.training, job.settings
-    job.keep_vocabulary()
 
     def validate() -> dict[str, float]:
         sims = score_split(job, model, "val", show_progress=False).sims
@@ -89,7 +93,8 @@ def train_model(job: Job, model: Baseline) -> TrainingResult:
         resume=settings.resume,
         device=settings.device,
         recipe_digest=job.digest,
-        recipe=job.resolved(),
+        recipe=binding(job.resolved()) | {"data_fingerprint": job.dataset.fingerprint},
+        lay_beside=job.keep_vocabulary,
         show_progress=None if settings.show_progress else False,
     )
 
@@ -139,7 +144,7 @@ def evaluate_model(
             results, top_k(scored.sims, 10), job.dataset.splits["test"], training.log if training else []
         )
     )
-    weights = official or (training.best_weights if training else None)
+    weights_sha256 = training.weights_sha256 if training else None
     record = new_record(
         run=job.run if official is None else f"{job.run}-official",
         seed=job.seed,
@@ -148,7 +153,7 @@ def evaluate_model(
         recipe=job.resolved(),
         departures=departures_of(job),
         weights="official" if official else "trained",
-        weights_sha256=sha256_file(weights) if weights else None,
+        weights_sha256=sha256_file(official) if official else weights_sha256,
         dataset=dataset_part(job.dataset, job.recipe.data.captions_per_image),
         codec=job.codec.identity,
         score_precision=job.recipe.evaluation.precision,
@@ -185,47 +190,68 @@ def latency_of(job: Job, model: Baseline, scored: Scored, repeats: int = LEAST_R
 
 
 def reproduce_ensemble(path: Path, recipe: EnsembleRecipe, seed: int, settings: Settings) -> RunRecord:
-    """The mean of the members' similarity matrices, under the protocols of their dataset."""
+    """The mean of the members' similarity matrices, under the protocols of their dataset.
+
+    Raises UserError where another process works on a member that must be trained, or on the ensemble.
+    """
     begin = time.perf_counter()
     members = [member_of(path.parent / f"{name}.yaml", seed, settings) for name in recipe.ensemble]
-    first = members[0][0]
+    records = [record for record, _ in members]
     jobs = [_test_job(path, name, seed, settings) for name in recipe.ensemble]
-    job, datasets = jobs[0], [member.dataset for member in jobs]
     # a guide is something that a model reads of the same images
-    shown = {replace(dataset.splits["test"], guides=None).fingerprint for dataset in datasets}
-    rules = {result.tie_rule for record, _ in members for result in record.results.values()}
+    shown = {replace(job.dataset.splits["test"], guides=None).fingerprint for job in jobs}
+    rules = {result.tie_rule for record in records for result in record.results.values()}
     if len(shown) > 1 or len(rules) > 1:
         raise UserError(
             f"{path.as_posix()}: the members were not evaluated on the same test split in the same way"
         )
-    sims = ensemble([np.load(matrix) for _, matrix in members])
-    results = results_of(job, sims)
-    packed = pack(make_sidecar(results, top_k(sims, 10), job.dataset.splits["test"], []))
+    where = (records[0].dataset.name, run_name(path, records[0].dataset.name, settings.profile), seed)
+    with working(settings.folder(*where), settings.record(*where)):
+        sims = ensemble([matrix for _, matrix in members])
+        results = results_of(jobs[0], sims)
+        packed = pack(make_sidecar(results, top_k(sims, 10), jobs[0].dataset.splits["test"], []))
+        seconds = time.perf_counter() - begin
+        record = _ensemble_record(path, recipe, seed, jobs, records, results, packed, seconds)
+        _write(record, packed, sims, settings)
+    return record
+
+
+def _ensemble_record(
+    path: Path,
+    recipe: EnsembleRecipe,
+    seed: int,
+    jobs: list[Job],
+    members: list[RunRecord],
+    results: list[ProtocolResult],
+    packed: bytes,
+    seconds: float,
+) -> RunRecord:
+    """The record of an ensemble; `jobs` are its members' with their test splits."""
+    job, first, settings = jobs[0], members[0], jobs[0].settings
+    datasets = [member.dataset for member in jobs]
     of_data = dict.fromkeys(reason for dataset in datasets for reason in dataset.departures)
-    theirs = [reason for member, _ in members for reason in member.departures]
+    theirs = [reason for member in members for reason in member.departures]
     words = dict.fromkeys(reason for reason in theirs if reason.startswith(WORDS_DIFFER))
-    record = new_record(
+    return new_record(
         run=run_name(path, first.dataset.name, settings.profile),
         seed=seed,
-        method="+".join(dict.fromkeys(record.method for record, _ in members)),
+        method="+".join(dict.fromkeys(record.method for record in members)),
         recipe_path=path.as_posix(),
         recipe=recipe.model_dump(mode="json") | settings.named_profile(),
         departures=[*reconstruction(job.method), *of_data, *recipe.departures, *words],
         weights="members",
-        members=[_member_part(record) for record, _ in members],
+        members=[_member_part(record) for record in members],
         dataset=dataset_part(job.dataset, first.dataset.captions_per_image),
-        codec=" + ".join(dict.fromkeys(record.codec for record, _ in members)),
+        codec=" + ".join(dict.fromkeys(record.codec for record in members)),
         score_precision="float64",
         version=__version__,
         results={result.protocol.name: protocol_part(result) for result in results},
         block_plan={},
         sidecar_sha256=sha256_bytes(packed),
         notes=list(dict.fromkeys(note for dataset in datasets for note in dataset.notes)),
-        wall_seconds={"evaluation": time.perf_counter() - begin},
+        wall_seconds={"evaluation": seconds},
         environment=collect(settings.device, "float64"),
     )
-    _write(record, packed, sims, settings)
-    return record
 
 
 def _test_job(path: Path, member: str, seed: int, settings: Settings) -> Job:
@@ -235,7 +261,7 @@ def _test_job(path: Path, member: str, seed: int, settings: Settings) -> Job:
     return prepare(path, recipe, seed, settings, splits=("test",))
 
 
-def member_of(path: Path, seed: int, settings: Settings) -> tuple[RunRecord, Path]:
+def member_of(path: Path, seed: int, settings: Settings) -> tuple[RunRecord, Floats]:
     """A member's record and similarity matrix, from its last run where both are sound, else from a new one.
 
     A training that was interrupted is taken up with `resume` only: its recipe may have changed since.
@@ -243,12 +269,10 @@ def member_of(path: Path, seed: int, settings: Settings) -> tuple[RunRecord, Pat
     recipe = load_recipe(path, settings.profile)
     if isinstance(recipe, EnsembleRecipe):
         raise UserError(f"{path.as_posix()}: an ensemble can't be a member of an ensemble")
-    run = run_name(path, recipe.data.name, settings.profile)
-    matrix = settings.work / recipe.data.name / run / str(seed) / "sims.npy"
-    stored = settings.runs / recipe.data.name / run / f"{seed}.json"
-    if stored.is_file() and matrix.is_file() and matrix.with_suffix(".json").is_file():
+    where = (recipe.data.name, run_name(path, recipe.data.name, settings.profile), seed)
+    matrix, stored = settings.folder(*where) / MATRIX, settings.record(*where)
+    if stored.is_file():
         record = read_record(stored)
-        made = matrix.with_suffix(".json").read_text(encoding="utf-8")
         now = prepare(path, recipe, seed, settings, splits=("test",))
         same = (record.recipe_digest, record.dataset.splits["test"].fingerprint) == (
             now.digest,
@@ -256,9 +280,28 @@ def member_of(path: Path, seed: int, settings: Settings) -> tuple[RunRecord, Pat
         )
         named = settings.vocabulary is not None  # it may be another than that of the last run
         same = same and (not named or now.codec.identity == record.codec)
-        if same and made == _matrix_facts(record, matrix):
-            return record, matrix
-    return reproduce(path, seed, settings), matrix
+        sims = _read_matrix(matrix, record) if same else None
+        if sims is not None:
+            return record, sims
+    record = reproduce(path, seed, settings)
+    sims = _read_matrix(matrix, record)
+    if sims is None:
+        raise UserError(f"{matrix.as_posix()}: found another matrix than this run wrote; run again")
+    return record, sims
+
+
+def _read_matrix(path: Path, record: RunRecord) -> Floats | None:
+    """The matrix that a record was made of; None where it is lost, damaged or of another run."""
+    try:
+        with path.open("rb") as handle:  # one open file, whatever takes its place meanwhile
+            found = hashlib.file_digest(handle, "sha256").hexdigest()
+            if path.with_suffix(".json").read_text(encoding="utf-8") != _matrix_facts(record, found):
+                return None
+            handle.seek(0)
+            sims: Floats = np.load(handle, allow_pickle=False)
+            return sims
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _member_part(record: RunRecord) -> dict[str, Any]:
@@ -280,14 +323,14 @@ def results_of(job: Job, sims: Floats) -> list[ProtocolResult]:
 
 def _write(record: RunRecord, packed: bytes, sims: Floats, settings: Settings) -> None:
     """Similarity matrix to the work folder, then the sidecar, last the record that vouches for both."""
-    matrix = settings.work / record.dataset.name / record.run / str(record.seed) / "sims.npy"
+    matrix = settings.folder(record.dataset.name, record.run, record.seed) / MATRIX
     with replacing(matrix) as handle:
         np.save(handle, sims)
-    write_text(matrix.with_suffix(".json"), _matrix_facts(record, matrix))
+    write_text(matrix.with_suffix(".json"), _matrix_facts(record, sha256_file(matrix)))
     write_sidecar(packed, record, settings.runs)
     write_record(record, settings.runs)
 
 
-def _matrix_facts(record: RunRecord, matrix: Path) -> str:
+def _matrix_facts(record: RunRecord, sha256: str) -> str:
     """What lies beside a matrix: of which run it is, and that it is whole."""
-    return json.dumps({"canonical_hash": record.canonical_hash, "sha256": sha256_file(matrix)})
+    return json.dumps({"canonical_hash": record.canonical_hash, "sha256": sha256})

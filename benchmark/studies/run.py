@@ -19,6 +19,7 @@ from tqdm import tqdm
 from benchmark import __version__
 from benchmark.data.splits import Split
 from benchmark.errors import UserError, nearest
+from benchmark.files import sweep
 from benchmark.records.parts import METRICS
 from benchmark.records.record import RunRecord, tidy
 from benchmark.records.study import (
@@ -33,6 +34,7 @@ from benchmark.records.study import (
 )
 from benchmark.reporting.studies.runs import SHOWN, lines, shown, time_cell, write_study_tables
 from benchmark.run.job import WORK, Job, Settings, build_model, prepare
+from benchmark.run.lock import locked
 from benchmark.run.reproduce import evaluate_model, train_model
 from benchmark.studies.definition import ANALOGUE, FOLDER, Defined, Ready, Study
 from benchmark.training import deterministic
@@ -200,8 +202,19 @@ def run_study(plan: StudyPlan, found: Sequence[Share], settings: Settings) -> li
 
 
 def _run_one(plan: StudyPlan, variant: str, job: Job) -> StudyRun:
-    """Train and evaluate in a folder of its own, write the result, drop the folder with weights and scores."""
+    """Train and evaluate in a folder of its own, write the result, drop the folder with weights and scores.
+
+    Raises UserError where another process makes this run; what it has finished meanwhile is taken.
+    """
     file = plan.file(variant, job.seed)
+    with locked(file.with_suffix(".lock")):
+        sweep(file.parent, file.name)
+        found = plan.finished(variant, job.seed)
+        return found.run if found is not None else _make_run(plan, variant, job, file)
+
+
+def _make_run(plan: StudyPlan, variant: str, job: Job, file: Path) -> StudyRun:
+    """Train and evaluate; the caller holds the run's lock."""
     scratch = file.with_suffix("")
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
     job = replace(job, settings=replace(job.settings, work=scratch, runs=scratch / "runs"))
@@ -212,8 +225,8 @@ def _run_one(plan: StudyPlan, variant: str, job: Job) -> StudyRun:
         raise UserError(f"study {plan.name}, variant '{variant}', seed {job.seed}: {error}") from None
     run = _result(variant, record, job.dataset.splits["test"])
     assert run.digest == plan.variants[variant].digest, "a finished run would not be known again"
+    shutil.rmtree(scratch)  # before the result is there: a run that has one is not looked at again
     write_part(RunFile(run=run, environment=record.environment), file)
-    shutil.rmtree(scratch)
     return run
 
 
@@ -250,6 +263,7 @@ def summary_table(results: StudyResults) -> Table:
 def write_results(results: StudyResults, folder: Path = STUDIES) -> list[Path]:
     """Write a study's results and tables; returns the files written."""
     path = folder / f"{results.study}.json"
+    sweep(folder, f"{results.study}.*")
     write_part(results, path)
     tables = [table for table in write_study_tables(folder) if table.stem == results.study]
     return [path, *tables]

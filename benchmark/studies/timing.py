@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from benchmark import __version__
 from benchmark.errors import UserError
+from benchmark.files import sweep
 from benchmark.method import TimingGroup
 from benchmark.recipe.faults import validated
 from benchmark.recipe.files import read_document
@@ -101,6 +102,7 @@ def run_timing_study(plan: TimingPlan, *, show_progress: bool) -> TimingResults:
         digest = _digest(study, environment)
         for number, group in enumerate(_groups(plan)):
             file = plan.folder / f"{number}.json"
+            sweep(plan.folder, file.name)
             timed = _finished(file, digest, group)
             if timed is None:
                 timed = _run_group(plan, group, show_progress=show_progress)
@@ -173,5 +175,6 @@ def timing_summary(results: TimingResults) -> Table:
 def write_timing_results(results: TimingResults, folder: Path = STUDIES) -> list[Path]:
     """Write the results, tables and plot; returns the files written."""
     path = folder / f"{results.study}.json"
+    sweep(folder, f"{results.study}.*")
     write_part(results, path)
     return [path, *(table for table in write_study_tables(folder) if table.stem == results.study)]

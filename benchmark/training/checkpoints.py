@@ -1,61 +1,78 @@
 """Checkpoints and weights on disk: written atomically, read without running code, refused where they don't fit.
 
 `checkpoint.pt` holds everything a training needs to go on (a torch file that is read with
-`weights_only=True`); `best.safetensors` holds the chosen weights alone.
+`weights_only=True`), and the sha256 of the files beside it; `best.safetensors` holds the chosen weights alone.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 import torch
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from benchmark.errors import UserError
-from benchmark.files import replacing
+from benchmark.files import replacing, write_bytes
 from benchmark.method import Baseline
+from benchmark.recipe.faults import explain
+from benchmark.strict import Strict
+from benchmark.training.log import ANEW
 
-FORMAT = "rematch-training-1"
+FORMAT = "rematch-training-2"
+EARLIER = "rematch-training-1"
+"""Without the checksums of the files beside it."""
 _NOTES = "rematch"  # one metadata key only: safetensors doesn't keep the order of several
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
-@dataclass(frozen=True)
-class WorkFolder:
-    """The files of one training."""
 
-    root: Path
+class CheckpointFacts(Strict):
+    """What a checkpoint says in words and numbers: how far the training is, and which files belong to it."""
+
+    model_config = ConfigDict(strict=True)
+
+    epochs: int = Field(ge=1)
+    """Of the whole training."""
+    epochs_done: int = Field(ge=1)
+    step: int = Field(ge=1)
+    best_epoch: int | None = Field(ge=0)
+    best_value: float | None = Field(allow_inf_nan=False)
+    best_sha256: Sha256 | None
+    """Of the best weights, which are written after the checkpoint."""
+    best_before_sha256: Sha256 | None
+    """Of the best weights that it found there: they still lie there where a kill came in between."""
+    log_bytes: int = Field(ge=1)
+    log_sha256: Sha256
+    """Of as many bytes."""
+    vocabulary_sha256: Sha256 | None
+    """Of the vocabulary beside the checkpoint; None: the method needs none."""
+    recipe_digest: str
+    recipe: dict[str, Any]
+    """The recipe as resolved, to name the fields that differ; {} where the caller gave none."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.epochs_done > self.epochs:
+            raise ValueError(f"field 'epochs_done': found {self.epochs_done}, expected at most {self.epochs}")
+        if (self.best_epoch is None) != (self.best_sha256 is None):
+            raise ValueError("field 'best_sha256': expected one where there is a best epoch, and only there")
+        if self.best_epoch is not None and self.best_epoch >= self.epochs_done:
+            raise ValueError(f"field 'best_epoch': found {self.best_epoch} after {self.epochs_done} epochs")
+        return self
 
     @property
-    def checkpoint(self) -> Path:
-        return self.root / "checkpoint.pt"
-
-    @property
-    def best(self) -> Path:
-        return self.root / "best.safetensors"
-
-    @property
-    def log(self) -> Path:
-        return self.root / "log.jsonl"
-
-    def prepare(self, resume: bool) -> None:
-        """Make the folder; sweep half-written files; without `resume` move an earlier run to `previous/`."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        owned = [self.checkpoint, self.best, self.log]
-        for leftover in [item for file in owned for item in self.root.glob(f".{file.name}.*")]:
-            leftover.unlink()
-        if not (resume and self.checkpoint.is_file()):
-            for file in [file for file in owned if file.is_file()]:
-                (self.root / "previous").mkdir(exist_ok=True)
-                file.replace(self.root / "previous" / file.name)
+    def best_is_last(self) -> bool:
+        """Whether the best weights are those of the checkpoint."""
+        return self.best_epoch == self.epochs_done - 1
 
 
 @dataclass(frozen=True)
@@ -65,68 +82,90 @@ class Checkpoint:
     model: dict[str, Any]
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
-    epochs_done: int
-    step: int
-    best_epoch: int | None
-    best_value: float | None
-    log_bytes: int
-    recipe_digest: str
-    recipe: dict[str, Any]
-    """The recipe as resolved (JSON), to name the fields that differ; {} where the caller gave none."""
+    facts: CheckpointFacts
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; `path` holds the former one until the new one is complete on disk."""
-    # not dataclasses.asdict, which would copy every tensor
-    values = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
-    values["recipe"] = json.dumps(checkpoint.recipe, sort_keys=True)
+    facts = dict(checkpoint.facts)
+    values = {
+        "format": FORMAT,
+        **facts,
+        "recipe": json.dumps(checkpoint.facts.recipe, sort_keys=True),
+        "model": checkpoint.model,
+        "optimizer": checkpoint.optimizer,
+        "scaler": checkpoint.scaler,
+    }
     with replacing(path) as handle:
-        torch.save({"format": FORMAT, **values}, handle)
+        torch.save(values, handle)
 
 
 def load_checkpoint(path: Path, recipe_digest: str, recipe: Mapping[str, Any]) -> Checkpoint:
     """Read a checkpoint onto the CPU and check that it belongs to this recipe.
 
-    Raises UserError where it is truncated or no checkpoint, or of another method or recipe.
+    Raises UserError where it is truncated or no checkpoint, at odds with itself, or of another method or recipe.
     """
-    anew = "; train anew without --resume"
+    values = _read_torch(path, whole=True)
+    facts = _facts_of(path, values)
+    if facts.recipe.get("method") != recipe.get("method"):
+        raise UserError(
+            f"{path.as_posix()}: found a checkpoint of method '{facts.recipe.get('method')}', "
+            f"expected '{recipe.get('method')}'; {ANEW}"
+        )
+    differing = differing_fields(facts.recipe, json.loads(json.dumps(recipe)))
+    if facts.recipe_digest != recipe_digest or differing:
+        named = f" ({'; '.join(differing[:3])}{'; ...' if len(differing) > 3 else ''})" if differing else ""
+        raise UserError(f"{path.as_posix()}: the checkpoint was made with another recipe{named}; {ANEW}")
+    parts = {name: values.get(name) for name in ("model", "optimizer", "scaler")}
+    for name, value in parts.items():
+        if not isinstance(value, dict):
+            found = f"found {type(value).__name__}, expected a mapping"
+            raise UserError(f"{path.as_posix()}: field '{name}': {found}; {ANEW}")
+    return Checkpoint(**parts, facts=facts)
+
+
+def read_facts(path: Path) -> CheckpointFacts:
+    """The facts of a checkpoint, without its tensors; errors as `load_checkpoint`."""
+    return _facts_of(path, _read_torch(path, whole=False))
+
+
+def _facts_of(path: Path, values: Any) -> CheckpointFacts:
+    if isinstance(values, dict) and values.get("format") == EARLIER:
+        raise UserError(
+            f"{path.as_posix()}: field 'format': found {EARLIER}, which has no checksums, expected {FORMAT}; {ANEW}"
+        )
+    known = isinstance(values, dict) and values.get("format") == FORMAT
+    if not known or not CheckpointFacts.model_fields.keys() <= values.keys():
+        raise UserError(f"{path.as_posix()}: not a training checkpoint of Rematch; {ANEW}")
+    named = {name: values[name] for name in CheckpointFacts.model_fields}
     try:
-        values = _read_whole(path)
-    except (
-        RuntimeError,
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ):
+        return CheckpointFacts.model_validate({**named, "recipe": json.loads(values["recipe"])})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        own = fault["type"] == "value_error"
+        said = str(fault["ctx"]["error"]) if own else explain(error, CheckpointFacts)
+        raise UserError(f"{path.as_posix()}: {said}; {ANEW}") from None
+    except (TypeError, ValueError):
+        raise UserError(f"{path.as_posix()}: field 'recipe': found no JSON document; {ANEW}") from None
+
+
+def _read_torch(path: Path, *, whole: bool) -> Any:
+    """A torch file, its checksums compared first, which `torch.load` does not do.
+
+    whole: of the tensors too; else they must not be looked at. Raises UserError where they differ.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if whole and archive.testzip() is not None:
+                raise zipfile.BadZipFile
+            for name in archive.namelist():
+                if name.endswith("/data.pkl"):
+                    archive.read(name)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=not whole)
+    except Exception:  # a damaged file makes zipfile and torch raise nearly anything
         size = path.stat().st_size if path.is_file() else 0
         found = f"{size} bytes: truncated or damaged"
-        raise UserError(f"{path.as_posix()}: not a readable checkpoint ({found}){anew}") from None
-    names = {field.name for field in fields(Checkpoint)}
-    if not isinstance(values, dict) or values.get("format") != FORMAT or not names <= values.keys():
-        raise UserError(f"{path.as_posix()}: not a training checkpoint of Rematch{anew}")
-    stored = json.loads(values["recipe"])
-    if stored.get("method") != recipe.get("method"):
-        raise UserError(
-            f"{path.as_posix()}: found a checkpoint of method '{stored.get('method')}', "
-            f"expected '{recipe.get('method')}'{anew}"
-        )
-    if values["recipe_digest"] != recipe_digest:
-        differing = differing_fields(stored, recipe)
-        named = f" ({'; '.join(differing[:3])}{'; ...' if len(differing) > 3 else ''})" if differing else ""
-        raise UserError(f"{path.as_posix()}: the checkpoint was made with another recipe{named}{anew}")
-    return Checkpoint(**{**{name: values[name] for name in names}, "recipe": stored})
-
-
-def _read_whole(path: Path) -> Any:
-    """Read a torch file; its checksums are compared first, which `torch.load` doesn't do."""
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(damaged)
-    return torch.load(path, map_location="cpu", weights_only=True)
+        raise UserError(f"{path.as_posix()}: not a readable checkpoint ({found}); {ANEW}") from None
 
 
 def differing_fields(stored: Any, current: Any, where: str = "") -> list[str]:
@@ -165,8 +204,11 @@ def check_state(path: Path, state: Mapping[str, Tensor], model: Baseline) -> Non
             )
 
 
-def save_weights(path: Path, model: Baseline, notes: Mapping[str, Any] | None = None) -> None:
-    """Write the model's whole state as safetensors, tied tensors once; `notes` (JSON) go into the header."""
+def weight_bytes(model: Baseline, notes: Mapping[str, Any] | None = None) -> bytes:
+    """The model's whole state as a safetensors file, tied tensors once; `notes` (JSON) go into the header.
+
+    The same state and notes give the same bytes.
+    """
     tensors: dict[str, Tensor] = {}
     first_name: dict[tuple[Any, ...], str] = {}
     tied: dict[str, str] = {}
@@ -180,8 +222,12 @@ def save_weights(path: Path, model: Baseline, notes: Mapping[str, Any] | None = 
         # a view into a larger storage must not bring (or share) the rest of it
         tensors[name] = kept if kept.untyped_storage().nbytes() == kept.nbytes else kept.clone()
     metadata = {_NOTES: json.dumps({"notes": dict(notes or {}), "tied": tied}, sort_keys=True)}
-    with replacing(path) as handle:
-        handle.write(safetensors_bytes(tensors, metadata))
+    return safetensors_bytes(tensors, metadata)
+
+
+def save_weights(path: Path, model: Baseline, notes: Mapping[str, Any] | None = None) -> None:
+    """Write `weight_bytes` to `path`."""
+    write_bytes(path, weight_bytes(model, notes))
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

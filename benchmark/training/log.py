@@ -1,54 +1,79 @@
 """The training log: one JSON line an epoch, appended and flushed to disk.
 
-A checkpoint remembers how long the log was; what a killed run wrote after it is cut when the run is resumed.
+A checkpoint remembers how long the log was and its sha256; what a killed run wrote after it is cut when the run is
+resumed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UserError
+from benchmark.files import sha256_bytes
+
+ANEW = "train anew without --resume"
+"""What helps where a file of a training cannot be trusted."""
 
 
-def append_line(path: Path, line: dict[str, Any]) -> int:
-    """Append one line and return the length of the log in bytes."""
-    text = json.dumps(line, allow_nan=False, separators=(",", ":"))
-    with path.open("ab") as handle:
-        handle.write(f"{text}\n".encode())
-        handle.flush()
-        os.fsync(handle.fileno())
-        return handle.tell()
+@dataclass
+class Log:
+    """A log as this process, and those before it, have written it."""
 
+    path: Path
+    size: int = 0
+    """In bytes."""
+    digest: Any = field(default_factory=hashlib.sha256)
+    """Of these bytes; hashlib has no name for its type."""
 
-def cut(path: Path, size: int) -> None:
-    """Drop what was written after byte `size`.
+    @property
+    def sha256(self) -> str:
+        return str(self.digest.hexdigest())
 
-    Raises UserError where the log is shorter: it isn't the one that the checkpoint was written with.
-    """
-    found = path.stat().st_size if path.is_file() else 0
-    if found < size:
-        raise UserError(
-            f"{path.as_posix()}: found {found} bytes, expected at least {size}; "
-            "put the log back that belongs to the checkpoint, or train anew without --resume"
-        )
-    if found > size:
-        os.truncate(path, size)
+    def append(self, line: dict[str, Any]) -> None:
+        """Append one line."""
+        content = f"{json.dumps(line, allow_nan=False, separators=(',', ':'))}\n".encode()
+        with self.path.open("ab") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        self.digest.update(content)
+        self.size += len(content)
 
+    def cut(self) -> None:
+        """Drop what was written after the end."""
+        if self.path.stat().st_size > self.size:
+            os.truncate(self.path, self.size)
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """All lines, one an epoch; raises UserError (file and line) where a line is not JSON."""
-    lines = []
-    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError as error:
+    def entries(self) -> list[dict[str, Any]]:
+        """All lines, one an epoch; raises UserError where the file is not the one that was written."""
+        content = self.path.read_bytes()
+        found = sha256_bytes(content)
+        if found != self.sha256:
             raise UserError(
-                f"{path.as_posix()}:{number}: not a line of a training log ({error.msg})"
-            ) from None
-    return lines
+                f"{self.path.as_posix()}: found sha256 {found[:12]}, expected {self.sha256[:12]}: another program "
+                f"changed it during the training; {ANEW}"
+            )
+        return [json.loads(line) for line in content.decode("utf-8").splitlines()]
+
+
+def check_log(path: Path, size: int, sha256: str) -> Log:
+    """The log whose first `size` bytes have this sha256.
+
+    Raises UserError where they are fewer or others: it is not the log that the checkpoint was written with.
+    """
+    content = path.read_bytes()[:size] if path.is_file() else b""
+    log = Log(path, len(content), hashlib.sha256(content))
+    back = f"put the log back that belongs to the checkpoint, or {ANEW}"
+    if len(content) < size:
+        raise UserError(f"{path.as_posix()}: found {len(content)} bytes, expected at least {size}; {back}")
+    if log.sha256 != sha256:
+        raise UserError(f"{path.as_posix()}: found sha256 {log.sha256[:12]}, expected {sha256[:12]}; {back}")
+    return log
 
 
 def step_losses(log: list[dict[str, Any]], count: int | None = None) -> list[float]:

@@ -1,11 +1,13 @@
 """The training loop: any method through the `Baseline` contract, stage after stage, safe to kill at any time.
 
 At the end of an epoch: validation, a log line, the checkpoint, the best weights, in this order, so that a
-kill between any two of them loses nothing. How a step goes is in `trainer.py`.
+kill between any two of them loses nothing. The checkpoint knows the sha256 of the other two; what is resumed or
+scored is what was written. How a step goes is in `trainer.py`.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -16,11 +18,14 @@ from typing import Any
 import torch
 
 from benchmark.errors import UserError
+from benchmark.files import sha256_bytes, sha256_file, write_bytes
 from benchmark.method import Baseline
 from benchmark.recipe.training import Training
 from benchmark.strict import Strict
-from benchmark.training import checkpoints, log
-from benchmark.training.checkpoints import Checkpoint, WorkFolder
+from benchmark.training import checkpoints
+from benchmark.training.checkpoints import Checkpoint, CheckpointFacts
+from benchmark.training.folder import WorkFolder, check_best, check_vocabulary
+from benchmark.training.log import ANEW, Log, check_log
 from benchmark.training.stages import is_validated, set_trainable, stage_of
 from benchmark.training.trainer import Batches, Trainer, TrainingDivergedError
 
@@ -42,6 +47,8 @@ class TrainingResult:
     """Training and validation time of all epochs, over every resumption."""
     resumed_from: int | None
     """Whole epochs that were there already; None where training began anew."""
+    weights_sha256: str
+    """Of the file of the best weights, as it was when they were loaded."""
 
 
 def train(
@@ -58,27 +65,32 @@ def train(
     recipe: Mapping[str, Any] | None = None,
     show_progress: bool | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    lay_beside: Callable[[bool], None] | None = None,
 ) -> TrainingResult:
     """Move `model` to `device`, train it as `training` says and load its best weights.
 
     `make_batches(epoch)`: the batches of an epoch, equally many in each. `validate()`: metric name ->
-    value of the model as it is. `recipe`: the recipe as JSON; names what differs when a checkpoint of
-    another recipe is resumed. `show_progress`: None shows the bar on a terminal only. `on_epoch` gets
+    value of the model as it is. `recipe`: the recipe as JSON; a checkpoint of another one is refused, and what
+    differs is named. `show_progress`: None shows the bar on a terminal only. `on_epoch` gets
     every new log entry: epoch, stage, steps, pairs, loss (mean), lr (first step), lr_last, losses (one a
     step), skipped_steps (float16 overflows), seconds, validation_seconds, validation (or null), best
     (whether this epoch is the best so far).
 
-    Without `resume`, the files of an earlier run in `work_dir` move to `work_dir/previous`. With it, the
-    result is, bit for bit on the same machine, that of a run that was never stopped.
+    `lay_beside(resumes)` writes the vocabulary beside the checkpoint, or checks it where a training goes on.
+
+    Without `resume`, the files of an earlier run in `work_dir` move to `work_dir/previous`, and an interrupted one is
+    spoken of. With it, the result is, bit for bit on the same machine, that of a run that was never stopped.
 
     Raises UserError for whatever a recipe or a file can have wrong, TrainingDivergedError for a loss that isn't
     finite.
     """
     trainer = Trainer(model, training, loss_type, make_batches, device, show_progress)
     folder = WorkFolder(work_dir)
-    folder.prepare(resume)
-    run = _Run(trainer, folder, recipe_digest, dict(recipe or {}))
-    resumed_from = run.restore() if folder.checkpoint.is_file() else None
+    said = folder.prepare(resume)
+    if said is not None:
+        print(said, flush=True)
+    run = _Run(trainer, folder, recipe_digest, json.loads(json.dumps(recipe or {})))
+    resumed_from = run.begin(lay_beside)
     try:
         for epoch in range(run.epochs_done, training.epochs):
             entry = run.epoch(epoch, validate)
@@ -86,9 +98,9 @@ def train(
                 on_epoch(entry)
     finally:
         set_trainable(model, trainer.free)
-    checkpoints.load_weights(folder.best, model)
-    lines = log.read_log(folder.log)
+    lines = run.finish()
     assert run.best_epoch is not None
+    assert run.best_sha256 is not None
     return TrainingResult(
         best_epoch=run.best_epoch,
         best_value=run.best_value,
@@ -98,6 +110,7 @@ def train(
         last_checkpoint=folder.checkpoint,
         wall_seconds=sum(line["seconds"] + line["validation_seconds"] for line in lines),
         resumed_from=resumed_from,
+        weights_sha256=run.best_sha256,
     )
 
 
@@ -135,33 +148,82 @@ class _Run:
         self.epochs_done = 0
         self.best_epoch: int | None = None
         self.best_value: float | None = None
+        self.best_sha256: str | None = None
+        self.best_is_there = True
+        self.vocabulary_sha256: str | None = None
+        self.log = Log(folder.log)
 
-    def restore(self) -> int:
-        """Take up the checkpoint: state, log cut to its length, best weights; returns the epochs done."""
-        folder, trainer = self.folder, self.trainer
-        state = checkpoints.load_checkpoint(folder.checkpoint, self.digest, self.recipe)
-        checkpoints.check_state(folder.checkpoint, state.model, trainer.model)
-        trainer.model.load_state_dict(state.model)
-        trainer.optimizer.load_state_dict(state.optimizer)
-        trainer.scaler.load_state_dict(state.scaler)
-        self.epochs_done, self.best_epoch, self.best_value = (
-            state.epochs_done,
-            state.best_epoch,
-            state.best_value,
-        )
-        if self.best_epoch is not None and not self._best_is_there():
-            if self.best_epoch != self.epochs_done - 1:
+    def begin(self, lay_beside: Callable[[bool], None] | None) -> int | None:
+        """Take up the checkpoint where there is one, else begin anew; returns the epochs done.
+
+        Every file is checked before the first is written.
+        """
+        state = self._checked() if self.folder.checkpoint.is_file() else None
+        if lay_beside is not None:
+            lay_beside(state is not None)
+        if state is not None:
+            self._take_up(state)
+        vocabulary = self.folder.vocabulary
+        self.vocabulary_sha256 = sha256_file(vocabulary) if vocabulary.is_file() else None
+        return None if state is None else self.epochs_done
+
+    def _checked(self) -> Checkpoint:
+        """The checkpoint; raises UserError where it, or a file beside it, is not what this training wrote."""
+        path, trainer = self.folder.checkpoint, self.trainer
+        state = checkpoints.load_checkpoint(path, self.digest, self.recipe)
+        checkpoints.check_state(path, state.model, trainer.model)
+        facts = state.facts
+        counts = {
+            "epochs": (facts.epochs, trainer.training.epochs),
+            "step": (facts.step, facts.epochs_done * trainer.steps_per_epoch),
+        }
+        for name, (found, expected) in counts.items():
+            if found != expected:
                 raise UserError(
-                    f"{folder.best.as_posix()}: expected the weights of epoch {self.best_epoch}; "
-                    "put the file back, or train anew without --resume"
+                    f"{path.as_posix()}: field '{name}': found {found}, expected {expected}; {ANEW}"
                 )
-            self._save_best()  # killed after the checkpoint, before the weights
-        log.cut(folder.log, state.log_bytes)
-        return self.epochs_done
+        self.best_is_there = check_best(self.folder.best, facts)
+        self.log = check_log(self.folder.log, facts.log_bytes, facts.log_sha256)
+        check_vocabulary(self.folder.vocabulary, facts)
+        return state
+
+    def _take_up(self, state: Checkpoint) -> None:
+        """Go on from a checkpoint: its state, the log cut to its length, the best weights."""
+        trainer, facts, path = self.trainer, state.facts, self.folder.checkpoint
+        try:
+            trainer.optimizer.load_state_dict(state.optimizer)
+            trainer.scaler.load_state_dict(state.scaler)
+        except (ValueError, KeyError, RuntimeError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{path.as_posix()}: field 'optimizer': does not fit ({reason}); {ANEW}"
+            ) from None
+        trainer.model.load_state_dict(state.model)
+        self.epochs_done = facts.epochs_done
+        self.best_epoch, self.best_value = facts.best_epoch, facts.best_value
+        self.best_sha256 = facts.best_sha256
+        if not self.best_is_there:  # killed after the checkpoint, before the weights
+            content = self._best_bytes()
+            if sha256_bytes(content) != self.best_sha256:
+                raise UserError(f"{path.as_posix()}: field 'best_sha256': not of its own weights; {ANEW}")
+            write_bytes(self.folder.best, content)
+        self.log.cut()
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Load the best weights and return the log; raises UserError where either is not what was written."""
+        path = self.folder.best
+        notes = checkpoints.load_weights(path, self.trainer.model)
+        wanted = {"epoch": self.best_epoch, "recipe_digest": self.digest}
+        if sha256_file(path) != self.best_sha256 or notes != wanted:
+            raise UserError(
+                f"{path.as_posix()}: found other weights than this training wrote, those of epoch "
+                f"{notes.get('epoch')}, expected epoch {self.best_epoch}; {ANEW}"
+            )
+        return self.log.entries()
 
     def epoch(self, epoch: int, validate: Callable[[], dict[str, float]] | None) -> dict[str, Any]:
         """Train an epoch, validate, and write log line, checkpoint and best weights; returns the log entry."""
-        self.trainer.enter(epoch, self.folder.best)
+        self._enter(epoch)
         trace = self.trainer.epoch(epoch)
         self.trainer.check_weights(epoch, trace)
         begin = time.perf_counter()
@@ -184,10 +246,22 @@ class _Run:
             "best": chosen,
         }
         self.epochs_done = epoch + 1
-        self._save(log.append_line(self.folder.log, entry))
-        if chosen:
-            self._save_best()
+        before, content = self.best_sha256, self._best_bytes() if chosen else None
+        if content is not None:
+            self.best_sha256 = sha256_bytes(content)
+        self.log.append(entry)
+        self._save(before)
+        if content is not None:
+            write_bytes(self.folder.best, content)
         return entry
+
+    def _enter(self, epoch: int) -> None:
+        """Set up the stage; the weights that one begins with must be those that were chosen."""
+        plan, best = stage_of(self.trainer.plans, epoch), self.folder.best
+        begins = plan.from_checkpoint and epoch == plan.first_epoch
+        if begins and sha256_file(best) != self.best_sha256:
+            raise UserError(f"{best.as_posix()}: not the weights of epoch {self.best_epoch}; {ANEW}")
+        self.trainer.enter(epoch, best)
 
     def _validate(
         self, epoch: int, validate: Callable[[], dict[str, float]] | None
@@ -217,26 +291,31 @@ class _Run:
             self.best_epoch = epoch
         return chosen
 
-    def _save(self, log_bytes: int) -> None:
+    def _save(self, best_before: str | None) -> None:
         trainer = self.trainer
-        checkpoint = Checkpoint(
-            model=trainer.model.state_dict(),
-            optimizer=trainer.optimizer.state_dict(),
-            scaler=trainer.scaler.state_dict(),
+        facts = CheckpointFacts(
+            epochs=trainer.training.epochs,
             epochs_done=self.epochs_done,
             step=self.epochs_done * trainer.steps_per_epoch,
             best_epoch=self.best_epoch,
             best_value=self.best_value,
-            log_bytes=log_bytes,
+            best_sha256=self.best_sha256,
+            best_before_sha256=best_before,
+            log_bytes=self.log.size,
+            log_sha256=self.log.sha256,
+            vocabulary_sha256=self.vocabulary_sha256,
             recipe_digest=self.digest,
             recipe=self.recipe,
         )
+        checkpoint = Checkpoint(
+            model=trainer.model.state_dict(),
+            optimizer=trainer.optimizer.state_dict(),
+            scaler=trainer.scaler.state_dict(),
+            facts=facts,
+        )
         checkpoints.save_checkpoint(self.folder.checkpoint, checkpoint)
 
-    def _save_best(self) -> None:
+    def _best_bytes(self) -> bytes:
+        """The weights as they are, as the best ones."""
         notes = {"epoch": self.best_epoch, "recipe_digest": self.digest}
-        checkpoints.save_weights(self.folder.best, self.trainer.model, notes)
-
-    def _best_is_there(self) -> bool:
-        path = self.folder.best
-        return path.is_file() and checkpoints.read_notes(path).get("epoch") == self.best_epoch
+        return checkpoints.weight_bytes(self.trainer.model, notes)

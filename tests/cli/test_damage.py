@@ -48,7 +48,7 @@ def test_a_checkpoint_of_another_method(home: Path) -> None:
 def test_a_checkpoint_of_another_recipe(home: Path) -> None:
     (I2T_WORK / "checkpoint.pt").write_bytes((T2I_WORK / "checkpoint.pt").read_bytes())
     error = refused(*RESUME)
-    assert 'the checkpoint was made with another recipe (model.direction: "t2i", now "i2t"; ' in error, home
+    assert 'the checkpoint was made with another recipe (model.direction: "t2i", now "i2t"); ' in error, home
 
 
 def test_a_checkpoint_of_an_earlier_version_of_the_recipe(home: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_whole_run_goes_through_disk(tmp_path: Path) -> None:
     ]
     split = _split()
     dataset = Dataset("mscoco", "r1", "made for a test", "none", {"test": split}, {"restval": False})
-    training = TrainingResult(1, 55.5, 2, _log(), tmp_path / "b", tmp_path / "c", 3.0, None)
+    training = TrainingResult(1, 55.5, 2, _log(), tmp_path / "b", tmp_path / "c", 3.0, None, "0" * 64)
     packed = pack(make_sidecar(results, top_k(_sims(), 10), split, training.log))
     fields = factory.parts(
         protocols=("mscoco-1k", "mscoco-5k"),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from benchmark.errors import UserError
-from benchmark.training import checkpoints
+from benchmark.training import checkpoints, loop
 from benchmark.training.checkpoints import differing_fields, load_checkpoint
 from tests.paths import ROOT
 from tests.toy import ToyBatches, toy_model
@@ -62,7 +63,8 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, epoch: int, step:
     assert result.resumed_from == (epoch or None)
     assert same_bits(model.state_dict(), expected_model.state_dict())
     stored, wanted = state_of(result.last_checkpoint), state_of(expected.last_checkpoint)
-    stored.pop("log_bytes"), wanted.pop("log_bytes")  # lines hold times
+    for name in ("log_bytes", "log_sha256"):  # lines hold times
+        stored.pop(name), wanted.pop(name)
     assert same_bits(stored, wanted)
     assert result.best_weights.read_bytes() == expected.best_weights.read_bytes()
     assert (result.best_epoch, result.best_value) == (expected.best_epoch, expected.best_value)
@@ -115,9 +117,11 @@ def test_a_run_killed_in_mid_epoch_resumes_to_the_same_bits(tmp_path: Path) -> N
 # -------------------------------------------------------- kills between the files of an epoch's end
 
 
-def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, values: list[float]) -> None:
-    """Run until the function `name` of the checkpoint module is called in epoch 2, and die there."""
-    original = getattr(checkpoints, name)
+def interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, values: list[float]
+) -> None:
+    """Run until the function `name` of a module is called in epoch 2, and die there."""
+    original = getattr(module, name)
 
     def dying(*arguments: Any) -> None:
         if (tmp_path / "log.jsonl").read_text(encoding="utf-8").count("\n") == 3:
@@ -125,16 +129,16 @@ def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, valu
         original(*arguments)
 
     scores = iter(values)
-    monkeypatch.setattr(checkpoints, name, dying)
+    monkeypatch.setattr(module, name, dying)
     with pytest.raises(Stopped):
         run(toy_model(), TRAINING, tmp_path, validate=lambda: {"rsum": next(scores)})
-    monkeypatch.setattr(checkpoints, name, original)
+    monkeypatch.setattr(module, name, original)
 
 
 def test_a_kill_between_log_and_checkpoint_repeats_the_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupted(tmp_path, monkeypatch, "save_checkpoint", [1, 2, 3])
+    interrupted(tmp_path, monkeypatch, checkpoints, "save_checkpoint", [1, 2, 3])
     with (tmp_path / "log.jsonl").open("a", encoding="utf-8") as handle:
         handle.write('{"epoch":3,"loss')  # and a line that was cut off
     scores = iter([3.0, 4.0, 5.0])
@@ -147,7 +151,7 @@ def test_a_kill_between_log_and_checkpoint_repeats_the_epoch(
 def test_a_kill_between_checkpoint_and_best_weights_loses_neither(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupted(tmp_path, monkeypatch, "save_weights", [1, 2, 9])
+    interrupted(tmp_path, monkeypatch, loop, "write_bytes", [1, 2, 9])
     assert state_of(tmp_path / "checkpoint.pt")["best_epoch"] == 2
     third = state_of(tmp_path / "checkpoint.pt")["model"]
     model = toy_model()
@@ -231,12 +235,18 @@ def test_a_lost_log_or_lost_best_weights_are_named(tmp_path: Path) -> None:
         run(toy_model(), TRAINING, tmp_path, resume=True)
 
 
-def test_a_log_line_that_is_no_json_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [(b'{"epoch":1', b'{"epoch"=1'), (b'"loss":1', b'"loss":2')])
+def test_a_changed_log_is_named(tmp_path: Path, change: tuple[bytes, bytes]) -> None:
     fresh(TRAINING, tmp_path)
     path = tmp_path / "log.jsonl"
-    path.write_bytes(path.read_bytes().replace(b'{"epoch":1', b'{"epoch"=1'))
-    with pytest.raises(UserError, match=r"log\.jsonl:2: not a line of a training log"):
+    changed = path.read_bytes().replace(*change, 1)
+    assert changed != path.read_bytes()
+    path.write_bytes(changed)
+    with pytest.raises(
+        UserError, match=r"log\.jsonl: found sha256 \w{12}, expected \w{12}; put the log back"
+    ):
         run(toy_model(), TRAINING, tmp_path, resume=True)
+    assert path.read_bytes() == changed
 
 
 # --------------------------------------------------------------------------- checkpoints that don't fit

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from benchmark.data.regions.arrays import Floats, NpyFile, open_npy
 from benchmark.errors import UserError
-from benchmark.files import replacing, sha256_bytes
+from benchmark.files import replacing, sha256_bytes, sweep
 
 CHUNK = 256
 """Images of a chunk, at most 75 MB of features; a constant, since it is part of the layout on disk."""
@@ -48,6 +48,7 @@ class Chunks:
         Raises UserError where features can't be written or aren't finite as `dtype`.
         """
         files = []
+        sweep(self.folder, "chunk-*.npy")  # what another process writes now stays
         count = -(-self.images // CHUNK)
         with tqdm(
             total=self.images, desc=self.what, unit=" images", disable=None if show_progress else True

@@ -228,7 +228,8 @@ def keep_dictionary(codec: WordVectorCodec, path: Path, *, resume: bool) -> None
                 f"{path.as_posix()}: the training began with {len(words):,} words and would go on with "
                 f"{codec.vocab_size:,}; give that file (--dictionary), or train anew"
             )
-        if not resume:
-            (path.parent / "previous").mkdir(exist_ok=True)
-            path.replace(path.parent / "previous" / path.name)
+        if resume:
+            return
+        (path.parent / "previous").mkdir(exist_ok=True)
+        path.replace(path.parent / "previous" / path.name)
     write_dictionary(path, codec.dictionary.words, codec.dictionary.name)

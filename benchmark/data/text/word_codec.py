@@ -174,7 +174,8 @@ def keep_vocabulary(codec: WordCodec, folder: Path, *, resume: bool) -> None:
                 f"{path.as_posix()}: the training began with {len(before):,} words, sha256 {before.sha256[:12]}, and "
                 f"would go on with {codec.vocabulary.describe()}; give that file (--vocab), or train anew"
             )
-        if not resume:
-            (folder / "previous").mkdir(exist_ok=True)
-            path.replace(folder / "previous" / KEPT)
+        if resume:
+            return
+        (folder / "previous").mkdir(exist_ok=True)
+        path.replace(folder / "previous" / KEPT)
     write_words(path, codec.vocabulary)

@@ -35,7 +35,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation.protocol import ensemble
 from benchmark.evaluation.ranking import Floats, top_k
 from benchmark.evaluation.scoring import encode_captions, encode_images, score
-from benchmark.files import replacing, sha256_bytes, sha256_file
+from benchmark.files import replacing, sha256_bytes, sha256_file, sweep
 from benchmark.inputs import PixelInput
 from benchmark.method import Baseline
 from benchmark.recipe.files import load_recipe, run_name
@@ -44,7 +44,7 @@ from benchmark.records.reference import reference_path
 from benchmark.run.evaluate import check_words, single_recipe
 from benchmark.run.job import Job, Settings, build_model, departures_of, prepare
 from benchmark.run.reproduce import DTYPES, MEGABYTE
-from benchmark.training import deterministic, load_weights, read_weights
+from benchmark.training import check_trained, deterministic, load_weights, read_weights
 from benchmark.training.checkpoints import check_state
 
 QUERIES = "queries"
@@ -250,6 +250,7 @@ def find_weights(job: Job, checkpoint: Path | None) -> Weights:
         return Weights(checkpoint, checkpoint.as_posix())
     trained = job.folder / "best.safetensors"
     if trained.is_file():
+        check_trained(job.folder)
         return Weights(trained, f"the last training, seed {job.seed}")
     committed = reference_path(job.dataset.name, job.run).with_suffix(".safetensors")
     if committed.is_file():
@@ -349,6 +350,7 @@ def gallery_codes(job: Job, model: Baseline, weights_sha256: str, side: Side) ->
     key = f"{__version__} {weights_sha256} {split.fingerprint} {job.digest} {job.codec.identity} {side}"
     stem = f"{job.run}-{side}-{sha256_bytes(key.encode())[:16]}"
     folder = job.settings.work / QUERIES / job.dataset.name
+    sweep(folder, f"{stem}-*.safetensors")
     for path in folder.glob(f"{stem}-*.safetensors"):
         content = path.read_bytes()
         if path.stem == f"{stem}-{sha256_bytes(content)[:16]}":

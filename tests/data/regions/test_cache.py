@@ -71,6 +71,13 @@ def test_an_interrupted_computation_goes_on_at_the_last_whole_chunk(tmp_path: Pa
     assert resumed.rows == [8, 9]
 
 
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    read(tmp_path, Made())
+    (tmp_path / ".chunk-00001-abc.npy.x1y2z3w4").write_bytes(b"half")
+    read(tmp_path, Made())
+    assert [path.name[:11] for path in sorted(tmp_path.iterdir())] == [f"chunk-0000{k}" for k in range(3)]
+
+
 @pytest.mark.parametrize("damage", ["a bit", "the head", "the end", "everything", "another chunk"])
 def test_a_damaged_chunk_is_made_again(
     tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
