@@ -14,17 +14,17 @@ from benchmark.records.checksums import LIST, checksum_list
 from benchmark.records.study import STUDIES
 from benchmark.reporting.claims.definition import CLAIMS
 from benchmark.reporting.claims.page import claims_files
+from benchmark.reporting.leaderboard.content import HEAD
 from benchmark.reporting.leaderboard.files import TABLES, table_files
 from benchmark.reporting.leaderboard.index import index
 from benchmark.reporting.page import render_page
 from benchmark.reporting.studies import runs as study_table
-from benchmark.reporting.writers.csv import CSV_KEYS
 
 RESULTS = Path("results")
 REPORT = RESULTS / "report.html"
 FOLDERS = (TABLES, STUDIES)
 """Where files may be left over."""
-HEADS = (b"; do not edit", ",".join(CSV_KEYS).encode(), b"claim,paper,", b"study,kind,", b"<?xml")
+HEADS = (b"; do not edit", ",".join(HEAD).encode(), b"claim,paper,", b"study,kind,", b"<?xml")
 """One of these stands at the beginning of every generated file."""
 
 

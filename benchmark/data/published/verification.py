@@ -14,8 +14,6 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
-from rich.table import Table
 
 from benchmark.data.published.catalogue import CaptionStatistics, Entry, Facts, facts_of
 from benchmark.data.published.karpathy import captions_by_sha256, in_order, lines_sha256, lists_by_sha256
@@ -320,25 +318,6 @@ def departures(checks: Iterable[Check]) -> list[str]:
 
 def _line(check: Check) -> str:
     return f"split '{check.split}', {check.what}: found {check.found}, expected {check.expected}"
-
-
-def checks_table(checks: Sequence[Check], title: str = "verification") -> Table:
-    """All checks for a terminal; below them what to do, each advice once."""
-    table = Table(title=title, title_justify="left", caption_justify="left", caption_style="")
-    for name in ("split", "check", "", "expected", "found"):
-        table.add_column(name, overflow="fold")
-    for number, check in enumerate(checks):
-        if number and checks[number - 1].split != check.split:
-            table.add_section()
-        mark = "[green]ok[/]" if check.ok else "[bold red]differs[/]"
-        table.add_row(check.split, check.what, mark, escape(check.expected), escape(check.found))
-    advice: dict[str, list[str]] = {}
-    for check in checks:
-        if check.hint:
-            advice.setdefault(check.hint, []).append(f"{check.split} {check.what}")
-    lines = [f"[bold]{', '.join(whats)}[/]: {escape(hint)}" for hint, whats in advice.items()]
-    table.caption = "\n".join(lines) or None
-    return table
 
 
 # --------------------------------------------------------------------------------- ids and lists

@@ -60,7 +60,7 @@ def _text(name: str) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    """Everything that a template prints is escaped, and what isn't there is an error."""
+    """Everything that a template prints is escaped, and what is not there is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,

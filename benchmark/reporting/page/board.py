@@ -198,7 +198,7 @@ class Drawn:
 
 
 def versus(evidence: PageEvidence) -> list[Drawn]:
-    """Each comparable group with its papers' values; groups that can't be compared are left to `waiting`."""
+    """Each comparable group with its papers' values; groups that cannot be compared are left to `waiting`."""
     found = []
     for group in evidence.groups:
         rows = [row for row in group.rows if group.comparable]
@@ -215,7 +215,7 @@ def versus(evidence: PageEvidence) -> list[Drawn]:
 
 
 def waiting(evidence: PageEvidence) -> list[tuple[Row, str]]:
-    """Rows that can't be held against their paper, with what the paper reports of the variant."""
+    """Rows that cannot be held against their paper, with what the paper reports of the variant."""
     rows = [row for group in evidence.groups if not group.comparable for row in group.rows]
     return [(row, _reported(evidence, row)) for row in rows]
 
