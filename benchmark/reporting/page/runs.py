@@ -12,11 +12,12 @@ from markupsafe import Markup
 from benchmark.records.parts import RECALLS, ProtocolRecord
 from benchmark.records.record import RunRecord
 from benchmark.reporting.leaderboard.rows import Row
-from benchmark.reporting.page.board import NONE, between, fixed
+from benchmark.reporting.page.board import between, fixed
 from benchmark.reporting.page.curves import Course, Panel, panel
 from benchmark.reporting.page.evidence import PageEvidence
 from benchmark.reporting.page.examples import NO_PICTURES, Example, Gallery, examples
 from benchmark.reporting.page.svg import Marks, strips
+from benchmark.reporting.sheet import NONE
 from benchmark.reporting.studies.runs import flat
 
 Facts = list[tuple[str, str]]
