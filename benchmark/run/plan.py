@@ -189,7 +189,7 @@ class ProbedStep:
 
 
 def quickest_step(model: Baseline, batch: PairBatch, progress: Progress) -> ProbedStep:
-    """The less of two times: a first call may plan and allocate, and any call may be held up."""
+    """Probe a step twice and take the shorter times: a first call may plan and allocate, any call may be held up."""
     first, second = (probe_step(model, batch, progress) for _ in range(2))
     encoding, scoring = min(first.encoding, second.encoding), min(first.scoring, second.scoring)
     return ProbedStep(encoding, scoring, second.kept)

@@ -15,7 +15,6 @@ from benchmark.reporting.claims.page import CERTAINTY, SETTINGS, checks_sheet, s
 from benchmark.reporting.page.svg import Marks, strips
 from benchmark.reporting.sheet import Sheet
 
-
 CHECKS = ("check", "n", "estimate", "interval", "p", "p_holm", "verdict")
 """The columns of a claim's checks; their places stand above them."""
 

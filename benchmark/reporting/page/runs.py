@@ -97,7 +97,7 @@ def _page(
         results=results,
         facts=_facts(record),
         environment=_environment(record),
-        recipe=[(name, _plain(value)) for name, value in flat(_kept(record.recipe))],
+        recipe=[(name, _plain(value)) for name, value in flat(_select_fields(record.recipe))],
         members=[
             (f"{m.run}, seed {m.seed}", _member(evidence, record, m.run, m.seed)) for m in record.members
         ],
@@ -179,7 +179,8 @@ def _environment(record: RunRecord) -> Facts:
     ]
 
 
-def _kept(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def _select_fields(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe that stand nowhere else on the page."""
     return {name: value for name, value in recipe.items() if name not in PROSE}
 
 
