@@ -7,6 +7,7 @@ the lock or pyproject.toml changes. `nox --no-venv -s SESSION` uses the environm
 import hashlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import nox
@@ -18,6 +19,8 @@ nox.options.sessions = ["lint", "tests"]
 
 if sys.version_info < (3, 11):  # noqa: UP036 (the Python that nox was installed in may be older)
     sys.exit(f"Rematch needs Python 3.11 or later, and nox runs in Python {sys.version.split()[0]}")
+
+import tomllib  # noqa: E402 (older Pythons do not have it)
 
 ROOT = Path(__file__).parent
 SOURCES = ("benchmark", "baselines", "tests", "noxfile.py")
@@ -69,46 +72,31 @@ def tests(session: nox.Session) -> None:
     run(session, "pytest", "-n", workers, "--dist", "worksteal", *session.posargs, OMP_NUM_THREADS="1")
 
 
-@nox.session(name="reproduce-hat", requires=["env"], venv_backend="none", default=False)
-def reproduce_hat(session: nox.Session) -> None:
-    """Train and evaluate HAT, write records and tables: `nox -s reproduce-hat [-- flickr30k]`."""
-    run(session, "rematch", "reproduce", "hat", *session.posargs)
+def reproduction(method: str) -> Callable[[nox.Session], None]:
+    """Make the session that trains and evaluates one method."""
+
+    def session(session: nox.Session) -> None:
+        run(session, "rematch", "reproduce", method, *session.posargs)
+
+    session.__doc__ = f"Train and evaluate {method}: `nox -s {name_of(method)} [-- flickr30k]`."
+    return session
 
 
-@nox.session(name="reproduce-sgraf", requires=["env"], venv_backend="none", default=False)
-def reproduce_sgraf(session: nox.Session) -> None:
-    """The same for SAF, SGR and their ensemble: `nox -s reproduce-sgraf [-- flickr30k --data-dir FOLDER]`."""
-    run(session, "rematch", "reproduce", "sgraf", *session.posargs)
+def name_of(method: str) -> str:
+    """Return the name of a method's session."""
+    return f"reproduce-{method.replace('_', '-')}"
 
 
-@nox.session(name="reproduce-rcar", requires=["env"], venv_backend="none", default=False)
-def reproduce_rcar(session: nox.Session) -> None:
-    """The same for RCAR, its variants and its ensemble: `nox -s reproduce-rcar [-- flickr30k --data-dir FOLDER]`."""
-    run(session, "rematch", "reproduce", "rcar", *session.posargs)
+METHODS = sorted(
+    tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"][
+        "rematch.baselines"
+    ]
+)
+"""The registered methods, each with a session of its own."""
 
-
-@nox.session(name="reproduce-temde", requires=["env"], venv_backend="none", default=False)
-def reproduce_temde(session: nox.Session) -> None:
-    """The same for T-EMDE on SAF and SGR: `nox -s reproduce-temde [-- flickr30k --data-dir FOLDER]`."""
-    run(session, "rematch", "reproduce", "temde", *session.posargs)
-
-
-@nox.session(name="reproduce-user", requires=["env"], venv_backend="none", default=False)
-def reproduce_user(session: nox.Session) -> None:
-    """The same for USER: `nox -s reproduce-user [-- flickr30k --data-dir FOLDER]`."""
-    run(session, "rematch", "reproduce", "user", *session.posargs)
-
-
-@nox.session(name="reproduce-vse-infty", requires=["env"], venv_backend="none", default=False)
-def reproduce_vse_infty(session: nox.Session) -> None:
-    """The same for VSE-infinity, USER's host, with BERT and with a GRU."""
-    run(session, "rematch", "reproduce", "vse_infty", *session.posargs)
-
-
-@nox.session(name="reproduce-dualpath", requires=["env"], venv_backend="none", default=False)
-def reproduce_dualpath(session: nox.Session) -> None:
-    """The same for the dual-path CNN, stage I and both stages: `nox -s reproduce-dualpath [-- flickr30k]`."""
-    run(session, "rematch", "reproduce", "dualpath", *session.posargs)
+for method in METHODS:
+    declare = nox.session(name=name_of(method), requires=["env"], venv_backend="none", default=False)
+    declare(reproduction(method))
 
 
 @nox.session(requires=["env"], venv_backend="none", default=False)
@@ -149,7 +137,7 @@ def parity(session: nox.Session) -> None:
 
 @nox.session(requires=["env"], venv_backend="none", default=False)
 def doctor(session: nox.Session) -> None:
-    """Say whether this machine can run Rematch, and what to do where it can't."""
+    """Say whether this machine can run Rematch, and what to do where it cannot."""
     run(session, "rematch", "doctor", *session.posargs)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -85,12 +85,6 @@ class Codes:
 
     def to(self, device: torch.device) -> Codes:
         return Codes({name: tensor.to(device) for name, tensor in self.tensors.items()})
-
-    @staticmethod
-    def concat(parts: Iterable[Codes]) -> Codes:
-        """Join batches of codes; every tensor must agree in all dimensions but the first."""
-        listed = list(parts)
-        return Codes({name: torch.cat([part[name] for part in listed]) for name in listed[0].tensors})
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ The codecs, transforms and samplers themselves live in `benchmark/data` and are 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,8 +16,8 @@ class PixelInput:
 
     size: int
     train: Literal["random_resized_crop_flip", "scale_crop_flip", "plain"]
-    """`random_resized_crop_flip`: torchvision's defaults (hat.md 6); `scale_crop_flip`: large bicubic crops
-    (dualpath.md 5.5); `plain`: the evaluation transform, where that is whole straight to size."""
+    """`random_resized_crop_flip`: torchvision's defaults; `scale_crop_flip`: large bicubic crops
+    (data.md 7.6); `plain`: the evaluation transform, where that is whole straight to size."""
     evaluate: Literal["resize_center_crop", "resize", "whole"]
     """`resize_center_crop`: shorter side to `resize_to`, bilinear, then the centre; `resize`: straight to size;
     `whole`: shorter side to `resize_to`, bicubic, nothing cut off: pictures differ in shape."""
@@ -36,9 +37,9 @@ class RegionInput:
     n_regions: int
     dim: int
     drop: float = 0.0
-    """Share of an image's regions left out in training, drawn anew every time (user.md, appendix A)."""
+    """Share of an image's regions left out in training, drawn anew every time."""
     guide_dim: int | None = None
-    """Width of a vector of the whole image beside its regions, from a model that is not trained (user.md 3.5)."""
+    """Width of a vector of the whole image beside its regions, from a model that is not trained (data.md 7.8)."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class TextInput:
     mask_token: bool = False
     """Of words: `<mask>` is added at the end of the vocabulary."""
     augment: Literal["none", "word_drop", "word_drop_ends", "position_shift"] = "none"
-    """In training. `word_drop`: some words, all pieces of each, are hidden, replaced or left out (rcar.md 6, user.md
-    6); a word vocabulary needs `mask_token`. `word_drop_ends`: start and end are among them (user.md, appendix A).
+    """In training. `word_drop`: some words, all pieces of each, are hidden, replaced or left out (data.md
+    7.3); a word vocabulary needs `mask_token`. `word_drop_ends`: start and end are among them.
     `position_shift`, of word vectors: a caption begins at a random place of `max_length`, zeros around it."""
     vectors: Literal["word2vec", "random"] = "random"
     """Of word vectors. `word2vec`: of a file, whose words are the only ones that are read; `random`: drawn."""
@@ -65,7 +66,7 @@ class TextInput:
     delimiters: str = "- .,()"
     """Of word vectors: what captions are split at."""
     dictionary: Literal["whitespace", "delimiters"] = "delimiters"
-    """Of word vectors: what captions are split at when the dictionary is made of them (dualpath.md 6)."""
+    """Of word vectors: what captions are split at when the dictionary is made of them (data.md 7.5)."""
 
 
 @dataclass(frozen=True)
@@ -82,3 +83,34 @@ class InputSpec:
     a caption is trained on, `candidate_captions` and `candidate_images` (K,), the rows they come from."""
     exclude: Literal["batch", "anchors"] = "batch"
     """Images that candidates don't come from: those of the batch, or of its first half."""
+
+
+@dataclass(frozen=True)
+class ListedSplit:
+    """A split of a dataset's whole corpus by lists of file names, as a method's authors made it.
+
+    `val` and `test` are the pictures that the lists name, found by the number that a file name begins with; `train` is
+    the rest. A recipe asks for it with `data.options.split: NAME`.
+    """
+
+    dataset: str
+    """The dataset whose corpus is split: `flickr30k`."""
+    name: str
+    """The value of `data.options.split`."""
+    title: str
+    """Whose split it is, in a few words: `split of the authors' code`."""
+    rule: str
+    """How the authors split, in a sentence for the notes of a record."""
+    lists: Mapping[Literal["val", "test"], str]
+    """File names of the two lists, one file name of a picture a line."""
+    origin: str
+    """Whose lists they are: `Flickr8k`."""
+    list_images: int
+    """Images of val, and of test."""
+    corpus_images: int
+    """Images of the whole corpus."""
+
+    @property
+    def train_images(self) -> int:
+        """Images that are left to train on."""
+        return self.corpus_images - 2 * self.list_images

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
-from benchmark.inputs import InputSpec
+from benchmark.inputs import InputSpec, ListedSplit
 from benchmark.strict import Strict
 
 
@@ -95,7 +95,6 @@ class DataFacts:
 
     vocab_size: int
     pad_id: int = 0
-    has_mask_token: bool = True
     n_train_images: int = 0
     """The instance loss has one class for each."""
     n_regions: int = 36
@@ -176,6 +175,8 @@ class Method:
     """Every recorded quantity of one golden file beside ours; [] where the file is not of this method."""
     golden: str | None = None
     """Folder in tests/golden/ that `rematch parity` takes without files. None: that of the method's name."""
+    splits: tuple[ListedSplit, ...] = ()
+    """Splits of a dataset's whole corpus that the method's authors made by lists of file names."""
     reconstruction: bool = False
     """No authors' code is known: all runs say so, in the record and wherever their numbers stand."""
     read_official: Callable[[Path, Baseline], OfficialWeights] | None = None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.errors import UserError, nearest
 
 if TYPE_CHECKING:
+    from benchmark.inputs import ListedSplit
     from benchmark.method import Method
 
 
@@ -35,6 +36,20 @@ def get_method(name: str) -> Method:
     method = points[name].load()
     assert isinstance(method, Method), f"entry point {name} is not a Method"
     return method
+
+
+def declared_split(dataset: str, name: str) -> ListedSplit:
+    """Return the split of that name that a registered method declares for a dataset; raises UserError for another."""
+    declared = [
+        split for method in method_names() for split in get_method(method).splits if split.dataset == dataset
+    ]
+    for split in declared:
+        if split.name == name:
+            return split
+    hint = nearest(name, ["karpathy", *(split.name for split in declared)])
+    raise UserError(
+        f"field 'data.options.split': found '{name}', which no method declares for {dataset}{hint}"
+    )
 
 
 def method_title(name: str) -> str:

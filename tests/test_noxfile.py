@@ -14,6 +14,7 @@ import nox
 import pytest
 
 import noxfile
+from benchmark.registry import method_names
 
 ROOT = Path(noxfile.__file__).resolve().parent
 
@@ -55,9 +56,7 @@ def call(session: Any, *posargs: str) -> list[list[str]]:
 
 
 def test_nox_lists_every_session_with_its_help() -> None:
-    reproductions = ["reproduce-hat", "reproduce-sgraf", "reproduce-rcar", "reproduce-temde"]
-    reproductions += ["reproduce-dualpath", "reproduce"]
-    reproductions += ["reproduce-user", "reproduce-vse-infty"]
+    reproductions = ["reproduce", *(noxfile.name_of(method) for method in noxfile.METHODS)]
     wanted = ["tests", "lint", *reproductions, "tables", "drift", "diff", "latency", "parity", "doctor"]
     command = [
         sys.executable,
@@ -79,18 +78,12 @@ def test_nox_lists_every_session_with_its_help() -> None:
 @pytest.mark.parametrize(
     ("session", "posargs", "command"),
     [
-        (noxfile.reproduce_hat, [], "rematch reproduce hat"),
+        (noxfile.reproduction("hat"), [], "rematch reproduce hat"),
         (
-            noxfile.reproduce_hat,
+            noxfile.reproduction("vse_infty"),
             ["flickr30k", "--seeds", "0", "1"],
-            "rematch reproduce hat flickr30k --seeds 0 1",
+            "rematch reproduce vse_infty flickr30k --seeds 0 1",
         ),
-        (noxfile.reproduce_sgraf, [], "rematch reproduce sgraf"),
-        (noxfile.reproduce_rcar, [], "rematch reproduce rcar"),
-        (noxfile.reproduce_temde, ["scenes"], "rematch reproduce temde scenes"),
-        (noxfile.reproduce_dualpath, ["mscoco"], "rematch reproduce dualpath mscoco"),
-        (noxfile.reproduce_user, [], "rematch reproduce user"),
-        (noxfile.reproduce_vse_infty, ["mscoco"], "rematch reproduce vse_infty mscoco"),
         (noxfile.reproduce, ["mscoco"], "rematch reproduce all mscoco"),
         (noxfile.tables, ["--check"], "rematch leaderboard --check"),
         (noxfile.drift, ["--full"], "rematch drift --full"),
@@ -103,6 +96,11 @@ def test_nox_lists_every_session_with_its_help() -> None:
 )
 def test_a_session_is_one_command(session: Any, posargs: list[str], command: str) -> None:
     assert call(session, *posargs) == [command.split()]
+
+
+def test_every_registered_method_has_a_session() -> None:
+    assert method_names() == noxfile.METHODS
+    assert noxfile.name_of("vse_infty") == "reproduce-vse-infty"
 
 
 def test_lint_checks_everything() -> None:

@@ -4,6 +4,7 @@ from baselines.dualpath.build import build_dualpath, pretrained_parts
 from baselines.dualpath.checkpoint import read_official
 from baselines.dualpath.checks.parity import parity_cases
 from baselines.dualpath.config import DualPathConfig, DualPathLoss, inputs
+from baselines.dualpath.split import FLICKR8K
 from benchmark.method import Method
 
 METHOD = Method(
@@ -16,4 +17,5 @@ METHOD = Method(
     parity_cases=parity_cases,
     read_official=read_official,
     pretrained_parts=pretrained_parts,
+    splits=(FLICKR8K,),
 )

@@ -19,12 +19,7 @@ from torch import Tensor, nn
 from baselines.attention.alignment import attended_cosines, squared_differences
 from baselines.attention.cross_attention import attention_scores, pair_bytes, score_in_chunks
 from baselines.attention.length_groups import scores_within_budget, tiled_scores
-from baselines.layers.gru_encoder import GRUEncoder
-from baselines.layers.losses import triplet_ranking_loss
-from baselines.layers.norms import xavier_linear
-from baselines.layers.pair_dropout import PairDropout, draw_seeds
-from baselines.layers.region_perceptron import RegionPerceptron
-from baselines.layers.regulators import (
+from baselines.attention.regulators import (
     AggregationRegulator,
     AlignmentVector,
     CorrespondenceRegulator,
@@ -32,6 +27,11 @@ from baselines.layers.regulators import (
     Focus,
     training_bytes,
 )
+from baselines.layers.gru_encoder import GRUEncoder
+from baselines.layers.losses import triplet_ranking_loss
+from baselines.layers.norms import xavier_linear
+from baselines.layers.pair_dropout import PairDropout, draw_seeds
+from baselines.layers.region_perceptron import RegionPerceptron
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.inputs import InputSpec, RegionInput, TextInput
 from benchmark.method import Progress

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from baselines.attention.alignment import squared_differences
 from baselines.attention.length_groups import scores_within_budget, tiled_scores
+from baselines.attention.regulators import Focus, Regulators
 from baselines.attention.tiles import wide_type
 from baselines.layers.batch_norm import BatchNorm
 from baselines.layers.gru_encoder import GRUEncoder
@@ -28,7 +29,6 @@ from baselines.layers.losses import triplet_ranking_loss
 from baselines.layers.norms import l1_normalize, l2_normalize, xavier_linear
 from baselines.layers.pair_dropout import PairDropout, draw_seeds
 from baselines.layers.region_encoder import RegionEncoder
-from baselines.layers.regulators import Focus, Regulators
 from baselines.sgraf.global_branch import GlobalBranch, SelfAttentionBranch
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.errors import UserError

@@ -41,7 +41,7 @@ GIB = 1 << 30
 WORK_FAULT, WORK_WARNING = 1.0, 20.0
 """GiB free: a scenes run leaves well under one; a full-size run keeps two checkpoints of a few GiB a seed."""
 CACHE_WARNING = 50.0
-"""GiB free: Flickr30K takes about 9 GB in the cache, MS-COCO about 40 GB (data.md: parquet and Arrow files)."""
+"""GiB free: Flickr30K takes about 9 GB in the cache, MS-COCO about 40 GB, parquet and Arrow files (data.md 4.3)."""
 
 
 @dataclass(frozen=True)

@@ -32,21 +32,24 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(reproduce)
-app.command()(leaderboard)
-app.command(name="list")(list_)
-app.command()(evaluate)
-app.command()(score)
-app.command()(query)
-app.command()(export)
-app.command()(diff)
-app.command()(study)
-app.command()(drift)
-app.command()(parity)
-app.command()(doctor)
-app.command()(latency)
-app.command()(bench)
-app.add_typer(data_app, name="data")
+FIRST, RUNS, CHECKS, TIMES = "Begin here", "Runs and scores", "Checks", "Speed"
+"""Panels of `rematch --help`."""
+
+app.command(rich_help_panel=FIRST)(reproduce)
+app.command(rich_help_panel=FIRST)(leaderboard)
+app.command(name="list", rich_help_panel=RUNS)(list_)
+app.command(rich_help_panel=RUNS)(evaluate)
+app.command(rich_help_panel=RUNS)(score)
+app.command(rich_help_panel=RUNS)(query)
+app.command(rich_help_panel=RUNS)(diff)
+app.command(rich_help_panel=RUNS)(study)
+app.command(rich_help_panel=RUNS)(export)
+app.add_typer(data_app, name="data", rich_help_panel=RUNS)
+app.command(rich_help_panel=CHECKS)(doctor)
+app.command(rich_help_panel=CHECKS)(parity)
+app.command(rich_help_panel=CHECKS)(drift)
+app.command(rich_help_panel=TIMES)(latency)
+app.command(rich_help_panel=TIMES)(bench)
 
 
 def print_version(wanted: bool) -> None:

@@ -129,7 +129,7 @@ def score_relevance(sims: Floats, labels: Labels, tie_rule: TieRule) -> Sheet:
     """Score a foreign matrix under a table of positives."""
     from benchmark.evaluation.extra.labels import DATASET
     from benchmark.evaluation.extra.relevance import evaluate_relevance
-    from benchmark.records.signature_extra import relevance_line, unknown_origin
+    from benchmark.records.signature import relevance_line, unknown_origin
     from benchmark.reporting.scores import relevance_sheet
 
     result = evaluate_relevance(sims, labels.image_ids, labels.caption_ids, labels.relevance, tie_rule)
@@ -156,7 +156,7 @@ def score_processed(
 
 
 def _processed_line(result: ProcessedResult, precision: str) -> str:
-    from benchmark.records.signature_extra import processed_line, unknown_origin
+    from benchmark.records.signature import processed_line, unknown_origin
 
     protocol = result.protocol
     base = unknown_origin(
@@ -169,7 +169,7 @@ def score_run_relevance(evaluated: Evaluated, relevance: Relevance, file: Path |
     """Score a run's own test split under a table of positives."""
     from benchmark.evaluation.extra.labels import ids_of_run
     from benchmark.evaluation.extra.relevance import evaluate_relevance
-    from benchmark.records.signature_extra import relevance_line
+    from benchmark.records.signature import relevance_line
     from benchmark.reporting.scores import relevance_sheet
 
     test = evaluated.job.dataset.splits["test"]

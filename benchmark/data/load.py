@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.data.guides.sources import guides_described, with_computed_guides, with_stored_guides
-from benchmark.data.published.author_splits import (
-    author_splits,
+from benchmark.data.published.catalogue import Entry, entry_under, get_entry
+from benchmark.data.published.listed_splits import (
     corpus_departures,
     karpathy_parts,
     read_lists,
+    split_by_lists,
 )
-from benchmark.data.published.catalogue import FLICKR30K_CORPUS, Entry, entry_under, get_entry
 from benchmark.data.regions.grid import FeatureStore
 from benchmark.data.regions.sources import (
     Folder,
@@ -32,7 +32,7 @@ from benchmark.data.text.vectors import make_vector_codec
 from benchmark.data.text.vocabulary import read_words
 from benchmark.data.text.word_codec import make_word_codec
 from benchmark.errors import UserError, nearest
-from benchmark.inputs import TextInput
+from benchmark.inputs import ListedSplit, TextInput
 from benchmark.recipe.faults import check_fields
 from benchmark.recipe.schema import FileGuides, GridRegions, GuideSettings, RegionSettings, StoredRegions
 
@@ -69,12 +69,13 @@ def load_dataset(
     entry = get_entry(name)
     chosen = check_fields("data.options", dict(options or {}), entry.options)
     wanted = _check_numbers(captions_per_image, first_images or {})
-    if entry_under(entry, chosen.model_dump()) is FLICKR30K_CORPUS:
-        _check_no_files(regions, guides)
+    declared = entry_under(entry, chosen.model_dump()).declared
+    if declared is not None:
+        _check_no_files(declared, regions, guides)
     store = store or FeatureStore()
 
     def pictures(folder: Path | None) -> Dataset:
-        made = _authors if entry_under(entry, chosen.model_dump()) is FLICKR30K_CORPUS else _as_published
+        made = _as_published if declared is None else _by_lists
         return made(entry, chosen.model_dump(), splits, captions_per_image, folder, show_progress, unverified)
 
     if isinstance(regions, StoredRegions):
@@ -180,7 +181,7 @@ def _as_published(
     return _verified(dataset, entry, captions_per_image, unverified=unverified)
 
 
-def _authors(
+def _by_lists(
     entry: Entry,
     options: dict[str, Any],
     splits: Sequence[SplitName],
@@ -189,21 +190,25 @@ def _authors(
     show_progress: bool,
     unverified: bool,
 ) -> Dataset:
-    """Flickr30K as the dual-path's code splits it: Karpathy's part of the corpus is verified, then all is split."""
-    lists = read_lists(data_dir)  # before gigabytes are fetched
+    """Load a declared split: Karpathy's part of the whole corpus is verified, then all of it is split."""
+    corpus_entry = entry_under(entry, options)
+    declared = corpus_entry.declared
+    assert declared is not None, "a split by lists is declared by a method"
+    lists = read_lists(declared, data_dir)  # before gigabytes are fetched
     # the corpus calls its one part `test`
-    whole = _published(FLICKR30K_CORPUS, options, ("test",), captions_per_image, data_dir, show_progress)
+    whole = _published(corpus_entry, options, ("test",), captions_per_image, data_dir, show_progress)
     corpus = whole.splits["test"]
-    departures = corpus_departures(corpus, unverified=unverified)
+    departures = corpus_departures(declared, corpus, unverified=unverified)
     known = replace(whole, splits=karpathy_parts(corpus), departures=departures)
     dataset = _verified(known, entry, captions_per_image, unverified=unverified)
-    made = author_splits(corpus, lists)
-    said = "split by the rule of the dual-path's code: val and test are Flickr8k's dev and test images"
-    notes = [*dataset.notes, f"{said}, train the other {len(made['train']):,}"]
+    made = split_by_lists(declared, corpus, lists)
+    notes = [*dataset.notes, f"{declared.rule}, train the other {len(made['train']):,}"]
     return replace(dataset, name=entry.name, splits={name: made[name] for name in splits}, notes=notes)
 
 
-def _check_no_files(regions: RegionSettings | None, guides: GuideSettings | None) -> None:
+def _check_no_files(
+    declared: ListedSplit, regions: RegionSettings | None, guides: GuideSettings | None
+) -> None:
     """Raise UserError where vectors come from files: those are in the order of Karpathy's splits."""
     for field, given in (
         ("regions", isinstance(regions, StoredRegions)),
@@ -212,7 +217,7 @@ def _check_no_files(regions: RegionSettings | None, guides: GuideSettings | None
         if given:
             raise UserError(
                 f"field 'data.{field}.source': files of features are of Karpathy's splits, expected one that computes "
-                "them with data.options.split: flickr8k"
+                f"them with data.options.split: {declared.name}"
             )
 
 

@@ -121,7 +121,7 @@ def retrieval_metrics(ranks: Ranks, ks: Sequence[int] = KS) -> RetrievalMetrics:
 
 
 def mean_metrics(folds: Sequence[RetrievalMetrics]) -> RetrievalMetrics:
-    """Every metric averaged over the folds, unrounded (golden/evaluation/README.md)."""
+    """Every metric averaged over the folds, unrounded (tests/golden/evaluation/README.md)."""
     return RetrievalMetrics(
         _mean_direction([fold.i2t for fold in folds]), _mean_direction([fold.t2i for fold in folds])
     )

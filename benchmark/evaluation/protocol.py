@@ -1,7 +1,7 @@
 """Protocols: which images make a gallery, and how a similarity matrix becomes the published numbers.
 
 flickr30k is the 1,000-image test set; mscoco-5k the whole MSCOCO test set; mscoco-1k the mean over its five
-folds of 1,000 consecutive images in Karpathy order (data.md 1.5, golden/evaluation/README.md); flickr8k is a
+folds of 1,000 consecutive images in Karpathy order (data.md 1.5, tests/golden/evaluation/README.md); flickr8k is a
 small real test set, and scenes the embedded one, of any size. A test set that is cut down keeps its protocols,
 with smaller galleries. A new protocol is one more line of the table.
 """
@@ -76,11 +76,6 @@ class ProtocolResult:
     intervals: Intervals
     ranks: Ranks
     """Every query's rank in its own fold's gallery, in the order of the matrix; ties: shares over all queries."""
-
-    @property
-    def fold_size(self) -> int:
-        """Images of a gallery."""
-        return self.n_images // self.protocol.folds
 
 
 def evaluate(

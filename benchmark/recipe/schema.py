@@ -69,7 +69,7 @@ class FileGuides(Strict):
 
 
 class CLIPGuides(Strict):
-    """Image vectors of a CLIP from the Hub, computed once from the pictures and cached (user.md 3.5)."""
+    """Image vectors of a CLIP from the Hub, computed once from the pictures and cached (data.md 7.8)."""
 
     source: Literal["clip"]
     model: str = "openai/clip-vit-base-patch32"

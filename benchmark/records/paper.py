@@ -93,15 +93,11 @@ class Paper(Strict):
     method: str
     title: str
     year: int
-    venue: str | None = None
     arxiv: str
     doi: str | None = None
     code: str | None
     code_commit: str | None = None
     code_licence: str | None = None
-    split_note: str | None = None
-    """Where the paper's splits are not the protocol's."""
-    hosts: list[str] = []
     status: Literal["missing", "partial", "complete"]
     """Whether the paper's rows are here; `missing`: none could be read."""
     notes: list[str]

@@ -174,11 +174,6 @@ def _canonical(document: Any) -> bytes:
     return text.encode("utf-8")
 
 
-def with_latency(record: RunRecord, latency: Mapping[str, Any]) -> RunRecord:
-    """The record with a latency measurement (`LatencyReport.record_fields()`); its hash stays as it is."""
-    return RunRecord.model_validate(record.model_dump(mode="json") | {"latency": tidy(dict(latency))})
-
-
 def _dumped(value: Any) -> Any:
     """Models inside `value` as plain dicts."""
     if isinstance(value, BaseModel):

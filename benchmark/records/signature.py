@@ -3,6 +3,10 @@
 In the manner of sacreBLEU:
 `dataset:scenes|fingerprint:ab12cd34|split:test|images:400|captions:2000|rule:first5|folds:1|ties:lower_index|`
 `ensemble:no|precision:float32|version:0.1.0`.
+
+Extra metrics have more fields before these, which no plain number has:
+`relevance:cxc|labels:0f1e2d3c|dataset:mscoco|...`, `postprocess:qbnorm(b=20,k=1)|bank:t2i=20000|transductive:no|...`.
+`parse` refuses them, so that no table can put them in a column with others.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ from benchmark import __version__
 from benchmark.errors import UserError, nearest
 
 if TYPE_CHECKING:
+    from benchmark.evaluation.extra.postprocess import ProcessedResult
+    from benchmark.evaluation.extra.relevance import RelevanceResult
     from benchmark.evaluation.protocol import ProtocolResult
 
 
@@ -76,17 +82,31 @@ def differences(a: Signature, b: Signature) -> list[str]:
 
 
 def foreign_signature(result: ProtocolResult, precision: str) -> Signature:
-    """The signature of scores from elsewhere: what Rematch can't vouch for stands as `unknown`."""
+    """Return the signature of scores from elsewhere: what Rematch cannot vouch for stands as `unknown`."""
+    folds, ties = result.protocol.folds, result.ranks.tie_rule
+    return unknown_origin(result.protocol.dataset, result.n_images, result.n_captions, folds, ties, precision)
+
+
+# ---------------------------------------------------------------------------------- extra metrics
+
+
+def relevance_line(result: RelevanceResult, base: Signature) -> str:
+    """`base`: of the same scores under the whole gallery, one fold."""
+    return f"relevance:{result.relevance.name}|labels:{result.relevance.digest[:8]}|{base}"
+
+
+def processed_line(result: ProcessedResult, base: Signature) -> str:
+    """`base`: of the same scores under the same protocol, plain."""
+    banks = ",".join(f"{direction}={size}" for direction, size in result.bank_sizes.items())
+    transductive = "yes" if result.transductive else "no"
+    return f"postprocess:{result.method}|bank:{banks}|transductive:{transductive}|{base}"
+
+
+def unknown_origin(
+    dataset: str, n_images: int, n_captions: int, folds: int, ties: str, precision: str
+) -> Signature:
+    """Return the plain signature of scores from elsewhere, of which only sizes, folds, ties and precision are known."""
+    unknown = "unknown"
     return Signature(
-        dataset=result.protocol.dataset,
-        fingerprint="unknown",
-        split="unknown",
-        images=result.n_images,
-        captions=result.n_captions,
-        rule="unknown",
-        folds=result.protocol.folds,
-        ties=result.ranks.tie_rule,
-        ensemble="unknown",
-        precision=precision,
-        version=__version__,
+        dataset, unknown, unknown, n_images, n_captions, unknown, folds, ties, unknown, precision, __version__
     )

@@ -14,11 +14,11 @@ from benchmark.records.checksums import LIST, checksum_list
 from benchmark.records.study import STUDIES
 from benchmark.reporting.claims.definition import CLAIMS
 from benchmark.reporting.claims.page import claims_files
+from benchmark.reporting.index import index
 from benchmark.reporting.leaderboard.content import HEAD
-from benchmark.reporting.leaderboard.files import TABLES, table_files
-from benchmark.reporting.leaderboard.index import index
 from benchmark.reporting.page import render_page
 from benchmark.reporting.studies import runs as study_table
+from benchmark.reporting.tables import TABLES, table_files
 
 RESULTS = Path("results")
 REPORT = RESULTS / "report.html"

@@ -40,7 +40,7 @@ PROBE_BYTES = 2**30
 AGAIN = 4 / 3
 """Time of pairs whose scores are computed a second time, where a backward pass takes as long as two forward."""
 TYPICAL_CAPTION = 14
-"""Tokens of a typical caption, special tokens included (hat.md 7.1)."""
+"""Tokens of a typical caption, special tokens included."""
 
 
 @dataclass(frozen=True)

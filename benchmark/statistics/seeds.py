@@ -50,14 +50,6 @@ def half_width(values: Sequence[float], level: float = LEVEL) -> float:
     return t_quantile(len(values), level) * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def prediction_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
-    """Where one further seed would lie, with the given probability; None for fewer than two seeds."""
-    if len(values) < 2:
-        return None
-    mean, half = statistics.fmean(values), prediction_half_width(statistics.stdev(values), len(values), level)
-    return mean - half, mean + half
-
-
 def prediction_half_width(sd: float, n: int, level: float = LEVEL) -> float:
     r"""Half the prediction interval of one further seed, from n >= 2 seeds of standard deviation `sd`.
 

@@ -22,7 +22,7 @@ from benchmark.errors import UserError
 from benchmark.inputs import PixelInput
 
 PUBLISHED = PixelInput(224, "random_resized_crop_flip", "resize_center_crop", 256)
-"""The transforms of hat.md 6."""
+"""The transforms of ImageNet models (data.md 7.6)."""
 
 Step = Literal["decode", "train", "evaluate"]
 

@@ -1,6 +1,6 @@
 """Learning rates as pure functions of where training stands, so that a resumed run can't be off by one.
 
-Epochs and steps count from 0 and run on across stages (hat.md 5), but for a stage with a schedule of its own.
+Epochs and steps count from 0 and run on across stages, but for a stage with a schedule of its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Stages of a training, checked before the first step: which epochs, which loss settings, what is trained.
 
-Frozen means `requires_grad=False` and nothing else: the module stays in train mode (hat.md 5.1). What a
-method froze itself when it was built (momentum encoders, user.md 5) stays frozen whatever a recipe says.
+Frozen means `requires_grad=False` and nothing else: the module stays in train mode. What a
+method froze itself when it was built (momentum encoders) stays frozen whatever a recipe says.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A step is prepare_batch -> training_codes -> objective -> backward, clip, update -> after_step. One
 optimiser holds all parameters from the start; Adam passes over those without a gradient, so the moments of
-a part that is unfrozen later begin then (hat.md 5.1).
+a part that is unfrozen later begin then.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class Trainer:
         """A fresh optimiser over all parameters, trained or not, and a fresh loss scaler."""
         self.optimizer = make_optimizer(self.model, self.training.optimizer)
         half = self.training.precision == "float16"
-        self.scaler = GradScaler(self.device.type, init_scale=65536.0, enabled=half)  # hat.md 5
+        # the scale is torch's own default, written down so that it stays
+        self.scaler = GradScaler(self.device.type, init_scale=65536.0, enabled=half)
 
     def enter(self, epoch: int, best: Path | None) -> None:
         """Set up the stage of `epoch`; where it begins there, also its optimiser and starting weights."""

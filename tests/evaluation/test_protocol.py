@@ -53,7 +53,7 @@ def test_folds_are_consecutive_images_with_their_own_captions(tie_rule: TieRule)
     assert result.metrics.i2t.recall[5] == pytest.approx(np.mean([r[0] for r in recalls]))
     assert result.metrics.t2i.recall[5] == pytest.approx(np.mean([r[1] for r in recalls]))
     assert (result.ranks.ties_i2t, result.ranks.ties_t2i) == pytest.approx(tuple(tied / (30, 100)))
-    assert (result.n_images, result.n_captions, result.fold_size) == (30, 100, 6)
+    assert (result.n_images, result.n_captions, len(result.folds)) == (30, 100, 5)
 
 
 def test_without_folds_the_gallery_is_everything() -> None:

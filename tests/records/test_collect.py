@@ -15,7 +15,7 @@ from benchmark.evaluation.protocol import evaluate
 from benchmark.evaluation.ranking import top_k
 from benchmark.files import sha256_bytes
 from benchmark.records.collect import dataset_part, make_sidecar, protocol_part, training_part
-from benchmark.records.record import new_record, read_record, with_latency, write_record
+from benchmark.records.record import new_record, read_record, write_record
 from benchmark.records.sidecar import pack, read_sidecar, write_sidecar
 from benchmark.timing.model import LatencyReport, Timing
 from benchmark.training import TrainingResult
@@ -119,6 +119,6 @@ def test_the_rank_of_a_query_agrees_with_its_top_list() -> None:
 def test_a_latency_report_fits_in() -> None:
     timing = Timing("score query t2i", 1, 3, 30, 2.5, 3.5, 400.0)
     report = LatencyReport("clock", "a processor", "cpu", 2, "float32", 20, 100, 12345, 99, [timing])
-    record = with_latency(factory.record(), report.record_fields())
+    record = factory.record(latency=report.record_fields())
     assert record.latency is not None
     assert record.latency.stages[0].median_ms == 2.5

@@ -20,7 +20,6 @@ from benchmark.records.record import (
     read_all,
     read_record,
     tidy,
-    with_latency,
     write_record,
 )
 from tests.reporting import factory
@@ -125,11 +124,11 @@ def test_the_signature_names_the_test_split_whatever_else_was_loaded() -> None:
 
 def test_latency_may_come_later(tmp_path: Path) -> None:
     record = factory.record()
-    later = with_latency(record, factory.latency())
+    later = RunRecord.model_validate(record.model_dump(mode="json") | {"latency": factory.latency()})
     assert later.canonical_hash == record.canonical_hash
     assert read_record(write_record(later, tmp_path)).latency is not None
     with pytest.raises(ValidationError):
-        with_latency(record, {"stages": []})
+        RunRecord.model_validate(record.model_dump(mode="json") | {"latency": {"stages": []}})
 
 
 # ----------------------------------------------------------------------------------------- privacy

@@ -15,7 +15,7 @@ from benchmark.records.checksums import LIST, changed_inputs, checksum_list
 from benchmark.records.record import RUNS, RunRecord, new_record, write_record
 from benchmark.records.sidecar import pack, write_sidecar
 from benchmark.reporting.generated import check_generated, generated_files, write_generated
-from benchmark.reporting.leaderboard.files import TABLES
+from benchmark.reporting.tables import TABLES
 from tests.paths import ROOT
 from tests.reporting import factory
 from tests.reporting.leaderboard.test_rows import PAPERS, sgr

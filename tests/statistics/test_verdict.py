@@ -11,8 +11,8 @@ from scipy import stats
 
 from benchmark.errors import UserError
 from benchmark.statistics.power import power
-from benchmark.statistics.simulation import simulate_error_rates
 from benchmark.statistics.verdict import ROUNDING, explain_verdict, judge
+from tests.statistics.simulation import simulate_error_rates
 
 THREE = [489.0, 490.0, 491.0]
 HALF = 4.302652729911275 * math.sqrt(4 / 3)  # t quantile 0.975 with 2 degrees of freedom, sd 1, n 3: 4.97

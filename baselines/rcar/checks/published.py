@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from baselines.attention.cross_attention import attention_weights
+from baselines.attention.regulators import AggregationRegulator, CorrespondenceRegulator
 from baselines.layers.norms import EPS, l2_normalize
-from baselines.layers.regulators import AggregationRegulator, CorrespondenceRegulator
 from baselines.rcar.model import RCAR
 from benchmark.batches import Codes
 

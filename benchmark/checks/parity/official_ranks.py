@@ -1,4 +1,6 @@
-"""Ranks as official code has them: an ascending sort, turned round (golden/evaluation/README.md). For parity only.
+"""Ranks as official code has them: an ascending sort, turned round. For parity only.
+
+Source: tests/golden/evaluation/README.md.
 
 Where scores are equal (or NaN, which sorts to the top) the order is whatever NumPy's default sort leaves;
 `scalar_argsort` is that sort as it runs without vector instructions. Everywhere else the production ranks stand.

@@ -1,6 +1,6 @@
 """Parity of captions as word pieces: recorded words, pieces, ids and augmentation beside those of the production code.
 
-A file is recognised by its fields `vocab`, a list of pieces, and `cases` (golden/user/README.md).
+A file is recognised by its fields `vocab`, a list of pieces, and `cases`.
 """
 
 from __future__ import annotations

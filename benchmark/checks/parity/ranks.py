@@ -3,7 +3,7 @@
 Ours is the production path: `rank`, `top_k`, `direction_metrics`, `evaluate`, `ensemble`, and the codec of
 `benchmark/data`. Where equal scores (or NaN, which sorts to the top) leave a query's rank open, official code
 ends with whatever NumPy's sort does with them; that sort is done over again, so that those numbers are
-compared exactly too (golden/evaluation/README.md, "Ties and NaN").
+compared exactly too (tests/golden/evaluation/README.md, "Ties and NaN").
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ TOLERANCES = {
     "mean": 1e-9,
     "text": 0.0,
 }
-"""golden/evaluation/README.md and golden/hat/README.md: ranks exact, metrics 1e-9, ids exact."""
+"""From tests/golden/evaluation/README.md: ranks exact, metrics 1e-9, ids exact."""
 
 KS = {5: (1, 5, 10), 9: (1, 5, 10, 20, 50, 70, 100)}
 """K of the recalls by the number of recorded metrics; median and mean rank follow them."""

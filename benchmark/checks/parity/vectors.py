@@ -1,7 +1,7 @@
 """Parity of dictionaries over word vectors, and of recall by identity: recorded numbers beside the production code's.
 
 A dictionary file holds an ordered vocabulary, captions, and what two sets of rules make of them; a recall file holds
-scores with an identity of each image and caption, any number of captions an image (golden/dualpath/README.md).
+scores with an identity of each image and caption, any number of captions an image.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 PLACES = 32
 RULES = {"flickr": (" \t", "- .,()"), "coco": ("- .,()", "- .,()?")}
-"""What captions are split at, for the dictionary and when they are read (dualpath.md 6)."""
+"""What captions are split at, for the dictionary and when they are read (data.md 7.5)."""
 
 
 def is_dictionary_file(content: Mapping[str, Any]) -> bool:

@@ -1,6 +1,6 @@
 """Parity of captions as whole words: recorded tokens, ids and augmentation beside those of the production code.
 
-A file is recognised by its fields `vocab`, `cases` and `word_drop` (golden/rcar/README.md, text.json). It holds the
+A file is recognised by its fields `vocab`, `cases` and `word_drop`. It holds the
 ids of the words that occur in it only; the rest of a vocabulary is filled up with what no caption can hold.
 """
 

@@ -1,1 +1,1 @@
-"""Guides: a vector of each whole image, from a model that is not trained, beside its region features (user.md 3.5)."""
+"""Guides: a vector of each whole image, from a model that is not trained, beside its region features (data.md 7.8)."""

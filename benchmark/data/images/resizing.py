@@ -1,4 +1,4 @@
-"""Bicubic resizing as MATLAB's imresize has it (dualpath.md 5.5): a = -0.5, antialiased, not clipped or rounded."""
+"""Bicubic resizing as MATLAB's imresize has it (data.md 7.7): a = -0.5, antialiased, not clipped or rounded."""
 
 from __future__ import annotations
 

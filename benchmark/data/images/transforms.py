@@ -1,4 +1,4 @@
-"""Pictures as tensors: the published transforms (hat.md 6), pixel for pixel those of torchvision on PIL images.
+"""Pictures as tensors: the published transforms (data.md 7.6), pixel for pixel those of torchvision on PIL images.
 
 Cutting and scaling is Pillow's, one picture at a time; scaling to 0..1 and normalising happen a batch at a time.
 
@@ -29,7 +29,7 @@ RATIO = (3 / 4, 4 / 3)
 """Width over height of a training crop; drawn evenly on a logarithmic scale."""
 
 CROP_AREA = (0.64, 1.0)
-"""Of a `scale_crop_flip` crop: share of the largest area that fits with its ratio (dualpath.md 5.5)."""
+"""Of a `scale_crop_flip` crop: share of the largest area that fits with its ratio (data.md 7.6)."""
 
 _LOG_RATIO = torch.log(torch.tensor(RATIO)).tolist()  # in float32, as torchvision draws it
 
@@ -97,7 +97,7 @@ def crop_box(width: int, height: int, generator: torch.Generator) -> tuple[int, 
     return left, top, left + w, top + h
 
 
-# whole pictures and large crops (dualpath.md 5.5, 6)
+# whole pictures and large crops (data.md 7.6, 7.7)
 
 
 def stored_image(image: Image.Image, spec: PixelInput) -> Image.Image:

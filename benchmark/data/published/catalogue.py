@@ -9,14 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from benchmark.data.published import sources
 from benchmark.data.published.sources import Source
 from benchmark.data.scenes.dataset import VERSION, ScenesOptions
 from benchmark.data.splits import SplitName
 from benchmark.errors import UserError, nearest
+from benchmark.inputs import ListedSplit
+from benchmark.registry import declared_split
 from benchmark.strict import Strict
+
+KARPATHY = "karpathy"
+"""The value of `data.options.split` that stands for the published splits."""
 
 
 class HubOptions(Strict):
@@ -26,22 +31,29 @@ class HubOptions(Strict):
 class FlickrOptions(HubOptions):
     """Options of `flickr30k`."""
 
-    split: Literal["karpathy", "flickr8k"] = "karpathy"
-    """`flickr8k`: that of the dual-path's code, in which val and test are Flickr8k's dev and test images. UNCERTAIN
-    whether its published numbers come from it, since the authors' README speaks of a random one (dualpath.md 2).
-    It needs Flickr8k's two lists (author_splits.py)."""
+    split: str = KARPATHY
+    """`karpathy`, or the name of a split of the whole corpus that a registered method declares (`ListedSplit`), which
+    needs that split's two lists of file names (listed_splits.py)."""
+
+    @field_validator("split")
+    @classmethod
+    def _declared(cls, name: str) -> str:
+        """Refuse a name that no method declares."""
+        if name != KARPATHY:
+            declared_split("flickr30k", name)
+        return name
 
     @model_serializer(mode="wrap")
     def _said_where_chosen(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without the default, so that runs of Karpathy's splits are called what they were before the option."""
-        return {name: value for name, value in fields(self).items() if (name, value) != ("split", "karpathy")}
+        return {name: value for name, value in fields(self).items() if (name, value) != ("split", KARPATHY)}
 
 
 class CocoOptions(HubOptions):
     """Options of `mscoco`."""
 
     restval: bool = False
-    """Train on 113,287 images (train and restval) instead of the 82,783 of train2014 (hat.md 2)."""
+    """Train on 113,287 images (train and restval) instead of the 82,783 of train2014 (data.md 1.2)."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,8 @@ class Entry:
     """Images of `train` with option `restval`; None: the dataset has no such part."""
     sources: tuple[Source, ...] = ()
     """Tried in this order; none: made by code."""
+    declared: ListedSplit | None = None
+    """The split of the whole corpus by lists that a method declares; None: the published splits."""
 
 
 _FLICKR_TERMS = (
@@ -177,20 +191,6 @@ CATALOG: dict[str, Entry] = {
 }
 
 
-_BY_FLICKR8K: dict[SplitName, Facts] = {"train": Facts(29_783), "val": Facts(1_000), "test": Facts(1_000)}
-
-FLICKR30K_CORPUS = replace(
-    CATALOG["flickr30k"],
-    name="flickr30k-corpus",  # in the lock, beside Karpathy's splits
-    title="Flickr30K, split of the dual-path's code",
-    counts=_counts(_BY_FLICKR8K),
-    revision="lmms-lab/flickr30k@0d6d904",
-    facts=_BY_FLICKR8K,
-    sources=sources.FLICKR30K_CORPUS,
-)
-"""What `flickr30k` is under `split: flickr8k` (author_splits.py)."""
-
-
 def dataset_names() -> list[str]:
     """Names of all datasets."""
     return list(CATALOG)
@@ -204,8 +204,25 @@ def get_entry(name: str) -> Entry:
 
 
 def entry_under(entry: Entry, options: Mapping[str, Any]) -> Entry:
-    """Counts, facts and sources of a dataset under these options; another entry only for the authors' Flickr30K."""
-    return FLICKR30K_CORPUS if entry.name == "flickr30k" and options.get("split") == "flickr8k" else entry
+    """Return the entry under these options: counts, facts and sources; another one only for a split of the corpus."""
+    name = options.get("split", KARPATHY)
+    return entry if name == KARPATHY else _corpus_entry(entry, declared_split(entry.name, name))
+
+
+def _corpus_entry(entry: Entry, declared: ListedSplit) -> Entry:
+    """Return the entry of the whole corpus that a declared split is made from."""
+    held_out, train = Facts(declared.list_images), Facts(declared.train_images)
+    facts: dict[SplitName, Facts] = {"train": train, "val": held_out, "test": held_out}
+    return replace(
+        entry,
+        name="flickr30k-corpus",  # in the lock, beside Karpathy's splits
+        title=f"Flickr30K, {declared.title}",
+        counts=_counts(facts),
+        revision="lmms-lab/flickr30k@0d6d904",
+        facts=facts,
+        sources=sources.FLICKR30K_CORPUS,
+        declared=declared,
+    )
 
 
 def facts_of(entry: Entry, split: SplitName, options: Mapping[str, Any]) -> Facts | None:

@@ -1,5 +1,5 @@
-"""Words hidden, replaced or left out of training captions (rcar.md 6, user.md 6), draw for draw; regions left out;
-captions that begin at a random place (dualpath.md 5.5).
+"""Words hidden, replaced or left out of training captions (data.md 7.3), draw for draw; regions left out;
+captions that begin at a random place (data.md 7.5).
 
 Of all words 10 % become `<mask>`, 2 % become a random one and 8 % vanish. The published programs draw from one
 stream that runs on through the whole training; here a caption has a stream of its own, whose seed is that of the

@@ -1,6 +1,6 @@
 """Captions as ids. WordPiece is transformers' BertTokenizer: [CLS] pieces [SEP], cut to length or not, padded with 0.
 
-`scenes` has a vocabulary made by code; Flickr30K and MSCOCO use that of bert-base-uncased, from the Hub (hat.md 6).
+`scenes` has a vocabulary made by code; Flickr30K and MSCOCO use that of bert-base-uncased, from the Hub (data.md 7.4).
 A method may ask for `letters` instead, which reads any text and needs no download. Whole words: word_codec.py.
 """
 
@@ -65,9 +65,9 @@ class Codec(Protocol):
 class WordPieceCodec:
     """BERT's tokenisation, lower-casing and accent stripping included; an empty caption is [CLS] [SEP], length 2.
 
-    A caption is cut to `max_length` - 2 pieces, and every row is `max_length` long (hat.md 6); with None no caption is
-    cut, and rows are as long as the longest (user.md 6). `vocabulary` holds [PAD] in place 0; special tokens are found
-    by their names.
+    A caption is cut to `max_length` - 2 pieces, and every row is `max_length` long; with None no caption is
+    cut, and rows are as long as the longest (data.md 7.4). `vocabulary` holds [PAD] in place 0; special tokens are
+    found by their names.
     """
 
     def __init__(self, vocabulary: Sequence[str], max_length: int | None, name: str) -> None:

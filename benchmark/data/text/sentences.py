@@ -1,4 +1,4 @@
-"""Where a caption's sentences end: Punkt's decisions on lower-cased English, as NLTK 3.6.2 takes them (rcar.md 6).
+"""Where a caption's sentences end: Punkt's decisions on lower-cased English, as NLTK 3.6.2 takes them (data.md 7.1).
 
 Word tokenising splits a full stop off only at the end of a sentence, so this decides what becomes of the others.
 Punkt (Kiss and Strunk 2006) is a procedure and tables learnt from newspapers. On text without capitals most of it
@@ -24,7 +24,7 @@ _ENGLISH = """
 """
 _FIRST, _SECOND = _ENGLISH.split("/")
 ABBREVIATIONS = (*_FIRST.split(), ". . ", *_SECOND.split())
-"""Abbreviations that Punkt's English model knows, without their full stop, in its order (sha256 in rcar.md 6)."""
+"""Abbreviations that Punkt's English model knows, without their full stop, in its order (sha256 in data.md 7.1)."""
 
 _KNOWN = frozenset(ABBREVIATIONS)
 _ENDS = ".?!"

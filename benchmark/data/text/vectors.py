@@ -1,4 +1,4 @@
-"""Captions as places for word vectors (dualpath.md 6): a dictionary in the order of a file of vectors, and its codec.
+"""Captions as places for word vectors (data.md 7.5): a dictionary in the order of a file of vectors, and its codec.
 
 Words are found as they are written: nothing is lower-cased or stemmed, and there are no special tokens. What the
 dictionary lacks is left out, and captions may end up empty. With GoogleNews word2vec that goes for many function words
@@ -144,7 +144,7 @@ def _corpus(spec: TextInput, dataset: Dataset, kept: Path | None) -> list[str]:
     """All words of the captions that a dictionary is made of, sorted."""
     if dataset.name == "scenes":
         return sorted(set(scenes_words()))
-    # dualpath.md 6: Flickr30K split at blanks, training and validation; MSCOCO at its signs, training alone
+    # data.md 7.5: Flickr30K split at blanks, training and validation; MSCOCO at its signs, training alone
     blanks = spec.dictionary == "whitespace"
     names: tuple[SplitName, ...] = ("train", "val") if blanks else ("train",)
     if not all(name in dataset.splits for name in names):

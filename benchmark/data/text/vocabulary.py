@@ -1,4 +1,4 @@
-"""Words and their ids: the authors' JSON file, or a vocabulary built by the same rule (data.md 2.2, rcar.md 6).
+"""Words and their ids: the authors' JSON file, or a vocabulary built by the same rule (data.md 2.2, 7.2).
 
 The rule: every word that the training and validation captions have four times or more, after the four special
 tokens. The authors' order of words is an old Python's order of hashes; ours is the alphabet's. So their checkpoints

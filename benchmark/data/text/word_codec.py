@@ -1,4 +1,4 @@
-"""Captions as ids of whole words (sgraf.md 6, rcar.md 6), and which vocabulary they go by.
+"""Captions as ids of whole words (data.md 7.2), and which vocabulary they go by.
 
 `scenes` has its words made by code, and our own tokeniser, so that its numbers hang on nothing that is installed. For
 the other datasets a training takes the authors' file, or builds the vocabulary from the captions it has loaded; what

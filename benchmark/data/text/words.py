@@ -1,4 +1,4 @@
-"""Captions as words: lower case, sentences, then the Treebank's conventions, as NLTK 3.6.2 has them (rcar.md 6).
+"""Captions as words: lower case, sentences, then the Treebank's conventions, as NLTK 3.6.2 has them (data.md 7.1).
 
 The published code asks NLTK's `word_tokenize`. NLTK is no dependency: its Punkt model is a download of its own, and
 its newest version splits otherwise than the one the vocabularies were made with. Its rules are written down here
@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 
 from benchmark.data.text.sentences import sentences
@@ -113,7 +112,8 @@ def tokeniser() -> Tokeniser:
     if find_spec("nltk") is None:
         return OWN
     try:
-        nltk = import_module("nltk")
+        import nltk  # only where it is installed already
+
         split: Callable[[str], list[str]] = nltk.word_tokenize
         agree = all(split(text) == own_words(text) for text in SAMPLES)
     except (ImportError, LookupError):  # an installation that is broken, or has no Punkt data

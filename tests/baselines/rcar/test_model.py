@@ -9,8 +9,8 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from baselines.attention.regulators import Focus
 from baselines.layers.batch_norm import BatchNorm
-from baselines.layers.regulators import Focus
 from baselines.rcar.build import build_rcar
 from baselines.rcar.checks.published import published_scores
 from baselines.rcar.model import RCAR, RCARConfig, inputs

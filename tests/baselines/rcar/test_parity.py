@@ -12,7 +12,7 @@ import pytest
 from torch import Tensor
 
 from baselines.attention.cross_attention import attention_weights
-from baselines.layers.regulators import CorrespondenceRegulator, Focus
+from baselines.attention.regulators import CorrespondenceRegulator, Focus
 from baselines.rcar.checks.parity import SIGNED, parity_cases
 from benchmark.checks.parity.report import compare
 from benchmark.errors import UserError

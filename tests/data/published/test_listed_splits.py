@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from baselines.dualpath.split import FLICKR8K
 from benchmark.data.load import load_dataset
-from benchmark.data.published import author_splits
-from benchmark.data.published.author_splits import LISTS, karpathy_parts, number_of, read_lists
+from benchmark.data.published import listed_splits
 from benchmark.data.published.catalogue import entry_under, get_entry
+from benchmark.data.published.listed_splits import karpathy_parts, number_of, read_lists
 from benchmark.data.published.revisions import read_revisions
 from benchmark.data.splits import Dataset
 from benchmark.errors import UserError
 from benchmark.recipe.faults import check_fields
 from benchmark.recipe.schema import FileGuides, StoredRegions
+from benchmark.registry import declared_split
 from tests.data.published.splits import NAMES, failed, flickr, make_split, verify
 from tests.hub.repositories import write_parquet
 from tests.hub.rows import Row, captions_of, flickr30k_rows, picture
 
 CORPUS = "lmms-lab/flickr30k"
+LISTS = FLICKR8K.lists
+SMALL = replace(FLICKR8K, list_images=3)
 OUTSIDE = Row("77.jpg", picture(77), captions_of(77), [901, 902, 903, 904, 905], 40_000, "test")
 """A picture of the corpus that Karpathy's splits don't have."""
 ROWS = [*flickr30k_rows(), OUTSIDE]
@@ -42,7 +47,7 @@ def write_lists(folder: Path, dev: list[str] | None = None, test: list[str] | No
 @pytest.fixture(autouse=True)
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists of three names, an empty folder to work in, and a cache of prepared tables of the test's own."""
-    monkeypatch.setattr(author_splits, "LIST_IMAGES", 3)
+    monkeypatch.setattr("benchmark.data.published.catalogue.declared_split", lambda *_asked: SMALL)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "prepared")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -97,7 +102,7 @@ def test_the_record_says_which_split_and_what_it_lacks(folder: Path) -> None:
     ]
     assert data.departures[0] == (
         "not verified: found 13 images, expected the whole corpus of 31,783; 7 are left to train on, the authors "
-        "have 29,783"
+        "have 31,777"
     )
     assert all(line.startswith("not verified: split") for line in data.departures[1:])
     assert list(load(folder, splits=["test"]).splits) == ["test"]
@@ -116,14 +121,20 @@ def test_the_default_says_nothing_new() -> None:
     schema = get_entry("flickr30k").options
     assert check_fields("data.options", {}, schema).model_dump(mode="json") == {}
     assert check_fields("data.options", {"split": "karpathy"}, schema).model_dump() == {}
-    with pytest.raises(UserError, match="split"):
-        check_fields("data.options", {"split": "authors"}, schema)
+
+
+def test_a_split_that_no_method_declares_is_refused() -> None:
+    assert declared_split("flickr30k", "flickr8k") == FLICKR8K
+    with pytest.raises(
+        UserError, match=r"field 'data.options.split': found 'flickr8', .*did you mean 'flickr8k'"
+    ):
+        declared_split("flickr30k", "flickr8")
 
 
 @pytest.mark.usefixtures("hub")
 def test_from_the_hub_with_the_lists_in_the_work_folder() -> None:
     names = [row.filename for row in flickr30k_rows()]
-    write_lists(author_splits.FOLDER, names[:3], names[3:6])
+    write_lists(listed_splits.WORK / FLICKR8K.name, names[:3], names[3:6])
     data = load(None)
     assert data.source == "Hugging Face Hub"
     assert data.revision == f"{CORPUS}@0d6d9049be2e08261be315e731e0d8054c1d1c03"
@@ -133,22 +144,22 @@ def test_from_the_hub_with_the_lists_in_the_work_folder() -> None:
 
 
 def test_the_data_folder_s_lists_come_first(folder: Path) -> None:
-    write_lists(author_splits.FOLDER, TEST, DEV)
-    assert [as_flickr8k(name) for name in DEV] == read_lists(folder)["val"]
+    write_lists(listed_splits.WORK / FLICKR8K.name, TEST, DEV)
+    assert [as_flickr8k(name) for name in DEV] == read_lists(SMALL, folder)["val"]
     (folder / LISTS["val"]).unlink()
-    assert [as_flickr8k(name) for name in TEST] == read_lists(None)["val"]
+    assert [as_flickr8k(name) for name in TEST] == read_lists(SMALL, None)["val"]
 
 
 # ----------------------------------------------------------------------------------------- faults
 
 
-@pytest.mark.parametrize(("split", "what"), [("val", "dev"), ("test", "test")])
-def test_a_missing_list(folder: Path, split: str, what: str) -> None:
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_missing_list(folder: Path, split: str) -> None:
     name = LISTS[split]  # type: ignore[index]
     (folder / name).unlink()
     said = refused(folder)
     assert f"{folder.as_posix()}/{name} or .rematch/flickr8k/{name}" in said
-    assert f"Flickr8k's list of its 3 {what} images, one file name a line" in said
+    assert f"Flickr8k's list of its 3 {split} images, one file name a line" in said
 
 
 @pytest.mark.parametrize(
@@ -159,7 +170,7 @@ def test_a_missing_list(folder: Path, split: str, what: str) -> None:
         ([DEV[0], DEV[1], DEV[0]], "is there more than once, expected every picture once"),
         ([DEV[0], "photo.jpg", DEV[1]], "name 2: found 'photo_0a1b2c3d4e.jpg', expected one such as"),
         ([DEV[0], DEV[1], TEST[2]], "1 pictures are in both, the first is " + as_flickr8k(TEST[2])),
-        ([DEV[0], "5.jpg", "6.jpg"], "2 of its 3 names aren't in the loaded Flickr30K, the first is 5_"),
+        ([DEV[0], "5.jpg", "6.jpg"], "2 of its 3 names are not in the loaded flickr30k, the first is 5_"),
     ],
 )
 def test_faults_of_a_list(folder: Path, dev: list[str], expected: str) -> None:
@@ -198,14 +209,16 @@ def test_features_in_files_are_refused(folder: Path) -> None:
 def test_at_full_size_the_counts_are_the_authors_and_karpathy_s_part_is_verified(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(author_splits, "LIST_IMAGES", 1_000)
+    monkeypatch.setattr(
+        "benchmark.data.published.catalogue.declared_split", declared_split
+    )  # at its true size
     outside = [f"{number}.jpg" for number in range(1, 770)]
     names = sorted([*outside, *NAMES["train"], *NAMES["val"], *NAMES["test"]])
     corpus = make_split("test", names)
-    assert author_splits.corpus_departures(corpus, unverified=False) == []
+    assert listed_splits.corpus_departures(FLICKR8K, corpus, unverified=False) == []
     assert not failed(verify(flickr(), *karpathy_parts(corpus).values()))
     lists = {"val": [*outside[:80], *NAMES["train"][:920]], "test": list(NAMES["train"][-1_000:])}
-    made = author_splits.author_splits(corpus, lists)  # type: ignore[arg-type]
+    made = listed_splits.split_by_lists(FLICKR8K, corpus, lists)  # type: ignore[arg-type]
     assert {name: len(split) for name, split in made.items()} == {
         "train": 29_783,
         "val": 1_000,

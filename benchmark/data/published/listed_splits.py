@@ -1,11 +1,7 @@
-"""The Flickr30K split of the dual-path's code (dualpath.md 2), made from the whole corpus and two lists of Flickr8k.
+"""Splits by lists of file names, made from a dataset's whole corpus as a method declares it (`ListedSplit`).
 
-Its rule: val is Flickr8k's 1,000 dev images and test its 1,000 test images, found by the number in the file name;
-train is the rest. Karpathy's 31,014 images lack dozens of these 2,000, so that all 31,783 of the corpus are read
-(lmms-lab/flickr30k, data.md 1.1). UNCERTAIN: the authors' README speaks of a random split, and which of the two made
-the published numbers isn't known.
-
-Order: train in string order of the file names, val and test as their lists have them.
+The pictures of the lists are val and test, found by the number that a file name begins with; train is the rest. Order:
+train in string order of the file names, val and test as their lists have them.
 """
 
 from __future__ import annotations
@@ -20,16 +16,10 @@ import numpy as np
 from benchmark.data.published.karpathy import flickr30k_names
 from benchmark.data.splits import Split, SplitName
 from benchmark.errors import UserError
+from benchmark.inputs import ListedSplit
 
-CORPUS_IMAGES = 31_783
-TRAIN_IMAGES = 29_783
-LIST_IMAGES = 1_000
-"""Images of val, and of test."""
-
-LISTS: dict[SplitName, str] = {"val": "Flickr_8k.devImages.txt", "test": "Flickr_8k.testImages.txt"}
-"""Files of Flickr8k's text archive, one file name of a picture a line."""
-FOLDER = Path(".rematch/flickr8k")
-"""Where a list is looked for that isn't in the data folder."""
+WORK = Path(".rematch")
+"""A list that is not in the data folder is looked for in the folder of the split's name in here."""
 
 
 def number_of(filename: str) -> str:
@@ -40,35 +30,38 @@ def number_of(filename: str) -> str:
 # ------------------------------------------------------------------------------------- the lists
 
 
-def read_lists(data_dir: Path | None) -> dict[SplitName, list[str]]:
-    """File names of val and test, each list from the data folder, else from .rematch/flickr8k.
+def read_lists(declared: ListedSplit, data_dir: Path | None) -> dict[SplitName, list[str]]:
+    """Read the file names of val and test, each list from the data folder, else from .rematch/NAME.
 
-    Raises UserError where a list is missing or isn't 1,000 different pictures, or where the two share one.
+    Raises UserError where a list is missing or does not name so many different pictures, or where the two share one.
     """
-    lists = {split: _read_list(_find(split, data_dir)) for split in LISTS}
+    lists: dict[SplitName, list[str]] = {
+        split: _read_list(declared, _find(declared, split, data_dir)) for split in declared.lists
+    }
     tested = {number_of(name) for name in lists["test"]}
     shared = [name for name in lists["val"] if number_of(name) in tested]
     if shared:
         raise UserError(
-            f"{LISTS['val']} and {LISTS['test']}: {len(shared):,} pictures are in both, the first is {shared[0]}; "
-            "expected Flickr8k's dev and test images, which share none"
+            f"{' and '.join(declared.lists.values())}: {len(shared):,} pictures are in both, the first is {shared[0]}; "
+            f"expected {declared.origin}'s val and test images, which share none"
         )
     return lists
 
 
-def _find(split: SplitName, data_dir: Path | None) -> Path:
-    places = [folder / LISTS[split] for folder in (data_dir, FOLDER) if folder is not None]
+def _find(declared: ListedSplit, split: SplitName, data_dir: Path | None) -> Path:
+    folders = (data_dir, WORK / declared.name)
+    places = [folder / declared.lists[split] for folder in folders if folder is not None]  # type: ignore[index]
     for path in places:
         if path.is_file():
             return path
     where = " or ".join(path.as_posix() for path in places)
     raise UserError(
-        f"field 'data.options.split': found flickr8k, which needs {where}: Flickr8k's list of its {LIST_IMAGES:,} "
-        f"{'dev' if split == 'val' else 'test'} images, one file name a line, from its text archive; put it there"
+        f"field 'data.options.split': found {declared.name}, which needs {where}: {declared.origin}'s list of its "
+        f"{declared.list_images:,} {split} images, one file name a line, from its text archive; put it there"
     )
 
 
-def _read_list(path: Path) -> list[str]:
+def _read_list(declared: ListedSplit, path: Path) -> list[str]:
     try:
         names = [line.strip() for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -78,8 +71,9 @@ def _read_list(path: Path) -> list[str]:
             raise UserError(
                 f"{path.as_posix()}: name {line}: found '{name}', expected one such as 1141718391_24164bf1b1.jpg"
             )
-    if len(names) != LIST_IMAGES:
-        raise UserError(f"{path.as_posix()}: found {len(names):,} names, expected Flickr8k's {LIST_IMAGES:,}")
+    if len(names) != declared.list_images:
+        expected = f"{declared.origin}'s {declared.list_images:,}"
+        raise UserError(f"{path.as_posix()}: found {len(names):,} names, expected {expected}")
     counts = Counter(map(number_of, names))
     twice = [name for name in names if counts[number_of(name)] > 1]
     if twice:
@@ -102,41 +96,44 @@ def karpathy_parts(corpus: Split) -> dict[SplitName, Split]:
     return parts
 
 
-def corpus_departures(corpus: Split, *, unverified: bool) -> list[str]:
-    """What a corpus of another size means for the split; raises UserError for it unless `unverified`."""
-    found = len(corpus)
-    if found == CORPUS_IMAGES:
+def corpus_departures(declared: ListedSplit, corpus: Split, *, unverified: bool) -> list[str]:
+    """Say what a corpus of another size means for the split; raises UserError for it unless `unverified`."""
+    found, expected = len(corpus), declared.corpus_images
+    if found == expected:
         return []
     if not unverified:
         raise UserError(
-            f"flickr30k, split flickr8k: found {found:,} images, expected the whole corpus of {CORPUS_IMAGES:,}, as "
-            "in lmms-lab/flickr30k (Karpathy's splits lack some of val and test); give no --data-dir, or a copy of "
-            "that; --unverified uses the data as they are, and every table says so"
+            f"{declared.dataset}, split {declared.name}: found {found:,} images, expected the whole corpus of "
+            f"{expected:,}, as in lmms-lab/flickr30k (Karpathy's splits lack some of val and test); give no "
+            "--data-dir, or a copy of that; --unverified uses the data as they are, and every table says so"
         )
-    left = found - 2 * LIST_IMAGES
+    left = found - 2 * declared.list_images
     return [
-        f"not verified: found {found:,} images, expected the whole corpus of {CORPUS_IMAGES:,}; {left:,} are left to "
-        f"train on, the authors have {TRAIN_IMAGES:,}"
+        f"not verified: found {found:,} images, expected the whole corpus of {expected:,}; {left:,} are left to train "
+        f"on, the authors have {declared.train_images:,}"
     ]
 
 
-def author_splits(corpus: Split, lists: Mapping[SplitName, Sequence[str]]) -> dict[SplitName, Split]:
-    """The corpus as train, val and test by the code's rule; `lists` as `read_lists` returns them.
+def split_by_lists(
+    declared: ListedSplit, corpus: Split, lists: Mapping[SplitName, Sequence[str]]
+) -> dict[SplitName, Split]:
+    """Split the corpus into train, val and test; `lists` as `read_lists` returns them.
 
     Raises UserError where the corpus has a picture twice, or lacks one of a list.
     """
     rows = {number_of(name): row for row, name in enumerate(corpus.filenames)}
     if len(rows) != len(corpus):
         raise UserError(
-            f"flickr30k: {len(corpus) - len(rows):,} images are there more than once, expected once"
+            f"{declared.dataset}: {len(corpus) - len(rows):,} images are there more than once, expected once"
         )
     chosen: dict[SplitName, list[int]] = {}
     for split, names in lists.items():
         absent = [name for name in names if number_of(name) not in rows]
         if absent:
             raise UserError(
-                f"{LISTS[split]}: {len(absent):,} of its {len(names):,} names aren't in the loaded Flickr30K, the "
-                f"first is {absent[0]}; expected all, as in the corpus of {CORPUS_IMAGES:,} images"
+                f"{declared.lists[split]}: {len(absent):,} of its {len(names):,} names are not in the loaded "  # type: ignore[index]
+                f"{declared.dataset}, the first is {absent[0]}; expected all, as in the corpus of "
+                f"{declared.corpus_images:,} images"
             )
         chosen[split] = [rows[number_of(name)] for name in names]
     held_out = {row for part in chosen.values() for row in part}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from benchmark.reporting.leaderboard.index import index
+from benchmark.reporting.index import index
 
 FILES = [
     *(f"tables/{name}.{kind}" for name in ("flickr30k", "scenes") for kind in ("md", "html", "tex", "csv")),
