@@ -43,9 +43,10 @@ INSIDE: Mapping[str, Order] = {
         {"load"},
     ),
     "reporting": (
-        {"sheet", "inventory", "scores", "scores_extra"},
+        {"sheet"},
+        {"writers", "inventory", "scores", "timings", "estimates", "verification"},
         {"leaderboard", "diff", "studies"},
-        {"writers", "claims"},
+        {"claims"},
         {"tables", "index", "page"},
         {"generated"},
     ),

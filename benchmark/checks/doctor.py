@@ -1,4 +1,4 @@
-"""`rematch doctor`: can this machine run Rematch, and what to do where it can't.
+"""`rematch doctor`: can this machine run Rematch, and what to do where it cannot.
 
 Every check gives one finding: what was found, whether it is a fault (`ok=False`), a warning (`ok=None`) or fine,
 and what to do about it. Nothing heavy is imported before its own check, so that a broken torch is a finding and
@@ -21,14 +21,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+
+from benchmark.reporting.sheet import Sheet, make_sheet
+from benchmark.reporting.writers.terminal import print_sheets
 
 DISTRIBUTION = "rematch-bench"
 WORK = Path(".rematch")
@@ -126,7 +126,7 @@ def check_methods(project: Path | None = None) -> HealthFinding:
         try:
             point.load()
         except Exception as error:  # a method of another distribution may fail in any way
-            found = f"'{name}' can't be imported: {one_line(error)}"
+            found = f"'{name}' cannot be imported: {one_line(error)}"
             return HealthFinding("methods", False, found, f"repair the module {point.module}, or {REINSTALL}")
     return HealthFinding("methods", True, ", ".join(sorted(points)))
 
@@ -210,7 +210,7 @@ def check_work_disk(work: Path = WORK) -> HealthFinding:
     )
     if not writable(work):
         return HealthFinding(
-            "work folder", False, f"{shown(work)} can't be written", "start in a folder of your own"
+            "work folder", False, f"{shown(work)} cannot be written", "start in a folder of your own"
         )
     if free < WORK_FAULT:
         return HealthFinding(
@@ -230,7 +230,7 @@ def check_cache() -> HealthFinding:
     place = f"{where}, {shown(folder)}" if where else shown(folder)
     if not writable(folder):
         return HealthFinding(
-            "cache", False, f"{place} can't be written", "set HF_HOME to a folder of your own"
+            "cache", False, f"{place} cannot be written", "set HF_HOME to a folder of your own"
         )
     free = free_gib(folder)
     found = f"{place}: {free:.0f} GiB free"
@@ -290,11 +290,11 @@ def check_hub(timeout: float = 3.0) -> HealthFinding:
     if problem is None:
         return HealthFinding("hub", True, f"{host} answers")
     advice = "scenes and what is cached still run; for more, check network, proxy and HF_ENDPOINT"
-    return HealthFinding("hub", None, f"{host} can't be reached: {problem}", advice)
+    return HealthFinding("hub", None, f"{host} cannot be reached: {problem}", advice)
 
 
 def ask(endpoint: str, timeout: float) -> str | None:
-    """Send one HEAD request; None when a server answers that isn't broken, else what went wrong."""
+    """Send one HEAD request; None when a server answers that is not broken, else what went wrong."""
     try:
         request = urllib.request.Request(endpoint, method="HEAD")
         with urllib.request.urlopen(request, timeout=timeout):
@@ -356,17 +356,12 @@ def _guarded(name: str, check: Callable[[], HealthFinding]) -> HealthFinding:
         )
 
 
-def render(findings: list[HealthFinding]) -> Table:
-    """The findings as a table for the terminal."""
-    marks: dict[bool | None, Any] = {
-        True: "[green]ok[/]",
-        None: "[yellow]warning[/]",
-        False: "[bold red]fault[/]",
-    }
-    table = Table("check", "", "found", "what to do", box=None, pad_edge=False)
-    for finding in findings:
-        table.add_row(finding.name, marks[finding.ok], escape(finding.found), escape(finding.advice))
-    return table
+def findings_sheet(findings: list[HealthFinding]) -> Sheet:
+    """The findings as a table; faults are rows to look at."""
+    states = {True: "ok", None: "warning", False: "fault"}
+    rows = [(item.name, states[item.ok], item.found, item.advice) for item in findings]
+    alarms = [number for number, item in enumerate(findings) if item.ok is False]
+    return make_sheet("doctor", ("check", "state", "found", "what to do"), rows, left=4, alarms=alarms)
 
 
 def exit_code(findings: list[HealthFinding]) -> int:
@@ -378,7 +373,7 @@ def report(console: Console | None = None, work: Path = WORK) -> int:
     """Examine the machine, print the table and return the exit code."""
     console = console or Console()
     findings = examine(work)
-    console.print(render(findings))
+    print_sheets([findings_sheet(findings)], console)
     faults, warnings = (sum(finding.ok is state for finding in findings) for state in (False, None))
     console.print(f"{faults} faults, {warnings} warnings")
     return exit_code(findings)

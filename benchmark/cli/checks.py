@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,11 +17,9 @@ from benchmark.cli.options import (
     ShowProgress,
     console,
     put_report,
+    put_sheets,
 )
 from benchmark.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 
 def parity(
@@ -47,7 +45,7 @@ def parity(
         raise UserError("parity all takes no files; name the method they belong to")
     reports = [run_parity(name, files) for name in names]
     for report in reports:
-        console.print(report.table(only_failed=failed))
+        put_sheets([report.sheet(only_failed=failed)], "text", None)
         console.print(report.summary())
     raise typer.Exit(max(report.exit_code for report in reports))
 
@@ -91,14 +89,14 @@ def drift(
     chosen = [flag for flag, on in (("--update", update), ("--update-ranks", ranks), ("--runs", runs)) if on]
     chosen += ["--full or --seeds"] if full or seeds else []
     if len(chosen) > 1:
-        raise UserError(f"drift: {' and '.join(chosen)} don't go together; take one")
+        raise UserError(f"drift: {' and '.join(chosen)} do not go together; take one")
     if update or ranks:
         for path in new_references(method, ranks=ranks, progress=progress):
             console.print(f"wrote {path.as_posix()}")
         return
     from benchmark.checks.drift.check import Trainings, compare_seeds, run_drift
     from benchmark.checks.drift.show import render, text_sheets
-    from benchmark.reporting.sheet import print_sheets
+    from benchmark.reporting.writers.terminal import print_sheets
 
     if runs is not None:
         report = compare_seeds(method, runs)

@@ -1,6 +1,6 @@
 """`rematch data`: download a dataset, hold it against the published one, look at it, time its loading.
 
-A thin layer over `benchmark/data`, as cli.py is over the rest; heavy imports stand inside the commands.
+A thin layer over `benchmark/data`; heavy imports stand inside the commands.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import typer
 import yaml
 from rich.filesize import decimal
 
-from benchmark.cli.options import DataDir, ShowProgress, Unverified, console
+from benchmark.cli.options import DataDir, ShowProgress, Unverified, console, put_sheets
 from benchmark.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def download(
     option: Options = None,
     progress: ShowProgress = True,
 ) -> None:
-    """Fetch and prepare some splits of a dataset, and verify them; exit 1 where they aren't the published ones.
+    """Fetch and prepare some splits of a dataset, and verify them; exit 1 where they are not the published ones.
 
     Only the files of these splits are fetched, at the commit that the lock names; what is cached stays. A
     broken connection is taken up again; after an interruption, files that came whole are kept.
@@ -112,7 +112,7 @@ def verify(
 ) -> None:
     """Hold splits of a dataset against the published ones, check by check; exit 1 where one differs.
 
-    Splits that aren't there yet are fetched first. Overlap shows between the splits that are named.
+    Splits that are not there yet are fetched first. Overlap shows between the splits that are named.
 
     Examples:
 
@@ -125,15 +125,15 @@ def verify(
       rematch data verify flickr30k --data-dir f30k_precomp --regions scan
     """
     from benchmark.data.published.catalogue import get_entry
-    from benchmark.data.published.verification import checks_table
     from benchmark.data.regions.sources import read_all
+    from benchmark.reporting.verification import checks_sheet
 
     get_entry(dataset)
     names = split_names(split)
     loaded, checks = load_and_check(
         dataset, names, parse_options(option), data_dir, regions, progress=progress
     )
-    console.print(checks_table(checks))
+    put_sheets([checks_sheet(checks)], "text", None)
     _print_notes(loaded)
     for name in names:
         console.print(split_line(loaded, name, checks), highlight=False, markup=False)
@@ -155,7 +155,7 @@ def show(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option(help="A .html or .png file. Default: a page in .rematch/data/."),
+        typer.Option(help="A .html file. Default: a page in .rematch/data/."),
     ] = None,
     data_dir: DataDir = None,
     unverified: Unverified = False,
@@ -173,13 +173,12 @@ def show(
 
       rematch data show flickr30k --split val --count 60 --seed 1
 
-      rematch data show mscoco --first --output sheet.png
+      rematch data show mscoco --first --output sheet.html
 
       rematch data show flickr30k --data-dir my/parquet/folder --unverified
     """
     from benchmark.data.load import load_dataset
     from benchmark.data.look.contact_sheet import choose_rows, make_sheet, write_html
-    from benchmark.data.look.contact_sheet_png import write_png
     from benchmark.data.published.catalogue import get_entry
 
     get_entry(dataset)
@@ -187,11 +186,8 @@ def show(
     if first and seed is not None:
         raise UserError("options --first and --seed: found both, expected one of them")
     path = output or Path(".rematch") / "data" / f"{dataset}-{name}.html"
-    writers = {".html": write_html, ".png": write_png}
-    if path.suffix.lower() not in writers:
-        raise UserError(
-            f"option --output: found '{path.as_posix()}', expected a name that ends in .html or .png"
-        )
+    if path.suffix.lower() != ".html":
+        raise UserError(f"option --output: found '{path.as_posix()}', expected a name that ends in .html")
     choose_rows(0, count, None)  # a bad count shows before a download does
     loaded = load_dataset(
         dataset,
@@ -202,7 +198,7 @@ def show(
         unverified=unverified,
         show_progress=progress,
     )
-    writers[path.suffix.lower()](make_sheet(loaded, name, count, None if first else seed or 0), path)
+    write_html(make_sheet(loaded, name, count, None if first else seed or 0), path)
     console.print(path.as_posix(), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -234,7 +230,8 @@ def speed(
     """
     from benchmark.data.load import load_dataset
     from benchmark.data.published.catalogue import get_entry
-    from benchmark.timing.loading import loader_speed, speed_table
+    from benchmark.reporting.timings import speed_sheet
+    from benchmark.timing.loading import loader_speed
 
     get_entry(dataset)
     (name,) = split_names([split])
@@ -246,7 +243,8 @@ def speed(
         unverified=unverified,
         show_progress=progress,
     )
-    console.print(speed_table(loader_speed(loaded.splits[name], workers=workers or [0], images=images)))
+    rows = loader_speed(loaded.splits[name], workers=workers or [0], images=images)
+    put_sheets([speed_sheet(rows)], "text", None)
 
 
 # --------------------------------------------------------------------------------------- helpers
@@ -328,7 +326,7 @@ def split_line(loaded: Dataset, name: SplitName, checks: Sequence[Check]) -> str
 
 
 def count_damaged(loaded: Dataset, *, progress: bool) -> int:
-    """Decode every picture and name those that can't be; how many there are."""
+    """Decode every picture and name those that cannot be; how many there are."""
     from benchmark.data.images.decoding import corrupt_rows
 
     count = 0

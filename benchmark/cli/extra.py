@@ -1,7 +1,7 @@
 """Options of `rematch score` and `rematch evaluate` for extra metrics: more than one truth a query, and hubs.
 
-A thin layer over benchmark/evaluation/{labels,relevance,postprocess}.py; heavy imports stand inside the functions.
-What is printed here has signatures of its own and goes into no record and no table.
+A thin layer over benchmark/evaluation/extra/; heavy imports stand inside the functions. The sheets made here have
+signatures of their own and go into no record and no table.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import console
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from benchmark.evaluation.extra.postprocess import Banks, ProcessedResult
     from benchmark.evaluation.extra.relevance import Relevance
     from benchmark.evaluation.ranking import Floats, Ints, TieRule
+    from benchmark.reporting.sheet import Sheet
     from benchmark.run.evaluate import Evaluated
 
 RelevanceName = Annotated[
@@ -125,37 +125,34 @@ def load_hubs(method: str | None, files: Sequence[str] | None, transductive: boo
     return Hubs(parsed, banks)
 
 
-def print_relevance(sims: Floats, labels: Labels, tie_rule: TieRule) -> None:
-    """Metrics of a foreign matrix under a table, and their signature."""
+def score_relevance(sims: Floats, labels: Labels, tie_rule: TieRule) -> Sheet:
+    """Score a foreign matrix under a table of positives."""
     from benchmark.evaluation.extra.labels import DATASET
     from benchmark.evaluation.extra.relevance import evaluate_relevance
     from benchmark.records.signature import relevance_line, unknown_origin
-    from benchmark.reporting.scores_extra import relevance_table
+    from benchmark.reporting.scores import relevance_sheet
 
     result = evaluate_relevance(sims, labels.image_ids, labels.caption_ids, labels.relevance, tie_rule)
-    console.print(relevance_table(result))
     base = unknown_origin(DATASET, result.n_images, result.n_captions, 1, tie_rule, str(sims.dtype))
-    print(relevance_line(result, base))
+    return relevance_sheet(result, relevance_line(result, base))
 
 
-def print_processed(
+def score_processed(
     sims: Floats,
     owner: Ints,
     dataset: str,
     protocol: str | None,
     hubs: Hubs,
     tie_rule: TieRule,
-) -> None:
-    """Post-processed metrics of a foreign matrix under each protocol, and their signatures."""
+) -> Sheet:
+    """Score a foreign matrix under each protocol after post-processing."""
     from benchmark.evaluation.extra.postprocess import evaluate_processed
     from benchmark.evaluation.protocol import get_protocol, protocols_of
-    from benchmark.reporting.scores_extra import processed_table
+    from benchmark.reporting.scores import processed_sheet
 
     chosen = protocols_of(dataset) if protocol is None else [get_protocol(protocol)]
     results = [evaluate_processed(sims, owner, item, hubs.method, hubs.banks, tie_rule) for item in chosen]
-    console.print(processed_table(results))
-    for result in results:
-        print(_processed_line(result, str(sims.dtype)))
+    return processed_sheet(results, [_processed_line(result, str(sims.dtype)) for result in results])
 
 
 def _processed_line(result: ProcessedResult, precision: str) -> str:
@@ -168,17 +165,16 @@ def _processed_line(result: ProcessedResult, precision: str) -> str:
     return processed_line(result, base)
 
 
-def print_run_relevance(evaluated: Evaluated, relevance: Relevance, file: Path | None) -> None:
-    """Metrics of a run's own test split under a table, and their signature."""
+def score_run_relevance(evaluated: Evaluated, relevance: Relevance, file: Path | None) -> Sheet:
+    """Score a run's own test split under a table of positives."""
     from benchmark.evaluation.extra.labels import ids_of_run
     from benchmark.evaluation.extra.relevance import evaluate_relevance
     from benchmark.records.signature import relevance_line
-    from benchmark.reporting.scores_extra import relevance_table
+    from benchmark.reporting.scores import relevance_sheet
 
     test = evaluated.job.dataset.splits["test"]
     folder = file if file is not None and file.is_dir() else None
     images, captions = ids_of_run(test.image_ids, test.caption_ids, test.caption_image.tolist(), folder)
     tie_rule = evaluated.job.recipe.evaluation.tie_rule
     result = evaluate_relevance(evaluated.sims, images, captions, relevance, tie_rule)
-    console.print(relevance_table(result))
-    print(relevance_line(result, evaluated.signature()))
+    return relevance_sheet(result, relevance_line(result, evaluated.signature()))

@@ -1,6 +1,6 @@
 """What the commands share: the console, the types of their options, and the settings made of them.
 
-Heavy imports stand inside the functions, as in cli.py.
+Heavy imports stand inside the functions.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.panel import Panel
 
 if TYPE_CHECKING:
+    from benchmark.reporting.sheet import Sheet
+    from benchmark.reporting.writers.formats import Format
     from benchmark.run.job import Settings
 
 console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)  # room in logs
@@ -33,10 +35,11 @@ Profile = Annotated[
     str | None, typer.Option(help="Another size of the recipes: recipes/METHOD/profiles/PROFILE.yaml.")
 ]
 Unverified = Annotated[
-    bool, typer.Option("--unverified", help="Take data that aren't the published split; every table says so.")
+    bool,
+    typer.Option("--unverified", help="Take data that are not the published split; every table says so."),
 ]
 SkipCorrupt = Annotated[
-    bool, typer.Option("--skip-corrupt", help="Leave out pictures that can't be decoded, and record which.")
+    bool, typer.Option("--skip-corrupt", help="Leave out pictures that cannot be decoded, and record which.")
 ]
 Vocab = Annotated[
     Path | None,
@@ -53,7 +56,8 @@ WordVectors = Annotated[
     ),
 ]
 ReportFormat = Annotated[
-    Literal["text", "markdown", "json"], typer.Option("--format", help="text, markdown or json.")
+    Literal["text", "json", "csv", "markdown"],
+    typer.Option("--format", help="text, json, csv or markdown; csv and json have the numbers unrounded."),
 ]
 Output = Annotated[
     Path | None, typer.Option("--output", help="Write the report to this file in place of the terminal.")
@@ -101,6 +105,22 @@ def make_settings(
         latency=latency,
         show_progress=progress,
     )
+
+
+def put_sheets(sheets: Sequence[Sheet], form: Format, output: Path | None) -> None:
+    """Print sheets in a format, in colour where it is text, or write them to a file and say so."""
+    from benchmark.reporting.writers.formats import write_sheets
+    from benchmark.reporting.writers.terminal import print_sheets
+
+    if form == "text" and output is None:
+        print_sheets(sheets, console)
+    else:
+        put_report(write_sheets(sheets, form), output)
+
+
+def talk(form: Format, output: Path | None) -> Console:
+    """The console for what is said beside a report: stderr where the report on stdout is for a program."""
+    return console if form == "text" or output is not None else Console(stderr=True)
 
 
 def put_report(text: str, output: Path | None) -> None:

@@ -16,12 +16,14 @@ from benchmark.cli.extra import (
     RelevanceFile,
     RelevanceName,
     load_table,
-    print_run_relevance,
+    score_run_relevance,
 )
 from benchmark.cli.options import (
     DataDir,
     Device,
+    Output,
     Profile,
+    ReportFormat,
     Seeds,
     ShowProgress,
     SkipCorrupt,
@@ -31,6 +33,8 @@ from benchmark.cli.options import (
     banner,
     console,
     make_settings,
+    put_sheets,
+    talk,
 )
 from benchmark.cli.tables import leaderboard
 
@@ -88,10 +92,9 @@ def reproduce(
     paths = recipe_paths(target, dataset)
     check_recipes(paths, profile)
     if dry_run:
-        from benchmark.run.plan import dry_run_tables
+        from benchmark.reporting.estimates import estimate_sheets
 
-        for table in dry_run_tables(paths, seeds, data_dir, profile, vocab):
-            console.print(table)
+        put_sheets(estimate_sheets(paths, seeds, data_dir, profile, vocab), "text", None)
         return
     check_folders(paths, data_dir, profile)
     run_all(paths, seeds, settings)
@@ -120,6 +123,8 @@ def evaluate(
     latency: Annotated[bool, typer.Option(help="Measure latency too.")] = False,
     relevance: RelevanceName = None,
     relevance_file: RelevanceFile = None,
+    form: ReportFormat = "text",
+    output: Output = None,
     progress: ShowProgress = True,
 ) -> None:
     """Evaluate weights on a recipe's test split, under the common protocol.
@@ -135,7 +140,7 @@ def evaluate(
 
       rematch evaluate --recipe recipes/hat/mscoco-i2t.yaml --relevance eccv     (several right answers a query)
     """
-    from benchmark.reporting.scores import results_table
+    from benchmark.reporting.scores import results_sheet
     from benchmark.run.evaluate import evaluate_weights, single_recipe
 
     table = load_table(relevance, relevance_file, single_recipe(recipe, profile).data.name)
@@ -143,11 +148,14 @@ def evaluate(
     settings = make_settings(
         device, data_dir, profile=profile, vocab=vocab, **flags, latency=latency, progress=progress
     )
-    done = evaluate_weights(recipe, seed, settings, checkpoint, official_checkpoint, save_sims, console)
+    done = evaluate_weights(
+        recipe, seed, settings, checkpoint, official_checkpoint, save_sims, talk(form, output)
+    )
     title = recipe.stem if profile is None else f"{recipe.stem}, {profile}"
-    console.print(results_table(done.results, title))
+    sheets = [results_sheet(done.results, title)]
     if table is not None:
-        print_run_relevance(done, table, relevance_file)
+        sheets.append(score_run_relevance(done, table, relevance_file))
+    put_sheets(sheets, form, output)
 
 
 def run_all(paths: Sequence[Path], seeds: Sequence[int] | None, settings: Settings) -> None:

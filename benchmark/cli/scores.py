@@ -6,7 +6,7 @@ Heavy imports stand inside the command.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,17 +20,10 @@ from benchmark.cli.extra import (
     Transductive,
     load_hubs,
     load_labels,
-    print_processed,
-    print_relevance,
+    score_processed,
+    score_relevance,
 )
-from benchmark.cli.options import (
-    ScoredDataset,
-    TieRule,
-    console,
-)
-
-if TYPE_CHECKING:
-    pass
+from benchmark.cli.options import Output, ReportFormat, ScoredDataset, TieRule, put_sheets
 
 
 def score(
@@ -52,12 +45,16 @@ def score(
     postprocess: PostProcessing = None,
     bank: BankFiles = None,
     transductive: Transductive = False,
+    form: ReportFormat = "text",
+    output: Output = None,
 ) -> None:
     """Give a similarity matrix from elsewhere the same metrics and intervals.
 
     Examples:
 
       rematch score sims.npy --dataset mscoco
+
+      rematch score sims.npy --dataset mscoco --format csv --output scores.csv
 
       rematch score sims.npy --dataset mscoco --relevance cxc --relevance-file sits_test.csv --image-ids images.txt
       --caption-ids captions.txt
@@ -66,16 +63,16 @@ def score(
     """
     from benchmark.evaluation.protocol import read_matrix, score_matrix
     from benchmark.records.signature import foreign_signature
-    from benchmark.reporting.scores import results_table
+    from benchmark.reporting.scores import results_sheet
 
     labels = load_labels(relevance, relevance_file, dataset, image_ids, caption_ids)
     hubs = load_hubs(postprocess, bank, transductive)
     results = score_matrix(matrix, dataset, protocol=protocol, caption_map=caption_map, tie_rule=ties)
-    console.print(results_table(results, matrix.name))
     sims, owner = read_matrix(matrix, dataset, caption_map)
-    for result in results:
-        print(foreign_signature(result, str(sims.dtype)))
+    signatures = [str(foreign_signature(result, str(sims.dtype))) for result in results]
+    sheets = [results_sheet(results, matrix.name, signatures)]
     if labels is not None:
-        print_relevance(sims, labels, ties)
+        sheets.append(score_relevance(sims, labels, ties))
     if hubs is not None:
-        print_processed(sims, owner, dataset, protocol, hubs, ties)
+        sheets.append(score_processed(sims, owner, dataset, protocol, hubs, ties))
+    put_sheets(sheets, form, output)

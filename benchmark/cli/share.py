@@ -20,6 +20,7 @@ from benchmark.cli.options import (
     Vocab,
     console,
     make_settings,
+    put_sheets,
 )
 
 
@@ -56,7 +57,7 @@ def query(
       rematch query recipes/hat/scenes-ensemble.yaml --image picture.png --top 10 --html answer.html
     """
     from benchmark.share.query.answer import run_query
-    from benchmark.share.query.page import answer_table, write_page
+    from benchmark.share.query.page import answer_sheet, write_page
 
     flags = {"unverified": unverified, "skip_corrupt": skip_corrupt, "progress": progress}
     settings = make_settings(device, data_dir, profile=profile, vocab=vocab, **flags)
@@ -66,7 +67,7 @@ def query(
         console.print(f"weights of {line}", highlight=False, markup=False)
     for note in answer.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
-    console.print(answer_table(answer))
+    put_sheets([answer_sheet(answer)], "text", None)
     if html is not None:
         write_page(answer, html)
         console.print(f"wrote {html.as_posix()}", highlight=False, markup=False)

@@ -1,6 +1,6 @@
 """`rematch study`: sets of short trainings on scenes, compared over seeds; and latencies taken in turns.
 
-A thin layer over `benchmark/studies/definition.py` and `study_run.py`; heavy imports stand inside the command.
+A thin layer over `benchmark/studies`; heavy imports stand inside the command.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import Device, ShowProgress, console, make_settings
+from benchmark.cli.options import Device, ShowProgress, console, make_settings, put_sheets
 from benchmark.errors import UserError
 
 StudySeeds = Annotated[
@@ -54,8 +54,8 @@ def study(
         StudyPlan,
         run_study,
         shares,
-        study_plan_table,
-        summary_table,
+        study_plan_sheet,
+        summary_sheets,
         write_results,
     )
     from benchmark.studies.timing import is_timing_study
@@ -68,14 +68,14 @@ def study(
         return
     plan = StudyPlan(load_study(path))
     todo = shares(plan, only, seeds)
-    console.print(study_plan_table(plan, todo))
+    put_sheets([study_plan_sheet(plan, todo)], "text", None)
     if dry_run:
         return
     for run in run_study(plan, todo, make_settings(device, None, progress=progress)):
         budget = f"over the {plan.study.seconds:g} s of a run"
         console.print(f"{run.variant}, seed {run.seed}: {run.seconds:.1f} s, {budget}; marked in the table")
     results = plan.results(seeds)
-    console.print(summary_table(results))
+    put_sheets(summary_sheets(results), "text", None)
     missing = plan.missing()
     if missing:
         console.print(f"{len(missing)} runs of the study are still to be made; results/studies/ is as it was")
@@ -86,12 +86,12 @@ def study(
 
 def _latency(path: Path, device: str | None, *, dry_run: bool, progress: bool) -> None:
     """The same for a study of latency."""
+    from benchmark.reporting.studies.timing import ratios_sheet
     from benchmark.studies.timing import (
         TimingPlan,
         groups_of,
         load_timing_study,
         run_timing_study,
-        timing_summary,
         write_timing_results,
     )
 
@@ -106,6 +106,7 @@ def _latency(path: Path, device: str | None, *, dry_run: bool, progress: bool) -
             console.print(f"  {task}" if size is None else f"  {task}: {size}")
         return
     results = run_timing_study(plan, show_progress=settings.show_progress)
-    console.print(timing_summary(results))
+    sheets = [ratios_sheet(groups) for groups in results.by_task().values()]
+    put_sheets(sheets, "text", None)
     for written in write_timing_results(results):
         console.print(f"wrote {written.as_posix()}")

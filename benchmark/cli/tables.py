@@ -10,37 +10,62 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import DataDir, Output, ReportFormat, console, put_report
+from benchmark.cli.options import DataDir, Output, ReportFormat, console, put_report, put_sheets, talk
 from benchmark.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from benchmark.reporting.diff.compare import RunDiff
     from benchmark.reporting.diff.revision import RevisionDiff
+    from benchmark.reporting.writers.formats import Format
 
 
 def leaderboard(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 where a generated file is out of date.")
     ] = False,
+    form: ReportFormat = "text",
+    output: Output = None,
 ) -> None:
     """Write what is made from the run records: tables, claims, studies' tables, the report page, checksums.
 
-    Example: rematch leaderboard --check
+    Examples:
+
+      rematch leaderboard --check
+
+      rematch leaderboard --format csv --output leaderboard.csv
     """
-    from benchmark.records.record import read_all
     from benchmark.reporting.generated import write_generated
-    from benchmark.reporting.leaderboard.rows import leaderboard as rows
-    from benchmark.reporting.writers.terminal import show
 
     if check:
         raise typer.Exit(_check_generated())
     written = write_generated()
-    show(rows(read_all()), console)
-    console.print(f"results/: {len(written.files)} generated files, {len(written.changed)} changed")
+    show_leaderboard(form, output)
+    said = f"results/: {len(written.files)} generated files, {len(written.changed)} changed"
+    talk(form, output).print(said)
+
+
+def show_leaderboard(form: Format = "text", output: Path | None = None) -> None:
+    """Show the leaderboard: in brief as text, whole pages as Markdown, every number as CSV and JSON."""
+    from benchmark.records.record import read_all
+    from benchmark.reporting.leaderboard.content import MARK, brief_pages, make_pages, values_sheet
+    from benchmark.reporting.leaderboard.rows import leaderboard as rows
+    from benchmark.reporting.writers import markdown
+    from benchmark.reporting.writers.terminal import print_sheets, write_text
+
+    groups = rows(read_all())
+    if form in ("csv", "json"):
+        put_sheets([values_sheet(groups)], form, output)
+    elif form == "markdown":
+        put_report("\n".join(markdown.page(page, MARK) for page in make_pages(groups)), output)
+    elif output is not None:
+        put_report("\n".join(write_text(page.sheets, page.footnotes) for page in brief_pages(groups)), output)
+    else:
+        for page in brief_pages(groups):
+            print_sheets(page.sheets, console, page.footnotes)
 
 
 def _check_generated() -> int:
-    """Say what is out of date; 1 where something is. Records that changed are named, and what is made of them isn't."""
+    """Say what is out of date; 1 where something is. Of records that changed, what is made of them is not named."""
     from benchmark.records.checksums import changed_inputs
     from benchmark.records.record import read_all
     from benchmark.reporting.generated import check_generated
@@ -78,7 +103,7 @@ def diff(
 ) -> None:
     """Compare two runs: metrics, training, latency, recipe, and which queries changed rank.
 
-    Signatures that differ are refused: such numbers don't belong side by side.
+    Signatures that differ are refused: such numbers do not belong side by side.
 
     Examples:
 
@@ -89,7 +114,8 @@ def diff(
       rematch diff --against main --format markdown
     """
     from benchmark.reporting.diff.revision import diff_revision
-    from benchmark.reporting.diff.show import render
+    from benchmark.reporting.diff.show import diff_sheets, document
+    from benchmark.reporting.writers.json import write_document
 
     if against is not None and new is not None:
         raise UserError("diff takes one name with --against: the run that is compared with what it was")
@@ -103,7 +129,10 @@ def diff(
     else:
         pair = (f"{against}:{old}", str(old)) if against is not None else (str(old), str(new))
         found = compare_runs(*pair, queries, data_dir, captions=captions)
-    put_report(render(found, form), output)
+    if form == "json":
+        put_report(write_document(document(found)), output)
+    else:
+        put_sheets(diff_sheets(found), form, output)
 
 
 def compare_runs(old: str, new: str, most: int, data_dir: Path | None, *, captions: bool) -> RunDiff:
@@ -122,14 +151,27 @@ def list_(
     what: Annotated[
         str | None, typer.Argument(help="methods, recipes, datasets or runs. Default: all four.")
     ] = None,
+    method: Annotated[str | None, typer.Argument(help="Only what belongs to this method.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only what belongs to this dataset.")] = None,
+    form: ReportFormat = "text",
+    output: Output = None,
 ) -> None:
-    """List methods, recipes, datasets and runs.
+    """List methods, recipes, datasets and runs; of runs, csv and json have every number.
 
-    Example: rematch list recipes
+    Examples:
+
+      rematch list recipes hat --dataset flickr30k
+
+      rematch list runs --format csv --output runs.csv
     """
-    from benchmark.reporting.inventory import LISTS, inventory
+    from benchmark.data.published.catalogue import get_entry
+    from benchmark.registry import method_names
+    from benchmark.reporting.inventory import LISTS, Wanted, list_inventory
 
     if what is not None and what not in LISTS:
         raise UserError(f"unknown list '{what}'{nearest(what, LISTS)}")
-    for table in inventory([what] if what else LISTS):
-        console.print(table)
+    if method is not None and method not in method_names():
+        raise UserError(f"unknown method '{method}'{nearest(method, method_names())}")
+    if dataset is not None:
+        get_entry(dataset)
+    put_sheets(list_inventory([what] if what else LISTS, Wanted(method, dataset)), form, output)

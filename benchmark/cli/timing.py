@@ -6,23 +6,22 @@ Heavy imports stand inside the commands.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from benchmark.cli.options import (
     DataDir,
     Device,
+    Output,
     Profile,
+    ReportFormat,
     SkipCorrupt,
     Unverified,
     Vocab,
-    console,
     make_settings,
+    put_sheets,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def latency(
@@ -37,21 +36,27 @@ def latency(
     unverified: Unverified = False,
     skip_corrupt: SkipCorrupt = False,
     vocab: Vocab = None,
+    form: ReportFormat = "text",
+    output: Output = None,
 ) -> None:
     """Time encoding, scoring and ranking of a recipe's model (its trained weights where there are some).
 
     Example: rematch latency recipes/hat/scenes-i2t.yaml
     """
+    from benchmark.reporting.timings import latency_sheet
     from benchmark.run.evaluate import time_weights
     from benchmark.run.resolve import single_models
-    from benchmark.timing.model import latency_table
 
     flags = {"unverified": unverified, "skip_corrupt": skip_corrupt}
     settings = make_settings(device, data_dir, profile=profile, vocab=vocab, **flags)
+    sheets = []
     for path in [recipe] if recipe else single_models("scenes"):
         report, weights = time_weights(path, settings, repeats)
-        console.print(f"{path.as_posix()}, weights {weights}")
-        console.print(latency_table(report))
+        sheets.append(latency_sheet(report, f"{path.as_posix()}, weights {weights}"))
+        if form == "text" and output is None:  # one model after the other, as they are timed
+            put_sheets(sheets[-1:], form, output)
+    if form != "text" or output is not None:
+        put_sheets(sheets, form, output)
 
 
 def bench(
@@ -59,6 +64,8 @@ def bench(
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats of each case.")] = 5,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    form: ReportFormat = "text",
+    output: Output = None,
 ) -> None:
     """Time a method's scoring against the published loop over captions, and against the floor.
 
@@ -67,12 +74,13 @@ def bench(
     Example: rematch bench hat
     """
     from benchmark.registry import get_method
+    from benchmark.reporting.timings import rank_sheet, scoring_sheet
     from benchmark.run.resolve import pick_device
     from benchmark.run.scoring import scenes_cases
-    from benchmark.timing.scoring import rank_benchmark, rank_table, scoring_benchmark, scoring_table
+    from benchmark.timing.scoring import rank_benchmark, scoring_benchmark
 
     brought, where = get_method(method).scoring_cases, pick_device(device)
     cases = scenes_cases(method, make_settings(device, None)) if brought is None else brought(where)
     rows = scoring_benchmark(cases, repeats=repeats, threads=threads, device=where)
-    console.print(scoring_table(rows, title=f"scoring, {threads} thread(s), {where}"))
-    console.print(rank_table(rank_benchmark()))
+    scoring = scoring_sheet(rows, f"scoring, {threads} thread(s), {where}")
+    put_sheets([scoring, rank_sheet(rank_benchmark())], form, output)

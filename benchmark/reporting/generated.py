@@ -15,16 +15,16 @@ from benchmark.records.study import STUDIES
 from benchmark.reporting.claims.definition import CLAIMS
 from benchmark.reporting.claims.page import claims_files
 from benchmark.reporting.index import index
+from benchmark.reporting.leaderboard.content import HEAD
 from benchmark.reporting.page import render_page
 from benchmark.reporting.studies import runs as study_table
 from benchmark.reporting.tables import TABLES, table_files
-from benchmark.reporting.writers.csv import CSV_KEYS
 
 RESULTS = Path("results")
 REPORT = RESULTS / "report.html"
 FOLDERS = (TABLES, STUDIES)
 """Where files may be left over."""
-HEADS = (b"; do not edit", ",".join(CSV_KEYS).encode(), b"claim,paper,", b"study,kind,", b"<?xml")
+HEADS = (b"; do not edit", ",".join(HEAD).encode(), b"claim,paper,", b"study,kind,", b"<?xml")
 """One of these stands at the beginning of every generated file."""
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
-from benchmark.reporting.leaderboard.content import TESTS
-from benchmark.reporting.writers.markdown import MARK
+from benchmark.reporting.leaderboard.content import MARK, TESTS
 
 FORMATS = {"md": "Markdown", "html": "HTML", "tex": "LaTeX", "csv": "CSV", "svg": "plot"}
 READING = f"""\
@@ -20,8 +19,8 @@ same byte for byte each time. `records.sha256` holds the checksum of every recor
   (n/a: one seed has none).
 - **95 % interval**: bootstrap interval of rsum over test images, bounds averaged over the seeds.
 - **query ms**: median time to score one caption against the images of the test split.
-- Best values of a table are bold, second ones underlined; equal numbers share a place. **≈** marks an rsum that can't
-  be told from the best (level 5 %, Holm-corrected over all pairs of the table): {TESTS}.
+- Best values of a table are bold, second ones underlined; equal numbers share a place. **≈** marks an rsum that tests
+  do not tell apart from the best (level 5 %, Holm-corrected over all pairs of the table): {TESTS}.
 - Numbers share a table only where their signatures are the same: the same test split and features, rule for ties,
   precision, number of models, version.
 - *The papers' set-up*: faithful runs, trained and scored as the paper says; below each run the paper's row,

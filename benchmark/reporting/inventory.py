@@ -1,4 +1,4 @@
-"""`rematch list`: methods, recipes, datasets and runs as tables.
+"""`rematch list`: methods, recipes, datasets and runs as sheets.
 
 Nothing here imports a method or torch: a list is there at once. Recipes are shown as their files say; whether they are
 sound is checked where they are used.
@@ -7,56 +7,73 @@ sound is checked where they are used.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-from rich.markup import escape
-from rich.table import Table
 
 from benchmark.data.published.catalogue import CATALOG
 from benchmark.errors import UserError
 from benchmark.evaluation.protocol import protocols_of
 from benchmark.recipe.files import RECIPES, profile_names, read_document
-from benchmark.records.record import RUNS, read_all
+from benchmark.records.frame import COLUMNS, frame
+from benchmark.records.record import RUNS
 from benchmark.registry import method_names, method_title
+from benchmark.reporting.sheet import Column, Sheet, make_sheet
 
 LISTS = ("methods", "recipes", "datasets", "runs")
+NUMBERS = ("seed", "i2t_r1", "t2i_r1", "rsum")
+SHOWN = {name: name for name in ("protocol", "run", *NUMBERS, "comparable", "departures")}
+SHOWN |= {"i2t_r1": "i2t R@1", "t2i_r1": "t2i R@1"}
 
 
-def inventory(what: Sequence[str], recipes: Path = RECIPES, runs: Path = RUNS) -> list[Table]:
-    """One table for each of `what`, of LISTS."""
-    makers = {"methods": _methods, "datasets": _datasets}
-    tables = []
-    for name in what:
-        if name == "recipes":
-            tables.append(_recipes(recipes))
-        elif name == "runs":
-            tables.append(_runs(runs))
-        else:
-            tables.append(makers[name]())
-    return tables
+@dataclass(frozen=True)
+class Wanted:
+    """What a list is narrowed to; None: everything."""
+
+    method: str | None = None
+    dataset: str | None = None
+
+    def takes(self, method: str, dataset: str) -> bool:
+        """Whether something of this method and dataset is wanted."""
+        return self.method in (None, method) and self.dataset in (None, dataset)
 
 
-def _methods() -> Table:
-    table = Table("method", "title", title="methods", title_justify="left")
-    for name in method_names():
-        table.add_row(name, method_title(name))
-    return table
+def list_inventory(
+    what: Sequence[str], wanted: Wanted | None = None, recipes: Path = RECIPES, runs: Path = RUNS
+) -> list[Sheet]:
+    """One sheet for each of `what`, of LISTS.
+
+    Raises UserError for a recipe or a record at fault.
+    """
+    wanted = wanted or Wanted()
+    makers = {
+        "methods": lambda: _list_methods(wanted),
+        "recipes": lambda: _list_recipes(recipes, wanted),
+        "datasets": lambda: _list_datasets(wanted),
+        "runs": lambda: _list_runs(runs, wanted),
+    }
+    return [makers[name]() for name in what]
 
 
-def _datasets() -> Table:
-    table = Table(
-        "dataset", "title", "train / val / test", "protocols", title="datasets", title_justify="left"
-    )
+def _list_methods(wanted: Wanted) -> Sheet:
+    rows = [(name, method_title(name)) for name in method_names() if wanted.method in (None, name)]
+    return make_sheet("methods", ("method", "title"), rows, left=2)
+
+
+def _list_datasets(wanted: Wanted) -> Sheet:
+    rows = []
     for name, entry in CATALOG.items():
-        sizes = " / ".join(f"{entry.counts[split]:,}" for split in ("train", "val", "test"))
-        table.add_row(name, entry.title, sizes, ", ".join(item.name for item in protocols_of(name)))
-    return table
+        if wanted.dataset in (None, name):
+            sizes = (entry.counts["train"], entry.counts["val"], entry.counts["test"])
+            rows.append((name, entry.title, *sizes, ", ".join(item.name for item in protocols_of(name))))
+    protocols = Column("protocols", "protocols", "text")
+    return make_sheet("datasets", ("dataset", "title", "train", "val", "test", protocols), rows, left=2)
 
 
-def _recipes(folder: Path) -> Table:
-    head = ("recipe", "summary", "departures", "profiles")
-    table = Table(*head, title="recipes", title_justify="left")
+def _list_recipes(folder: Path, wanted: Wanted) -> Sheet:
+    rows = []
     for path in sorted(folder.glob("*/*.yaml")):
+        if not wanted.takes(path.parent.name, path.stem.split("-")[0]):
+            continue
         document = read_document(path)
         for field, kind in (("summary", str), ("departures", list)):
             if not isinstance(document.get(field), kind):
@@ -64,19 +81,25 @@ def _recipes(folder: Path) -> Table:
                 raise UserError(
                     f"{path.as_posix()}: field '{field}': found {found!r}, expected a {kind.__name__}"
                 )
-        departures = str(len(document["departures"]) or "none")
-        table.add_row(path.as_posix(), document["summary"], departures, ", ".join(profile_names(path.parent)))
-    return table
+        profiles = ", ".join(profile_names(path.parent))
+        rows.append((path.as_posix(), document["summary"], len(document["departures"]), profiles))
+    profiles_column = Column("profiles", "profiles", "text")
+    return make_sheet("recipes", ("recipe", "summary", "departures", profiles_column), rows, left=2)
 
 
-def _runs(folder: Path) -> Table:
-    head = ("run", "seed", "protocol", "i2t R@1", "t2i R@1", "rsum", "comparable with the paper")
-    table = Table(*head, title="runs", title_justify="left")
-    for record in read_all(folder):
-        for name, result in record.results.items():
-            metrics = result.metrics
-            scores = (metrics.i2t.r1, metrics.t2i.r1, metrics.rsum)
-            comparable = f"no: {escape(record.departures[0])}" if record.departures else "yes"
-            cells = (record.run, str(record.seed), name, *(f"{value:.1f}" for value in scores))
-            table.add_row(*cells, comparable)
-    return table
+def _list_runs(folder: Path, wanted: Wanted) -> Sheet:
+    """Some columns of the records' frame; CSV and JSON have all of them."""
+    found = frame(runs=folder)
+    chosen = [wanted.takes(*pair) for pair in zip(found["method"], found["dataset"], strict=True)]
+    found = found[chosen].astype(object)
+    columns = [
+        Column(
+            key,
+            SHOWN.get(key, ""),
+            "number" if key in NUMBERS else "text",
+            spec=".1f",
+            hidden=key not in SHOWN,
+        )
+        for key in COLUMNS
+    ]
+    return make_sheet("runs", columns, found.where(found.notna(), None).to_numpy().tolist())

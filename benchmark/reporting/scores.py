@@ -1,30 +1,76 @@
-"""Protocol results as a table for a terminal."""
+"""Scores as sheets: results under a protocol, under a table of several right answers, and after post-processing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.table import Table
-
+from benchmark.evaluation.extra.postprocess import ProcessedResult
+from benchmark.evaluation.extra.relevance import RelevanceResult
 from benchmark.evaluation.metrics import KS
 from benchmark.evaluation.protocol import ProtocolResult
+from benchmark.reporting.sheet import Cell, Column, Sheet, make_sheet
+
+HEAD = [Column("protocol", "protocol", "text"), Column("direction", "direction", "text")]
+RECALLS = [Column(f"r{k}", f"R@{k}") for k in KS]
+RANKS = [Column("median_rank", "median rank", spec="g"), Column("mean_rank", "mean rank", spec=".1f")]
+BOUNDS = [Column(f"r{k}_{side}", hidden=True) for k in KS for side in ("low", "high")]
+SIGNATURE = Column("signature", hidden=True)
 
 
-def results_table(results: Sequence[ProtocolResult], title: str) -> Table:
+def results_sheet(results: Sequence[ProtocolResult], title: str, signatures: Sequence[str] = ()) -> Sheet:
     """Recalls of both directions with their 95 % intervals, ranks and rsum; a row a protocol and direction."""
-    table = Table(title=title, caption="intervals: 95 % bootstrap over images", title_justify="left")
-    for name in ("protocol", "direction", *(f"R@{k}" for k in KS), "median rank", "mean rank", "tied"):
-        table.add_column(name, justify="left" if name in ("protocol", "direction") else "right")
-    for result in results:
-        for name in ("i2t", "t2i"):
-            side = getattr(result.metrics, name)
-            recalls = []
-            for k in KS:
-                low, high = result.intervals.bounds[f"{name}_r{k}"]
-                recalls.append(f"{side.recall[k]:.1f} [{low:.1f}, {high:.1f}]")
-            ties = getattr(result.ranks, f"ties_{name}")
-            ranks = (f"{side.median_rank:g}", f"{side.mean_rank:.1f}", f"{ties:.2%}")
-            table.add_row(result.protocol.name, name, *recalls, *ranks)
-        low, high = result.intervals.bounds["rsum"]
-        table.add_row(result.protocol.name, "rsum", f"{result.metrics.rsum:.1f} [{low:.1f}, {high:.1f}]")
-    return table
+    rsum = [Column("rsum", "rsum"), *(Column(f"rsum_{side}", hidden=True) for side in ("low", "high"))]
+    columns = [*HEAD, *RECALLS, *RANKS, Column("tied", "tied", spec=".2%"), *rsum, *BOUNDS, SIGNATURE]
+    rows: list[list[object]] = []
+    for number, result in enumerate(results):
+        name, bounds = result.protocol.name, result.intervals.bounds
+        signature = signatures[number] if signatures else None
+        for way in ("i2t", "t2i"):
+            side, ties = getattr(result.metrics, way), getattr(result.ranks, f"ties_{way}")
+            pairs = [bounds[f"{way}_r{k}"] for k in KS]
+            recalls = [_between(side.recall[k], *pair) for k, pair in zip(KS, pairs, strict=True)]
+            found = [*recalls, side.median_rank, side.mean_rank, ties, None, None, None]
+            rows.append([name, way, *found, *(bound for pair in pairs for bound in pair), signature])
+        whole = [_between(result.metrics.rsum, *bounds["rsum"]), *bounds["rsum"]]
+        rows.append([name, "both", *[None] * (len(KS) + 3), *whole, *[None] * len(BOUNDS), signature])
+    notes = ("intervals: 95 % bootstrap over images", *dict.fromkeys(signatures))
+    return make_sheet(title, columns, rows, notes=notes)
+
+
+def _between(value: float, low: float, high: float) -> Cell:
+    """A number with its interval."""
+    return Cell(f"{value:.1f}", float(value), tail=f" [{low:.1f}, {high:.1f}]")
+
+
+def relevance_sheet(result: RelevanceResult, signature: str) -> Sheet:
+    """Metrics of both directions under a table of positives."""
+    named = {**{f"r{k}": f"R@{k}" for k in KS}, "r_precision": "R-Precision", "map_at_r": "mAP@R"}
+    numbers = [Column(key, heading, spec=".2f") for key, heading in named.items()]
+    rows = []
+    for name, side in (("i2t", result.i2t), ("t2i", result.t2i)):
+        recalls = [side.recall[k] for k in KS]
+        rows.append([name, side.queries, side.positives, *recalls, side.r_precision, side.map_at_r])
+    return make_sheet(
+        f"{result.relevance.name}: {result.relevance.source}",
+        ["direction", "queries", "positives", *numbers],
+        rows,
+        notes=("more than one right answer a query; not to be mixed with the protocol's numbers",),
+        signature=signature,
+    )
+
+
+def processed_sheet(results: Sequence[ProcessedResult], signatures: Sequence[str]) -> Sheet:
+    """Recalls of post-processed scores, a row a protocol and direction."""
+    first = results[0]
+    bank = "the test queries themselves (transductive)" if first.transductive else "queries of a bank"
+    rows = []
+    for result, signature in zip(results, signatures, strict=True):
+        for way, side in result.sides.items():
+            pairs = [result.intervals[way][f"{way}_r{k}"] for k in KS]
+            recalls = [_between(side.recall[k], *pair) for k, pair in zip(KS, pairs, strict=True)]
+            found = [result.bank_sizes[way], *recalls, side.median_rank, side.mean_rank]
+            bounds = [bound for pair in pairs for bound in pair]
+            rows.append([result.protocol.name, way, *found, *bounds, signature])
+    notes = (f"post-processed with {bank}; never to be mixed with plain numbers", *signatures)
+    columns = [*HEAD, Column("bank", "bank"), *RECALLS, *RANKS, *BOUNDS, SIGNATURE]
+    return make_sheet(f"post-processed: {first.method}", columns, rows, notes=notes)

@@ -1,40 +1,198 @@
-"""Sheets: small tables that are printed as text, as Markdown and in files, for reports such as diff's and drift's.
+"""The one model of a table: whatever is listed, scored or compared is a Sheet, and writers/ turn sheets into text.
 
-A report is a list of sheets; what stands in their cells is text already. The tables of results/tables/ are not
-made of these: they have groups, marks and footnotes of their own.
+A cell holds its text and the value behind it: text, Markdown, HTML and LaTeX show the text, CSV and JSON the value.
 """
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Literal
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+Value = str | int | float | None
+Emphasis = Literal["", "best", "second"]
+NONE = "n/a"
+"""Stands for a value that is not known, was not measured, or does not exist."""
 
-Format = Literal["text", "markdown", "json"]
-WIDTH = 160
-"""Of text in files."""
+
+@dataclass(frozen=True)
+class Cell:
+    """One number or text of a table."""
+
+    text: str = ""
+    value: Value = None
+    emphasis: Emphasis = ""
+    """The best of the column is shown bold, the second underlined."""
+    spread: str = ""
+    """The standard deviation over the seeds; HTML shows it in every column, the others where the column asks for it."""
+    tied: bool = False
+    """Whether tests do not tell the number apart from the best of the column."""
+    link: str = ""
+    """Where the text leads, in Markdown and HTML."""
+    tail: str = ""
+    """Text that follows without emphasis and link."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its key in CSV and JSON, its heading elsewhere, and how its values become text."""
+
+    key: str
+    heading: str = ""
+    kind: Literal["text", "number"] = "number"
+    """Text stands to the left, numbers to the right."""
+    unit: str = ""
+    """Follows the heading, and is named in JSON."""
+    over: str = ""
+    """A heading that neighbouring columns share, in formats with two levels of headings."""
+    under: str = ""
+    """The heading below a shared one."""
+    spec: str = ".6g"
+    """The format of floating-point numbers as text, e.g. `.1f`."""
+    missing: str = ""
+    """The text of a value that is None."""
+    decimals: int | None = None
+    """Decimals of floating-point numbers in CSV; None: all digits."""
+    spread: bool = False
+    """Whether every format shows the spread of its cells."""
+    hidden: bool = False
+    """Whether only CSV and JSON have it."""
+    second_name: bool = False
+    """Whether this is another name of the first column: HTML and LaTeX show both in one column."""
+
+    @property
+    def title(self) -> str:
+        """The heading with its unit."""
+        return f"{self.heading} {self.unit}".strip()
+
+    def cell(self, value: object) -> Cell:
+        """The value with its text; numbers of any library become Python's own."""
+        if isinstance(value, Cell):
+            return value
+        if value is None:
+            return Cell(self.missing)
+        if isinstance(value, bool):
+            return Cell("yes" if value else "no", value)
+        if isinstance(value, Integral):
+            return Cell(f"{value:,}" if self.kind == "number" else str(value), int(value))
+        if isinstance(value, Real):
+            return Cell(format(float(value) + 0.0, self.spec), float(value))
+        return Cell(str(value), str(value))
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """One row; `cells` has one a column."""
+
+    cells: tuple[Cell, ...]
+    marks: tuple[str, ...] = ()
+    """Letters or signs that lead to the footnotes."""
+    kind: Literal["", "reference", "alarm"] = ""
+    """A reference belongs to the row above it, e.g. the paper's numbers; an alarm is a row to look at."""
+    group: str = ""
+    """Rows of one group stand together; a line is drawn between groups."""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table with a title and lines below it; one without a header is its title and its lines alone."""
+    """A table; one without columns is its title and its notes alone."""
 
     title: str
-    header: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
+    columns: tuple[Column, ...] = ()
+    rows: tuple[SheetRow, ...] = ()
     notes: tuple[str, ...] = ()
-    left: int = 1
-    """So many of the first columns are text, the others are numbers."""
-    loud: frozenset[int] = frozenset()
-    """Rows to look at."""
+    """Sentences below the table."""
+    subtitle: str = ""
+    items: Mapping[str, str] = field(default_factory=dict)
+    """Names with what is said about each, listed below the notes."""
+    signature: str = ""
     folded: bool = False
-    """In Markdown: shown when asked for."""
+    """Whether Markdown shows it only when asked to."""
+
+    @property
+    def headed(self) -> bool:
+        """Whether any column has a heading."""
+        return any(column.title for column in self.columns)
+
+    @property
+    def shown(self) -> Sheet:
+        """The sheet without its hidden columns."""
+        return self.only([column.key for column in self.columns if not column.hidden])
+
+    def only(self, keys: Sequence[str]) -> Sheet:
+        """The sheet with the named columns, those that it has, in the order of `keys`."""
+        places = {column.key: place for place, column in enumerate(self.columns)}
+        chosen = [places[key] for key in keys if key in places]
+        rows = tuple(
+            dataclasses.replace(row, cells=tuple(row.cells[place] for place in chosen)) for row in self.rows
+        )
+        return dataclasses.replace(self, columns=tuple(self.columns[place] for place in chosen), rows=rows)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Sheets under one heading."""
+
+    title: str
+    sheets: tuple[Sheet, ...]
+    lead: str = ""
+    """A sentence before them."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Sections under a title, and the footnotes that the marks of all their rows lead to."""
+
+    title: str
+    sections: tuple[Section, ...]
+    reading: str = ""
+    """How to read the tables."""
+    guide: str = ""
+    """A page that says more about it."""
+    footnotes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sheets(self) -> list[Sheet]:
+        """All sheets in their order."""
+        return [sheet for section in self.sections for sheet in section.sheets]
+
+
+def make_sheet(
+    title: str,
+    columns: Sequence[Column | str],
+    rows: Iterable[Sequence[object]],
+    *,
+    left: int = 1,
+    notes: Sequence[str] = (),
+    alarms: Collection[int] = (),
+    group: int | None = None,
+    signature: str = "",
+) -> Sheet:
+    """Make a sheet from values.
+
+    columns: a heading stands for a column of that key, of text among the first `left`, of numbers after them.
+    alarms: the rows to look at, by number; group: the column whose value tells the groups of rows apart.
+    """
+    made = tuple(
+        column
+        if isinstance(column, Column)
+        else Column(column.replace(" ", "_"), column, "text" if place < left else "number")
+        for place, column in enumerate(columns)
+    )
+    lines = []
+    for number, row in enumerate(rows):
+        cells = tuple(column.cell(value) for column, value in zip(made, row, strict=True))
+        group_name = "" if group is None else cells[group].text
+        lines.append(SheetRow(cells, kind="alarm" if number in alarms else "", group=group_name))
+    return Sheet(title, made, tuple(lines), tuple(notes), signature=signature)
+
+
+def list_facts(title: str, facts: Mapping[str, object], notes: Sequence[str] = ()) -> Sheet:
+    """A sheet of names and values, without headings."""
+    columns = (Column("field", kind="text"), Column("value", kind="text"))
+    return make_sheet(title, columns, list(facts.items()), notes=notes)
 
 
 def number(value: float | None, sign: bool = False) -> str:
@@ -44,57 +202,6 @@ def number(value: float | None, sign: bool = False) -> str:
     return f"{value + 0.0:+.6g}" if sign and value else f"{value + 0.0:.6g}"
 
 
-def print_sheets(sheets: Sequence[Sheet], console: Console) -> None:
-    """Sheets as text."""
-    for sheet in sheets:
-        if sheet.header:
-            console.print(_table(sheet))
-        else:
-            console.print(escape(sheet.title), highlight=False, style="bold")
-        for note in sheet.notes:
-            console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _table(sheet: Sheet) -> Table:
-    table = Table(title=escape(sheet.title), title_justify="left")
-    for place, name in enumerate(sheet.header):
-        table.add_column(escape(name), justify="left" if place < sheet.left else "right")
-    for place, row in enumerate(sheet.rows):
-        table.add_row(*map(escape, row), style="red" if place in sheet.loud else None)
-    return table
-
-
-def text_of(sheets: Sequence[Sheet]) -> str:
-    """Sheets as plain text, for a file."""
-    buffer = io.StringIO()
-    print_sheets(sheets, Console(file=buffer, width=WIDTH, no_color=True, force_terminal=False))
-    return buffer.getvalue()
-
-
-def markdown_of(sheets: Sequence[Sheet], level: int = 3) -> str:
-    """Sheets as GitHub's Markdown, titles as headings of that level."""
-    return "\n".join(_markdown(sheet, level) for sheet in sheets)
-
-
-def _markdown(sheet: Sheet, level: int) -> str:
-    title = _plain(sheet.title)
-    lines = [f"<details><summary>{title}</summary>" if sheet.folded else f"{'#' * level} {title}", ""]
-    if sheet.header:
-        rule = (":--" if place < sheet.left else "--:" for place in range(len(sheet.header)))
-        lines += [_row(sheet.header), _row(rule)]
-        for place, row in enumerate(sheet.rows):
-            cells = [_plain(cell) for cell in row]
-            lines.append(_row(f"**{cell}**" if cell and place in sheet.loud else cell for cell in cells))
-        lines.append("")
-    lines += [f"{_plain(note)}\n" for note in sheet.notes]
-    return "\n".join([*lines, "</details>\n"] if sheet.folded else lines)
-
-
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _plain(text: str) -> str:
-    """`text` with what Markdown and HTML would read as theirs made harmless: captions may say anything."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*\[\]|~@#]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+def capital(text: str) -> str:
+    """The text with a capital first letter."""
+    return text[:1].upper() + text[1:]

@@ -1,7 +1,7 @@
 """The leaderboard's tables, results/tables/: Markdown, LaTeX (booktabs), CSV and HTML, one of each a protocol.
 
-They are made of the run records alone and are the same byte for byte each time; what is shown stands in content.py,
-how, in a module a format.
+They are made of the run records alone and are the same byte for byte each time; content.py makes the sheets, and
+the writers turn them into text.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from benchmark.errors import UserError
 from benchmark.records.paper import PAPER
 from benchmark.records.record import RUNS, RunRecord, read_all
 from benchmark.reporting.leaderboard.comparisons import tied_with_best
-from benchmark.reporting.leaderboard.content import make_page
+from benchmark.reporting.leaderboard.content import MARK, make_page, values_sheet
 from benchmark.reporting.leaderboard.rows import Group, leaderboard
-from benchmark.reporting.writers.csv import comma_separated
-from benchmark.reporting.writers.html import html
-from benchmark.reporting.writers.latex import latex
-from benchmark.reporting.writers.markdown import markdown
+from benchmark.reporting.writers import html, latex, markdown
+from benchmark.reporting.writers.csv import write_csv
 
 TABLES = Path("results/tables")
 
@@ -38,16 +36,16 @@ def render(
         groups = list(found)
         tied = None if runs_dir is None else _tied(groups, runs_dir)
         page = make_page(protocol, groups, paper_dir, tied)
-        files[f"{protocol}.md"] = markdown(page)
-        files[f"{protocol}.html"] = html(page)
+        files[f"{protocol}.md"] = markdown.page(page, MARK)
+        files[f"{protocol}.html"] = html.page(page, MARK)
         alone = [make_page(protocol, groups, paper_dir, tied, [group]) for group in groups]
-        files[f"{protocol}.tex"] = latex(alone)
-        files[f"{protocol}.csv"] = comma_separated(groups, paper_dir)
+        files[f"{protocol}.tex"] = latex.tables(alone, MARK)
+        files[f"{protocol}.csv"] = write_csv([values_sheet(groups, paper_dir)])
     return files
 
 
 def _tied(groups: Sequence[Group], runs_dir: Path) -> frozenset[str]:
-    """Names of the rows that can't be told from the best of their group."""
+    """Names of the rows that tests do not tell apart from the best of their group."""
     return frozenset().union(*(tied_with_best(group, "rsum", runs_dir) for group in groups))
 
 

@@ -8,14 +8,13 @@ Time is that of one thread, whatever else the machine does meanwhile. They say t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.table import Table
 from scipy.optimize import nnls
 from torch import Tensor
 
@@ -26,13 +25,10 @@ from benchmark.data.splits import SplitName
 from benchmark.data.text.codec import vocabulary_size_of
 from benchmark.inputs import InputSpec, PixelInput
 from benchmark.method import Baseline, DataFacts, Progress
-from benchmark.recipe.faults import about
-from benchmark.recipe.files import load_recipe, run_name
-from benchmark.recipe.schema import CLIPGuides, EnsembleRecipe, Recipe, StoredRegions
+from benchmark.recipe.schema import CLIPGuides, Recipe, StoredRegions
 from benchmark.recipe.training import Optimizer
 from benchmark.registry import get_method
 from benchmark.run.job import split_sizes
-from benchmark.run.resolve import dataset_of, default_seed
 
 PROBE_SIZES = (2, 3, 4)
 """Batches that are tried: as many as a square function of their size has numbers."""
@@ -193,7 +189,7 @@ class ProbedStep:
 
 
 def quickest_step(model: Baseline, batch: PairBatch, progress: Progress) -> ProbedStep:
-    """The less of two times: a first call may plan and allocate, and any call may be held up."""
+    """Probe a step twice and take the shorter times: a first call may plan and allocate, any call may be held up."""
     first, second = (probe_step(model, batch, progress) for _ in range(2))
     encoding, scoring = min(first.encoding, second.encoding), min(first.scoring, second.scoring)
     return ProbedStep(encoding, scoring, second.kept)
@@ -296,81 +292,6 @@ def stored_moments(optimizer: Optimizer) -> int:
     if optimizer.name == "sgd":
         return 1 if optimizer.momentum else 0
     return 2
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
-
-
-def _memory(plan: RunEstimate) -> str:
-    """In words; pairs are mentioned where they matter."""
-    total = f"about {_bytes(plan.memory_bytes)}"
-    if plan.pair_bytes < plan.memory_bytes / 100:
-        return total
-    if not plan.in_parts:
-        return f"{total}, of which pairs {_bytes(plan.pair_bytes)}, in one piece"
-    whole = _bytes(plan.kept.pairs(plan.batch_size))
-    return (
-        f"{total}, of which pairs {_bytes(plan.pair_bytes)}, the recipe's pair_budget_mb; they would take {whole} in "
-        "one piece"
-    )
-
-
-def estimate_table(plan: RunEstimate, title: str) -> Table:
-    """The plan as two columns for a terminal."""
-    table = Table(title=f"dry run: {title} (nothing downloaded, trained or written)", show_header=False)
-    sizes = ", ".join(f"{name} {count:,}" for name, count in plan.images.items())
-    table.add_row("data", f"{plan.dataset}: {sizes} images")
-    table.add_row("download", "\n".join(plan.download.items) or "nothing")
-    table.add_row("pretrained parts", ", ".join(plan.pretrained) or "none: random weights")
-    table.add_row("model", f"{plan.parameters:,} parameters")
-    table.add_row("training", f"{plan.epochs} epochs x {plan.steps_per_epoch:,} steps")
-    time_taken = f"about {_duration(plan.train_seconds)}; a GPU is far faster"
-    table.add_row("time, on one CPU thread", time_taken)
-    table.add_row("memory while training", _memory(plan))
-    table.add_row("disk", f"about {_bytes(plan.disk_bytes)}, data and work folder")
-    table.add_row("writes", "\n".join(plan.writes))
-    return table
-
-
-def dry_run_tables(
-    paths: Sequence[Path],
-    seeds: Sequence[int] | None,
-    data_dir: Path | None,
-    profile: str | None = None,
-    vocabulary: Path | None = None,
-) -> list[Table]:
-    """The plan of every recipe, under a profile where one is named; an ensemble trains nothing of its own.
-
-    vocabulary: the file of a word vocabulary; None: it is built, and its size the published one.
-    """
-    tables = []
-    for path in paths:
-        recipe, dataset = load_recipe(path, profile), dataset_of(path)
-        chosen = list(seeds or [default_seed(path, profile)])
-        folder = f"{dataset}/{run_name(path, dataset, profile)}"
-        writes = [f".rematch/{folder}/{seed}/ and results/runs/{folder}/{seed}.json, .npz" for seed in chosen]
-        if isinstance(recipe, EnsembleRecipe):
-            table = Table(title=f"dry run: {path.as_posix()}", show_header=False)
-            table.add_row("ensemble", f"mean of the similarity matrices of {', '.join(recipe.ensemble)}")
-            table.add_row("writes", "\n".join(writes))
-            tables.append(table)
-            continue
-        with about(path):
-            plan = make_plan(recipe, vocabulary_size(recipe, vocabulary), writes, data_dir)
-        tables.append(estimate_table(plan, f"{path.as_posix()}, {len(chosen)} seed(s)"))
-    return tables
 
 
 def vocabulary_size(recipe: Recipe, vocabulary: Path | None = None) -> int:

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.table import Table
 from tqdm import tqdm
 
 from benchmark import __version__
@@ -32,7 +31,8 @@ from benchmark.records.study import (
     read_part,
     write_part,
 )
-from benchmark.reporting.studies.runs import SHOWN, lines, shown, time_cell, write_study_tables
+from benchmark.reporting.sheet import Sheet, make_sheet
+from benchmark.reporting.studies.runs import lines, runs_sheet, write_study_tables
 from benchmark.run.job import WORK, Job, Settings, build_model, prepare
 from benchmark.run.lock import locked
 from benchmark.run.reproduce import evaluate_model, train_model
@@ -158,20 +158,19 @@ def _estimate(known: Mapping[str, list[float]], variant: str, budget: float) -> 
     return budget, "the budget"
 
 
-def study_plan_table(plan: StudyPlan, found: Sequence[Share]) -> Table:
+def study_plan_sheet(plan: StudyPlan, found: Sequence[Share]) -> Sheet:
     """What will be run, and the total, before it starts."""
     runs, to_run = sum(len(item.seeds) for item in found), sum(len(item.to_run) for item in found)
     total = sum(len(item.to_run) * item.seconds for item in found)
     title = f"study {plan.name}: {runs} runs, {runs - to_run} done, {to_run} to go, about {total / 60:.1f} minutes"
-    caption = f"an analogue on {ANALOGUE}: never the papers' numbers; {plan.study.seconds:g} s a run at most"
-    table = Table("variant", "recipe", "seeds", title=title, title_justify="left", caption=caption)
-    for name in ("done", "to go", "seconds a run", "estimated from"):
-        table.add_column(name, justify="right")
+    note = f"an analogue on {ANALOGUE}: never the papers' numbers; {plan.study.seconds:g} s a run at most"
+    rows: list[list[object]] = []
     for item in found:
         done, path = len(item.seeds) - len(item.to_run), plan.variants[item.variant].path.as_posix()
-        cells = (" ".join(map(str, item.seeds)), str(done), str(len(item.to_run)), f"{item.seconds:.0f}")
-        table.add_row(item.variant, path, *cells, item.source)
-    return table
+        seeds = " ".join(map(str, item.seeds))
+        rows.append([item.variant, path, seeds, done, len(item.to_run), round(item.seconds), item.source])
+    heads = ("variant", "recipe", "seeds", "done", "to go", "seconds a run", "estimated from")
+    return make_sheet(title, heads, rows, left=3, notes=[note])
 
 
 # ---------------------------------------------------------------------------------------------- runs
@@ -248,16 +247,11 @@ def _result(variant: str, record: RunRecord, test: Split) -> StudyRun:
     )
 
 
-def summary_table(results: StudyResults) -> Table:
-    """The table of results/studies/<name>.md in short, for a terminal."""
-    table = Table(title=f"study {results.study}, an analogue on {ANALOGUE}", title_justify="left")
-    for name in ("", "n", "mean R@1", "95 % interval", "rsum", "95 % interval", "longest run"):
-        table.add_column(name, justify="right" if name else "left")
-    for line in lines(results):
-        cells = [cell for metric in SHOWN for i, cell in enumerate(shown(line, metric)) if i != 1]
-        time = time_cell(line, results.budget_seconds).replace("**", "") if line.seconds else ""
-        table.add_row(line.name, str(len(line.seeds)), *cells, time)
-    return table
+def summary_sheets(results: StudyResults) -> list[Sheet]:
+    """The tables of results/studies/<name>.md."""
+    found = lines(results)
+    sheets = [runs_sheet(kind, found, results) for kind in ("variant", "difference")]
+    return [replace(sheet, notes=(f"an analogue on {ANALOGUE}",)) for sheet in sheets if sheet.rows]
 
 
 def write_results(results: StudyResults, folder: Path = STUDIES) -> list[Path]:

@@ -15,7 +15,6 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from rich.table import Table
 from tqdm import tqdm
 
 from benchmark import __version__
@@ -33,7 +32,7 @@ from benchmark.reporting.studies.runs import write_study_tables
 from benchmark.run.job import WORK
 from benchmark.strict import Strict
 from benchmark.studies.definition import FOLDER
-from benchmark.timing.contenders import ratio, time_group
+from benchmark.timing.contenders import time_group
 from benchmark.timing.scoring import threads_set
 
 
@@ -154,22 +153,6 @@ def _run_group(plan: TimingPlan, group: TimingGroup, *, show_progress: bool) -> 
         )
     rounded = {name: [float(f"{value:.6g}") for value in times] for name, times in seconds.items()}
     return TimedGroup(task=group.task, size=group.size, seconds=rounded)
-
-
-def timing_summary(results: TimingResults) -> Table:
-    """The ratios, for a terminal."""
-    table = Table(title=f"study {results.study}: {results.summary}", title_justify="left")
-    for name in ("task", "contender", "times the first", "95 % interval"):
-        table.add_column(name, justify="left" if name in ("task", "contender") else "right")
-    for group in results.groups:
-        task = group.task if group.size is None else f"{group.task}, {group.size}"
-        for name, times in group.seconds.items():
-            value, low, high = ratio(times, group.seconds[group.reference])
-            first = name == group.reference
-            table.add_row(
-                task, name, "1" if first else f"{value:.3f}", "" if first else f"{low:.3f} to {high:.3f}"
-            )
-    return table
 
 
 def write_timing_results(results: TimingResults, folder: Path = STUDIES) -> list[Path]:

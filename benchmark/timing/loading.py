@@ -8,12 +8,11 @@ them than cores help nobody.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from rich.table import Table
 from torch import Tensor
 
 from benchmark.data.batches import Pixels, Work, run_batches
@@ -112,16 +111,3 @@ def loader_speed(
         )
     steps: tuple[Step, ...] = ("decode", "train", "evaluate")
     return [_measure(split, spec, step, number, images, batch_size) for step in steps for number in workers]
-
-
-def speed_table(rows: Iterable[SpeedRow]) -> Table:
-    """The measurements as a table."""
-    table = Table(title="pictures a second")
-    table.add_column("step")
-    for name in ("workers", "images", "images/s", "images/s per worker", "ms per image and worker"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        milliseconds = f"{1000 / row.rate_per_worker:.2f}"
-        rates = (f"{row.rate:.0f}", f"{row.rate_per_worker:.0f}", milliseconds)
-        table.add_row(row.step, str(row.workers), str(row.images), *rates)
-    return table

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.table import Table
 from torch import Tensor
 
 from benchmark.batches import CaptionBatch, Codes, ImageBatch
@@ -126,24 +125,6 @@ def measure_latency(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         stages=sorted(stages, key=lambda stage: (names.index(stage.name), stage.batch)),
     )
-
-
-def latency_table(report: LatencyReport) -> Table:
-    """The report for a terminal; the caption says how it was measured."""
-    table = Table(
-        title=f"Latency on {report.hardware} ({report.device}, {report.threads} threads, {report.precision})",
-        caption=(
-            f"{report.parameters:,} parameters, peak memory {report.peak_memory_bytes / 2**20:,.0f} MiB; "
-            f"{report.method}"
-        ),
-    )
-    table.add_column("operation")
-    for heading in ("batch", "median ms", "p95 ms", "items/s"):
-        table.add_column(heading, justify="right")
-    for stage in report.stages:
-        cells = (f"{stage.median_ms:.3f}", f"{stage.p95_ms:.3f}", f"{stage.items_per_second:,.0f}")
-        table.add_row(stage.name, str(stage.batch), *cells)
-    return table
 
 
 class PeakMemory:

@@ -17,7 +17,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from rich.table import Table
 
 from benchmark.evaluation.ranking import rank
 from benchmark.method import ScoringCase
@@ -86,28 +85,6 @@ def rank_benchmark(
         seconds = min(_seconds(call)[0] for _ in range(max(1, repeats)))
         rows.append(RankRow(n_images, n_captions, seconds))
     return rows
-
-
-def scoring_table(rows: Iterable[ScoringRow], *, title: str) -> Table:
-    """The rows for people."""
-    table = Table(title=title)
-    for column in ("case", "form", "loop ms", "fast ms", "times as fast", "time / floor", "max difference"):
-        table.add_column(column, justify="left" if column in ("case", "form") else "right", no_wrap=True)
-    for row in rows:
-        times = (f"{row.naive * 1e3:.1f}", f"{row.fast * 1e3:.1f}")
-        ratios = (f"{row.ratio:.2f}", f"{row.over_floor:.2f}", f"{row.difference:.1e}")
-        table.add_row(row.name, row.form, *times, *ratios)
-    return table
-
-
-def rank_table(rows: Iterable[RankRow]) -> Table:
-    """The rows for people."""
-    table = Table(title="ranks in both directions")
-    table.add_column("images x captions")
-    table.add_column("seconds", justify="right")
-    for row in rows:
-        table.add_row(f"{row.n_images:,} x {row.n_captions:,}", f"{row.seconds:.3f}")
-    return table
 
 
 def _time_case(case: ScoringCase, repeats: int, device: torch.device) -> ScoringRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import typer.main
 
-from benchmark import cli
+from benchmark.cli import command as cli
 from benchmark.cli.options import several_values
 from benchmark.errors import UserError
 from tests.paths import ROOT
@@ -193,12 +194,48 @@ def test_list_shows_what_there_is(home: Path) -> None:
     text = rematch("list").good
     for part in ("hat", "flickr30k", "mscoco-1k, mscoco-5k", I2T.as_posix(), BOTH.as_posix(), "hat-ensemble"):
         assert part in text, home
-    assert "2,000 / 200 / 400" in rematch("list", "datasets").good
-    assert "29,000 / 1,014 / 1,000" in rematch("list", "datasets").good
+    (datasets,) = json.loads(rematch("list", "datasets", "--format", "json").good)
+    sizes = {row["dataset"]: (row["train"], row["val"], row["test"]) for row in datasets["rows"]}
+    assert sizes["scenes"] == (2000, 200, 400)
+    assert sizes["flickr30k"] == (29_000, 1_014, 1_000)
     runs = rematch("list", "runs").good
     rsum = json.loads(I2T_RECORD.read_text())["results"]["scenes"]["metrics"]["rsum"]
     assert f"{rsum:.1f}" in runs
     assert "hat" not in rematch("list", "datasets").good
+
+
+def test_lists_are_narrowed_and_written(home: Path) -> None:
+    (recipes,) = json.loads(
+        rematch("list", "recipes", "hat", "--dataset", "flickr30k", "--format", "json").good
+    )
+    names = [row["recipe"] for row in recipes["rows"]]
+    assert names, home
+    assert all(name.startswith("recipes/hat/flickr30k-") for name in names)
+    assert rematch("list", "runs", "--format", "csv", "--output", "runs.csv").good == "wrote runs.csv\n"
+    rows = {
+        (row["run"], row["seed"]): row
+        for row in csv.DictReader(Path("runs.csv").read_text(encoding="utf-8").splitlines())
+    }
+    record = json.loads(I2T_RECORD.read_text())
+    row = rows[record["run"], str(record["seed"])]
+    assert float(row["t2i_r5"]) == record["results"]["scenes"]["metrics"]["t2i"]["r5"]
+    assert row["canonical_hash"] == record["canonical_hash"]
+    assert "| hat " in rematch("list", "methods", "hat", "--format", "markdown").good
+    assert "unknown method 'hatt'; did you mean 'hat'?" in rematch("list", "runs", "hatt").error
+    assert "unknown dataset 'scens'" in rematch("list", "runs", "--dataset", "scens").error
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "markdown"])
+def test_scores_and_the_leaderboard_in_every_format(home: Path, form: str) -> None:
+    record = json.loads(I2T_RECORD.read_text())["results"]["scenes"]["metrics"]
+    command = ("score", I2T_WORK / "sims.npy", "--dataset", "scenes")
+    for said in (rematch(*command, "--format", form).good, rematch("leaderboard", "--format", form).out):
+        assert f"{record['rsum']:.1f}" in said, home
+    if form == "json":
+        (scores,) = json.loads(rematch(*command, "--format", form).good)
+        both = next(row for row in scores["rows"] if row["direction"] == "both")
+        assert both["rsum"] == pytest.approx(record["rsum"])
+        assert both["rsum_low"] <= both["rsum"] <= both["rsum_high"]
 
 
 def test_latency_says_which_weights_it_timed(home: Path) -> None:

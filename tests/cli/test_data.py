@@ -9,7 +9,6 @@ from pathlib import Path
 import datasets
 import pytest
 import yaml
-from PIL import Image
 from rich.filesize import decimal
 
 from benchmark.checks import doctor
@@ -263,16 +262,6 @@ def test_show_writes_a_page_and_prints_its_path() -> None:
     page = Path("first.HTML").read_text(encoding="utf-8")
     assert all(f"image test-0000{row}," in page for row in range(4))
     assert page.count("<li>") == 8
-
-
-def test_show_writes_a_png() -> None:
-    assert (
-        rematch("data", "show", "scenes", "--option", "n_test=4", "--output", "sheet.png").good
-        == "sheet.png\n"
-    )
-    with Image.open("sheet.png") as sheet:
-        assert sheet.format == "PNG"
-        assert sheet.width > 1000
 
 
 def test_show_refuses_other_data_or_marks_them(old: Path) -> None:

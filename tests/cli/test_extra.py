@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from benchmark.cli.extra import print_run_relevance
+from benchmark.cli.extra import score_run_relevance
 from benchmark.data.splits import Dataset, NoPictures, Split
 from benchmark.errors import UserError
 from benchmark.evaluation.extra.hubness import qb_norm
@@ -19,6 +20,7 @@ from benchmark.evaluation.metrics import recall_at_k
 from benchmark.evaluation.protocol import PROTOCOLS
 from benchmark.evaluation.ranking import rank
 from benchmark.records.signature import parse
+from benchmark.reporting.writers.json import write_json
 from benchmark.run.evaluate import Evaluated
 from tests.tiny import I2T, refused, rematch
 
@@ -144,21 +146,20 @@ def test_evaluate_refuses_a_table_about_other_data(home: Path) -> None:
     assert error == "option '--relevance': the tables are about mscoco, found dataset 'scenes'", home
 
 
-def test_a_run_of_mscoco_brings_its_own_ids(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_of_mscoco_brings_its_own_ids(folder: Path) -> None:
     image_ids, caption_ids = [str(row) for row in range(IMAGES)], [str(100 + j) for j in range(50)]
     rows = np.repeat(np.arange(IMAGES), 5)
     split = Split("test", image_ids, image_ids, ["a dog"] * 50, caption_ids, rows, NoPictures(IMAGES))
     evaluation = SimpleNamespace(tie_rule="lower_index", precision="float32")
     recipe = SimpleNamespace(evaluation=evaluation, data=SimpleNamespace(captions_per_image=5))
     job = SimpleNamespace(dataset=Dataset("mscoco", "0123", "here", "", {"test": split}), recipe=recipe)
-    print_run_relevance(
+    sheet = score_run_relevance(
         Evaluated(cast(Any, job), [], sims()), load_relevance("cxc", folder / "sits_test.csv"), None
     )
-    ours = capsys.readouterr().out
-    foreign = rematch(*SCORE, *CXC, *IDS).good
-    numbers = [[line for line in text.splitlines() if "t2i" in line] for text in (ours, foreign)]
-    assert numbers[0][-1].split() == numbers[1][-1].split()
-    line = ours.splitlines()[-1]
+    _, foreign = json.loads(rematch(*SCORE, *CXC, *IDS, "--format", "json").good)
+    (ours,) = json.loads(write_json([sheet]))
+    assert ours["rows"] == foreign["rows"]
+    line = sheet.signature
     assert line.startswith("relevance:cxc|labels:")
     assert f"|fingerprint:{split.fingerprint[:8]}|split:test|" in line
     assert "|rule:first5|folds:1|ties:lower_index|ensemble:no|precision:float32|" in line

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from benchmark.batches import Codes, PairBatch, TrainingCodes
@@ -21,6 +19,8 @@ from benchmark.recipe.files import load_recipe
 from benchmark.recipe.schema import Recipe
 from benchmark.recipe.training import Optimizer
 from benchmark.registry import get_method
+from benchmark.reporting.estimates import estimate_sheet
+from benchmark.reporting.writers.terminal import write_text
 from benchmark.run import plan
 from benchmark.run.job import Settings, build_model, prepare
 from benchmark.training.optimizers import make_optimizer
@@ -35,9 +35,7 @@ def recipe_at(path: Path) -> Recipe:
 
 
 def shown(made: plan.RunEstimate) -> str:
-    text = io.StringIO()
-    Console(file=text, width=200).print(plan.estimate_table(made, "title"))
-    return text.getvalue()
+    return write_text([estimate_sheet(made, "title")])
 
 
 @pytest.fixture

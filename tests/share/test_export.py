@@ -12,7 +12,8 @@ from huggingface_hub import ModelCard
 
 from benchmark.files import sha256_file
 from benchmark.records.record import RunRecord, read_record
-from benchmark.share.export.card import front_matter, model_card
+from benchmark.reporting.writers.markdown import escape
+from benchmark.share.export.card import model_card
 from benchmark.share.export.folder import NEEDED, find_record
 from tests.paths import ROOT
 from tests.tiny import contents, record_of, refused, rematch
@@ -82,9 +83,9 @@ def test_the_card_says_first_what_the_numbers_are_worth(exported: Path) -> None:
     record = record_of("hat-i2t")
     text = (exported / "README.md").read_text(encoding="utf-8")
     assert text.index("**Not comparable with the paper.**") < text.index("## Results")
-    assert all(f"> - {reason}\n" in text for reason in record.departures)
+    assert all(f"> - {escape(reason)}\n" in text for reason in record.departures)
     assert record.results["scenes"].signature in text
-    assert f"| {record.results['scenes'].metrics.i2t.r1:.1f} [" in text
+    assert f"| {record.results['scenes'].metrics.i2t.r1:.1f} \\[" in text
     assert "rematch evaluate --recipe recipe.yaml --checkpoint model.safetensors" in text
     assert "The weights: apache-2.0." in text
     assert "eprint = {" in text
@@ -104,7 +105,7 @@ def test_a_run_that_is_the_papers_says_so_and_names_no_licence_by_itself() -> No
     assert "Not comparable" not in text
     assert "not comparable" not in text
     assert (
-        front_matter(record, "unknown")["model-index"][0]["results"][0]["dataset"]["revision"]
+        yaml.safe_load(text.split("---")[1])["model-index"][0]["results"][0]["dataset"]["revision"]
         == "owner/name@0123"
     )
     assert yaml.safe_load(text.split("---")[1])["license"] == "unknown"

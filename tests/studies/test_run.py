@@ -19,7 +19,8 @@ from benchmark.errors import UserError
 from benchmark.inputs import TextInput
 from benchmark.method import DataFacts, Method
 from benchmark.records.study import RunFile, StudyResults, read_part, read_results
-from benchmark.reporting.studies.runs import check_study_tables, comma_separated, difference_line, markdown
+from benchmark.reporting.studies.runs import check_study_tables, difference_line, values_sheet, write_page
+from benchmark.reporting.writers.csv import write_csv
 from benchmark.run import reproduce
 from benchmark.run.job import Job
 from benchmark.studies import run as study_run
@@ -210,7 +211,7 @@ def test_a_run_over_its_time_is_whole_and_marked() -> None:
     change_recipe(STUDY, put("seconds", 0.001))
     said = study("--seeds", "0", "1").good
     assert re.search(r"wide, seed 0: \d+\.\d s, over the 0.001 s of a run; marked in the table", said)
-    assert "**2 of 2 over 0.001 s**" in TABLE.read_text(encoding="utf-8")
+    assert "2 of 2 over 0.001 s" in TABLE.read_text(encoding="utf-8")
     rows = list(csv.DictReader(RESULTS.with_suffix(".csv").open()))
     assert [row["runs_over_budget"] for row in rows] == ["2", "2", "2", ""]
     assert {row["comparable_with_papers"] for row in rows} == {"no"}
@@ -251,7 +252,11 @@ def made_up() -> StudyResults:
 
 def test_means_and_intervals_are_those_of_the_t_distribution() -> None:
     results = made_up()
-    row = next(row for row in csv.DictReader(comma_separated(results).splitlines()) if row["name"] == "wide")
+    row = next(
+        row
+        for row in csv.DictReader(write_csv([values_sheet(results)]).splitlines())
+        if row["name"] == "wide"
+    )
     values = np.array([30.0, 34.5, 33.0])
     low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
     assert (row["n"], row["seeds"]) == ("3", "0 1 2")
@@ -266,7 +271,7 @@ def test_differences_are_taken_seed_by_seed() -> None:
     assert line.values["mean_r1"] == [1.0, 3.5]
     low, high = stats.t.interval(0.95, 1, 2.25, stats.sem([1.0, 3.5]))
     assert line.bounds("mean_r1") == pytest.approx((low, high))
-    assert "+2.25" in markdown(results)
+    assert "+2.25" in write_page(results)
 
 
 def test_one_seed_has_no_interval() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,14 +9,15 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from benchmark.data.images.decoding import BrokenPictureError, FileImages
 from benchmark.data.load import load_dataset
 from benchmark.data.splits import Split
 from benchmark.errors import UserError
 from benchmark.inputs import PixelInput
-from benchmark.timing.loading import PUBLISHED, SpeedRow, loader_speed, speed_table
+from benchmark.reporting.timings import speed_sheet
+from benchmark.reporting.writers.terminal import write_text
+from benchmark.timing.loading import PUBLISHED, SpeedRow, loader_speed
 
 SMALL = PixelInput(32, "random_resized_crop_flip", "resize_center_crop", 36)
 
@@ -66,10 +66,7 @@ def test_rates() -> None:
     assert (row.rate, row.rate_per_worker) == (500, 125)
     alone = SpeedRow("train", 0, 1000, 4.0)
     assert (alone.rate, alone.rate_per_worker) == (250, 250)
-    console = Console(width=120, file=io.StringIO())
-    console.print(speed_table([row, alone]))
-    assert isinstance(console.file, io.StringIO)
-    lines = console.file.getvalue().splitlines()
+    lines = write_text([speed_sheet([row, alone])]).splitlines()
     assert [line for line in lines if "500" in line and "125" in line and "8.00" in line]
     assert [line for line in lines if "250" in line and "4.00" in line]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Iterator
@@ -11,12 +10,13 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
 from benchmark.batches import Codes
 from benchmark.records.parts import Latency
+from benchmark.reporting.timings import latency_sheet
+from benchmark.reporting.writers.terminal import write_text
 from benchmark.timing import model as latency
-from benchmark.timing.model import LatencyReport, PeakMemory, latency_table, measure_latency
+from benchmark.timing.model import LatencyReport, PeakMemory, measure_latency
 from tests.toy import Toy, toy_captions, toy_images, toy_model
 
 CPU = torch.device("cpu")
@@ -208,9 +208,6 @@ def test_peak_memory_sees_an_allocation_that_is_gone_again() -> None:
 
 def test_table_names_operations_hardware_and_method() -> None:
     report = measured(toy_model())
-    console = Console(file=io.StringIO(), width=200)
-    console.print(latency_table(report))
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
+    text = write_text([latency_sheet(report, "toy")])
     for part in ("score query t2i", "encode image", "median ms", "peak memory", "30 calls", report.hardware):
         assert part in text

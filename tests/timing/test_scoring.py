@@ -1,16 +1,16 @@
 """The scoring benchmark: ratios, floor and differences of made-up cases; HAT's cases are what they say."""
 
 import time
-from io import StringIO
 
 import pytest
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from baselines.hat.checks.speed import floor_flops, scoring_cases
 from benchmark.method import ScoringCase
 from benchmark.registry import get_method
+from benchmark.reporting.timings import rank_sheet, scoring_sheet
+from benchmark.reporting.writers.terminal import write_text
 from benchmark.timing import scoring as speed
 
 
@@ -80,15 +80,13 @@ def test_threads_are_set_and_given_back() -> None:
 
 def test_tables_show_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "MATRIX", 64)
-    console = Console(width=200, record=True, file=StringIO())
     rows = speed.scoring_benchmark([case(0.002, 0.001), case(0.001, 0.001, off=1)], repeats=1)
-    console.print(speed.scoring_table(rows, title="scores"))
-    console.print(speed.rank_table(speed.rank_benchmark([(20, 100)], repeats=1)))
-    text = console.export_text()
+    ranked = rank_sheet(speed.rank_benchmark([(20, 100)], repeats=1))
+    text = write_text([scoring_sheet(rows, "scores"), ranked])
     assert text.count("made up") == 2
     assert f"{rows[0].ratio:.2f}" in text
     assert "1.0e+00" in text
-    assert "20 x 100" in text
+    assert [cell.value for cell in ranked.rows[0].cells[:2]] == [20, 100]
 
 
 def test_hat_offers_every_level_and_direction() -> None:

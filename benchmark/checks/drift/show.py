@@ -1,43 +1,36 @@
-"""Drift's report as text, Markdown or JSON: a table that names run and quantity, and the queries that moved."""
+"""Drift's report as text, Markdown, CSV or JSON: every compared quantity, and the queries that moved."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from benchmark.checks.drift.findings import Finding, Report
-from benchmark.files import plain
 from benchmark.reporting.diff.show import queries_sheet
-from benchmark.reporting.sheet import Format, Sheet, markdown_of, number, text_of
+from benchmark.reporting.sheet import Column, Sheet, Value, make_sheet
+from benchmark.reporting.writers.formats import Format, write_sheets
+from benchmark.reporting.writers.json import write_document
 
-HEADER = ("run", "check", "quantity", "reference", "found", "change", "tolerance", "", "")
+COLUMNS = (
+    *(Column(name, name, "text") for name in ("run", "check", "quantity")),
+    *(Column(name, name) for name in ("reference", "found", "change", "tolerance")),
+    *(Column("state"), Column("note")),
+)
 
 
 def render(report: Report, form: Format) -> str:
     """The whole report in one of the formats."""
     if form == "json":
-        return json.dumps(document(report), indent=1, ensure_ascii=False, allow_nan=False)
-    return text_of(text_sheets(report)) if form == "text" else markdown_of(markdown_sheets(report))
+        return write_document(document(report))
+    return write_sheets(markdown_sheets(report) if form == "markdown" else text_sheets(report), form)
 
 
-def document(report: Report) -> Any:
-    """The report as JSON types; a number that isn't finite is null."""
+def document(report: Report) -> dict[str, Any]:
+    """The report as JSON types."""
     findings = [asdict(item) | {"state": item.state} for item in report.findings]
     queries = {run: asdict(changes) for run, changes in report.queries.items()}
-    return _finite(
-        plain({"ok": report.ok, "drifted": report.drifted(), "findings": findings, "queries": queries})
-    )
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return {"ok": report.ok, "drifted": report.drifted(), "findings": findings, "queries": queries}
 
 
 def text_sheets(report: Report) -> list[Sheet]:
@@ -61,13 +54,13 @@ def markdown_sheets(report: Report) -> list[Sheet]:
 
 
 def _findings(title: str, findings: Sequence[Finding]) -> Sheet:
-    loud = frozenset(place for place, item in enumerate(findings) if not item.ok)
-    return Sheet(title, HEADER, tuple(map(_row, findings)), left=3, loud=loud)
+    alarms = [number for number, item in enumerate(findings) if not item.ok]
+    return make_sheet(title, COLUMNS, map(_row, findings), alarms=alarms)
 
 
-def _row(item: Finding) -> tuple[str, ...]:
+def _row(item: Finding) -> tuple[Value, ...]:
     numbers = (item.reference, item.found, item.found - item.reference, item.tolerance)
-    return (item.run, item.check, item.quantity, *map(number, numbers), item.state, item.note)
+    return item.run, item.check, item.quantity, *numbers, item.state, item.note
 
 
 def _queries(report: Report) -> list[Sheet]:

@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
 
 from benchmark.checks.parity.pieces import is_piece_file, piece_cases
 from benchmark.checks.parity.ranks import is_rank_file, is_text_file, rank_cases, text_cases
@@ -26,6 +23,7 @@ from benchmark.checks.parity.words import is_word_file, word_cases
 from benchmark.errors import UserError, nearest
 from benchmark.method import ParityCase
 from benchmark.registry import get_method, method_names
+from benchmark.reporting.sheet import Cell, Sheet, make_sheet
 
 GOLDEN = Path("tests/golden")
 SHARED = "evaluation"
@@ -96,22 +94,18 @@ class ParityReport:
             f"parity {self.method}: FAILED, {len(self.failed)} quantities out of tolerance; {where} compared"
         )
 
-    def table(self, only_failed: bool = False) -> Table:
-        """The rows as a table for the terminal."""
-        table = Table(box=SIMPLE_HEAD)
-        table.add_column("file / quantity", overflow="fold", min_width=32)
-        for name in ("numbers", "largest error", "tolerance"):
-            table.add_column(name, justify="right")
-        table.add_column("")
-        previous = None
-        for row in self.failed if only_failed else self.rows:
-            if row.file != previous:
-                table.add_section()
-                table.add_row(f"[bold]{escape(row.file)}[/]")
-            previous = row.file
-            verdict = "[green]ok[/]" if row.ok else f"[red]FAILED[/] {escape(row.note)}".rstrip()
-            table.add_row(f"  {escape(row.quantity)}", str(row.count), *row.cells, verdict)
-        return table
+    def sheet(self, only_failed: bool = False) -> Sheet:
+        """The rows as a table, a line between files."""
+        heads = ("file", "quantity", "numbers", "largest error", "tolerance", "state")
+        found = self.failed if only_failed else self.rows
+        rows = []
+        for row in found:
+            state = "ok" if row.ok else f"FAILED {row.note}".rstrip()
+            error, tolerance = row.cells
+            numbers = (row.count, Cell(error, row.error), Cell(tolerance, row.tolerance))
+            rows.append((row.file, row.quantity, *numbers, state))
+        alarms = [number for number, row in enumerate(found) if not row.ok]
+        return make_sheet(f"parity {self.method}", heads, rows, left=2, alarms=alarms, group=0)
 
 
 def run_parity(method: str, paths: Sequence[Path] | None = None) -> ParityReport:

@@ -1,7 +1,7 @@
 """Contact sheets: some pictures of a split with all their captions, since people look before they read.
 
-`make_sheet` gathers what a sheet shows; here it becomes a web page that asks for nothing outside itself, and in
-`contact_sheet_png.py` one picture. The same split, rows and marks give the same bytes.
+`make_sheet` gathers what a sheet shows, and `write_html` makes a web page of it that asks for nothing outside itself.
+The same split, rows and marks give the same bytes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Tile:
 
     @property
     def alt(self) -> str:
-        """What stands for the picture where it can't be seen: its first caption."""
+        """What stands for the picture where it cannot be seen: its first caption."""
         return self.captions[0][1] if self.captions else self.filename
 
     @property

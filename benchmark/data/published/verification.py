@@ -16,8 +16,6 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
-from rich.table import Table
 
 from benchmark.data.checksums import copies_of, damage_of
 from benchmark.data.images.decoding import EncodedImages, picture_digests
@@ -426,34 +424,6 @@ def notes(checks: Iterable[Check]) -> list[str]:
 
 def _line(check: Check) -> str:
     return f"split '{check.split}', {check.what}: found {check.found}, expected {check.expected}"
-
-
-MARKS: dict[Verdict, str] = {
-    "ok": "[green]ok[/]",
-    "noted": "[yellow]noted[/]",
-    "cannot be checked": "[yellow]cannot be checked[/]",
-    "differs": "[bold red]differs[/]",
-}
-
-
-def checks_table(checks: Sequence[Check], title: str = "verification") -> Table:
-    """All checks for a terminal; below them what to do, each advice once."""
-    table = Table(title=title, title_justify="left", caption_justify="left", caption_style="")
-    for name in ("split", "check", "", "expected", "found"):
-        table.add_column(name, overflow="fold")
-    for number, check in enumerate(checks):
-        if number and checks[number - 1].split != check.split:
-            table.add_section()
-        table.add_row(
-            check.split, check.what, MARKS[check.verdict], escape(check.expected), escape(check.found)
-        )
-    advice: dict[str, list[str]] = {}
-    for check in checks:
-        if check.hint:
-            advice.setdefault(check.hint, []).append(f"{check.split} {check.what}")
-    lines = [f"[bold]{', '.join(whats)}[/]: {escape(hint)}" for hint, whats in advice.items()]
-    table.caption = "\n".join(lines) or None
-    return table
 
 
 # --------------------------------------------------------------------------------- ids and lists

@@ -33,10 +33,10 @@ from benchmark.statistics.seed_differences import MOST, SeedDifference, seed_dif
 from benchmark.statistics.verdict import ENOUGH_SEEDS
 from benchmark.timing.contenders import growth, ratio
 
-Verdict = Literal["holds", "doesn't hold", "can't be tested here"]
+Verdict = Literal["holds", "does not hold", "cannot be tested here"]
 HOLDS: Verdict = "holds"
-FAILS: Verdict = "doesn't hold"
-OPEN: Verdict = "can't be tested here"
+FAILS: Verdict = "does not hold"
+OPEN: Verdict = "cannot be tested here"
 INCLUDES = "the interval includes 0"
 Setting = Literal["paper", "analogue", "timing", "other"]
 """`paper`: the paper's data and set-up; `analogue`: small models on scenes; `timing`: this machine's time; `other`:
@@ -55,7 +55,7 @@ class JudgedCheck:
     setting: Setting
     verdict: Verdict
     cause: str = ""
-    """Why it can't be tested, in a few words; the same for like checks."""
+    """Why it cannot be tested, in a few words; the same for like checks."""
     why: str = ""
     """The same in full, or what to know about a verdict."""
     unit: str = ""
@@ -151,14 +151,14 @@ class Evidence:
         place = check.protocol or check.dataset
         blank = JudgedCheck(check, label, place, "paper", OPEN, unit="% of the baseline")
         if check.baseline is None:
-            return replace(blank, cause="baseline unknown", why=f"the baseline isn't known ({gain.note})")
+            return replace(blank, cause="baseline unknown", why=f"the baseline is not known ({gain.note})")
         if check.protocol is None:
-            return replace(blank, cause="protocol unknown", why=f"the protocol isn't known ({gain.note})")
+            return replace(blank, cause="protocol unknown", why=f"the protocol is not known ({gain.note})")
         method, variant = check.baseline.method, check.baseline.variant
         printed = find_row(method, variant, check.protocol, self.root / PAPER)
         base = None if printed is None else printed.value(check.metric)
         if not base:
-            why = f"{variant}'s {title(check.metric)} on {check.protocol} isn't known"
+            why = f"{variant}'s {title(check.metric)} on {check.protocol} is not known"
             return replace(blank, cause="baseline unknown", why=why)
         row = self._row(check.run, check.protocol)
         if isinstance(row, str):
@@ -292,7 +292,7 @@ def _by_seed(results: StudyResults, check: StudyDifference) -> list[float]:
 
 
 def _differ(of: Row, against: Row) -> str:
-    """Why two runs can't be held against each other; '': they can."""
+    """Why two runs cannot be held against each other; '': they can."""
     one, other = (parse(row.records[0].results[row.protocol].signature) for row in (of, against))
     fields = [name for name in differences(one, other) if name not in MAY_DIFFER]
     return f"the runs' signatures differ in {', '.join(fields)}" if fields else ""

@@ -238,7 +238,7 @@ class Known:
     def _timing(self, study: str, task: str, contenders: Mapping[str, str], where: str) -> None:
         _one_of(study, self.latency, f"{where}.study'", "study of latency")
         results = self.latency[study]
-        if results is None:  # its tasks aren't known before it has run
+        if results is None:  # its tasks are not known before it has run
             return
         tasks = results.by_task()
         _one_of(task, tasks, f"{where}.task'", "task")

@@ -4,7 +4,7 @@ Nothing is run. The rule is the same for all and stands at the head of results/t
 
 - a difference is taken seed by seed over at least three seeds; it holds where its 95 % t interval is clear of zero on
   the claimed side and its p-value, Holm-adjusted over all tested checks of the same paper, is at most 0.05;
-- clear of zero on the other side, by the same measure, it doesn't hold; anything else can't be told;
+- clear of zero on the other side, by the same measure, it does not hold; anything else cannot be told;
 - ratios of latency have rounds in the place of seeds, a bootstrap interval, and no p-value.
 """
 
@@ -80,7 +80,7 @@ class JudgedClaim:
         told = [f"{counts[HOLDS]} hold{'s' if counts[HOLDS] == 1 else ''}"] if counts[HOLDS] else []
         told += [f"{counts[FAILS]} {'does' if counts[FAILS] == 1 else 'do'} not"] if counts[FAILS] else []
         causes = Counter(check.cause for check in checks if check.verdict == OPEN)
-        told += [f"{counts[OPEN]} can't be told ({_listed(causes)})"] if counts[OPEN] else []
+        told += [f"{counts[OPEN]} cannot be told ({_listed(causes)})"] if counts[OPEN] else []
         rule = "all must hold" if self.claim.needs == "all" else "one must hold"
         return Total(place, setting, verdict, f"of {len(checks)} checks, {', '.join(told)}; {rule}")
 

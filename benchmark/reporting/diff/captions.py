@@ -13,12 +13,12 @@ from benchmark.reporting.diff.sides import Side
 def caption_texts(side: Side, data_dir: Path | None) -> list[str]:
     """The captions (m,) of the split that a side was scored on.
 
-    Raises UserError where they would have to be downloaded, and where they aren't those of the run.
+    Raises UserError where they would have to be downloaded, and where they are not those of the run.
     """
     facts = side.records[0].dataset
     made_by_code = facts.source == "made by code"
     if not made_by_code and data_dir is None:
-        raise UserError(f"--captions: {facts.name} isn't made by code; name a local copy with --data-dir")
+        raise UserError(f"--captions: {facts.name} is not made by code; name a local copy with --data-dir")
     dataset = load_dataset(
         facts.name,
         facts.options,
@@ -30,5 +30,5 @@ def caption_texts(side: Side, data_dir: Path | None) -> list[str]:
     )
     split = dataset.splits["test"].first_images(facts.splits["test"].images)
     if caption_ids_hash(split.caption_ids) != side.sidecars[0].caption_ids_sha256:
-        raise UserError(f"--captions: these aren't the captions that {side.name} was scored on")
+        raise UserError(f"--captions: these are not the captions that {side.name} was scored on")
     return split.captions

@@ -40,7 +40,7 @@ class Change:
 
     @property
     def change(self) -> float | None:
-        """New less old; None where one isn't a number."""
+        """New less old; None where one is not a number."""
         if isinstance(self.old, bool) or isinstance(self.new, bool):
             return None
         if isinstance(self.old, int | float) and isinstance(self.new, int | float):

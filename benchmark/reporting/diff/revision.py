@@ -18,7 +18,7 @@ class ChangedRecord:
     record: str
     """`<dataset>/<run>/<seed>`."""
     what: str
-    """new, gone, changed; or why the two can't be compared."""
+    """new, gone, changed; or why the two cannot be compared."""
     refused: bool = False
     diff: RunDiff | None = None
 
@@ -35,7 +35,7 @@ def diff_revision(revision: str, *, runs: Path = RUNS, most: int = 10) -> Revisi
     """Compare the records below `runs` with those of a git revision.
 
     A record whose signature is another is an entry that says so, so that the others can still be seen.
-    Raises UserError where there is no such revision, and for a record that can't be read.
+    Raises UserError where there is no such revision, and for a record that cannot be read.
     """
     found = changed_files(revision, runs)
     names = {file.removesuffix(".json"): status for file, status in found.items()}

@@ -1,28 +1,36 @@
-"""A diff as text, Markdown or JSON: the sheets of one run, and of all runs that differ from a git revision."""
+"""A diff as text, Markdown, CSV or JSON: the sheets of one run, and of all runs that differ from a git revision."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from benchmark.files import plain
 from benchmark.reporting.diff.compare import Change, ProtocolDiff, RunDiff
 from benchmark.reporting.diff.queries import QueryChange, QueryChanges
 from benchmark.reporting.diff.revision import RevisionDiff
-from benchmark.reporting.sheet import Format, Sheet, markdown_of, number, text_of
+from benchmark.reporting.sheet import Column, Sheet, Value, make_sheet
+from benchmark.reporting.writers.formats import Format, write_sheets
+from benchmark.reporting.writers.json import write_document
 
 LONGEST = 60
 """Characters of a value that is text."""
+METRIC = Column("metric", "metric", "text")
+P = Column("p", "p", spec=".2g")
+CHANGE = (Column("old", "old"), Column("new", "new"), Column("change", "change", spec="+.6g"))
 
 
 def render(found: RunDiff | RevisionDiff, form: Format) -> str:
     """The whole diff in one of the formats."""
     if form == "json":
-        return json.dumps(document(found), indent=1, ensure_ascii=False, allow_nan=False)
-    sheets = run_sheets(found) if isinstance(found, RunDiff) else revision_sheets(found)
-    return text_of(sheets) if form == "text" else markdown_of(sheets)
+        return write_document(document(found))
+    return write_sheets(diff_sheets(found), form)
+
+
+def diff_sheets(found: RunDiff | RevisionDiff) -> list[Sheet]:
+    """The sheets of one run, or of all that differ."""
+    return run_sheets(found) if isinstance(found, RunDiff) else revision_sheets(found)
 
 
 def document(found: RunDiff | RevisionDiff) -> Any:
@@ -45,58 +53,48 @@ def _with_changes(value: Any) -> Any:
 
 def run_sheets(diff: RunDiff, *, folded: bool = False) -> list[Sheet]:
     """Everything about one pair; `folded`: only the title stands open in Markdown."""
-    old, new = _named(diff.old, diff.old_seeds), _named(diff.new, diff.new_seeds)
+    old, new = _name(diff.old, diff.old_seeds), _name(diff.new, diff.new_seeds)
     lines = ["the canonical hashes are equal: the numbers are the same"] if diff.same_hash else []
     sheets = [Sheet(f"{old} -> {new}", notes=tuple(lines))]
     for protocol in diff.protocols:
-        sheets += [_metrics(protocol, diff), _queries(protocol)]
+        title = f"{protocol.protocol}: queries that changed most"
+        sheets += [_metrics(protocol, diff), queries_sheet(title, protocol.queries)]
     if diff.training:
         sheets.append(_changes("training", diff.training))
     if diff.latency:
         sheets.append(_latency(diff))
     for title, changes in (("recipe: fields that differ", diff.recipe), ("also different", diff.other)):
         if changes:
-            rows = tuple((change.name, _value(change.old), _value(change.new)) for change in changes)
-            sheets.append(Sheet(title, ("field", "old", "new"), rows, left=3))
-    return [sheet if not folded else _folded(sheet) for sheet in sheets]
+            rows = [(change.name, _short(change.old), _short(change.new)) for change in changes]
+            sheets.append(make_sheet(title, ("field", "old", "new"), rows, left=3))
+    return [replace(sheet, folded=folded and bool(sheet.columns)) for sheet in sheets]
 
 
-def _folded(sheet: Sheet) -> Sheet:
-    return Sheet(
-        sheet.title, sheet.header, sheet.rows, sheet.notes, sheet.left, sheet.loud, bool(sheet.header)
-    )
-
-
-def _named(name: str, seeds: Sequence[int]) -> str:
-    """The side's name, with its seeds where it doesn't end in one."""
+def _name(name: str, seeds: Sequence[int]) -> str:
+    """The side's name, with its seeds where it does not end in one."""
     if len(seeds) == 1:
         return name
     return f"{name}, seeds {' '.join(map(str, seeds))}"
 
 
 def _metrics(found: ProtocolDiff, diff: RunDiff) -> Sheet:
-    several = max(len(diff.old_seeds), len(diff.new_seeds)) > 1
-    header = ["metric", "old", *(["sd"] if several else []), "new", *(["sd"] if several else [])]
+    old, new, change = CHANGE
+    spreads = Column("old_sd", "sd"), Column("new_sd", "sd")
+    columns = [METRIC, old, spreads[0], new, spreads[1], change, P]
+    tests = found.queries.tests
     rows = []
-    for change in found.metrics:
-        test = found.queries.tests.get(change.name)
-        cells = [change.name, number(_float(change.old))]
-        cells += [number(change.old_sd)] if several else []
-        cells.append(number(_float(change.new)))
-        cells += [number(change.new_sd)] if several else []
-        rows.append((*cells, number(change.change, sign=True), "" if test is None else f"{test.p_value:.2g}"))
-    test = next(iter(found.queries.tests.values()))
-    notes = [found.signature, f"p: two-sided sign-flip test over {test.n} images, each metric by itself"]
+    for item in found.metrics:
+        p = tests[item.name].p_value if item.name in tests else None
+        rows.append((item.name, item.old, item.old_sd, item.new, item.new_sd, item.change, p))
+    test = next(iter(tests.values()))
+    notes = [f"p: two-sided sign-flip test over {test.n} images, each metric by itself"]
+    several = max(len(diff.old_seeds), len(diff.new_seeds)) > 1
     if several:
         notes.append(
             "several seeds: images' values averaged over them; p speaks of these seeds, not of others"
         )
-    return Sheet(found.protocol, (*header, "change", "p"), tuple(rows), tuple(notes))
-
-
-def _queries(found: ProtocolDiff) -> Sheet:
-    title = f"{found.protocol}: queries that changed most"
-    return queries_sheet(title, found.queries)
+    sheet = make_sheet(found.protocol, columns, rows, notes=notes, signature=found.signature)
+    return sheet if several else sheet.only([c.key for c in columns if not c.key.endswith("_sd")])
 
 
 def queries_sheet(title: str, found: QueryChanges) -> Sheet:
@@ -105,31 +103,26 @@ def queries_sheet(title: str, found: QueryChanges) -> Sheet:
         f"{found.moved:,} of {found.queries:,} queries changed rank: "
         f"{found.better:,} better, {found.worse:,} worse"
     )
-    texts = any(change.text for change in found.most)
-    tops = any(change.old_first is not None for change in found.most)
-    header = ("direction", "query", *(["caption"] if texts else []), "old rank", "new rank")
-    header += ("old first", "new first") if tops else ()
-    rows = tuple(_query_row(change, texts=texts, tops=tops) for change in found.most)
-    if not rows:
+    if not found.most:
         return Sheet(title, notes=(said,))
-    return Sheet(title, header, rows, (said,), left=3 if texts else 2)
+    heads = ("direction", "query", "caption", "old rank", "new rank", "old first", "new first")
+    keys = ["direction", "query", *(["caption"] if any(change.text for change in found.most) else [])]
+    keys += ["old_rank", "new_rank"]
+    keys += ["old_first", "new_first"] if any(change.old_first is not None for change in found.most) else []
+    return make_sheet(title, heads, map(_query_row, found.most), left=3, notes=[said]).only(keys)
 
 
-def _query_row(change: QueryChange, *, texts: bool, tops: bool) -> tuple[str, ...]:
+def _query_row(change: QueryChange) -> tuple[Value, ...]:
     query = (
         change.image_id if change.caption_number is None else f"{change.image_id} #{change.caption_number}"
     )
-    cells = [change.direction, query, *([change.text or ""] if texts else [])]
-    cells += [number(change.old_rank), number(change.new_rank)]
-    return (*cells, *((change.old_first or "", change.new_first or "") if tops else ()))
+    firsts = change.old_first, change.new_first
+    return change.direction, query, change.text, change.old_rank, change.new_rank, *firsts
 
 
 def _changes(title: str, changes: Sequence[Change], notes: tuple[str, ...] = ()) -> Sheet:
-    rows = tuple(
-        (change.name, _value(change.old), _value(change.new), number(change.change, sign=True))
-        for change in changes
-    )
-    return Sheet(title, ("", "old", "new", "change"), rows, notes)
+    rows = [(change.name, _short(change.old), _short(change.new), change.change) for change in changes]
+    return make_sheet(title, (Column("name", kind="text"), *CHANGE), rows, notes=notes)
 
 
 def _latency(diff: RunDiff) -> Sheet:
@@ -143,15 +136,11 @@ def _latency(diff: RunDiff) -> Sheet:
     return _changes("latency, median in ms a call", diff.latency, (note,))
 
 
-def _value(value: object) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return number(value)
-    text = "" if value is None else str(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
-
-
-def _float(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+def _short(value: Value) -> Value:
+    """The value, text cut to a length that a table has room for."""
+    if not isinstance(value, str) or len(value) <= LONGEST:
+        return value
+    return f"{value[: LONGEST - 3]}..."
 
 
 # -------------------------------------------------------------------------- all that changed since
@@ -162,21 +151,18 @@ def revision_sheets(found: RevisionDiff) -> list[Sheet]:
     title = f"run records since {found.revision}"
     if not found.entries:
         return [Sheet(title, notes=("no record changed",))]
+    heads = ("record", "what", "old rsum", "new rsum", CHANGE[2], P, "queries moved")
     rows = []
-    loud = []
-    for place, entry in enumerate(found.entries):
+    for entry in found.entries:
         diff = entry.diff
-        cells: tuple[str, ...] = ("", "", "", "", "")
+        values: tuple[Value, ...] = (None,) * 5
         if diff is not None and not diff.same_hash:
             protocol = diff.protocols[0]
             rsum = next(change for change in protocol.metrics if change.name == "rsum")
-            p = protocol.queries.tests["rsum"].p_value
-            numbers = (number(_float(rsum.old)), number(_float(rsum.new)), number(rsum.change, sign=True))
-            cells = (*numbers, f"{p:.2g}", f"{protocol.queries.moved:,}")
-        if entry.refused:
-            loud.append(place)
-        rows.append((entry.record, entry.what, *cells))
-    header = ("record", "", "old rsum", "new rsum", "change", "p", "queries moved")
-    first = Sheet(title, header, tuple(rows), left=2, loud=frozenset(loud))
+            p, moved = protocol.queries.tests["rsum"].p_value, protocol.queries.moved
+            values = (rsum.old, rsum.new, rsum.change, p, moved)
+        rows.append((entry.record, entry.what, *values))
+    alarms = [number for number, entry in enumerate(found.entries) if entry.refused]
     shown = [e.diff for e in found.entries if e.diff is not None and not e.diff.same_hash]
-    return [first, *(sheet for diff in shown for sheet in run_sheets(diff, folded=True))]
+    details = [sheet for diff in shown for sheet in run_sheets(diff, folded=True)]
+    return [make_sheet(title, heads, rows, left=2, alarms=alarms), *details]

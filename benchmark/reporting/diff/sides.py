@@ -31,7 +31,7 @@ class Side:
 
 
 def load_side(name: str, runs: Path = RUNS) -> Side:
-    """The runs that a name stands for; raises UserError where there are none, or they don't belong together."""
+    """The runs that a name stands for; raises UserError where there are none, or they do not belong together."""
     path = Path(name)
     if path.suffix == ".json" and (path.is_file() or ":" not in name):
         return _single(name, read_record(path), path)
@@ -103,7 +103,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"{path.as_posix()}: can't be read ({error.strerror}); a record and its sidecar lie together"
+            f"{path.as_posix()}: cannot be read ({error.strerror}); a record and its sidecar lie together"
         ) from None
 
 
@@ -144,7 +144,7 @@ def git(*arguments: str) -> bytes:
     try:
         return subprocess.run(["git", *arguments], capture_output=True, check=True).stdout
     except FileNotFoundError:
-        raise UserError("git is needed to look at revisions, and isn't installed") from None
+        raise UserError("git is needed to look at revisions, and is not installed") from None
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip().splitlines()
         raise UserError(f"git {arguments[0]}: {said[-1] if said else 'failed'}") from None

@@ -110,7 +110,7 @@ def pairwise(rows: Group | Sequence[Row], metric: str = "rsum", runs_dir: Path =
 def tied_with_best(
     rows: Group | Sequence[Row], metric: str = "rsum", runs_dir: Path = RUNS, level: float = LEVEL
 ) -> frozenset[str]:
-    """Names of the rows that the tests can't tell from the row with the highest metric, that one left out.
+    """Names of the rows that tests do not tell apart from the row with the highest metric, that one left out.
 
     The best row is chosen by looking at all, so the correction is over all pairs, not over those with it.
     """
@@ -164,7 +164,7 @@ def _difference(a: _Sample, b: _Sample) -> Values:
         found = "; ".join(
             f"{name}: {getattr(a.signature, name)} and {getattr(b.signature, name)}" for name in fields
         )
-        raise UserError(f"{a.name} and {b.name} can't be compared, their signatures differ in {found}")
+        raise UserError(f"{a.name} and {b.name} cannot be compared, their signatures differ in {found}")
     _check_images(a.sidecar, b.sidecar, a.name, b.name)
     return a.values - b.values
 
@@ -177,7 +177,9 @@ def _check_images(a: Sidecar, b: Sidecar, name: str, other: str) -> None:
     }
     differ = [what for what, equal in same.items() if not equal]
     if differ:
-        raise UserError(f"{name} and {other} can't be compared: their sidecars differ in {', '.join(differ)}")
+        raise UserError(
+            f"{name} and {other} cannot be compared: their sidecars differ in {', '.join(differ)}"
+        )
 
 
 def _rows(rows: Group | Sequence[Row]) -> Sequence[Row]:

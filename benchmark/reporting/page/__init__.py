@@ -17,6 +17,7 @@ from markupsafe import Markup
 from benchmark.reporting.page import board, curves, history, ledger, runs, studies
 from benchmark.reporting.page.evidence import read_evidence
 from benchmark.reporting.page.examples import Gallery
+from benchmark.reporting.writers.html import environment as make_environment
 from benchmark.statistics.verdict import explain_verdict
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -60,16 +61,8 @@ def _text(name: str) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    """Everything that a template prints is escaped, and what isn't there is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        auto_reload=False,
-    )
+    """The environment of the templates, with the filters that they use."""
+    environment = make_environment(TEMPLATES)
     environment.filters["fixed"] = board.fixed
     environment.filters["between"] = board.between
     environment.filters["explain"] = explain_verdict

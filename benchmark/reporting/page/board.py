@@ -5,9 +5,8 @@ What a row says, verdict included, is the leaderboard's; here it is only put int
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from markupsafe import Markup
@@ -17,10 +16,16 @@ from benchmark.records.parts import RECALLS, Latency
 from benchmark.reporting.leaderboard.rows import Group, Row
 from benchmark.reporting.page.evidence import PageEvidence
 from benchmark.reporting.page.svg import Marks, Point, scatter, strips
+from benchmark.reporting.sheet import NONE, Cell, Column
 from benchmark.statistics.verdict import Kind
 
-NONE = "n/a"
-HEADS = (*RECALLS, "rsum", "sd", "95 % interval", "paper", "difference", "query ms")
+COLUMNS = (
+    *(Column(name, name.replace("_r", " R@"), spec=".1f", missing=NONE) for name in (*RECALLS, "rsum")),
+    Column("sd", "sd", spec=".2f", missing=NONE),
+    *(Column(name, name) for name in ("95 % interval", "paper")),
+    Column("difference", "difference", spec="+.2f", missing=NONE),
+    Column("query_ms", "query", unit="ms"),
+)
 NAMES = {
     "flickr30k": "Flickr30K",
     "mscoco-1k": "MSCOCO 1K",
@@ -28,8 +33,6 @@ NAMES = {
     "cuhk-pedes": "CUHK-PEDES",
 }
 MEAN_R1 = "mean R@1"
-Number = tuple[str, float | None]
-"""As printed, and its value; None: there is none."""
 
 
 def fixed(value: float | None, digits: int = 1, sign: bool = False) -> str:
@@ -61,18 +64,6 @@ def remark(row: Row) -> str:
 
 
 @dataclass(frozen=True)
-class BoardCell:
-    """A number of the leaderboard."""
-
-    text: str
-    value: float | None
-    """What it is sorted by."""
-    best: bool = False
-    tied: bool = False
-    """Not told from the best."""
-
-
-@dataclass(frozen=True)
 class BoardRow:
     """A row of the leaderboard with where its pages are."""
 
@@ -81,7 +72,7 @@ class BoardRow:
     status: str
     seeds: list[tuple[int, str]]
     """Each seed and the address of its page."""
-    cells: list[BoardCell]
+    cells: list[Cell]
 
     @property
     def words(self) -> str:
@@ -94,8 +85,8 @@ class Board:
     """A group of the leaderboard: numbers that may stand in one column."""
 
     group: Group
-    heads: list[str]
-    """Of the cells: those of HEADS for which a row has a value."""
+    columns: list[Column]
+    """Those of COLUMNS for which a row has a value."""
     lines: list[BoardRow]
     apart: str
     """What sets its signature apart from those of the same protocol; empty: nothing does."""
@@ -115,14 +106,40 @@ def boards(evidence: PageEvidence) -> list[Board]:
 
 
 def _board(group: Group, tied: frozenset[str], evidence: PageEvidence) -> Board:
-    numbers = [_numbers(row) for row in group.rows]
-    places = [place for place in range(len(HEADS)) if any(cells[place][1] is not None for cells in numbers)]
-    return Board(
-        group,
-        [HEADS[place] for place in places],
-        _lines(group, tied, places, evidence.addresses),
-        apart(group, evidence.groups),
+    cells = [_cells(row, row.name in tied) for row in group.rows]
+    filled = [
+        place for place in range(len(COLUMNS)) if any(found[place].value is not None for found in cells)
+    ]
+    for place in range(len(RECALLS) + 1) if len(cells) > 1 else ():
+        best = max((found[place] for found in cells), key=lambda cell: float(cell.value or 0)).text
+        for found in cells:
+            found[place] = replace(found[place], emphasis="best" if found[place].text == best else "")
+    lines = []
+    for row, found in zip(group.rows, cells, strict=True):
+        seeds = [(record.seed, evidence.addresses[record.path]) for record in row.records]
+        shown = [found[place] for place in filled]
+        lines.append(BoardRow(row, row.records[0].method, row.judgement.kind, seeds, shown))
+    return Board(group, [COLUMNS[place] for place in filled], lines, apart(group, evidence.groups))
+
+
+def _cells(row: Row, tied: bool) -> list[Cell]:
+    """A cell for each of COLUMNS; intervals are sorted by their width."""
+    bounds, paper = row.bounds("rsum"), row.paper_value
+    metric = f" ({MEAN_R1})" if row.headline == "mean_r1" and paper is not None else ""
+    kind = (
+        "" if row.paper is None or row.paper.kind == "reported" or paper is None else f" ({row.paper.kind})"
     )
+    values = [
+        *(row.mean(name) for name in (*RECALLS, "rsum")),
+        row.spread("rsum"),
+        Cell(between(bounds), None if bounds is None else bounds[1] - bounds[0]),
+        Cell(fixed(paper), paper, tail=metric + kind),
+        row.difference,
+        Cell(milliseconds(row.query_ms), row.query_ms),
+    ]
+    cells = [column.cell(value) for column, value in zip(COLUMNS, values, strict=True)]
+    cells[len(RECALLS)] = replace(cells[len(RECALLS)], tied=tied)
+    return cells
 
 
 def apart(group: Group, groups: Sequence[Group]) -> str:
@@ -135,45 +152,6 @@ def apart(group: Group, groups: Sequence[Group]) -> str:
         if any(signature[place] != part for signature in signatures)
     ]
     return ", ".join(part.replace(":", " ") for part in parts)
-
-
-def _lines(
-    group: Group, tied: frozenset[str], places: Sequence[int], addresses: Mapping[Path, str]
-) -> list[BoardRow]:
-    numbers = [_numbers(row) for row in group.rows]
-    best = [_best(numbers, place) if len(group.rows) > 1 else "" for place in range(len(RECALLS) + 1)]
-    lines = []
-    for row, cells in zip(group.rows, numbers, strict=True):
-        marked = [
-            BoardCell(
-                *cells[n], n < len(best) and cells[n][0] == best[n], HEADS[n] == "rsum" and row.name in tied
-            )
-            for n in places
-        ]
-        seeds = [(record.seed, addresses[record.path]) for record in row.records]
-        lines.append(BoardRow(row, row.records[0].method, row.judgement.kind, seeds, marked))
-    return lines
-
-
-def _best(numbers: Sequence[Sequence[Number]], place: int) -> str:
-    """The best number of a column, as it is printed."""
-    return max((cells[place] for cells in numbers), key=lambda cell: cell[1] or 0.0)[0]
-
-
-def _numbers(row: Row) -> list[Number]:
-    """Text and value of each of HEADS."""
-    bounds, spread = row.bounds("rsum"), row.spread("rsum")
-    metric = f" ({MEAN_R1})" if row.headline == "mean_r1" and row.paper_value is not None else ""
-    kind = "" if row.paper is None or row.paper.kind == "reported" else f" ({row.paper.kind})"
-    paper = row.paper_value
-    return [
-        *((fixed(row.mean(name)), row.mean(name)) for name in (*RECALLS, "rsum")),
-        (fixed(spread, 2), spread),
-        (between(bounds), None if bounds is None else bounds[1] - bounds[0]),
-        (fixed(paper) if paper is None else f"{paper:.1f}{metric}{kind}", paper),
-        (fixed(row.difference, 2, sign=True), row.difference),
-        (milliseconds(row.query_ms), row.query_ms),
-    ]
 
 
 def tally(evidence: PageEvidence) -> dict[str, int]:
@@ -198,7 +176,7 @@ class Drawn:
 
 
 def versus(evidence: PageEvidence) -> list[Drawn]:
-    """Each comparable group with its papers' values; groups that can't be compared are left to `waiting`."""
+    """Each comparable group with its papers' values; groups that cannot be compared are left to `waiting`."""
     found = []
     for group in evidence.groups:
         rows = [row for row in group.rows if group.comparable]
@@ -215,7 +193,7 @@ def versus(evidence: PageEvidence) -> list[Drawn]:
 
 
 def waiting(evidence: PageEvidence) -> list[tuple[Row, str]]:
-    """Rows that can't be held against their paper, with what the paper reports of the variant."""
+    """Rows that cannot be held against their paper, with what the paper reports of the variant."""
     rows = [row for group in evidence.groups if not group.comparable for row in group.rows]
     return [(row, _reported(evidence, row)) for row in rows]
 

@@ -72,7 +72,7 @@ def course(record: RunRecord, sidecar: Sidecar) -> Course | None:
 
 
 def _losses(log: Sequence[Mapping[str, Any]]) -> list[Pair]:
-    """Means over equal parts of the whole training; of each epoch where single steps weren't logged."""
+    """Means over equal parts of the whole training; of each epoch where single steps were not logged."""
     steps: list[Pair] = []
     for entry in log:
         losses = entry.get("losses") or [entry["loss"]]

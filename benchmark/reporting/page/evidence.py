@@ -27,7 +27,7 @@ class PageEvidence:
     """By `RunRecord.path`."""
     groups: list[Group]
     tied: list[frozenset[str]]
-    """Of each group: rows that the paired test over images can't tell from the best."""
+    """Of each group: rows that the paired test over images does not tell apart from the best."""
     papers: Mapping[str, Paper]
     references: Mapping[tuple[str, str], Reference]
     """By dataset and run."""

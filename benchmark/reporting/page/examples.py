@@ -33,7 +33,7 @@ class Item:
     """A picture or a caption of the gallery, or a query."""
 
     name: str
-    """Its id, or where that isn't known its row."""
+    """Its id, or where that is not known its row."""
     caption: str = ""
     """What it says; of a picture its first caption."""
     picture: int | None = None
@@ -73,7 +73,7 @@ class Gallery:
     splits: dict[str, Split | None] = field(default_factory=dict)
 
     def split(self, record: RunRecord, sidecar: Sidecar) -> tuple[str, Split | None]:
-        """The run's test split, with a key for it; None where its pictures aren't shown, or it is another one now."""
+        """The run's test split, with a key for it; None where its pictures are not shown, or it is another one now."""
         facts = record.dataset
         images = len(sidecar.image_ids)
         options = sorted(facts.options.items())
@@ -142,7 +142,7 @@ def right(sidecar: Sidecar, direction: str) -> NDArray[np.bool_]:
 
 
 def lead(sidecar: Sidecar, direction: str, ranks: NDArray[np.integer]) -> NDArray[np.float64]:
-    """(queries,): score of the best item less that of the best wrong one; -inf where the truth isn't first."""
+    """(queries,): score of the best item less that of the best wrong one; -inf where the truth is not first."""
     hits = right(sidecar, direction)
     scores = np.asarray(sidecar.i2t_scores if direction == "i2t" else sidecar.t2i_scores, dtype=np.float64)
     wrong = np.where(hits, -np.inf, scores).max(axis=1)

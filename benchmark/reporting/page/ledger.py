@@ -1,4 +1,4 @@
-"""Claims: what the committed results say about each, as claims_judge.py has it, with a strip for each interval."""
+"""Claims: what the committed results say about each, with a strip for each interval."""
 
 from __future__ import annotations
 
@@ -11,59 +11,46 @@ from markupsafe import Markup
 from benchmark.reporting.claims.checks import JudgedCheck
 from benchmark.reporting.claims.definition import CLAIMS, Growth
 from benchmark.reporting.claims.judge import JudgedClaim, judge_claims
-from benchmark.reporting.claims.page import CERTAINTY, SETTINGS, counted, estimate, interval, summary
+from benchmark.reporting.claims.page import CERTAINTY, SETTINGS, checks_sheet, summary
 from benchmark.reporting.page.svg import Marks, strips
+from benchmark.reporting.sheet import Sheet
+
+CHECKS = ("check", "n", "estimate", "interval", "p", "p_holm", "verdict")
+"""The columns of a claim's checks; their places stand above them."""
 
 
 @dataclass(frozen=True)
-class LedgerCheck:
-    """A line of a claim's table."""
-
-    label: str
-    strip: Markup
-    cells: list[str]
-    """n, estimate, interval, p, Holm's p."""
-    verdict: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Told:
+class ClaimSection:
     """A claim as the page shows it."""
 
     judged: JudgedClaim
     where: str
-    """The places that told the verdict; empty: none did."""
+    """The places that decided the verdict; empty: none did."""
     because: list[str]
     certainty: str
     settings: str
+    checks: Sheet
     axis: Markup
     """Empty where its checks are in several units."""
-    checks: list[LedgerCheck]
+    strips: list[Markup]
 
 
-def claims(root: Path) -> list[Told]:
+def claims(root: Path) -> list[ClaimSection]:
     """All claims in their order; [] where there is no ledger. Raises UserError as `judge_claims` does."""
-    if not (root / CLAIMS).is_file():
-        return []
-    return [_told(judged) for judged in judge_claims(root)]
+    return [_show(judged) for judged in judge_claims(root)] if (root / CLAIMS).is_file() else []
 
 
-def _told(judged: JudgedClaim) -> Told:
+def _show(judged: JudgedClaim) -> ClaimSection:
     shown = [check for check in judged.checks if check.place != "-"]
-    axis, drawn = _strips(shown)
     settings = dict.fromkeys(f"{total.place}: {SETTINGS[total.setting]}" for total in judged.totals)
-    return Told(
+    return ClaimSection(
         judged,
         judged.text.removeprefix(judged.verdict).strip(),
         [summary(total) for total in judged.totals],
         CERTAINTY[judged.claim.certainty],
         "; ".join(text for text in settings if not text.startswith("-")),
-        axis,
-        [
-            LedgerCheck(check.label, strip, _cells(check), check.verdict, check.why)
-            for check, strip in zip(shown, drawn, strict=True)
-        ],
+        checks_sheet(shown).only(CHECKS),
+        *_strips(shown),
     )
 
 
@@ -79,9 +66,3 @@ def _strips(checks: Sequence[JudgedCheck]) -> tuple[Markup, list[Markup]]:
     ]
     axis, *drawn = strips(marks, origin=0.0 if growth is None else growth.exponent)
     return axis, drawn
-
-
-def _cells(check: JudgedCheck) -> list[str]:
-    adjusted = "" if check.holm is None else f"{check.holm:.4f} of {check.family}"
-    p = "" if check.p is None else f"{check.p:.4f}"
-    return [counted(check), estimate(check), interval(check), p, adjusted]

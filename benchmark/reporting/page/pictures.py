@@ -1,19 +1,19 @@
 """Pictures of the page: each one once, as a small GIF in the page itself.
 
-Pillow's PNGs depend on the zlib that it was built with, and JPEGs on the decoder; GIF's compression (LZW) is a page
-of code, and so the bytes are the same on every machine. Colours are rounded to multiples of 8 of 255, which also
+Pillow's PNGs depend on the zlib that it was built with, and JPEGs on the decoder; its GIFs are compressed by its own
+code, and so the bytes are the same on every machine. Colours are rounded to multiples of 8 of 255, which also
 leaves few shades to noise; a picture larger than SIDE is thinned out.
 """
 
 from __future__ import annotations
 
 import base64
-import struct
+import io
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmark.data.splits import Split
 
@@ -59,15 +59,11 @@ def thinned(pixels: Bytes) -> Bytes:
 def gif(pixels: Bytes) -> bytes:
     """A picture (height, width, 3) as a GIF of at most 256 colours."""
     colours, indices = palette(pixels)
-    bits = max(2, (len(colours) - 1).bit_length())
-    table = colours.tobytes().ljust(3 << bits, b"\0")
-    height, width = pixels.shape[:2]
-    head = b"GIF87a" + struct.pack("<HHBBB", width, height, 0xF0 | bits - 1, 0, 0) + table
-    data = lzw(indices.tobytes(), bits)
-    blocks = b"".join(
-        bytes([len(data[at : at + 255])]) + data[at : at + 255] for at in range(0, len(data), 255)
-    )
-    return head + b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + bytes([bits]) + blocks + b"\0;"
+    picture = Image.frombytes("P", (pixels.shape[1], pixels.shape[0]), indices.tobytes())
+    picture.putpalette(colours.tobytes())
+    buffer = io.BytesIO()
+    picture.save(buffer, "GIF", optimize=False)
+    return buffer.getvalue()
 
 
 def palette(pixels: Bytes) -> tuple[Bytes, Bytes]:
@@ -81,53 +77,3 @@ def palette(pixels: Bytes) -> tuple[Bytes, Bytes]:
             break
     colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
     return colours.astype(np.uint8), indices.astype(np.uint8)
-
-
-def lzw(indices: bytes, bits: int) -> bytes:
-    """GIF's variant of LZW: codes of growing width, lowest bit first, begun anew when 4096 are in use."""
-    clear, out = 1 << bits, _Bits()
-    known: dict[bytes, int] = {}
-
-    def restart() -> int:
-        known.clear()
-        known.update({bytes([index]): index for index in range(clear)})
-        return bits + 1
-
-    width = restart()
-    out.put(clear, width)
-    seen = b""
-    for index in indices:
-        longer = seen + bytes([index])
-        if longer in known:
-            seen = longer
-            continue
-        out.put(known[seen], width)
-        code = len(known) + 2  # clear and end have codes of their own
-        known[longer] = code
-        width += code >> width
-        if code == 4095:
-            out.put(clear, 12)
-            width = restart()
-        seen = longer[-1:]
-    out.put(known[seen], width)
-    out.put(clear + 1, width)
-    return out.done()
-
-
-class _Bits:
-    """Numbers of a few bits each, packed into bytes from the lowest bit on."""
-
-    def __init__(self) -> None:
-        self._held, self._count = 0, 0
-        self._bytes = bytearray()
-
-    def put(self, number: Any, width: int) -> None:
-        self._held |= number << self._count
-        self._count += width
-        while self._count >= 8:
-            self._bytes.append(self._held & 255)
-            self._held >>= 8
-            self._count -= 8
-
-    def done(self) -> bytes:
-        return bytes(self._bytes) + (bytes([self._held]) if self._count else b"")

@@ -12,11 +12,12 @@ from markupsafe import Markup
 from benchmark.records.parts import RECALLS, ProtocolRecord
 from benchmark.records.record import RunRecord
 from benchmark.reporting.leaderboard.rows import Row
-from benchmark.reporting.page.board import NONE, between, fixed
+from benchmark.reporting.page.board import between, fixed
 from benchmark.reporting.page.curves import Course, Panel, panel
 from benchmark.reporting.page.evidence import PageEvidence
 from benchmark.reporting.page.examples import NO_PICTURES, Example, Gallery, examples
 from benchmark.reporting.page.svg import Marks, strips
+from benchmark.reporting.sheet import NONE
 from benchmark.reporting.studies.runs import flat
 
 Facts = list[tuple[str, str]]
@@ -96,7 +97,7 @@ def _page(
         results=results,
         facts=_facts(record),
         environment=_environment(record),
-        recipe=[(name, _plain(value)) for name, value in flat(_kept(record.recipe))],
+        recipe=[(name, _plain(value)) for name, value in flat(_select_fields(record.recipe))],
         members=[
             (f"{m.run}, seed {m.seed}", _member(evidence, record, m.run, m.seed)) for m in record.members
         ],
@@ -178,7 +179,8 @@ def _environment(record: RunRecord) -> Facts:
     ]
 
 
-def _kept(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def _select_fields(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe that stand nowhere else on the page."""
     return {name: value for name, value in recipe.items() if name not in PROSE}
 
 

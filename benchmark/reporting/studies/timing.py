@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import statistics
 from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
 
-from tabulate import tabulate
-
 from benchmark.records.timed_study import TimedGroup, TimingResults
+from benchmark.reporting.sheet import Cell, Column, Sheet, make_sheet
+from benchmark.reporting.writers import markdown
 from benchmark.timing.contenders import growth, ratio
 
 READING = (
@@ -19,62 +18,56 @@ READING = (
     "contender, taken round by round (each round times all of them, one after the other, whoever begins): its median "
     "with a 95 % bootstrap interval over rounds. Below 1 is faster."
 )
-COLUMNS = (
-    "study",
-    "kind",
-    "task",
-    "size",
-    "contender",
-    "reference",
-    "rounds",
-    "median_ms",
-    "ratio",
-    "low",
-    "high",
-)
 
 
-def markdown(results: TimingResults, mark: str) -> str:
-    """The page of the study; `mark` says what generated it."""
+def write_page(results: TimingResults, mark: str) -> str:
+    """Write the page of the study; `mark` says what generated it."""
     parts = [f"<!-- {mark} -->\n# Study: {results.study}", results.summary, *results.reading, READING]
     for task, groups in results.by_task().items():
-        parts += [f"## {task}", _table(groups)]
+        parts += [f"## {task}", markdown.table(ratios_sheet(groups))]
         if len(groups) > 1:
-            parts += [_growth_table(groups), f"![{task}: time by size]({results.study}.svg)"]
+            plot = f"![{task}: time by size]({results.study}.svg)"
+            parts += [markdown.table(growth_sheet(groups)), plot]
     return "\n\n".join([*parts, "## Where it ran", _machine(results)]) + "\n"
 
 
-def _table(groups: Sequence[TimedGroup]) -> str:
-    sized = len(groups) > 1
-    heads = [*(["size"] if sized else []), "contender", "ms", "ratio", "95 % interval", "rounds"]
-    body = []
+RATIOS = (
+    Column("task", "task", "text"),
+    Column("size", "size"),
+    Column("contender", "contender", "text"),
+    Column("median_ms", "ms"),
+    Column("ratio", "ratio", spec=".3f"),
+    Column("interval", "95 % interval"),
+    Column("rounds", "rounds"),
+)
+
+
+def ratios_sheet(groups: Sequence[TimedGroup]) -> Sheet:
+    """Every contender of every group: its median time, and its ratio to the first one."""
+    rows: list[list[object]] = []
     for group in groups:
         for name, times in group.seconds.items():
+            median = 1e3 * statistics.median(times)
             value, low, high = ratio(times, group.seconds[group.reference])
-            cells = [name, _milliseconds(times)]
-            cells += (
-                ["1", "", ""] if name == group.reference else [f"{value:.3f}", f"{low:.3f} to {high:.3f}", ""]
-            )
-            cells[-1] = str(group.rounds)
-            body.append([*([str(group.size)] if sized else []), *cells])
-    align = ["left" if head == "contender" else "right" for head in heads]
-    return tabulate(body, heads, tablefmt="pipe", colalign=align, disable_numparse=True)
+            first = name == group.reference
+            shown = Cell("1", value) if first else value
+            interval = "" if first else f"{low:.3f} to {high:.3f}"
+            time = Cell(f"{median:.0f}" if median >= 100 else f"{median:.3g}", median)  # three digits or more
+            rows.append([group.task, group.size, name, time, shown, interval, group.rounds])
+    sheet = make_sheet(groups[0].task, RATIOS, rows)
+    keys = [column.key for column in RATIOS if column.key != "size" or len(groups) > 1]
+    return sheet.only(keys if len({group.task for group in groups}) > 1 else keys[1:])
 
 
-def _milliseconds(times: Sequence[float]) -> str:
-    """The median with three digits or more."""
-    value = 1e3 * statistics.median(times)
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _growth_table(groups: Sequence[TimedGroup]) -> str:
-    """The exponent of each contender that has every size."""
-    body = []
+def growth_sheet(groups: Sequence[TimedGroup]) -> Sheet:
+    """The exponent with which each contender's time grows."""
+    rows = []
     for name in groups[0].seconds:
         value, low, high = growth({group.size or 0: group.seconds[name] for group in groups})
-        body.append([name, f"{value:.2f}", f"{low:.2f} to {high:.2f}"])
-    heads = ["contender", "time grows as size to the power of", "95 % interval"]
-    return tabulate(body, heads, tablefmt="pipe", colalign=["left", "right", "right"], disable_numparse=True)
+        rows.append([name, value, f"{low:.2f} to {high:.2f}"])
+    power = Column("exponent", "time grows as size to the power of", spec=".2f")
+    columns = (Column("contender", "contender", "text"), power, Column("interval", "95 % interval"))
+    return make_sheet(groups[0].task, columns, rows)
 
 
 def _machine(results: TimingResults) -> str:
@@ -86,19 +79,29 @@ def _machine(results: TimingResults) -> str:
     )
 
 
-def comma_separated(results: TimingResults) -> str:
-    """Every contender of every group."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
+def values_sheet(results: TimingResults) -> Sheet:
+    """Every contender of every group with its numbers, for CSV."""
+    keys = (
+        "study",
+        "kind",
+        "task",
+        "size",
+        "contender",
+        "reference",
+        "rounds",
+        "median_ms",
+        "ratio",
+        "low",
+        "high",
+    )
+    rows: list[list[object]] = []
     for groups in results.by_task().values():
         for group in groups:
             for name, times in group.seconds.items():
+                head = [results.study, "latency", group.task, group.size, name, group.reference, group.rounds]
                 numbers = [1e3 * statistics.median(times), *ratio(times, group.seconds[group.reference])]
-                size = "" if group.size is None else group.size
-                head = [results.study, "latency", group.task, size, name, group.reference, group.rounds]
-                writer.writerow([*head, *(f"{number:.4f}" for number in numbers)])
-    return out.getvalue()
+                rows.append([*head, *map(float, numbers)])
+    return make_sheet(f"study {results.study}", [Column(key, decimals=4) for key in keys], rows)
 
 
 def plot(results: TimingResults) -> str | None:

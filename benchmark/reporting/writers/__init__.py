@@ -1,1 +1,1 @@
-"""Writers of the leaderboard's tables: Markdown, HTML, LaTeX, CSV, the terminal."""
+"""Writers of sheets: Markdown, HTML, LaTeX, CSV, JSON and text for a terminal; nothing else turns a sheet into text."""

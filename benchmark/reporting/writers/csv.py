@@ -1,65 +1,43 @@
-"""Tables as CSV: every row of a protocol with all its numbers and all its words."""
+"""Sheets as CSV: the values behind the cells, with the columns' keys as heads."""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
-from pathlib import Path
 
-from benchmark.records.paper import PAPER
-from benchmark.records.parts import METRICS
-from benchmark.reporting.leaderboard.content import features, paper_remark
-from benchmark.reporting.leaderboard.rows import Group, Row
+from benchmark.reporting.sheet import Cell, Column, Sheet, Value
 
-CSV_KEYS = ("protocol", "comparable", "ensemble", "method", "variant", "run", "n_seeds", "seeds")
-CSV_COLUMNS = (
-    *CSV_KEYS,
-    *(f"{name}{part}" for name in METRICS for part in ("", "_sd", "_low", "_high", "_paper")),
-    *("headline", "difference", "query_ms", "verdict", "departures", "members", "features"),
-    *("paper_kind", "paper_source", "paper_remark", "signature"),
-)
+FORMULA = re.compile(r"\s*[=+\-@]\s*\S|\t")
+"""How a text begins that a spreadsheet would compute; a sign alone is none."""
 
 
-def comma_separated(groups: Sequence[Group], paper_dir: Path = PAPER) -> str:
-    """Every row of every group, all numbers, four decimals; empty: unknown."""
+def write_csv(sheets: Sequence[Sheet]) -> str:
+    """One table; of several sheets all columns, with the title of each row's sheet before them."""
+    several = len(sheets) > 1
+    keys = list(dict.fromkeys(column.key for sheet in sheets for column in sheet.columns))
     out = io.StringIO()
-    writer = csv.DictWriter(out, CSV_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(out, [*(["table"] if several else []), *keys], lineterminator="\n")
     writer.writeheader()
-    for group in groups:
-        for row in group.rows:
-            writer.writerow(_words(group, row, paper_dir) | _numbers(row))
+    for sheet in sheets:
+        for row in sheet.rows:
+            cells = zip(sheet.columns, row.cells, strict=True)
+            values = {column.key: _plain(column, cell) for column, cell in cells}
+            writer.writerow(values | ({"table": harmless(sheet.title)} if several else {}))
     return out.getvalue()
 
 
-def _words(group: Group, row: Row, paper_dir: Path) -> dict[str, str]:
-    first = row.records[0]
-    return {
-        "protocol": row.protocol,
-        "comparable": "yes" if group.comparable else "no",
-        "ensemble": "yes" if group.ensemble else "no",
-        "method": first.method,
-        "variant": row.variant,
-        "run": row.name,
-        "n_seeds": str(len(row.records)),
-        "seeds": " ".join(map(str, row.seeds)),
-        "headline": row.headline,
-        "verdict": row.verdict,
-        "departures": "; ".join(row.departures),
-        "members": " + ".join(dict.fromkeys(member.run for member in first.members)),
-        "features": features(first),
-        "paper_kind": "" if row.paper is None else row.paper.kind,
-        "paper_source": "" if row.paper is None else row.paper.source,
-        "paper_remark": paper_remark(first.paper_row.method, paper_dir) or "",
-        "signature": group.signature,
-    }
+def _plain(column: Column, cell: Cell) -> Value:
+    value = cell.value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float) and column.decimals is not None:
+        return f"{value:.{column.decimals}f}"
+    return harmless(value) if isinstance(value, str) else value
 
 
-def _numbers(row: Row) -> dict[str, str]:
-    values = {"difference": row.difference, "query_ms": row.query_ms}
-    for name in METRICS:
-        low, high = row.bounds(name) or (None, None)
-        paper = None if row.paper is None else row.paper.value(name)
-        parts = {"": row.mean(name), "_sd": row.spread(name), "_low": low, "_high": high, "_paper": paper}
-        values |= {f"{name}{part}": value for part, value in parts.items()}
-    return {name: "" if value is None else f"{value:.4f}" for name, value in values.items()}
+def harmless(text: str) -> str:
+    """The text; with an apostrophe before it where a spreadsheet would take it for a formula."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if FORMULA.match(text) else text

@@ -1,13 +1,12 @@
-"""Tables as LaTeX, to be included as they are: they need booktabs only, and each carries its own notes."""
+"""Sheets as LaTeX, to be included as they are: they need booktabs only, and each carries its own footnotes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
-from benchmark.records.parts import RECALLS
-from benchmark.reporting.leaderboard.content import DAGGER, Cell, GroupTable, Page, TableRow
-from benchmark.reporting.writers.markdown import MARK, capital
+from benchmark.reporting.sheet import Cell, Column, Page, Sheet, SheetRow, capital
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -38,102 +37,93 @@ SPECIAL = {
     "…": r"\ldots{}",
     "–": "--",
     "—": "---",
-    DAGGER: r"\textdagger{}",
+    "†": r"\textdagger{}",
 }
-HEADS = {
-    "n": "$n$",
-    **{name: f"R@{name.split('_r')[1]}" for name in RECALLS},
-    "rsum": r"mean $\pm$ sd",
-    "interval": r"95 \% interval",
-    "query_ms": "query ms",
-}
-LEFT = ("members", "verdict")
+EMPHASIS = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
 LONG = 30
-"""A method's name of more characters is broken into lines."""
+"""A name of more characters is broken into lines."""
 
 
-def latex(pages: Sequence[Page]) -> str:
-    """Tables of one sheet each, numbered in their labels."""
-    tables = [_table(f"tab:{page.protocol}-{number}", page) for number, page in enumerate(pages, start=1)]
-    return "\n".join([f"% {MARK}; needs \\usepackage{{booktabs}}", *tables])
+def tables(pages: Sequence[Page], mark: str) -> str:
+    """Pages of one sheet each as tables, numbered in their labels; `mark` says what generated them."""
+    found = [_table(f"tab:{page.title}-{number}", page) for number, page in enumerate(pages, start=1)]
+    return "\n".join([f"% {mark}; needs \\usepackage{{booktabs}}", *found])
 
 
 def _table(label: str, page: Page) -> str:
-    (sheet,) = page.sheets
-    names = [line.name for line in sheet.lines]
-    method = "p{40mm}" if max(map(len, names)) > LONG else "l"
-    spec = method + "".join("l" if name in LEFT else "r" for name in sheet.columns)
-    body = [_row(line, sheet.columns, names, method != "l") for line in sheet.lines]
+    sheet = page.sheets[0].shown
+    names = [row.cells[0].text for row in sheet.rows]
+    broken = max(map(len, names), default=0) > LONG
+    columns = [column for column in sheet.columns[1:] if not column.second_name]
+    spec = ("p{40mm}" if broken else "l") + "".join("l" if c.kind == "text" else "r" for c in columns)
+    words = f"{page.title}. {page.sections[0].title}; {sheet.title}. {capital(sheet.subtitle)}."
     return "\n".join(
         [
             r"\begin{table*}[t]",
             r"  \centering\footnotesize\setlength{\tabcolsep}{3.5pt}",
-            rf"  \caption{{{_caption(page)}}}",
+            rf"  \caption{{{escape(words)} {escape(page.reading)}}}",
             rf"  \label{{{label}}}",
             rf"  \begin{{tabular}}{{{spec}}}",
             r"    \toprule",
-            *_heads(sheet.columns),
+            *_heads(sheet.columns[0], columns),
             r"    \midrule",
-            *[f"    {line} \\\\" for line in body],
+            *[f"    {_row(row, sheet.columns, names, broken)} \\\\" for row in sheet.rows],
             r"    \bottomrule",
             r"  \end{tabular}",
-            *_below(sheet, page.notes),
+            *_below(sheet, page.footnotes),
             r"\end{table*}",
             "",
         ]
     )
 
 
-def _caption(page: Page) -> str:
-    (sheet,) = page.sheets
-    words = f"{page.protocol}. {sheet.group.title}; {sheet.setting}. {capital(sheet.size)}."
-    reading = (
-        r"Recalls and their sum in percent: means over $n$ seeds, sd over the seeds, bootstrap interval over test "
-        r"images. Best in bold, second underlined."
-    )
-    return f"{tex(words)} {reading}"
-
-
-def _heads(columns: Sequence[str]) -> list[str]:
-    """Two levels: the directions and the sum above their columns."""
-    over = {"i2t_r1": (3, "Image-to-text"), "t2i_r1": (3, "Text-to-image"), "rsum": (2, "Sum of recalls")}
+def _heads(first: Column, columns: Sequence[Column]) -> list[str]:
+    """Two levels where columns share a heading, else one."""
+    below = [first.title, *(column.under or column.title for column in columns)]
+    lines = [f"    {' & '.join(map(escape, below))} \\\\"]
+    if not any(column.over for column in columns):
+        return lines
     above, rules = [""], []
-    place = 2  # column 1 is the method
-    for name in columns:
-        if name in over:
-            width, title = over[name]
-            above.append(rf"\multicolumn{{{width}}}{{c}}{{{title}}}")
+    place = 2  # column 1 is the name
+    for over, shared in groupby(columns, key=lambda column: column.over):
+        width = len(list(shared))
+        if over:
+            above.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(over)}}}")
             rules.append(rf"\cmidrule(lr){{{place}-{place + width - 1}}}")
-        elif name not in (*RECALLS, "interval"):
-            above.append("")
-        place += 1
-    below = ["Method", *(HEADS.get(name, name) for name in columns)]
-    return [f"    {' & '.join(above)} \\\\", f"    {' '.join(rules)}", f"    {' & '.join(below)} \\\\"]
+        else:
+            above += [""] * width
+        place += width
+    return [f"    {' & '.join(above)} \\\\", f"    {' '.join(rules)}", *lines]
 
 
-def _row(line: TableRow, columns: Sequence[str], names: Sequence[str], broken: bool) -> str:
-    """Runs that share a method's name carry theirs."""
-    name = tex(line.name) if line.run else rf"\quad {tex(line.name)}"
-    if line.run and names.count(line.name) > 1:
-        name += f" ({tex(line.run)})"
-    marks = rf"\textsuperscript{{{','.join(map(tex, line.marks))}}}" if line.marks else ""
+def _row(row: SheetRow, columns: Sequence[Column], names: Sequence[str], broken: bool) -> str:
+    """One line; rows of the same name carry their second name too."""
+    cells = list(zip(row.cells, columns, strict=True))
+    (name, first), *rest = cells
+    second = " ".join(cell.text for cell, column in rest if column.second_name and cell.text)
+    if row.kind == "reference":
+        text = rf"\quad {escape(name.text or second)}"
+    else:
+        text = _cell(name, first) + (f" ({escape(second)})" if second and names.count(name.text) > 1 else "")
+    marks = rf"\textsuperscript{{{','.join(map(escape, row.marks))}}}" if row.marks else ""
     start = r"\raggedright " if broken else ""
-    return " & ".join([f"{start}{name}{marks}", *(_cell(line.cells[column], column) for column in columns)])
+    shown = [_cell(cell, column) for cell, column in rest if not column.second_name]
+    return " & ".join([f"{start}{text}{marks}", *shown])
 
 
-def _cell(cell: Cell, column: str) -> str:
-    text = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}[cell.rank].format(
-        tex(cell.text)
-    )
-    text += rf" $\pm$ {tex(cell.spread)}" if column == "rsum" and cell.spread else ""
+def _cell(cell: Cell, column: Column) -> str:
+    text = EMPHASIS[cell.emphasis].format(escape(cell.text)) + escape(cell.tail)
+    text += rf" $\pm$ {escape(cell.spread)}" if column.spread and cell.spread else ""
     return text + r"\rlap{$^{\approx}$}" if cell.tied else text
 
 
-def _below(sheet: GroupTable, notes: Mapping[str, str]) -> list[str]:
-    """Notes and signature, in small print below the table."""
-    signature = tex(sheet.group.signature).replace(r"\textbar{}", r"|\allowbreak{}")  # typewriters have a bar
-    texts = [rf"\textsuperscript{{{tex(mark)}}}~{tex(text.rstrip('.'))}." for mark, text in notes.items()]
-    texts += [tex(remark) for remark in sheet.remarks]
+def _below(sheet: Sheet, footnotes: Mapping[str, str]) -> list[str]:
+    """Footnotes, notes and signature, in small print below the table."""
+    signature = escape(sheet.signature).replace(r"\textbar{}", r"|\allowbreak{}")  # typewriters have a bar
+    texts = [
+        rf"\textsuperscript{{{escape(mark)}}}~{escape(text.rstrip('.'))}." for mark, text in footnotes.items()
+    ]
+    texts += [escape(note) for note in sheet.notes]
     return [
         r"",
         r"  \smallskip",
@@ -143,7 +133,7 @@ def _below(sheet: GroupTable, notes: Mapping[str, str]) -> list[str]:
     ]
 
 
-def tex(text: str) -> str:
+def escape(text: str) -> str:
     """Escape LaTeX's special characters; hyphens in a row stay hyphens, straight quotes become curved ones."""
     marked = re.sub("-(?=-)", "-\0", re.sub(r'(^|(?<=[\s(\[]))"', "\1", text))
     escaped = "".join(SPECIAL.get(character, character) for character in marked)

@@ -1,50 +1,68 @@
-"""Tables in the terminal: a short form of the groups, with the reasons below."""
+"""Sheets as text: in colour for a terminal, plain for a file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
-from pathlib import Path
+import io
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.records.paper import PAPER
-from benchmark.reporting.leaderboard.content import GroupTable, Page, TableRow, make_page
-from benchmark.reporting.leaderboard.rows import Group
-from benchmark.reporting.writers.markdown import HEADS, LEFT, capital
+from benchmark.reporting.sheet import Cell, Column, Sheet, SheetRow
 
-SHOWN = ("n", "i2t_r1", "t2i_r1", "rsum", "interval", "difference", "verdict")
-STYLES = {"best": "[bold]{}[/bold]", "second": "[underline]{}[/underline]", "": "{}"}
+WIDTH = 160
+"""Characters a line in files."""
+EMPHASIS = {"best": "[bold]{}[/bold]", "second": "[underline]{}[/underline]", "": "{}"}
 
 
-def show(groups: Sequence[Group], console: Console | None = None, paper_dir: Path = PAPER) -> None:
-    """Print both R@1, rsum with its spread and interval, the verdict, and the notes of each protocol."""
-    console = console or Console()
-    for protocol, found in groupby(groups, key=lambda group: group.protocol):
-        page = make_page(protocol, list(found), paper_dir)
-        for sheet in page.sheets:
-            console.print(_table(page, sheet))
-        for mark, text in page.notes.items():
-            console.print(f"[bold]{escape(mark)}[/bold] {escape(text)}", highlight=False)
+def print_sheets(
+    sheets: Sequence[Sheet], console: Console, footnotes: Mapping[str, str] | None = None
+) -> None:
+    """Print sheets, and the footnotes that their marks lead to."""
+    for sheet in sheets:
+        if sheet.columns:
+            console.print(_table(sheet))
+        else:
+            console.print(escape(sheet.title), highlight=False, style="bold")
+        items = [f"{name}: {text}" for name, text in sheet.items.items()]
+        for line in (*sheet.notes, *items, *([sheet.signature] if sheet.signature else [])):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for mark, text in (footnotes or {}).items():
+        console.print(f"[bold]{escape(mark)}[/bold] {escape(text)}", highlight=False)
 
 
-def _table(page: Page, sheet: GroupTable) -> Table:
-    title = f"{page.protocol}. {sheet.group.title}\n{capital(sheet.setting)}"
-    table = Table(title=escape(title), caption=escape(sheet.size))
-    columns = [name for name in SHOWN if name in sheet.columns]
-    for name in ("run", *columns, "notes"):
-        table.add_column(HEADS.get(name, name), justify="left" if name in LEFT else "right")
-    for line in sheet.lines:
-        table.add_row(*_row(line, columns))
+def write_text(sheets: Sequence[Sheet], footnotes: Mapping[str, str] | None = None) -> str:
+    """Sheets as plain text."""
+    buffer = io.StringIO()
+    print_sheets(sheets, Console(file=buffer, width=WIDTH, no_color=True, force_terminal=False), footnotes)
+    return buffer.getvalue()
+
+
+def _table(sheet: Sheet) -> Table:
+    sheet = sheet.shown
+    table = Table(title=escape(sheet.title), title_justify="left", show_header=sheet.headed)
+    table.caption = escape(sheet.subtitle) or None
+    for column in sheet.columns:
+        table.add_column(
+            escape(column.title), justify="left" if column.kind == "text" else "right", overflow="fold"
+        )
+    noted = any(row.marks for row in sheet.rows)
+    if noted:
+        table.add_column("notes")
+    for place, row in enumerate(sheet.rows):
+        if place and row.group != sheet.rows[place - 1].group:
+            table.add_section()
+        notes = [escape(" ".join(row.marks))] if noted else []
+        table.add_row(*_cells(row, sheet.columns), *notes, style="red" if row.kind == "alarm" else None)
     return table
 
 
-def _row(line: TableRow, columns: Sequence[str]) -> list[str]:
-    cells = []
-    for name in columns:
-        cell = line.cells[name]
-        spread = f" ± {cell.spread}" if name == "rsum" and cell.spread else ""
-        cells.append(STYLES[cell.rank].format(escape(cell.text)) + escape(spread))
-    return [escape(line.run or line.name), *cells, escape(" ".join(line.marks))]
+def _cells(row: SheetRow, columns: Sequence[Column]) -> list[str]:
+    return [_cell(cell, column) for cell, column in zip(row.cells, columns, strict=True)]
+
+
+def _cell(cell: Cell, column: Column) -> str:
+    spread = f" ± {cell.spread}" if column.spread and cell.spread else ""
+    tied = " ≈" if cell.tied else ""
+    return EMPHASIS[cell.emphasis].format(escape(cell.text)) + escape(cell.tail + spread + tied)

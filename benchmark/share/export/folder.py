@@ -30,7 +30,7 @@ MODEL, RECIPE, RECORD, SIDECAR, CARD = (
     "README.md",
 )
 NEEDED = (MODEL, RECIPE, RECORD, SIDECAR, CARD)
-"""What every export holds; a folder without them isn't one."""
+"""What every export holds; a folder without them is not one."""
 
 HEADER = """\
 # The recipe of {run}, seed {seed}, as it was resolved: every default spelled out. Made by `rematch export`.
@@ -90,7 +90,7 @@ def export_run(
 
     weights: where the run's weights lie, if not in the work folder. licence: of the weights, an id of the Hub's.
     force: write to a folder that holds other things; they stay. Raises UserError for an ensemble and for an authors'
-    checkpoint, which have no weights of ours, for weights that are missing or others, and for a folder that isn't one.
+    checkpoint, which have no weights of ours, for weights that are missing or others, and for a folder that is not one.
     """
     record = read_record(path)
     _check_single(record)

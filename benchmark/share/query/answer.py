@@ -103,7 +103,7 @@ def run_query(
 ) -> Answer:
     """Ask the recipe's model for the `top` best images of a sentence, or captions of a picture.
 
-    Raises UserError for a sentence of unknown words only, a picture that can't be read or can't be made into what the
+    Raises UserError for a sentence of unknown words only, a picture that cannot be read or cannot be made into what the
     model reads, and where there are no weights.
     """
     asked = _asked(sentence, picture, top)
@@ -145,7 +145,7 @@ def _asked(sentence: str | None, picture: Path | None, top: int) -> str:
 
 
 def read_picture(path: Path) -> Image.Image:
-    """A picture file as RGB; raises UserError, in one line, where it can't be read."""
+    """A picture file as RGB; raises UserError, in one line, where it cannot be read."""
     try:
         return decode(path.read_bytes(), path.as_posix())
     except BrokenPictureError as error:
@@ -287,7 +287,7 @@ def _words(codec: Codec, sentence: str) -> Iterator[tuple[str, bool]]:
         if isinstance(codec, WordPieceCodec):
             yield word, "[UNK]" not in codec.tokens(word)
         else:
-            assert isinstance(codec, WordVectorCodec), "a codec that can't be asked for its words"
+            assert isinstance(codec, WordVectorCodec), "a codec that cannot be asked for its words"
             yield word, bool(codec.tokens(word))
 
 
@@ -297,7 +297,7 @@ def _words(codec: Codec, sentence: str) -> Iterator[tuple[str, bool]]:
 def _check_picture_input(path: Path, regions: object, guides: object) -> None:
     if (regions is not None and not isinstance(regions, GridRegions)) or isinstance(guides, FileGuides):
         raise UserError(
-            f"{path.as_posix()}: the model reads features that a detector found, and those of a new picture can't be "
+            f"{path.as_posix()}: the model reads features that a detector found, and those of a new picture cannot be "
             "made here; query it with a sentence, or a recipe that reads pixels or `regions: {source: grid}`"
         )
 

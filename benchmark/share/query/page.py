@@ -1,36 +1,39 @@
-"""The answer to a query as a table for a terminal, and as a contact sheet: one page that asks for nothing outside."""
+"""The answer to a query as a sheet, and as a page with pictures that asks for nothing outside."""
 
 from __future__ import annotations
 
 import base64
 from pathlib import Path
 
-from rich.markup import escape
-from rich.table import Table
-
 from benchmark.data.look.contact_sheet import Tile, make_tiles, render, thumbnail
 from benchmark.errors import UserError
 from benchmark.files import write_text
+from benchmark.reporting.sheet import Column, Sheet, make_sheet
 from benchmark.share.query.answer import Answer, Hit
 
 TEMPLATE = Path(__file__).with_name("query.html.j2")
 
 
-def answer_table(answer: Answer) -> Table:
+def answer_sheet(answer: Answer) -> Sheet:
     """Rank, score, id and caption, best first."""
-    what = "captions" if answer.picture is not None else "images"
-    count = len(answer.split.captions) if answer.picture is not None else len(answer.split)
-    table = Table(title=escape(f"{answer.run}: {answer.asked}"), title_justify="left")
-    table.caption = f"{len(answer.hits)} of {count:,} {what} of {answer.dataset} {answer.split.name}"
-    names = ("rank", "score", "caption", "text", "image") if answer.picture is not None else ()
-    for name in names or ("rank", "score", "image", "its first caption"):
-        table.add_column(name, justify="right" if name in ("rank", "score") else "left")
+    pictured = answer.picture is not None
+    count = len(answer.split.captions) if pictured else len(answer.split)
+    kind = "captions" if pictured else "images"
+    columns = (
+        *(Column("rank", "rank"), Column("score", "score", spec=".4f")),
+        *(
+            Column("caption_id", "caption", "text"),
+            Column("text", "text", "text"),
+            Column("image", "image", "text"),
+        ),
+    )
+    rows = []
     for hit in answer.hits:
-        caption_id, text = answer.caption_of(hit)
         image = answer.split.image_ids[answer.image_of(hit)]
-        cells = (caption_id, text, image) if answer.picture is not None else (image, text)
-        table.add_row(str(hit.rank), f"{hit.score:.4f}", *map(escape, cells))
-    return table
+        rows.append((hit.rank, float(hit.score), *answer.caption_of(hit), image))
+    note = f"{len(answer.hits)} of {count:,} {kind} of {answer.dataset} {answer.split.name}"
+    sheet = make_sheet(f"{answer.run}: {answer.asked}", columns, rows, notes=[note])
+    return sheet if pictured else sheet.only(["rank", "score", "image", "text"])
 
 
 def write_page(answer: Answer, path: Path) -> None:

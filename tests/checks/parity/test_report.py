@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from functools import cache
@@ -11,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from benchmark.checks.parity.official_ranks import bounds_of, scalar_argsort
 from benchmark.checks.parity.report import GOLDEN, compare, not_compared, read_golden, run_parity
 from benchmark.errors import UserError
 from benchmark.method import ParityCase
+from benchmark.reporting.writers.terminal import write_text
 from tests.evaluation.naive import naive_ranks
 
 EVALUATION = sorted((GOLDEN / "evaluation").glob("*.npz"))
@@ -275,9 +274,7 @@ def test_the_table_says_what_failed(tmp_path: Path) -> None:
     report = run_parity("evaluation", [tmp_path / "copy.npz"])
     shown = {}
     for only_failed in (False, True):
-        out = io.StringIO()
-        Console(width=120, file=out).print(report.table(only_failed))
-        shown[only_failed] = out.getvalue()
+        shown[only_failed] = write_text([report.sheet(only_failed)])
     assert "1 quantities out of tolerance" in report.summary()
     assert all("outputs/rsum" in text and "FAILED" in text for text in shown.values())
     assert "outputs/hat/i2t/ranks" in shown[False]

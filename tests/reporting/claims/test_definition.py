@@ -26,9 +26,9 @@ def test_every_committed_claim_has_a_source_and_is_judged(monkeypatch: pytest.Mo
         assert judged.claim.source
         assert judged.totals
         for check in judged.checks:
-            assert check.verdict != "can't be tested here" or (check.why and check.cause), judged.claim.id
-            assert check.verdict == "can't be tested here" or None not in (check.n, check.low, check.high)
-            if check.counted == "seeds" and check.verdict != "can't be tested here":
+            assert check.verdict != "cannot be tested here" or (check.why and check.cause), judged.claim.id
+            assert check.verdict == "cannot be tested here" or None not in (check.n, check.low, check.high)
+            if check.counted == "seeds" and check.verdict != "cannot be tested here":
                 assert check.n is not None
                 assert check.n >= 3
 
@@ -38,7 +38,7 @@ def test_gains_of_the_paper_wait_for_their_baseline(monkeypatch: pytest.MonkeyPa
     gains = {judged.claim.id: judged for judged in judge_claims() if judged.claim.id.startswith("hat-gain-")}
     labels = " ".join(check.label for judged in gains.values() for check in judged.checks)
     assert all(f" {percent} %" in labels for percent in ("7.6", "16.7", "4.4", "11.6"))
-    assert {judged.verdict for judged in gains.values()} == {"can't be tested here"}
+    assert {judged.verdict for judged in gains.values()} == {"cannot be tested here"}
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_the_page_has_the_rule_an_overview_and_every_check(root: Path) -> None:
     assert cells[5:] == ["0.0033", "0.0033 of 1", "holds"]
     assert "[More \\| better](#more)" in page, "a bar in a cell ends it"
     assert "1 seed " in page
-    assert "can't be tested here: too few seeds (1 of at least 3)" in page
+    assert "cannot be tested here: too few seeds (1 of at least 3)" in page
     assert "no results of study times" in page
 
 
@@ -169,8 +169,8 @@ def test_the_comma_separated_table_has_a_line_a_check(root: Path) -> None:
     rows = list(csv.DictReader(claims_files(root)["claims.csv"].splitlines()))
     assert [(row["claim"], row["kind"], row["verdict"]) for row in rows] == [
         ("it-helps", "study_difference", "holds"),
-        ("more", "run_difference", "can't be tested here"),
-        ("more", "growth", "can't be tested here"),
+        ("more", "run_difference", "cannot be tested here"),
+        ("more", "growth", "cannot be tested here"),
     ]
     assert (rows[0]["n"], rows[0]["estimate"], rows[0]["setting"]) == ("3", "5.0000", "analogue")
     assert (rows[2]["n"], rows[2]["estimate"]) == ("", "")

@@ -25,7 +25,7 @@ from tests.reporting.claims.ledger import (
     timed,
 )
 
-OPEN = "can't be tested here"
+OPEN = "cannot be tested here"
 WITHOUT = [10.0, 12.0, 11.0]
 
 
@@ -36,7 +36,7 @@ def scored(root: Path, difference: Sequence[float]) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("difference", "verdict"), [([5.0, 5.5, 4.5], "holds"), ([-5.0, -5.5, -4.5], "doesn't hold")]
+    ("difference", "verdict"), [([5.0, 5.5, 4.5], "holds"), ([-5.0, -5.5, -4.5], "does not hold")]
 )
 def test_a_difference_clear_of_zero_is_told_on_either_side(
     difference: list[float], verdict: str, tmp_path: Path
@@ -100,7 +100,7 @@ def test_a_claim_without_a_check_says_why(tmp_path: Path) -> None:
 
 
 def test_p_values_of_a_paper_are_adjusted_together_and_papers_apart(tmp_path: Path) -> None:
-    """0.0033 alone holds; among 20 it doesn't, unless they are another paper's."""
+    """0.0033 alone holds; among 20 it does not, unless they are another paper's."""
     crowd = [{**STUDY, "of": "noise"} for _ in range(19)]
     for paper, verdict, family in (("hat", OPEN, 20), ("sgraf", "holds", 1)):
         claims = claim(STUDY), claim(*crowd, id="crowd", paper=paper)
@@ -125,10 +125,10 @@ def test_p_values_of_a_paper_are_adjusted_together_and_papers_apart(tmp_path: Pa
     [
         ("all", ["up", "up"], "holds"),
         ("all", ["up", "flat"], OPEN),
-        ("all", ["up", "flat", "down"], "doesn't hold"),
+        ("all", ["up", "flat", "down"], "does not hold"),
         ("any", ["flat", "up", "down"], "holds"),
         ("any", ["flat", "down"], OPEN),
-        ("any", ["down", "down"], "doesn't hold"),
+        ("any", ["down", "down"], "does not hold"),
     ],
 )
 def test_several_checks_have_a_verdict_each_and_a_sum(
@@ -144,7 +144,7 @@ def test_several_checks_have_a_verdict_each_and_a_sum(
     define(root, "parts", {"variants": {name: {} for name in names}})
     ran(root, names)
     found = judged(root)
-    each = {"up": "holds", "down": "doesn't hold", "flat": OPEN}
+    each = {"up": "holds", "down": "does not hold", "flat": OPEN}
     assert [check.verdict for check in found.checks] == [each[side] for side in sides]
     assert found.verdict == verdict
     assert f"of {len(sides)} checks, " in found.totals[0].why
@@ -160,9 +160,9 @@ def test_places_are_not_mixed_and_the_papers_own_comes_first(tmp_path: Path) -> 
     found = judged(root)
     assert [(total.place, total.verdict) for total in found.totals] == [
         ("scenes", "holds"),
-        ("flickr30k", "doesn't hold"),
+        ("flickr30k", "does not hold"),
     ]
-    assert found.text == "doesn't hold on flickr30k"
+    assert found.text == "does not hold on flickr30k"
 
 
 # ------------------------------------------------------------------------------------------ runs
@@ -230,11 +230,11 @@ PRINTED = 73.7
 def test_a_gain_over_an_unknown_baseline_waits_for_it(tmp_path: Path) -> None:
     check = only(lay(tmp_path, claim(GAIN)))
     assert check.verdict == OPEN
-    assert check.why == "the baseline isn't known (the abstract does not say which baseline is meant)"
+    assert check.why == "the baseline is not known (the abstract does not say which baseline is meant)"
     mscoco = {**GAIN, "dataset": "mscoco", "baseline": HOST["baseline"]}
     (tmp_path / "recipes/hat/mscoco-i2t.yaml").write_text("summary: a recipe\n")
     assert only(lay(tmp_path, claim(mscoco))).why.startswith(
-        "the protocol isn't known (the abstract does not say"
+        "the protocol is not known (the abstract does not say"
     )
 
 
@@ -243,8 +243,8 @@ def test_a_gain_over_an_unknown_baseline_waits_for_it(tmp_path: Path) -> None:
     [
         ([4.0, 5.0, 4.5], OPEN, "the interval includes 4.4, and less"),
         ([9.0, 9.5, 9.2], "holds", ""),
-        ([2.0, 2.5, 2.2], "doesn't hold", "the interval ends short of 4.4"),
-        ([-4.0, -5.0, -4.5], "doesn't hold", "the interval ends short of 4.4"),
+        ([2.0, 2.5, 2.2], "does not hold", "the interval ends short of 4.4"),
+        ([-4.0, -5.0, -4.5], "does not hold", "the interval ends short of 4.4"),
         ([1.0, 6.0, 9.0], OPEN, "the interval includes 4.4, and less"),
         ([4.4, 4.5], OPEN, "too few seeds (2 of at least 3)"),
     ],
@@ -266,7 +266,7 @@ def test_a_gain_needs_runs_in_the_papers_set_up_and_a_printed_value(tmp_path: Pa
     assert only(root).why == "not the paper's set-up: half the size"
     unread = {"protocol": "flickr30k", "baseline": {"method": "hat", "variant": "HAT (t2i)"}}
     assert (
-        only(lay(tmp_path, claim({**GAIN, **unread}))).why == "HAT (t2i)'s i2t R@1 on flickr30k isn't known"
+        only(lay(tmp_path, claim({**GAIN, **unread}))).why == "HAT (t2i)'s i2t R@1 on flickr30k is not known"
     )
 
 
@@ -281,11 +281,11 @@ def scoring(new: Sequence[float]) -> dict[str, object]:
     ("new", "saving", "verdict"),
     [
         ([0.90, 0.91, 0.89], None, "holds"),
-        ([1.10, 1.11, 1.12], None, "doesn't hold"),
+        ([1.10, 1.11, 1.12], None, "does not hold"),
         ([0.9, 1.1, 1.0], None, OPEN),
         ([0.79, 0.81, 0.80], 20, OPEN),
         ([0.69, 0.71, 0.70], 20, "holds"),
-        ([0.90, 0.91, 0.89], 20, "doesn't hold"),
+        ([0.90, 0.91, 0.89], 20, "does not hold"),
         ([0.5, 1.5, 0.7], 20, OPEN),
     ],
 )
@@ -302,7 +302,7 @@ def test_latency_is_told_by_ratios_round_by_round(
 
 @pytest.mark.parametrize(
     ("power", "noise", "verdict"),
-    [(1.0, 0.0, "holds"), (2.0, 0.0, "doesn't hold"), (0.5, 0.0, "doesn't hold"), (1.1, 0.05, OPEN)],
+    [(1.0, 0.0, "holds"), (2.0, 0.0, "does not hold"), (0.5, 0.0, "does not hold"), (1.1, 0.05, OPEN)],
 )
 def test_growth_is_told_by_the_exponents_interval(
     power: float, noise: float, verdict: str, tmp_path: Path

@@ -182,7 +182,7 @@ def test_other_images_or_rules_may_not(tmp_path: Path) -> None:
     )
     found = rows(base, strict)
     expected = "differ in ties: lower_index and pessimistic; version: 0.1.0 and 9.9"
-    with pytest.raises(UserError, match=f"^base and strict can't be compared, their signatures {expected}$"):
+    with pytest.raises(UserError, match=f"^base and strict cannot be compared, their signatures {expected}$"):
         compare_runs(found["base"], found["strict"], "rsum", tmp_path)
 
 
@@ -217,7 +217,7 @@ def test_sidecars_of_other_queries_are_refused(tmp_path: Path, change: dict[str,
     other = replace(sidecar(0.5, 2), **change)
     found = rows(save(tmp_path, sidecar(0.5, 1), "base"), save(tmp_path, other, "other"))
     with pytest.raises(
-        UserError, match=f"^base and other can't be compared: their sidecars differ in {field}$"
+        UserError, match=f"^base and other cannot be compared: their sidecars differ in {field}$"
     ):
         compare_runs(found["base"], found["other"], "rsum", tmp_path)
 

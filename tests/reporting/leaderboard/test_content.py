@@ -7,25 +7,25 @@ import pytest
 from benchmark.reporting.leaderboard.content import (
     DAGGER,
     OF_MEMBERS,
-    Page,
-    TableRow,
     features,
     letter,
     paper_remark,
 )
+from benchmark.reporting.sheet import Cell, Page
 from tests.reporting import factory
 from tests.reporting.leaderboard.test_rows import PAPERS, sgr
-from tests.reporting.writers.samples import RECORDS, SHARED, ensemble, page, pages
+from tests.reporting.writers.samples import RECORDS, SHARED, cells_of, ensemble, keys_of, page, pages, row_of
 
 GRID = "regions of 'test': 6 x 6 cells through fixed random filters (identity 780cf7491c4d)"
 
 
-def line_of(found: Page, run: str) -> TableRow:
-    return next(line for sheet in found.sheets for line in sheet.lines if line.run == run)
+def cells(found: Page, run: str) -> dict[str, Cell]:
+    """The cells of a run's row by their columns' keys."""
+    return cells_of(found, row_of(found, run))
 
 
 def reasons(found: Page, run: str) -> list[str]:
-    return [found.notes[mark] for mark in line_of(found, run).marks]
+    return [found.footnotes[mark] for mark in row_of(found, run).marks]
 
 
 @pytest.mark.parametrize(
@@ -39,31 +39,31 @@ def test_runs_share_the_mark_of_a_shared_departure() -> None:
     found = page(RECORDS)
     assert set(reasons(found, "short")) == {"10 of 30 epochs", SHARED}
     assert SHARED in reasons(found, "odd")
-    assert list(found.notes.values()).count(SHARED) == 1
-    assert line_of(found, "sgr").marks == ()
+    assert list(found.footnotes.values()).count(SHARED) == 1
+    assert row_of(found, "sgr").marks == ()
 
 
 def test_every_mark_has_a_note_and_every_note_a_mark() -> None:
     for protocol in ("flickr30k", "scenes"):
         found = page(RECORDS, protocol)
-        used = {mark for sheet in found.sheets for line in sheet.lines for mark in line.marks}
-        assert used == found.notes.keys()
+        used = {mark for sheet in found.sheets for row in sheet.rows for mark in row.marks}
+        assert used == found.footnotes.keys()
         for alone in pages(RECORDS, protocol):
-            used = {mark for line in alone.sheets[0].lines for mark in line.marks}
-            assert used == alone.notes.keys()
-            assert list(alone.notes) == [letter(number) for number in range(len(alone.notes))]
+            used = {mark for row in alone.sheets[0].rows for mark in row.marks}
+            assert used == alone.footnotes.keys()
+            assert list(alone.footnotes) == [letter(number) for number in range(len(alone.footnotes))]
 
 
 def test_an_ensemble_refers_to_its_members() -> None:
     one, other = sgr(run="one", departures=["x", "y"]), sgr(run="other", departures=["y: z"])
     found = page([one, other, ensemble(one, other, departures=["x", "only together"])])
     assert reasons(found, "both") == ["x", "only together", OF_MEMBERS]
-    assert line_of(found, "both").marks[-1] == DAGGER
-    assert line_of(found, "both").cells["members"].text == "one + other"
-    assert not [text for text in found.notes.values() if text.startswith(("one: ", "other: "))]
+    assert row_of(found, "both").marks[-1] == DAGGER
+    assert cells(found, "both")["members"].text == "one + other"
+    assert not [text for text in found.footnotes.values() if text.startswith(("one: ", "other: "))]
     alone = pages([one, other, ensemble(one, other)])[1]  # LaTeX's table, without those of the members
     assert reasons(alone, "both") == [OF_MEMBERS]
-    assert not {"x", "y", "y: z"} & set(alone.notes.values())
+    assert not {"x", "y", "y: z"} & set(alone.footnotes.values())
 
 
 def test_a_departure_of_a_member_that_is_not_on_the_page_is_spelled_out() -> None:
@@ -81,17 +81,17 @@ def test_the_setting_says_in_words_what_differs() -> None:
         departures=["a"],
         results={"flickr30k": factory.result("flickr30k", tie_rule="pessimistic")},
     )
-    assert {sheet.setting for sheet in page([pixels, regions]).sheets} == {
+    assert {sheet.title for sheet in page([pixels, regions]).sheets} == {
         "pixels, similarities in float32",
         "region features (6 x 6 cells through fixed random filters), similarities in float64",
     }
-    assert {sheet.setting for sheet in page([pixels, pessimistic]).sheets} == {
+    assert {sheet.title for sheet in page([pixels, pessimistic]).sheets} == {
         "pixels, similarities in float32, ties lower_index",
         "pixels, similarities in float32, ties pessimistic",
     }
     both = page([pixels, regions, ensemble(pixels, regions)]).sheets[-1]
-    assert both.setting == "pixels, similarities in float32, averaged over 2 models"
-    assert both.size.endswith(": 1,000 images, 5,000 captions")
+    assert both.title == "pixels, similarities in float32, averaged over 2 models"
+    assert both.subtitle.endswith(": 1,000 images, 5,000 captions")
 
 
 def test_features_are_those_of_the_split_that_was_scored() -> None:
@@ -119,86 +119,91 @@ def test_best_and_second_are_ours_and_by_what_is_shown() -> None:
         sgr(run="d", recalls=(74.8, 94.2, *recalls[2:])),
     ]
     found = page(records)
-    ranks = {run: line_of(found, run).cells["i2t_r1"].rank for run in "abcd"}
+    ranks = {run: cells(found, run)["i2t_r1"].emphasis for run in "abcd"}
     assert ranks == {"a": "best", "b": "best", "c": "second", "d": ""}
-    assert [line_of(found, run).cells["i2t_r5"].rank for run in "abcd"] == ["best", "best", "", "second"]
-    assert {line_of(found, run).cells["t2i_r1"].rank for run in "abcd"} == {"best"}
-    papers = [line for line in found.sheets[0].lines if not line.run]
+    assert [cells(found, run)["i2t_r5"].emphasis for run in "abcd"] == ["best", "best", "", "second"]
+    assert {cells(found, run)["t2i_r1"].emphasis for run in "abcd"} == {"best"}
+    papers = [row for row in found.sheets[0].rows if row.kind == "reference"]
     assert papers
-    assert not any(cell.rank for line in papers for cell in line.cells.values())
+    assert not any(cell.emphasis for row in papers for cell in row.cells)
 
 
 def test_alone_nothing_is_best_and_of_two_nothing_second() -> None:
-    assert {cell.rank for cell in line_of(page([sgr()]), "sgr").cells.values()} == {""}
+    assert {cell.emphasis for cell in cells(page([sgr()]), "sgr").values()} == {""}
     found = page([sgr(), sgr(run="other", shift=-1.0)])
-    assert line_of(found, "sgr").cells["rsum"].rank == "best"
-    assert {cell.rank for cell in line_of(found, "other").cells.values()} == {""}
+    assert cells(found, "sgr")["rsum"].emphasis == "best"
+    assert {cell.emphasis for cell in cells(found, "other").values()} == {""}
 
 
-def test_rows_that_cant_be_told_from_the_best_are_marked() -> None:
+def test_rows_tied_with_the_best_are_marked() -> None:
     records = [sgr(), sgr(run="near", shift=-0.1), sgr(run="far", shift=-9.0)]
     found = page(records, tied=frozenset({"near"}))
-    assert [line.run for line in found.sheets[0].lines if line.cells["rsum"].tied] == ["near"]
-    assert found.sheets[0].remarks[0].startswith("≈: can't be told from the best rsum")
+    assert [run for run in ("sgr", "near", "far") if cells(found, run)["rsum"].tied] == ["near"]
+    assert found.sheets[0].notes[0].startswith("≈: tests do not tell it apart from the best rsum")
     none = page(records, tied=frozenset()).sheets[0]
-    assert none.remarks[0].startswith("Every other rsum can be told from the best")
-    assert "fewer seeds than 3" in none.remarks[0]
+    assert none.notes[0].startswith("Tests tell every other rsum apart from the best")
+    assert "fewer seeds than 3" in none.notes[0]
     seeds = [
         sgr(seed, run=run, shift=seed / 10 + shift)
         for seed in range(3)
         for run, shift in (("a", 0), ("b", 1))
     ]
-    assert "fewer seeds" not in page(seeds, tied=frozenset()).sheets[0].remarks[0]
-    assert page(records).sheets[0].remarks == ()  # not tested: nothing is said
-    assert page([sgr()], tied=frozenset()).sheets[0].remarks == ()
+    assert "fewer seeds" not in page(seeds, tied=frozenset()).sheets[0].notes[0]
+    assert page(records).sheets[0].notes == ()  # not tested: nothing is said
+    assert page([sgr()], tied=frozenset()).sheets[0].notes == ()
 
 
 def test_spread_and_number_of_seeds_are_always_there() -> None:
     found = page(RECORDS)
-    cells = line_of(found, "sgr").cells
-    assert (cells["n"].text, cells["rsum"].text, cells["rsum"].spread) == ("3", "491.5", "0.60")
-    assert cells["i2t_r1"].spread == "0.1"
-    cells = line_of(found, "short").cells
-    assert (cells["n"].text, cells["rsum"].spread, cells["i2t_r1"].spread) == ("1", "n/a", "")
+    three, one = cells(found, "sgr"), cells(found, "short")
+    assert (three["n"].text, three["rsum"].text, three["rsum"].spread) == ("3", "491.5", "0.60")
+    assert three["i2t_r1"].spread == "0.1"
+    assert (one["n"].text, one["rsum"].spread, one["i2t_r1"].spread) == ("1", "n/a", "")
 
 
 def test_verdict_and_difference_are_columns_of_the_papers_set_up_only() -> None:
     found = page(RECORDS)
-    for sheet in found.sheets:
-        assert ({"difference", "verdict"} <= set(sheet.columns)) == sheet.group.comparable
-        assert bool(sheet.figures) == sheet.group.comparable
-    cells = line_of(found, "sgr").cells
-    assert cells["difference"].text == "+0.60"
-    assert cells["verdict"].text.startswith("reproduced")
-    assert "3 seeds: mean 491.50" in found.sheets[0].figures["sgr"]
+    for section in found.sections:
+        for sheet in section.sheets:
+            judged = section.title.startswith("The papers' set-up")
+            assert ({"difference", "verdict"} <= set(keys_of(sheet))) == bool(sheet.items) == judged
+    ours = cells(found, "sgr")
+    assert ours["difference"].text == "+0.60"
+    assert ours["difference"].value == pytest.approx(0.6)
+    assert ours["verdict"].text.startswith("reproduced")
+    assert "3 seeds: mean 491.50" in found.sheets[0].items["sgr"]
 
 
 def test_latency_is_a_column_where_it_was_measured() -> None:
-    sheet = page(RECORDS, "scenes").sheets[0]
-    assert sheet.lines[0].cells["query_ms"].text == "2.50"
-    assert sheet.remarks == (
+    found = page(RECORDS, "scenes")
+    sheet = found.sheets[0]
+    assert cells_of(found, sheet.rows[0])["query_ms"].text == "2.50"
+    assert sheet.notes == (
         "Query ms: median time to score one caption against the images, on a processor (cpu, 2 threads, float32).",
     )
-    assert all("query_ms" not in sheet.columns for sheet in page(RECORDS).sheets)
+    assert all("query_ms" not in keys_of(sheet) for sheet in page(RECORDS).sheets)
 
 
 def test_a_second_hand_row_says_so_and_where_it_was_read() -> None:
     variant = "USER (as cited by AAHR; variant not stated, probably CLIP-guided)"
     found = page([sgr(run="user", method="user", variant=variant)])
-    paper = found.sheets[0].lines[1]
-    assert (paper.name, paper.cells["rsum"].text) == ("paper (cited)", "538.1")
-    (note,) = (found.notes[mark] for mark in paper.marks)
+    paper = found.sheets[0].rows[1]
+    shown = cells_of(found, paper)
+    assert (shown["run"].text, shown["rsum"].text) == ("paper (cited)", "538.1")
+    (note,) = (found.footnotes[mark] for mark in paper.marks)
     assert note.startswith("Second-hand, read in another paper: AAHR")
 
 
 def test_a_rsum_that_the_paper_does_not_print_says_so() -> None:
     found = page([sgr(run="d", method="dualpath", variant="ResNet-50 Stage II")])
-    computed = found.sheets[0].lines[1]
-    assert computed.cells["rsum"].text == "414.5"
-    assert found.notes[computed.marks[0]].endswith("prints no rsum, which is the sum of its rounded recalls")
+    computed = found.sheets[0].rows[1]
+    assert cells_of(found, computed)["rsum"].text == "414.5"
+    assert found.footnotes[computed.marks[0]].endswith(
+        "prints no rsum, which is the sum of its rounded recalls"
+    )
     variant = "USER (as cited by AAHR; variant not stated, probably CLIP-guided)"
     printed = page([sgr(run="user", method="user", variant=variant)])
-    assert not any("prints no rsum" in note for note in printed.notes.values())
+    assert not any("prints no rsum" in note for note in printed.footnotes.values())
 
 
 def test_runs_of_a_paper_with_second_hand_rows_carry_what_is_known_of_them() -> None:
@@ -207,10 +212,10 @@ def test_runs_of_a_paper_with_second_hand_rows_carry_what_is_known_of_them() -> 
         found = page([sgr(run="user", method="user", variant=variant, protocols=(protocol,))], protocol)
         (text,) = reasons(found, "user")
         assert "is to be held against it, not against the cited rows" in text
-    (row, paper) = found.sheets[0].lines
-    assert paper.name == "paper (derived)"
-    assert (paper.cells["i2t_r1"].text, paper.cells["rsum"].text) == ("63.9", "n/a")
-    assert row.cells["difference"].text.endswith(" (mean R@1)")
+    row, paper = (cells_of(found, row) for row in found.sheets[0].rows)
+    assert paper["run"].text == "paper (derived)"
+    assert (paper["i2t_r1"].text, paper["rsum"].text) == ("63.9", "n/a")
+    assert row["difference"].tail == " (mean R@1)"
 
 
 def test_remarks_are_for_papers_that_are_missing_or_second_hand() -> None:

@@ -79,7 +79,7 @@ def test_made_twice_they_are_the_same_bytes_and_leftovers_go(written: Path) -> N
     (written / "turns.json").unlink()
     assert {path.name for path in check_study_tables(written)} == {"turns.md", "turns.svg"}
     write_study_tables(written)
-    assert [path.name for path in written.iterdir()] == ["turns.csv"], "what isn't generated stays"
+    assert [path.name for path in written.iterdir()] == ["turns.csv"], "what is not generated stays"
 
 
 @pytest.mark.parametrize(

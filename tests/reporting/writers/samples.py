@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 
 from benchmark.records.record import RunRecord
-from benchmark.reporting.leaderboard.content import Page, make_page
+from benchmark.reporting.leaderboard.content import make_page
 from benchmark.reporting.leaderboard.rows import leaderboard
+from benchmark.reporting.sheet import Cell, Page, Sheet, SheetRow
 from tests.reporting import factory
 from tests.reporting.leaderboard.test_rows import PAPERS, sgr
 
@@ -47,6 +48,23 @@ def pages(records: Sequence[RunRecord], protocol: str = "flickr30k") -> list[Pag
     """The same, each table with a page of its own, as LaTeX has it."""
     groups = [group for group in leaderboard(records, PAPERS) if group.protocol == protocol]
     return [make_page(protocol, groups, PAPERS, None, [group]) for group in groups]
+
+
+def row_of(found: Page, run: str) -> SheetRow:
+    """The row of a run, whichever sheet it stands on."""
+    return next(
+        row for sheet in found.sheets for row in sheet.rows if cells_of(found, row)["run"].text == run
+    )
+
+
+def cells_of(found: Page, row: SheetRow) -> dict[str, Cell]:
+    """The cells of a row by their columns' keys."""
+    sheet = next(sheet for sheet in found.sheets if any(row is other for other in sheet.rows))
+    return dict(zip(keys_of(sheet), row.cells, strict=True))
+
+
+def keys_of(sheet: Sheet) -> list[str]:
+    return [column.key for column in sheet.columns]
 
 
 def table_rows(text: str) -> list[list[str]]:

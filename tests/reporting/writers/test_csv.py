@@ -8,15 +8,17 @@ import io
 import pytest
 
 from benchmark.records.record import RunRecord
+from benchmark.reporting.leaderboard.content import values_sheet
 from benchmark.reporting.leaderboard.rows import leaderboard
-from benchmark.reporting.writers.csv import comma_separated
+from benchmark.reporting.sheet import Column, make_sheet
+from benchmark.reporting.writers.csv import write_csv
 from tests.reporting.leaderboard.test_rows import PAPERS, sgr
 from tests.reporting.writers.samples import ODD, RECORDS, SHARED, ensemble
 
 
 def rows_of(records: list[RunRecord], protocol: str = "flickr30k") -> dict[str, dict[str, str]]:
     groups = [group for group in leaderboard(records, PAPERS) if group.protocol == protocol]
-    return {row["run"]: row for row in csv.DictReader(io.StringIO(comma_separated(groups, PAPERS)))}
+    return {row["run"]: row for row in csv.DictReader(io.StringIO(write_csv([values_sheet(groups, PAPERS)])))}
 
 
 def test_every_number() -> None:
@@ -48,3 +50,30 @@ def test_second_hand_values_are_marked() -> None:
     row = rows_of([sgr(run="user", method="user", variant=variant)])["user"]
     assert (row["rsum_paper"], row["paper_kind"]) == ("538.1000", "cited")
     assert "not against the cited rows" in row["paper_remark"]
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", " =1", "\n=1", "- all negatives"]
+)
+def test_texts_that_a_spreadsheet_would_compute_are_made_harmless(text: str) -> None:
+    sheet = make_sheet(text, ("name", "value"), [(text, -1.5), ("plain", -2)])
+    first, second = csv.DictReader(io.StringIO(write_csv([sheet]), newline=""))
+    assert first == {"name": f"'{text}", "value": "-1.5"}
+    assert second == {"name": "plain", "value": "-2"}
+    several = next(csv.DictReader(io.StringIO(write_csv([sheet, sheet]), newline="")))
+    assert several["table"] == f"'{text}"
+
+
+def test_numbers_and_ordinary_words_stay_as_they_are() -> None:
+    columns = (Column("word", kind="text"), Column("rounded", decimals=4), Column("whole"), Column("flag"))
+    sheet = make_sheet("t", columns, [("a - b", -0.00004, 0.1 + 0.2, True), ("-", None, -3, False)])
+    assert write_csv([sheet]).splitlines() == [
+        "word,rounded,whole,flag",
+        "a - b,-0.0000,0.30000000000000004,yes",
+        "-,,-3,no",
+    ]
+
+
+def test_several_sheets_are_one_table() -> None:
+    sheets = [make_sheet("one", ("a", "b"), [("x", 1)]), make_sheet("two", ("a", "c"), [("y", 2)])]
+    assert write_csv(sheets).splitlines() == ["table,a,b,c", "one,x,1,", "two,y,,2"]

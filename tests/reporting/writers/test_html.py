@@ -6,11 +6,17 @@ from html.parser import HTMLParser
 
 import pytest
 
-from benchmark.reporting.writers.html import html
+from benchmark.reporting.leaderboard.content import MARK
+from benchmark.reporting.sheet import Page
+from benchmark.reporting.writers import html as writer
 from tests.reporting.leaderboard.test_rows import sgr
 from tests.reporting.writers.samples import ODD, RECORDS, ensemble, page
 
 VOID = {"meta", "br"}
+
+
+def html(page: Page) -> str:
+    return writer.page(page, MARK)
 
 
 class Elements(HTMLParser):

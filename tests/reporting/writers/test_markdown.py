@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from benchmark.reporting.writers.markdown import markdown
+from benchmark.reporting.leaderboard.content import MARK
+from benchmark.reporting.sheet import Page
+from benchmark.reporting.writers import markdown as writer
 from tests.reporting.leaderboard.test_rows import sgr
 from tests.reporting.writers.samples import ODD, RECORDS, page, table_rows
+
+
+def markdown(page: Page) -> str:
+    return writer.page(page, MARK)
 
 
 def cells_of(text: str, run: str) -> dict[str, str]:
@@ -42,7 +48,7 @@ def test_best_second_and_ties() -> None:
     assert cells_of(text, "sgr")["rsum ± sd"] == "**490.9** ± n/a"
     assert cells_of(text, "near")["rsum ± sd"] == "<ins>490.3</ins> ± n/a ≈"
     assert cells_of(text, "far")["rsum ± sd"] == "436.9 ± n/a"
-    assert "\n\n≈: can't be told" in text
+    assert "\n\n≈: tests do not tell it apart" in text
 
 
 def test_kinds_stand_apart_and_reasons_in_the_notes() -> None:
@@ -63,18 +69,18 @@ def test_each_table_stands_with_its_signature() -> None:
         found = page(RECORDS, protocol)
         text = markdown(found)
         for sheet in found.sheets:
-            assert f"Signature: `{sheet.group.signature}`" in text
+            assert f"Signature: `{sheet.signature}`" in text
 
 
-def test_tables_of_one_kind_warn_that_they_dont_compare() -> None:
+def test_tables_of_one_kind_warn_that_they_do_not_compare() -> None:
     regions = sgr(run="double", departures=["a"], score_precision="float64")
     text = markdown(page([*RECORDS, regions]))
-    assert text.count("their numbers don't compare") == 1
-    assert "don't compare" not in markdown(page(RECORDS))
+    assert text.count("their numbers do not compare") == 1
+    assert "do not compare" not in markdown(page(RECORDS))
 
 
 def test_rows_are_short() -> None:
-    """Reasons don't stand in the cells."""
+    """Reasons do not stand in the cells."""
     assert max(len(line) for line in markdown(page(RECORDS)).splitlines() if line.startswith("|")) < 220
 
 

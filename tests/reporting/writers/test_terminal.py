@@ -6,15 +6,18 @@ import io
 
 from rich.console import Console
 
+from benchmark.reporting.leaderboard.content import brief_pages
 from benchmark.reporting.leaderboard.rows import leaderboard
-from benchmark.reporting.writers.terminal import show
+from benchmark.reporting.writers.terminal import print_sheets
 from tests.reporting.leaderboard.test_rows import PAPERS, sgr
 from tests.reporting.writers.samples import RECORDS
 
 
 def shown(width: int) -> str:
     console = Console(width=width, record=True, file=io.StringIO())
-    show(leaderboard([*RECORDS, sgr(run="odd2", departures=["[red]x"])], PAPERS), console, PAPERS)
+    groups = leaderboard([*RECORDS, sgr(run="odd2", departures=["[red]x"])], PAPERS)
+    for page in brief_pages(groups, PAPERS):
+        print_sheets(page.sheets, console, page.footnotes)
     return console.export_text()
 
 

@@ -65,7 +65,7 @@
       if (first) first.setAttribute("aria-sort", "descending");
     }
 
-    // filters: rows that don't fit go, and tables without rows with them
+    // filters: rows that do not fit go, and tables without rows with them
     const form = document.querySelector(".filters");
     if (!form) return;
     form.hidden = false;

@@ -1,0 +1,89 @@
+"""`--dry-run` as sheets: what runs would download, train and write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.recipe.faults import about
+from benchmark.recipe.files import load_recipe, run_name
+from benchmark.recipe.schema import EnsembleRecipe
+from benchmark.reporting.sheet import Sheet, list_facts
+from benchmark.run.plan import RunEstimate, make_plan, vocabulary_size
+from benchmark.run.resolve import dataset_of, default_seed
+
+
+def estimate_sheets(
+    paths: Sequence[Path],
+    seeds: Sequence[int] | None,
+    data_dir: Path | None,
+    profile: str | None = None,
+    vocabulary: Path | None = None,
+) -> list[Sheet]:
+    """The plan of every recipe, under a profile where one is named; an ensemble trains nothing of its own.
+
+    vocabulary: the file of a word vocabulary; None: it is built, and its size the published one.
+    """
+    sheets = []
+    for path in paths:
+        recipe, dataset = load_recipe(path, profile), dataset_of(path)
+        chosen = list(seeds or [default_seed(path, profile)])
+        folder = f"{dataset}/{run_name(path, dataset, profile)}"
+        writes = [f".rematch/{folder}/{seed}/ and results/runs/{folder}/{seed}.json, .npz" for seed in chosen]
+        if isinstance(recipe, EnsembleRecipe):
+            members = f"mean of the similarity matrices of {', '.join(recipe.ensemble)}"
+            facts = {"ensemble": members, "writes": "\n".join(writes)}
+            sheets.append(list_facts(f"dry run: {path.as_posix()}", facts))
+            continue
+        with about(path):
+            plan = make_plan(recipe, vocabulary_size(recipe, vocabulary), writes, data_dir)
+        sheets.append(estimate_sheet(plan, f"{path.as_posix()}, {len(chosen)} seed(s)"))
+    return sheets
+
+
+def estimate_sheet(plan: RunEstimate, title: str) -> Sheet:
+    """The plan as names and values."""
+    sizes = ", ".join(f"{name} {count:,}" for name, count in plan.images.items())
+    facts = {
+        "data": f"{plan.dataset}: {sizes} images",
+        "download": "\n".join(plan.download.items) or "nothing",
+        "pretrained parts": ", ".join(plan.pretrained) or "none: random weights",
+        "model": f"{plan.parameters:,} parameters",
+        "training": f"{plan.epochs} epochs x {plan.steps_per_epoch:,} steps",
+        "time, on one CPU thread": f"about {_duration(plan.train_seconds)}; a GPU is far faster",
+        "memory while training": _memory(plan),
+        "disk": f"about {_bytes(plan.disk_bytes)}, data and work folder",
+        "writes": "\n".join(plan.writes),
+    }
+    return list_facts(f"dry run: {title} (nothing downloaded, trained or written)", facts)
+
+
+def _bytes(count: float) -> str:
+    """A number of bytes with its unit."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _duration(seconds: float) -> str:
+    """A time with the unit that suits it."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def _memory(plan: RunEstimate) -> str:
+    """The memory of a training in words; pairs are mentioned where they matter."""
+    total = f"about {_bytes(plan.memory_bytes)}"
+    if plan.pair_bytes < plan.memory_bytes / 100:
+        return total
+    if not plan.in_parts:
+        return f"{total}, of which pairs {_bytes(plan.pair_bytes)}, in one piece"
+    whole = _bytes(plan.kept.pairs(plan.batch_size))
+    return (
+        f"{total}, of which pairs {_bytes(plan.pair_bytes)}, the recipe's pair_budget_mb; they would take {whole} in "
+        "one piece"
+    )

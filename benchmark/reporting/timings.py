@@ -1,0 +1,58 @@
+"""Timings as sheets: the latency of a model, the speed of scoring, of ranking and of loading pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from benchmark.reporting.sheet import Column, Sheet, make_sheet
+from benchmark.timing.loading import SpeedRow
+from benchmark.timing.model import LatencyReport
+from benchmark.timing.scoring import RankRow, ScoringRow
+
+
+def latency_sheet(report: LatencyReport, model: str) -> Sheet:
+    """Each operation of a model with its times; the notes say how they were measured."""
+    times = [Column(f"{name}_ms", name, unit="ms", spec=".3f") for name in ("median", "p95")]
+    speed = Column("items_per_second", "items/s", spec=",.0f")
+    rows = [
+        (model, stage.name, stage.batch, stage.median_ms, stage.p95_ms, stage.items_per_second)
+        for stage in report.stages
+    ]
+    memory = f"peak memory {report.peak_memory_bytes / 2**20:,.0f} MiB"
+    note = f"{report.parameters:,} parameters, {memory}; {report.method}"
+    where = f"{report.hardware} ({report.device}, {report.threads} threads, {report.precision})"
+    heads: list[Column | str] = ["model", "operation", "batch", *times, speed]
+    return make_sheet(f"latency on {where}", heads, rows, left=2, notes=[note])
+
+
+def scoring_sheet(rows: Iterable[ScoringRow], title: str) -> Sheet:
+    """Each case: the published loop, the fast code, and how far both are from the floor and from each other."""
+    times = [Column(f"{name}_ms", name, unit="ms", spec=".1f") for name in ("loop", "fast")]
+    ratios = [Column("ratio", "times as fast", spec=".2f"), Column("over_floor", "time / floor", spec=".2f")]
+    difference = Column("difference", "largest difference", spec=".1e")
+    values = [
+        (row.name, row.form, 1e3 * row.naive, 1e3 * row.fast, row.ratio, row.over_floor, row.difference)
+        for row in rows
+    ]
+    return make_sheet(title, ["case", "form", *times, *ratios, difference], values, left=2)
+
+
+def rank_sheet(rows: Iterable[RankRow]) -> Sheet:
+    """The time to rank in both directions, by the size of the matrix."""
+    heads: list[Column | str] = ["images", "captions", Column("seconds", "time", unit="s", spec=".3f")]
+    values = [(row.n_images, row.n_captions, row.seconds) for row in rows]
+    return make_sheet("ranks in both directions", heads, values, left=0)
+
+
+def speed_sheet(rows: Iterable[SpeedRow]) -> Sheet:
+    """Pictures a second by step and number of loader processes."""
+    rates = [
+        Column("rate", "images/s", spec=".0f"),
+        Column("rate_per_worker", "images/s per worker", spec=".0f"),
+    ]
+    time = Column("ms_per_image", "ms per image and worker", spec=".2f")
+    values = [
+        (row.step, row.workers, row.images, row.rate, row.rate_per_worker, 1000 / row.rate_per_worker)
+        for row in rows
+    ]
+    return make_sheet("pictures a second", ["step", "workers", "images", *rates, time], values)
