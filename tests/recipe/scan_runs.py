@@ -15,7 +15,7 @@ from tests.tiny import Outcome, put, rematch, write_recipe
 COMMON: dict[str, Any] = {
     "model.region_dim": PLANTED_WIDTH,
     "model.dim": 32,
-    "training.batch_size": 24,
+    "training.batch_size": 12,
     "training.optimizer.lr": 0.01,
     "training.workers": 0,
 }
@@ -24,15 +24,11 @@ WORDS: dict[str, Any] = {
     "model.sim_dim": 16,
     "model.word_dim": 16,
     "model.dropout": 0.0,
-    "training.stages": [{"epochs": 5, "loss": {"hardest": False}}],
+    "training.stages": [{"epochs": 3, "loss": {"hardest": False}}],
 }
 CHANGES: dict[str, dict[str, Any]] = {
     "sgraf": WORDS,
-    "rcar": {
-        **WORDS,
-        "model.augment": "none",
-        "training.stages": [{"epochs": 6, "loss": {"hardest": False}}],
-    },
+    "rcar": {**WORDS, "model.augment": "none"},
     "temde": {**WORDS, "model.sketch.depth": 4, "model.sketch.width": 8},
 }
 """What makes a method's recipes small enough to train in a second, and still learn what is planted."""

@@ -107,16 +107,16 @@ OWN: dict[str, dict[str, Any]] = {
         "model.momentum": 0.9,
         "model.dropout": 0.0,
         "training.stages": [
-            {"epochs": 8, "loss": {"scale": 20, "threshold": 0.5, "batch_weight": 3, "tangent": True}}
+            {"epochs": 4, "loss": {"scale": 20, "threshold": 0.5, "batch_weight": 3, "tangent": True}}
         ],
     },
     "cge": {},
     "bert": {
         "model.bert": BERT,
         "model.vocabulary": "letters",
-        "training.stages": [{"epochs": 8, "loss": {"hardest": False}}],
+        "training.stages": [{"epochs": 4, "loss": {"hardest": False}}],
     },
-    "bigru": {"model.word_dim": 16, "training.stages": [{"epochs": 5, "loss": {"hardest": False}}]},
+    "bigru": {"model.word_dim": 16, "training.stages": [{"epochs": 3, "loss": {"hardest": False}}]},
 }
 OWN["cge"] = {**OWN["sge"], "data.guides": {"source": "file"}, "model.guide": {"dim": 8}}
 
@@ -187,4 +187,4 @@ def test_a_queue_that_batches_do_not_fill_is_refused_when_the_recipe_is_read(wor
     assert error.startswith(
         "recipes/user/flickr30k-sge.yaml: field 'model.queue': found 50, expected a multiple of "
     )
-    assert "training.batch_size (24), such as 48 and 72" in error
+    assert "training.batch_size (12), such as 48 and 60" in error
