@@ -55,7 +55,7 @@ def steps(model: Toy, document: dict[str, Any], rates: list[float]) -> list[dict
     return found
 
 
-def test_nesterov_is_the_dossiers_update() -> None:
+def test_nesterov_is_the_published_update() -> None:
     """g = grad + wd p; v <- 0.9 v - g; p <- p + lr (0.9 v - g) (dualpath.md 5.1)."""
     rates = [0.1, 0.05, 0.05]
     model = toy_model()

@@ -48,7 +48,7 @@ def test_evaluation_is_torchvisions(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_evaluation_is_what_the_dossier_says(size: tuple[int, int]) -> None:
+def test_evaluation_is_as_described(size: tuple[int, int]) -> None:
     """Shorter side to 256, the other rounded down; the middle 224 rows and columns."""
     image = picture(*size)
     width, height = size
@@ -104,7 +104,7 @@ def naive_training_image(image: Image.Image, size: int, key: tuple[int, ...]) ->
     return pixels[:, ::-1] if float(torch.rand(1, generator=generator)) < 0.5 else pixels
 
 
-def test_training_is_what_the_dossier_says() -> None:
+def test_training_is_as_described() -> None:
     image = picture(500, 375)
     for sample in range(20):
         key = (1, 0, 2, sample)

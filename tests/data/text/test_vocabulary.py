@@ -101,7 +101,7 @@ def test_authors_files_are_read_and_known_by_their_hash(
     assert read_words(tmp_path / "kept.json") == read_words(path)
 
 
-def test_the_published_files_are_those_of_the_dossier() -> None:
+def test_the_published_files_are_those_that_are_described() -> None:
     golden = ROOT / "tests/golden/rcar/text.json"
     sizes = {name: facts["size_in_file"] for name, facts in json.loads(golden.read_text())["vocab"].items()}
     assert sizes == {"f30k": PUBLISHED_SIZES["flickr30k"], "coco": PUBLISHED_SIZES["mscoco"]}
