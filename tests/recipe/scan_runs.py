@@ -24,7 +24,7 @@ WORDS: dict[str, Any] = {
     "model.sim_dim": 16,
     "model.word_dim": 16,
     "model.dropout": 0.0,
-    "training.stages": [{"epochs": 3, "loss": {"hardest": False}}],
+    "training.stages": [{"epochs": 2, "loss": {"hardest": False}}],
 }
 CHANGES: dict[str, dict[str, Any]] = {
     "sgraf": WORDS,

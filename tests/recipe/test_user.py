@@ -114,9 +114,9 @@ OWN: dict[str, dict[str, Any]] = {
     "bert": {
         "model.bert": BERT,
         "model.vocabulary": "letters",
-        "training.stages": [{"epochs": 4, "loss": {"hardest": False}}],
+        "training.stages": [{"epochs": 2, "loss": {"hardest": False}}],
     },
-    "bigru": {"model.word_dim": 16, "training.stages": [{"epochs": 3, "loss": {"hardest": False}}]},
+    "bigru": {"model.word_dim": 16, "training.stages": [{"epochs": 2, "loss": {"hardest": False}}]},
 }
 OWN["cge"] = {**OWN["sge"], "data.guides": {"source": "file"}, "model.guide": {"dim": 8}}
 
