@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import bytecode  # noqa: F401 (before anything that takes long to compile)
 from tests.tiny import make_home, reproduce
 
 

@@ -69,14 +69,12 @@ def train(
 ) -> TrainingResult:
     """Move `model` to `device`, train it as `training` says and load its best weights.
 
-    `make_batches(epoch)`: the batches of an epoch, equally many in each. `validate()`: metric name ->
-    value of the model as it is. `recipe`: the recipe as JSON; a checkpoint of another one is refused, and what
-    differs is named. `show_progress`: None shows the bar on a terminal only. `on_epoch` gets
-    every new log entry: epoch, stage, steps, pairs, loss (mean), lr (first step), lr_last, losses (one a
-    step), skipped_steps (float16 overflows), seconds, validation_seconds, validation (or null), best
-    (whether this epoch is the best so far).
-
-    `lay_beside(resumes)` writes the vocabulary beside the checkpoint, or checks it where a training goes on.
+    `make_batches(epoch)`: the batches of an epoch, equally many in each. `validate()`: metric name -> value of the
+    model as it is. `recipe`: the recipe as JSON; a checkpoint of another one is refused, and what differs is named.
+    `show_progress`: None shows the bar on a terminal only. `on_epoch` gets every new log entry: epoch, stage, steps,
+    pairs, loss (mean), lr (first step), lr_last, losses (one a step), skipped_steps (float16 overflows), seconds,
+    validation_seconds, validation (or null), best (whether this epoch is the best so far). `lay_beside(resumes)`
+    writes the vocabulary beside the checkpoint, or checks it where a training goes on.
 
     Without `resume`, the files of an earlier run in `work_dir` move to `work_dir/previous`, and an interrupted one is
     spoken of. With it, the result is, bit for bit on the same machine, that of a run that was never stopped.

@@ -65,8 +65,12 @@ class Row:
 
 def colours_of(number: int) -> tuple[str, str, str, str]:
     """Colours of the corners of image `number`: top left, top right, bottom left, bottom right."""
+    return _corners(number * 1657 % 4096)  # neighbours look different, and 4,096 images in a row all do
+
+
+@cache
+def _corners(mixed: int) -> tuple[str, str, str, str]:
     names = list(COLOURS)
-    mixed = number * 1657 % 4096  # neighbours look different, and 4,096 images in a row all do
     first, second, third, fourth = (names[mixed >> shift & 7] for shift in (0, 3, 6, 9))
     return first, second, third, fourth
 

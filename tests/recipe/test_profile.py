@@ -284,7 +284,7 @@ UNVERIFIED = "not verified: split 'test': found 16 images, expected 400 [x]"
 
 @pytest.fixture
 def other_data(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """scenes as if they weren't the published data; returns what `load_dataset` was asked for."""
+    """scenes as if they were not the published data; returns what `load_dataset` was asked for."""
     asked: list[dict[str, Any]] = []
 
     def loaded(*names: Any, unverified: bool, skip_corrupt: bool, **options: Any) -> Dataset:

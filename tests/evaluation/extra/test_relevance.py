@@ -289,8 +289,8 @@ def test_metrics_are_the_packages_own_on_random_rankings(labels: Path) -> None:
     captions, own = karpathy_captions(labels)
     images = [own[caption][0] for caption in captions[::5].tolist()]
     rng = np.random.default_rng(0)
-    sims = rng.standard_normal((5000, 25_000), dtype=np.float32)
-    sims[np.repeat(np.arange(5000), 5), np.arange(25_000)] += 3  # some of it is right
+    sims = rng.random((5000, 25_000), dtype=np.float32)
+    sims[np.repeat(np.arange(5000), 5), np.arange(25_000)] += 0.5  # some of it is right
     eccv, cxc = load_relevance("eccv"), load_relevance("cxc")
     best = top_k(sims, 50)  # which is all that these metrics look at
     i2t = {image: captions[best.i2t[row]].tolist() for row, image in enumerate(images)}
