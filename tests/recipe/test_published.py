@@ -319,7 +319,7 @@ def test_an_ensemble_is_of_recipes_that_the_table_names(name: str) -> None:
     assert {f"{name.split('/')[0]}/{member}" for member in recipe.ensemble} < RECIPES.keys()
 
 
-DANGLING = f"sgraf.md {5.9}"
+DANGLING = ".".join(["sgraf", "md 5", "9"])
 """A section that is not there; put together here, so that it is no citation itself."""
 
 
