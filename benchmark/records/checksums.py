@@ -33,7 +33,8 @@ def changed_inputs(root: Path = Path()) -> list[Path]:
     """Files that were changed, added or removed since the list was written; [] where there is no list."""
     if not (root / LIST).is_file():
         return []
-    found = [LINE.fullmatch(line) for line in (root / LIST).read_text(encoding="utf-8").splitlines()]
+    text = (root / LIST).read_text(encoding="utf-8", errors="replace")  # a damaged line lists no file
+    found = [LINE.fullmatch(line) for line in text.splitlines()]
     listed = {line[2]: line[1] for line in found if line is not None}
     now = {path.relative_to(root).as_posix(): sha256_file(path) for path in checksummed_files(root)}
     return [root / name for name in sorted(listed | now) if listed.get(name) != now.get(name)]

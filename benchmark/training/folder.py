@@ -198,5 +198,6 @@ def check_trained(root: Path) -> str | None:
         sound = check_best(folder.best, facts, also_before=True)
     if not sound:
         raise UserError(f"{folder.best.as_posix()}: no such weights file")
-    check_vocabulary(folder.vocabulary, facts)
+    if folder.vocabulary.is_file():  # where it is needed and gone, the codec says so
+        check_vocabulary(folder.vocabulary, facts)
     return None

@@ -195,11 +195,11 @@ def test_a_killed_process_leaves_no_lock(server: Server, tmp_path: Path) -> None
 # ------------------------------------------------------------------------------------------ damage
 
 
-def damaged(home: Path, target: Path, name: str, draw: int) -> Path:
+def damaged(home: Path, target: Path, name: str, draw: int, bit: int = 1) -> Path:
     """A copy of a home, one bit of one file flipped."""
     shutil.copytree(home, target)
     content = bytearray((target / name).read_bytes())
-    content[random.Random(f"{name} {draw}").randrange(len(content))] ^= 1
+    content[random.Random(f"{name} {draw}").randrange(len(content))] ^= bit
     (target / name).write_bytes(content)
     return target
 
@@ -230,6 +230,14 @@ def test_every_file_of_a_finished_run_with_a_flipped_bit(
         else:
             assert evaluated.out == said, name
         unaffected_or_refused(server.run(home, *RUN, "--resume", "--no-tables"), home, single, before, name)
+
+
+@pytest.mark.parametrize("name", ["tables/records.sha256", "tables/scenes.md", "runs/scenes/toy-one/0.json"])
+def test_a_byte_that_is_no_text(single: Whole, server: Server, tmp_path: Path, name: str) -> None:
+    home = damaged(single.home, tmp_path / "home", f"results/{name}", 0, bit=128)
+    checked = server.run(home, *CHECK)
+    assert checked.code in (1, 2)
+    assert "Traceback" not in checked.err, checked
 
 
 KINDS = ("checkpoint.pt", "best.safetensors", "log.jsonl", "vocabulary.json")
