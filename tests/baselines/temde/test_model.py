@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.sgraf.checks import speed
+from baselines.sgraf.checks.parity import make_golden
 from baselines.sgraf.checks.published import published_scores
 from baselines.sgraf.global_branch import SelfAttentionBranch
 from baselines.sgraf.model import SAF, SGRAF, SGRAFConfig, inputs
@@ -337,24 +338,22 @@ def test_parity_is_of_this_methods_model() -> None:
     assert isinstance(model.global_branch, SelfAttentionBranch)
 
 
-def test_a_changed_host_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_host_fails() -> None:
     def other(config: SGRAFConfig, facts: DataFacts) -> SGRAF:
         changed = config.model_dump() | {"global_branch": "self_attention", "temperature": 8.0}
         return build_temde(TEMDEConfig.model_validate(changed), facts)
 
-    monkeypatch.setattr(parity, "build_host", other)
-    cases = parity.parity_cases(GOLDEN / "sgraf" / "saf_base.npz")
+    cases = make_golden(other)(GOLDEN / "sgraf" / "saf_base.npz")
     assert {case.name for case in cases if not compare("file", case).ok} >= {"outputs/eval/sims"}
 
 
-def test_a_model_with_a_sketch_is_not_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_with_a_sketch_is_not_the_host() -> None:
     def sketched(config: SGRAFConfig, facts: DataFacts) -> SGRAF:
         sketch = {"depth": 1, "width": config.dim}
         return build_temde(TEMDEConfig.model_validate({**config.model_dump(), "sketch": sketch}), facts)
 
-    monkeypatch.setattr(parity, "build_host", sketched)
     with pytest.raises(UserError, match="cannot be replayed"):
-        parity.parity_cases(GOLDEN / "sgraf" / "saf_base.npz")
+        make_golden(sketched)(GOLDEN / "sgraf" / "saf_base.npz")
 
 
 # --------------------------------------------------------------------------------------------- the rest
