@@ -82,7 +82,7 @@ class InputSpec:
     """Training captions of other images that come with a batch, to mine from: `extra` then has `candidates` (K, L) as
     a caption is trained on, `candidate_captions` and `candidate_images` (K,), the rows they come from."""
     exclude: Literal["batch", "anchors"] = "batch"
-    """Images that candidates don't come from: those of the batch, or of its first half."""
+    """Images that candidates do not come from: those of the batch, or of its first half."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ OURS = "<!-- rematch: drift -->\nold"
 @pytest.fixture
 def pull_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     if shutil.which("jq") is None:
-        pytest.skip("jq plays the part of gh's --jq here, and isn't installed")
+        pytest.skip("jq plays the part of gh's --jq here, and is not installed")
     gh = tmp_path / "bin" / "gh"
     gh.parent.mkdir()
     gh.write_text(GH)

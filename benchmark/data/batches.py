@@ -3,7 +3,7 @@
 Randomness of sample i in epoch e comes from (seed, e, i) alone, so neither the number of loader processes nor a
 restart changes what a model sees.
 
-Decoded pictures aren't kept on disk. For training, cutting them out of a file of decoded pixels took 1.35 ms of
+Decoded pictures are not kept on disk. For training, cutting them out of a file of decoded pixels took 1.35 ms of
 processor time an image instead of 2.5 ms, for 5.6 times the bytes: 16 GB for Flickr30K and 100 GB for MSCOCO, more than
 most machines keep in memory; read from disk, an image took 2.7 ms instead of 3.6 ms. One or two more workers do the
 same. For evaluation, a file of pixels takes 0.03 ms instead of 3.2 ms, but all that is evaluated more than once in a
@@ -42,7 +42,7 @@ from benchmark.errors import UserError
 from benchmark.inputs import InputSpec, PixelInput, RegionInput
 
 TABLE_BYTES = 768 * 2**20
-"""Pixels that don't change from epoch to epoch are made once and kept, as many splits as fit in this together: MSCOCO's
+"""Pixels that stay the same from epoch to epoch are made once and kept, as many splits as fit in this together: MSCOCO's
 5,000 validation images are 753 MB at 224 pixels."""
 
 _ORDER, _CAPTION, _PIXELS, _WORDS, _REGIONS, _CANDIDATES = range(
@@ -53,7 +53,7 @@ WAITING = 512
 """Pictures of different shapes that wait for others of theirs, 130 MB at a shorter side of 256."""
 
 _PLAIN = (0, 0)
-"""Seed and epoch of training pictures that don't change: nothing is drawn for them."""
+"""Seed and epoch of training pictures that do not change: nothing is drawn for them."""
 
 _tables: WeakKeyDictionary[Split, dict[PixelInput, Tensor]] = WeakKeyDictionary()
 _captions: WeakKeyDictionary[Split, dict[str, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
@@ -262,7 +262,7 @@ class PairLoader:
             )
 
     def _candidates(self, number: int, in_batch: np.ndarray) -> dict[str, Tensor]:
-        """Captions of images that the batch of that number doesn't hold, each of a random image, with replacement."""
+        """Captions of images that the batch of that number does not hold, each of a random image, with replacement."""
         ids, lengths = encoded(self.split, self.codec)
         count, generator = self.spec.candidates, self._random(_CANDIDATES, number)
         barred = np.unique(in_batch if self.spec.exclude == "batch" else in_batch[: len(in_batch) // 2])
@@ -271,7 +271,7 @@ class PairLoader:
                 f"field 'training.batch_size': found {self.batch_size}, which leaves no image of {len(self.split)} to "
                 "take candidate captions from"
             )
-        # numbered among the images that aren't barred: every barred one before it moves an image up by one
+        # numbered among the images that are not barred: every barred one before it moves an image up by one
         images = generator.integers(len(self.split) - len(barred), size=count)
         images += np.searchsorted(barred - np.arange(len(barred)), images, side="right")
         first, counts = self._first_captions()

@@ -19,7 +19,7 @@ KEPT = "checksums.json"
 
 
 class DamagedError(UserError):
-    """A parquet file that can't be read, or isn't the one that the Hub announced."""
+    """A parquet file that cannot be read, or is not the one that the Hub announced."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
@@ -29,7 +29,7 @@ class DamagedError(UserError):
 
 
 def announced_sha256(path: Path) -> str | None:
-    """What the Hub said of a file in its cache, which names large ones by it; None where that isn't known."""
+    """What the Hub said of a file in its cache, which names large ones by it; None where that is not known."""
     name = path.resolve().name
     return name if path.is_symlink() and len(name) == 64 and set(name) <= set("0123456789abcdef") else None
 

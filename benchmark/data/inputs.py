@@ -30,7 +30,7 @@ def check_input(split: Split, spec: InputSpec) -> None:
 
 
 def _check_guides(split: Split, wanted: int | None) -> None:
-    """Whether a split has the vectors that a method reads, of that width, and none that it doesn't read."""
+    """Whether a split has the vectors that a method reads, of that width, and none that it does not read."""
     guides = split.guides
     if wanted is None and guides is not None:
         raise UserError(

@@ -1,4 +1,4 @@
-"""`load_dataset`: one door to every dataset. What comes out was verified, or says that it isn't the published data."""
+"""`load_dataset`: one door to every dataset. What comes out was verified, or says that it is not the published data."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def load_dataset(
 
     first_images: keep the first so many images of a split, after the verification.
     data_dir: a local folder in place of the Hub (parquet files, pictures with Karpathy's JSON file, or features).
-    unverified: take data that aren't the published split, and say so in `departures`; else they are refused.
-    skip_corrupt: leave out pictures that can't be decoded, with their captions, and say so in `departures`.
+    unverified: take data that are not the published split, and say so in `departures`; else they are refused.
+    skip_corrupt: leave out pictures that cannot be decoded, with their captions, and say so in `departures`.
     regions: where region features come from; those computed from pictures are kept in `store`, and so are converted
     ones. Of SCAN's features, `val` has the first 1,000 images at most.
     guides: where vectors of whole images come from; those of pictures are kept in `store`, and where the features come
     from a folder, the pictures are the Hub's.
-    Raises UserError for an unknown dataset or option, for data that can't be had and for a failed check.
+    Raises UserError for an unknown dataset or option, for data that cannot be had and for a failed check.
     """
     entry, store = get_entry(name), store or FeatureStore()
     chosen = check_fields("data.options", dict(options or {}), entry.options)
@@ -256,7 +256,7 @@ def _verified_features(
 
 
 def _without_corrupt(dataset: Dataset, *, show_progress: bool) -> Dataset:
-    """Every picture is decoded once; those that can't be are left out, and named."""
+    """Every picture is decoded once; those that cannot be are left out, and named."""
     from benchmark.data.images.decoding import corrupt_rows
 
     kept: dict[SplitName, Split] = {}
@@ -268,7 +268,7 @@ def _without_corrupt(dataset: Dataset, *, show_progress: bool) -> Dataset:
         if bad:
             names = ", ".join(split.filenames[row] for row in sorted(bad)[:5])
             more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-            lines.append(f"split '{name}': left out {len(bad)} that can't be decoded: {names}{more}")
+            lines.append(f"split '{name}': left out {len(bad)} that cannot be decoded: {names}{more}")
     return replace(dataset, splits=kept, departures=[*dataset.departures, *lines])
 
 
@@ -283,7 +283,7 @@ def make_codec(
 
     vocabulary, kept: a word vocabulary or dictionary that the user names, and the one beside a checkpoint
     (word_codec.py, word_vectors.py). vectors: a local file of word vectors.
-    Raises UserError where the vocabulary is neither cached nor reachable, damaged, or can't be built.
+    Raises UserError where the vocabulary is neither cached nor reachable, damaged, or cannot be built.
     """
     check_vocabulary(spec, vocabulary)
     if spec.codec == "word_vectors":

@@ -51,7 +51,7 @@ class Regions(Protocol):
     def __len__(self) -> int: ...
 
     def regions(self, rows: Sequence[int], /) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Features (n, R, D) of some rows; raises UserError where they can't be read or aren't finite."""
+        """Features (n, R, D) of some rows; raises UserError where they cannot be read or are not finite."""
         ...
 
     def select(self, rows: Sequence[int]) -> Regions:
@@ -192,7 +192,7 @@ class Dataset:
     notes: list[str] = field(default_factory=list)
     """What a reader of the record should know (for example, that a fallback repository was used)."""
     departures: list[str] = field(default_factory=list)
-    """Why this isn't the published data; scores on it can't be held against a paper's."""
+    """Why this is not the published data; scores on it cannot be held against a paper's."""
     whole_captions: Mapping[SplitName, Sequence[str]] = field(default_factory=dict)
     """Captions of splits as they were before images were left out; absent: the split was not cut."""
 

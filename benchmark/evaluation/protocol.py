@@ -93,8 +93,8 @@ def evaluate(
 
     sims: (n_images, n_captions) float32 or float64, images in protocol order; caption_image: (n_captions,).
     n_images: the count to expect in place of the protocol's own (a cut-down test set, a golden file).
-    Raises UserError where the matrix doesn't fit the protocol, the map doesn't fit the matrix, or a score
-    isn't finite.
+    Raises UserError where the matrix does not fit the protocol, the map does not fit the matrix, or a score
+    is not finite.
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
     check_matrix(sims)
@@ -115,7 +115,7 @@ def evaluate(
 
 
 def check_test_size(dataset: str, n_images: int) -> None:
-    """Raise UserError where so many test images can't be cut into the folds of one of the dataset's protocols."""
+    """Raise UserError where so many test images cannot be cut into the folds of one of the dataset's protocols."""
     for protocol in protocols_of(dataset):
         _check_size(n_images, protocol, n_images)
 
@@ -128,7 +128,7 @@ def _check_size(found: int, protocol: Protocol, told: int | None) -> None:
         )
     if found % protocol.folds:
         raise UserError(
-            f"protocol {protocol.name}: {found} images can't be cut into {protocol.folds} equal folds; keep a "
+            f"protocol {protocol.name}: {found} images cannot be cut into {protocol.folds} equal folds; keep a "
             f"multiple of {protocol.folds} of them (field 'data.first_images.test' of a recipe or profile)"
         )
 
@@ -173,7 +173,7 @@ def _join(ranked: list[tuple[Ranks, Ints]], columns: list[Ints], tie_rule: TieRu
 def ensemble(matrices: Sequence[Floats]) -> Floats:
     """The arithmetic mean of similarity matrices of the same test set: (n_images, n_captions).
 
-    In float64, so that rounding makes no ties that the members don't have. Raises UserError unless there
+    In float64, so that rounding makes no ties that the members do not have. Raises UserError unless there
     are at least two matrices of one shape.
     """
     if len(matrices) < 2:
@@ -210,7 +210,7 @@ def score_matrix(
 
     caption_map: a .npy file of integers (n_captions,), the row of each caption's image; without it, captions
     5i to 5i+4 belong to image i. Without `protocol`, all protocols of the dataset. The file is mapped, not
-    loaded. Raises UserError for an unreadable file, a shape that doesn't fit (a transposed matrix is told
+    loaded. Raises UserError for an unreadable file, a shape that does not fit (a transposed matrix is told
     apart), NaN and infinite scores.
     """
     chosen = protocols_of(dataset)

@@ -60,7 +60,7 @@ def rank(sims: Floats, caption_image: Ints, tie_rule: TieRule = "lower_index") -
     never count against it.
 
     Raises UserError for wrong shapes and types, for an image without captions, and for the first score
-    that isn't finite.
+    that is not finite.
     """
     if tie_rule not in get_args(TieRule):
         raise UserError(f"tie rule '{tie_rule}' is not known{nearest(tie_rule, get_args(TieRule))}")
@@ -69,7 +69,7 @@ def rank(sims: Floats, caption_image: Ints, tie_rule: TieRule = "lower_index") -
     n_images, n_captions = sims.shape
     true = _native(sims[caption_image, np.arange(n_captions)])  # (n_captions,)
     # s > the next smaller float is s >= true: ties above the own row count against the caption, those below
-    # don't, so lower_index needs no second comparison: a caption's bar goes up when its own row is reached
+    # do not, so lower_index needs no second comparison: a caption's bar goes up when its own row is reached
     with np.errstate(over="ignore"):  # below the lowest number comes minus infinity, which serves
         bar = np.nextafter(true, true.dtype.type(-np.inf))
     higher = np.empty(n_captions, bool)
@@ -175,7 +175,7 @@ def check_finite(sims: Floats) -> None:
 
 
 def captions_of(caption_image: Ints, n_images: int, n_captions: int) -> list[Ints]:
-    """The caption rows of every image, ascending; raises UserError where the map doesn't fit the matrix."""
+    """The caption rows of every image, ascending; raises UserError where the map does not fit the matrix."""
     where = "caption-to-image map"
     if not isinstance(caption_image, np.ndarray) or caption_image.dtype.kind not in "iu":
         found = getattr(caption_image, "dtype", type(caption_image).__name__)

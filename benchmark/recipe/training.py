@@ -1,6 +1,6 @@
 """The part of a recipe between the initial weights and the last checkpoint: optimiser, schedules, stages.
 
-Fields that are None by default came after the first records were made: a dump leaves them out where a recipe doesn't
+Fields that are None by default came after the first records were made: a dump leaves them out where a recipe does not
 set them, so that older records still belong to their recipes.
 """
 

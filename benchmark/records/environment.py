@@ -54,7 +54,7 @@ class Environment(Strict):
     git_commit: str | None = None
     """None outside a checkout."""
     git_dirty: bool | None = None
-    """Whether the code differs from the commit; results/ and the lock of data revisions don't count."""
+    """Whether the code differs from the commit; results/ and the lock of data revisions do not count."""
 
 
 def collect(device: torch.device | str, precision: str) -> Environment:
@@ -97,7 +97,7 @@ def package_versions() -> dict[str, str]:
 def git_state(package: Path | None = None) -> tuple[str | None, bool | None]:
     """Commit of the code that runs, and whether it was changed since; (None, None) outside git.
 
-    What runs write doesn't count: results/, and the lock of data revisions, which every record holds.
+    What runs write does not count: results/, and the lock of data revisions, which every record holds.
 
     Asked of the checkout that tracks the package itself: an installed copy in an environment folder that
     happens to lie inside some other repository has no commit.

@@ -53,7 +53,7 @@ class RunRecord(Part):
     paper_row: PaperRow
     comparable: bool
     departures: list[str]
-    """Why the numbers can't be held against the paper's; empty means the paper's set-up."""
+    """Why the numbers cannot be held against the paper's; empty means the paper's set-up."""
     weights: Literal["trained", "official", "members"]
     weights_sha256: Sha256 | None = None
     members: list[Member] = []

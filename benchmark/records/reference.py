@@ -32,7 +32,7 @@ class Rescored(Strict):
     sims_tolerance: float
     """Absolute."""
     ranks_sha256: str | None = None
-    """Of the ranks beside it (`.npz`); None: `rematch drift --update-ranks` hasn't laid them there yet."""
+    """Of the ranks beside it (`.npz`); None: `rematch drift --update-ranks` has not laid them there yet."""
 
 
 class Trace(Strict):

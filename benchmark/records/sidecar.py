@@ -143,7 +143,7 @@ def read_sidecar(record: RunRecord, runs_dir: Path = RUNS) -> Sidecar:
 
 
 def checked(packed: bytes, record: RunRecord, name: str) -> Sidecar:
-    """The sidecar in a file's content; raises UserError, with this name, where it isn't that of the record."""
+    """The sidecar in a file's content; raises UserError, with this name, where it is not that of the record."""
     if sha256_bytes(packed) != record.sidecar_sha256:
         raise UserError(f"{name}: checksum differs from field 'sidecar_sha256' of {record.path.as_posix()}")
     return unpack(packed)

@@ -102,7 +102,7 @@ class StudyResults(Part):
         if {name for pair in self.comparisons for name in (pair.of, pair.against)} - digests.keys():
             raise ValueError("a comparison names no variant of the study")
         if len({run.fingerprint for run in self.runs}) > 1:
-            raise ValueError("the variants were not tested on the same split: they can't be compared")
+            raise ValueError("the variants were not tested on the same split: they cannot be compared")
         if len({run.version for run in self.runs}) > 1:
             raise ValueError("the runs were made by several versions of Rematch")
         if absolute_paths(self.model_dump(mode="json")):
@@ -118,7 +118,7 @@ class StudyResults(Part):
 def gather(runs: Sequence[RunFile], **facts: Any) -> StudyResults:
     """The results of a study from the files of its runs; equal environments are listed once.
 
-    facts: the other fields of StudyResults. Raises UserError where the runs don't belong together.
+    facts: the other fields of StudyResults. Raises UserError where the runs do not belong together.
     """
     environments: list[Environment] = []
     for item in runs:

@@ -161,7 +161,7 @@ def load_official(job: Job, model: Baseline, path: Path) -> list[str]:
 
 
 def time_weights(path: Path, settings: Settings, repeats: int) -> tuple[LatencyReport, str]:
-    """Latency of a recipe's model, and in words which weights it had; speed doesn't depend on them."""
+    """Latency of a recipe's model, and in words which weights it had; speed does not depend on them."""
     recipe = single_recipe(path, settings.profile)
     job = prepare(
         path, recipe, recipe.training.seed, replace(settings, show_progress=False), splits=("test",)

@@ -47,7 +47,7 @@ class Settings:
     profile: str | None = None
     """Recipes are taken with this profile's changes; runs have its name in theirs."""
     unverified: bool = False
-    """Take data that aren't the published split, as a departure, instead of refusing them."""
+    """Take data that are not the published split, as a departure, instead of refusing them."""
     skip_corrupt: bool = False
     vocabulary: Path | None = None
     """A word vocabulary or dictionary of the authors'; None: that beside the checkpoint, or one that is built."""
@@ -150,8 +150,8 @@ def prepare(
 ) -> Job:
     """Load what `recipe` needs of its data; the model is not built yet.
 
-    `recipe` is the file's with the profile of `settings`. Raises UserError for data that can't be had or aren't
-    the published ones, and for a test split that doesn't fit the protocols.
+    `recipe` is the file's with the profile of `settings`. Raises UserError for data that cannot be had or are not
+    the published ones, and for a test split that does not fit the protocols.
     """
     method, config = get_method(recipe.method), recipe.method_config()
     spec = method.inputs(config)
@@ -215,7 +215,7 @@ def reconstruction(method: Method) -> list[str]:
 
 
 def departures_of(job: Job) -> list[str]:
-    """Why the numbers can't be held against the paper's: the data before the recipe, since tables have room for one.
+    """Why the numbers cannot be held against the paper's: the data before the recipe, since tables have room for one.
 
     Fewer training or test images are a reason, and so are data that no paper reports. That a method is a
     reconstruction comes before all.

@@ -45,7 +45,7 @@ TYPICAL_CAPTION = 14
 
 @dataclass(frozen=True)
 class CostGrowth:
-    """How something grows with the size of a batch: a part that doesn't, one an item and one a pair."""
+    """How something grows with the size of a batch: a part that does not, one an item and one a pair."""
 
     once: float
     item: float

@@ -268,7 +268,7 @@ def member_of(path: Path, seed: int, settings: Settings) -> tuple[RunRecord, Flo
     """
     recipe = load_recipe(path, settings.profile)
     if isinstance(recipe, EnsembleRecipe):
-        raise UserError(f"{path.as_posix()}: an ensemble can't be a member of an ensemble")
+        raise UserError(f"{path.as_posix()}: an ensemble cannot be a member of an ensemble")
     where = (recipe.data.name, run_name(path, recipe.data.name, settings.profile), seed)
     matrix, stored = settings.folder(*where) / MATRIX, settings.record(*where)
     if stored.is_file():
@@ -313,7 +313,7 @@ def _member_part(record: RunRecord) -> dict[str, Any]:
 
 
 def results_of(job: Job, sims: Floats) -> list[ProtocolResult]:
-    """Every protocol of the dataset over one matrix, scaled to a test split that isn't the whole published one."""
+    """Every protocol of the dataset over one matrix, scaled to a test split that is not the whole published one."""
     test = job.dataset.splits["test"]
     partial = job.recipe.data.first_images.test is not None or job.dataset.departures
     size, rule = len(test) if partial else None, job.recipe.evaluation.tie_rule

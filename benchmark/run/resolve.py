@@ -23,7 +23,7 @@ DEVICES = ("cpu", "cuda", "mps")
 
 
 def pick_device(name: str | None) -> torch.device:
-    """The named device, else a GPU where there is one; raises UserError for a device that isn't there."""
+    """The named device, else a GPU where there is one; raises UserError for a device that is not there."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.split(":")[0] not in DEVICES:

@@ -33,7 +33,7 @@ def paired_bootstrap(
     """Percentile interval of the mean of the images' differences (n_images,), first method less second.
 
     Images are drawn with all their captions; each keeps its weight (queries.py), and ranks stay as they are.
-    Same seed, same interval. Raises UserError for no image, values that aren't finite, fewer than 2
+    Same seed, same interval. Raises UserError for no image, values that are not finite, fewer than 2
     resamples, or a level outside (0, 1).
     """
     d = np.asarray(differences, np.float64)

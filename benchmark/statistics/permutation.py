@@ -43,8 +43,8 @@ def sign_flip(
     """Two-sided sign-flip test that the differences (n_images,) are symmetric about zero.
 
     p = (1 + #{|sum s_i d_i| >= |sum d_i|}) / (1 + permutations) for random signs s, or the share of all 2^m
-    sign vectors where 2^m <= permutations, m the number of images with a difference: zeros don't change a
-    sum. Same seed, same p. Raises UserError for no image, values that aren't finite, no permutation.
+    sign vectors where 2^m <= permutations, m the number of images with a difference: zeros do not change a
+    sum. Same seed, same p. Raises UserError for no image, values that are not finite, no permutation.
     """
     d = np.asarray(differences, np.float64)
     if d.ndim != 1 or not len(d) or not np.isfinite(d).all() or permutations < 1:

@@ -27,7 +27,7 @@ def image_values(ranks: Ranks, caption_image: Ints, metric: str, *, folds: int =
 
     metric: `i2t_r<K>`, `t2i_r<K>`, `rsum` or `mean_r1`. caption_image: (n_captions,) row of each caption's
     image. folds: equal blocks of consecutive images that the metric is averaged over; each is weighted by
-    its own captions. Raises UserError for another metric and where ranks, map and folds don't fit.
+    its own captions. Raises UserError for another metric and where ranks, map and folds do not fit.
     """
     _check(ranks, caption_image, folds)
     if metric == "rsum":

@@ -11,7 +11,7 @@ It is two-sided, and wider than the interval of the mean, which would ask whethe
 
 What a number inside means depends on the width. Papers call one point of recall a difference, so an interval
 wider than that on either side (margin: 1 for a recall, 6 for rsum, the sum of six) holds numbers that nobody
-would call the same; then the verdict is "can't tell", with the seeds it would take for an interval of
+would call the same; then the verdict is "cannot tell", with the seeds it would take for an interval of
 ± margin, if s stays as it is. As y stays one draw, the interval never gets narrower than ± 1.96 s: at s >
 margin / 1.96 no number of seeds tells. Numbers outside are told whatever the width. So "reproduced" is said
 of a true difference of twice the margin in under 2.5 % of cases, whatever n and s; of one margin in up to half,
@@ -39,7 +39,7 @@ from benchmark.statistics.power import detectable, least_told, seeds_for_power, 
 from benchmark.statistics.seeds import prediction_half_width, seed_summary
 
 Kind = Literal[
-    "not comparable", "too few seeds", "paper value unknown", "reproduced", "below", "above", "can't tell"
+    "not comparable", "too few seeds", "paper value unknown", "reproduced", "below", "above", "cannot tell"
 ]
 ENOUGH_SEEDS = 3
 POINT = 1.0
@@ -97,7 +97,7 @@ def judge(
     METRICS (reporting/parts.py), for the margin and the text.
     In this order: departures -> "not comparable"; under three seeds -> "too few seeds"; no number -> "paper
     value unknown"; outside the prediction interval -> "below" or "above"; an interval wider than ± margin ->
-    "can't tell"; else "reproduced". Raises UserError for no value.
+    "cannot tell"; else "reproduced". Raises UserError for no value.
     """
     seeds = seed_summary(values)
     n, mean, sd = seeds.n, seeds.mean, seeds.sd
@@ -157,7 +157,7 @@ def _kind(difference: float | None, half: float, margin: float) -> Kind:
         return "paper value unknown"
     if abs(difference) > half + ROUNDING + 1e-9:  # 1e-9: binary fractions of what is printed
         return "below" if difference < 0 else "above"
-    return "reproduced" if half <= margin else "can't tell"
+    return "reproduced" if half <= margin else "cannot tell"
 
 
 def _text(verdict: Verdict) -> str:
@@ -169,9 +169,9 @@ def _text(verdict: Verdict) -> str:
     where = f"({about}{' ' if about else ''}{low:.1f} to {high:.1f})"
     if verdict.kind == "reproduced":
         return f"reproduced {where}"
-    if verdict.kind == "can't tell":
+    if verdict.kind == "cannot tell":
         needed = "no number of" if verdict.seeds_needed is None else str(verdict.seeds_needed)
-        return f"can't tell {where}, {needed} seeds would"
+        return f"cannot tell {where}, {needed} seeds would"
     within = ", within the test set's noise" if verdict.within_test_noise else ""
     return f"{verdict.kind} by {abs(verdict.difference):.2f}{f' ({about})' if about else ''}{within}"
 
@@ -192,7 +192,7 @@ def explain_verdict(verdict: Verdict) -> str:
             f"{verdict.n} seeds tell a true difference of {verdict.detectable:.2f} with 80 % power; against a "
             f"single number no number of seeds tells one found under {verdict.floor:.2f} (1.96 sd)."
         )
-    if verdict.kind == "can't tell":
+    if verdict.kind == "cannot tell":
         enough = verdict.seeds_needed
         found.append(
             f"The interval is wider than ±{verdict.margin:g}, a difference that counts; "

@@ -146,7 +146,7 @@ class Ready:
     changes: dict[str, Any]
 
     def test_data(self) -> dict[str, Any]:
-        """What decides the test split; numbers of other splits can't be set side by side."""
+        """What decides the test split; numbers of other splits cannot be set side by side."""
         data = self.recipe.data
         found = check_fields("data.options", data.options, get_entry(data.name).options).model_dump()
         others = ("n_train", "n_val")

@@ -93,7 +93,7 @@ class StudyPlan:
         return [pair for pair in pairs if self.finished(*pair) is None]
 
     def results(self, asked: Sequence[int] | None = None) -> StudyResults:
-        """What is finished; raises UserError where runs don't belong together."""
+        """What is finished; raises UserError where runs do not belong together."""
         runs = self.all_finished(asked)
         facts = [
             VariantFacts(
@@ -179,7 +179,7 @@ def study_plan_sheet(plan: StudyPlan, found: Sequence[Share]) -> Sheet:
 def run_study(plan: StudyPlan, found: Sequence[Share], settings: Settings) -> list[StudyRun]:
     """Make the runs of `found` that are missing; returns those that took longer than they may.
 
-    Data are loaded once a variant. Raises UserError, naming variant and seed, where a run can't be made; what was
+    Data are loaded once a variant. Raises UserError, naming variant and seed, where a run cannot be made; what was
     finished before stays finished.
     """
     deterministic()

@@ -1,7 +1,7 @@
 """Latency of contenders for the same task, taken in turns, so that whatever slows the machine slows all of them.
 
 A round times every contender once; who begins changes from round to round. Ratios are taken round by round: two
-calls a moment apart share the machine's state, which absolute times don't.
+calls a moment apart share the machine's state, which absolute times do not.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def loader_speed(
 
     Where it has fewer they come again, then from the system's memory. A split of real files is worth timing twice:
     the first pass reads the disk.
-    Raises UserError for numbers that can't be, and for a picture that can't be decoded.
+    Raises UserError for numbers that cannot be, and for a picture that cannot be decoded.
     """
     if not workers or min(workers) < 0 or images < 1 or batch_size < 1 or not len(split):
         raise UserError(

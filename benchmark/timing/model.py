@@ -152,7 +152,7 @@ class PeakMemory:
 
 
 def _reset_resident_peak() -> bool:
-    """Linux forgets a process's resident peak on request; False where the system doesn't let it."""
+    """Linux forgets a process's resident peak on request; False where the system does not let it."""
     status = Path("/proc/self/status")
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

@@ -1,7 +1,7 @@
 """Speed of scoring and ranking, as ratios that mean something on any machine (speed.md 5).
 
 A method brings cases: the same scores computed by the published loop and by its fast code. Each case reports
-how many times as fast the fast code is, and its time over the floor: the products that can't be removed, at
+how many times as fast the fast code is, and its time over the floor: the products that cannot be removed, at
 the rate that a plain 2048^3 matrix product reached in the same run. Runs of the loop, the fast code and the
 plain product take turns, and the best time of each counts: other work on the machine only ever adds time.
 """
@@ -38,7 +38,7 @@ class ScoringRow:
     naive: float
     fast: float
     floor: float
-    """Time of the products that can't be removed, at the rate of a plain matrix product."""
+    """Time of the products that cannot be removed, at the rate of a plain matrix product."""
     difference: float
     """Largest absolute difference of the scores."""
 

@@ -1,4 +1,4 @@
-"""Checkpoints and weights on disk: written atomically, read without running code, refused where they don't fit.
+"""Checkpoints and weights on disk: written atomically, read without running code, refused where they do not fit.
 
 `checkpoint.pt` holds everything a training needs to go on (a torch file that is read with
 `weights_only=True`), and the sha256 of the files beside it; `best.safetensors` holds the chosen weights alone.
@@ -30,7 +30,7 @@ from benchmark.training.log import ANEW
 FORMAT = "rematch-training-2"
 EARLIER = "rematch-training-1"
 """Without the checksums of the files beside it."""
-_NOTES = "rematch"  # one metadata key only: safetensors doesn't keep the order of several
+_NOTES = "rematch"  # one metadata key only: safetensors does not keep the order of several
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

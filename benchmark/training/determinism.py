@@ -54,7 +54,7 @@ def deterministic() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # the same switch as use_deterministic_algorithms(True), which loads the compiler first (seconds)
     torch.set_deterministic_debug_mode("error")
-    # filling every fresh tensor with NaN costs a sixth of a step; it finds faults, it doesn't change results
+    # filling every fresh tensor with NaN costs a sixth of a step; it finds faults, it does not change results
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

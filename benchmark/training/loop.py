@@ -79,7 +79,7 @@ def train(
     Without `resume`, the files of an earlier run in `work_dir` move to `work_dir/previous`, and an interrupted one is
     spoken of. With it, the result is, bit for bit on the same machine, that of a run that was never stopped.
 
-    Raises UserError for whatever a recipe or a file can have wrong, TrainingDivergedError for a loss that isn't
+    Raises UserError for whatever a recipe or a file can have wrong, TrainingDivergedError for a loss that is not
     finite.
     """
     trainer = Trainer(model, training, loss_type, make_batches, device, show_progress)

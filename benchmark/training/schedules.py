@@ -1,4 +1,4 @@
-"""Learning rates as pure functions of where training stands, so that a resumed run can't be off by one.
+"""Learning rates as pure functions of where training stands, so that a resumed run cannot be off by one.
 
 Epochs and steps count from 0 and run on across stages, but for a stage with a schedule of its own.
 """

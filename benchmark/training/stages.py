@@ -39,7 +39,7 @@ class StagePlan:
 def plan_stages(model: Baseline, training: Training, loss_type: type[Strict]) -> list[StagePlan]:
     """Resolve every stage.
 
-    Raises UserError where a glob matches no parameter, a stage trains nothing, loss settings don't fit
+    Raises UserError where a glob matches no parameter, a stage trains nothing, loss settings do not fit
     `loss_type`, or a stage begins with a checkpoint that no validation can have chosen by then.
     """
     if training.select != "last" and not any(

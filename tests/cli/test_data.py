@@ -174,7 +174,7 @@ def test_update_goes_on_to_the_next_source(twin: HubTwin, tmp_path: Path) -> Non
     newest = replace(second, commits={"b" * 40: tmp_path / "second", **second.commits}, main="b" * 40)
     twin.add(newest)
     outcome = rematch("data", "download", "flickr30k", "--split", "test", "--update", "--no-progress")
-    assert outcome.code == 1  # it isn't the published split
+    assert outcome.code == 1  # it is not the published split
     assert read_revisions().sources == {"flickr30k/test": name}
     assert read_revisions().commits == {name: "b" * 40}
     assert f"a fallback of {CATALOG['flickr30k'].sources[0].files['test'].repo}" in outcome.out
@@ -183,7 +183,7 @@ def test_update_goes_on_to_the_next_source(twin: HubTwin, tmp_path: Path) -> Non
 def test_update_without_the_hub_names_the_remedy(twin: HubTwin, tmp_path: Path) -> None:
     twin.stop()
     error = rematch("data", "download", "flickr8k", "--update").error
-    assert error.startswith("option --update: the Hub can't be asked")
+    assert error.startswith("option --update: the Hub cannot be asked")
     assert "go online" in error
     assert not (tmp_path / "cache" / "revisions.yaml").exists()
 

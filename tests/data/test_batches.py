@@ -212,7 +212,7 @@ def test_a_fault_of_ours_keeps_its_traceback(data: Dataset) -> None:
 def test_loader_processes_may_start_from_nothing(
     data: Dataset, codec: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As they do where processes can't be forked: all that a loader needs is pickled."""
+    """As they do where processes cannot be forked: all that a loader needs is pickled."""
     alone = batches(data, codec, CROPPED)
     monkeypatch.setattr(loading, "DataLoader", partial(DataLoader, multiprocessing_context="spawn"))
     assert_same(alone, batches(data, codec, CROPPED, workers=1))

@@ -95,7 +95,7 @@ def test_wrong_sizes_are_refused(name: str) -> None:
 
 
 def test_folds_must_divide_the_images() -> None:
-    with pytest.raises(UserError, match="21 images can't be cut into 5 equal folds"):
+    with pytest.raises(UserError, match="21 images cannot be cut into 5 equal folds"):
         evaluate(matrix(0, 21, 105), np.arange(105) // 5, "mscoco-1k", n_images=21)
 
 
@@ -103,7 +103,7 @@ def test_a_test_set_is_checked_before_it_is_scored() -> None:
     for dataset, size in (("mscoco", 50), ("mscoco", 5000), ("flickr30k", 7), ("scenes", 1)):
         check_test_size(dataset, size)
     with pytest.raises(
-        UserError, match="mscoco-1k: 4999 images can't be cut into 5 equal folds; keep a multiple"
+        UserError, match="mscoco-1k: 4999 images cannot be cut into 5 equal folds; keep a multiple"
     ):
         check_test_size("mscoco", 4999)
 

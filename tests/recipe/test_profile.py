@@ -202,7 +202,9 @@ def test_a_test_split_that_cannot_be_cut_in_folds_is_refused_before_anything_is_
     write_recipe(SMALL, PROFILE | {"data": {"first_images": {"test": 52}}})
     mscoco = "recipes/hat/mscoco-i2t.yaml"
     error = reproduce(mscoco, "--profile", "small").error
-    assert error.startswith(f"{mscoco}: protocol mscoco-1k: 52 images can't be cut into 5 equal folds"), fresh
+    assert error.startswith(f"{mscoco}: protocol mscoco-1k: 52 images cannot be cut into 5 equal folds"), (
+        fresh
+    )
     assert "data.first_images.test" in error
 
 

@@ -92,7 +92,7 @@ def test_rounding_breaks_no_tie() -> None:
 
 
 def test_the_level_holds_where_captions_cluster_by_image() -> None:
-    """Two methods alike on average, each with its own good images: flips by image hold 5 %, flips by caption don't.
+    """Two methods alike on average, each with its own good images: flips by image hold 5 %, flips by caption do not.
 
     1000 replications: three standard deviations of a rate of 5 % are 2.1 points.
     """

@@ -79,19 +79,19 @@ def test_seeds_that_vary_too_much_to_tell() -> None:
     """Three seeds of sd 2: the interval is ± 9.9; six make it ± 5.6, and 6 points is a difference."""
     wide = [488.0, 490.0, 492.0]
     found = judge(wide, 491.0, test_noise=None, departures=[])
-    assert (found.kind, found.seeds_needed, found.margin) == ("can't tell", 6, 6.0)
-    assert found.text == "can't tell (480.1 to 499.9), 6 seeds would"
+    assert (found.kind, found.seeds_needed, found.margin) == ("cannot tell", 6, 6.0)
+    assert found.text == "cannot tell (480.1 to 499.9), 6 seeds would"
     assert text(wide, 505.0) == "below by 15.00"  # outside is told whatever the width
     never = judge([485.0, 490.0, 495.0], 491.0, test_noise=None, departures=[])
-    assert (never.kind, never.seeds_needed) == ("can't tell", None)
-    assert never.text == "can't tell (465.2 to 514.8), no number of seeds would"
+    assert (never.kind, never.seeds_needed) == ("cannot tell", None)
+    assert never.text == "cannot tell (465.2 to 514.8), no number of seeds would"
 
 
 def test_a_recall_has_a_narrower_margin_and_is_named() -> None:
     values = [48.4, 48.5, 48.6]
     assert text(values, 48.6, metric="mean_r1") == "reproduced (mean R@1 48.0 to 49.0)"
     assert text(values, 50.0, metric="i2t_r1") == "below by 1.50 (i2t R@1)"
-    assert text([48.0, 48.5, 49.0], 48.5, metric="mean_r1").startswith("can't tell (mean R@1 46.0 to 51.0)")
+    assert text([48.0, 48.5, 49.0], 48.5, metric="mean_r1").startswith("cannot tell (mean R@1 46.0 to 51.0)")
 
 
 def test_a_difference_within_the_test_set_s_noise_is_marked() -> None:
@@ -157,7 +157,7 @@ def test_a_shift_is_told_as_often_as_the_formula_says(n: int, shift: float) -> N
 @pytest.mark.parametrize("n", [3, 5, 10, 100])
 @pytest.mark.parametrize("sd", [0.5, 1.6, 2.5, 3.5, 5.4])
 def test_twice_the_margin_is_hardly_ever_called_reproduced(n: int, sd: float) -> None:
-    """12 points of rsum apart: what the interval may hold is limited, so that a small n or a wide spread can't
+    """12 points of rsum apart: what the interval may hold is limited, so that a small n or a wide spread cannot
     pass. Without that rule, three seeds of sd 5.4 would say so in four of five cases."""
     rates = simulate_error_rates(n, shift=12.0, sd=sd)
     assert rates.reproduced < 0.025
@@ -187,5 +187,5 @@ def test_the_simulation_applies_the_verdict_s_rule(shift: float, sd: float) -> N
         for row, number in zip(ours.tolist(), paper.tolist(), strict=True)
     ]
     shares = {"below": rates.below, "above": rates.above, "reproduced": rates.reproduced}
-    for kind, share in (shares | {"can't tell": rates.cant_tell}).items():
+    for kind, share in (shares | {"cannot tell": rates.cant_tell}).items():
         assert kinds.count(kind) / 200 == pytest.approx(share)  # type: ignore[arg-type]

@@ -57,7 +57,7 @@ def test_every_step_with_every_number_of_workers(split: Split) -> None:
 def test_the_rate_is_that_of_the_pictures(split: Split) -> None:
     for row in loader_speed(replace(split, images=SlowImages()), SMALL, images=32, batch_size=8):
         assert row.images == 32
-        assert row.seconds >= 32 * 0.005  # the batch before the clock starts doesn't count, all others do
+        assert row.seconds >= 32 * 0.005  # the batch before the clock starts does not count, all others do
         assert row.rate <= 200
 
 

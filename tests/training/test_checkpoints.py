@@ -56,7 +56,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, epoch: int, step:
     model = toy_model()
     with pytest.raises(Stopped):
         run(model, training, tmp_path / "cut", make_batches=stopping_batches(epoch, step))
-    model = toy_model(seed=99)  # resuming doesn't depend on the initial weights, but for epoch 0
+    model = toy_model(seed=99)  # resuming does not depend on the initial weights, but for epoch 0
     if epoch == 0:
         model = toy_model()
     result = run(model, training, tmp_path / "cut", resume=True)
@@ -249,7 +249,7 @@ def test_a_changed_log_is_named(tmp_path: Path, change: tuple[bytes, bytes]) -> 
     assert path.read_bytes() == changed
 
 
-# --------------------------------------------------------------------------- checkpoints that don't fit
+# --------------------------------------------------------------------------- checkpoints that do not fit
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99])

@@ -1,4 +1,4 @@
-"""Weights on disk: bit for bit, tied tensors once, and refused with a reason where they don't fit."""
+"""Weights on disk: bit for bit, tied tensors once, and refused with a reason where they do not fit."""
 
 from __future__ import annotations
 

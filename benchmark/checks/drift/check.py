@@ -120,7 +120,7 @@ def choose(method: str | None, folder: Path) -> Chosen:
 
 
 def check_method(method: str | None) -> None:
-    """Raise UserError for a method that there isn't; None is all of them."""
+    """Raise UserError for a method that there is not; None is all of them."""
     if method is not None and method not in method_names():
         raise UserError(f"unknown method '{method}'{nearest(method, method_names())}")
 
@@ -148,7 +148,7 @@ def trace_finding(run: str, trace: Trace, job: Job) -> Finding:
 
     A training may amplify rounding, which is another for every processor and number of threads: HAT's thirtyfold
     a step. Where losses leave the tolerance, the steps are repeated from weights that differ in their last bit;
-    those from the first that this moves by a tenth of the tolerance can't tell a change from rounding, and are left
+    those from the first that this moves by a tenth of the tolerance cannot tell a change from rounding, and are left
     out. At least `LEAST_STEPS` count.
     """
     tolerance = trace.tolerance * max(abs(loss) for loss in trace.losses)

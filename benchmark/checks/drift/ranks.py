@@ -84,7 +84,7 @@ def rank_bounds(sims: Floats, caption_image: Ints, tolerance: float) -> tuple[Bo
     """Bounds of i2t (n_images,) and t2i (n_captions,) ranks, each score of `sims` being off by at most `tolerance`.
 
     At least those items stand before the true one that score higher by more than twice the tolerance, at most
-    those that don't score lower by more than that. An image's own other captions count for neither.
+    those that do not score lower by more than that. An image's own other captions count for neither.
     """
     wide = sims.astype(np.float64)
     own = caption_image[None, :] == np.arange(len(wide))[:, None]  # (n, m)

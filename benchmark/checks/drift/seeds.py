@@ -36,7 +36,7 @@ def seed_findings(
 ) -> list[Finding]:
     """The rsum of every run among `new`, each run's seeds against those of that run in `reference`.
 
-    Raises UserError for new seeds that can't be held against the committed ones: another recipe, another signature.
+    Raises UserError for new seeds that cannot be held against the committed ones: another recipe, another signature.
     """
     runs = list(dict.fromkeys((record.dataset.name, record.run) for record in new))
     sides = [(_of(run, reference), _of(run, new)) for run in runs]
@@ -64,7 +64,7 @@ def tolerated(reference: Sequence[float], new: Sequence[float], level: float) ->
 
 
 def too_few(run: str, committed: Sequence[RunRecord], found: float = math.nan) -> Finding:
-    """What is said of a run whose committed seeds can't decide."""
+    """What is said of a run whose committed seeds cannot decide."""
     before = [_rsum(record) for record in committed]
     note = f"{len(before)} committed seed{'s' if len(before) != 1 else ''}, {ENOUGH} or more decide"
     return Finding(

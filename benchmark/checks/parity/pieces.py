@@ -31,7 +31,7 @@ def is_piece_file(content: Mapping[str, Any]) -> bool:
 def piece_cases(content: Mapping[str, Any]) -> tuple[list[ParityCase], list[str]]:
     """Every recorded word, piece, id and draw beside ours.
 
-    Also returns the names of fields that aren't known and so were not compared.
+    Also returns the names of fields that are not known and so were not compared.
     """
     rows: Sequence[Mapping[str, Any]] = content["cases"]
     codec = WordPieceCodec(content["vocab"], None, "golden")

@@ -60,7 +60,7 @@ def is_rank_file(content: Mapping[str, Any]) -> bool:
 def rank_cases(content: Mapping[str, Array]) -> list[ParityCase]:
     """Every recorded number of a rank file beside ours.
 
-    `outputs/other_sort` comes from a sort that depends on the CPU and can't be had everywhere: its ranks
+    `outputs/other_sort` comes from a sort that depends on the CPU and cannot be had everywhere: its ranks
     must lie within the bounds that ties leave, and its metrics must be those of its ranks; with the mean
     rank among them, no single number can change unnoticed.
     """
@@ -95,7 +95,7 @@ def rank_cases(content: Mapping[str, Array]) -> list[ParityCase]:
 def _recorded(
     parts: list[str], content: Mapping[str, Array], official: OfficialRanks, sims: Floats
 ) -> Array | None:
-    """Ours for `outputs/<parts>`; None where the quantity isn't known."""
+    """Ours for `outputs/<parts>`; None where the quantity is not known."""
     match parts:
         case [*_, "i2t" | "t2i" as direction, "ranks"]:
             return official.ranks(direction)
@@ -129,7 +129,7 @@ def _harness_cases(sims: Floats, caption_image: Ints, official: OfficialRanks) -
             refused = 0
         except UserError:
             refused = 1
-        return [ParityCase("scores that aren't finite are refused", np.array(1), np.array(refused), 0.0)]
+        return [ParityCase("scores that are not finite are refused", np.array(1), np.array(refused), 0.0)]
     ours = rank(sims, caption_image)
     cases = []
     for direction, ranks in (("i2t", ours.i2t), ("t2i", ours.t2i)):
@@ -212,7 +212,7 @@ def _metrics(ranks: Ints, size: int) -> Array:
 
 
 def _case(key: str, recorded: Array, actual: Array) -> ParityCase:
-    """Ours in the stored type: what was recorded in float32 can't agree to 1e-9 in float64."""
+    """Ours in the stored type: what was recorded in float32 cannot agree to 1e-9 in float64."""
     name = key.split("/")[-1]
     if name == "printed":
         return ParityCase(key, _lines(recorded), actual, TOLERANCES["printed"])
@@ -247,7 +247,7 @@ ROW_FIELDS = {"caption", "tokens", "input_ids", "attention_mask", "token_type_id
 def text_cases(content: Mapping[str, Any]) -> tuple[list[ParityCase], list[str]]:
     """Recorded ids, masks, lengths, pieces and batch order beside those of the production codec.
 
-    Also returns the names of fields that aren't known and so were not compared.
+    Also returns the names of fields that are not known and so were not compared.
     """
     from benchmark.data.text.codec import WordPieceCodec
 

@@ -113,7 +113,7 @@ def run_parity(method: str, paths: Sequence[Path] | None = None) -> ParityReport
 
     method: a registered method, or `evaluation` for the cases that belong to none. paths: files and folders
     (a folder stands for its .npz, .json and .mat files); none: the method's folder in tests/golden. Raises UserError
-    for an unknown method, and for a path that is missing or can't be read.
+    for an unknown method, and for a path that is missing or cannot be read.
     """
     if method != SHARED and method not in method_names():
         raise UserError(f"unknown method '{method}'{nearest(method, [SHARED, *method_names()])}")

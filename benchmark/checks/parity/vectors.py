@@ -30,7 +30,7 @@ def is_dictionary_file(content: Mapping[str, Any]) -> bool:
 
 
 def dictionary_cases(content: Mapping[str, Any]) -> tuple[list[ParityCase], list[str]]:
-    """Dictionaries, ids and lengths by both rules; also the names of fields that aren't known."""
+    """Dictionaries, ids and lengths by both rules; also the names of fields that are not known."""
     cases = []
     for rule, (for_words, for_ids) in RULES.items():
         words = dictionary_words(content["vocabulary"], content["train_captions"], splitter(for_words))

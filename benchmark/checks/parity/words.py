@@ -34,7 +34,7 @@ def is_word_file(content: Mapping[str, Any]) -> bool:
 def word_cases(content: Mapping[str, Any]) -> tuple[list[ParityCase], list[str]]:
     """Every recorded token, id and draw beside ours, by our own tokeniser and by the one in use where it is another.
 
-    Also returns the names of fields that aren't known and so were not compared.
+    Also returns the names of fields that are not known and so were not compared.
     """
     vocabularies = {name: _vocabulary(name, facts) for name, facts in content["vocab"].items()}
     cases = [_sizes(name, facts, vocabularies[name]) for name, facts in content["vocab"].items()]

@@ -22,8 +22,8 @@ def stored_guides(split: Split, folder: Path) -> Guides:
     """The vectors of a split of a SCAN folder that has not been cut down yet.
 
     Raises UserError, in one line, for a file that is missing or damaged, of another shape or type than float32
-    (images, width), of another number of images, with rows that should repeat each other and don't, and with numbers
-    that aren't finite.
+    (images, width), of another number of images, with rows that should repeat each other and do not, and with numbers
+    that are not finite.
     """
     path = folder / f"{part_of(split.name, folder)}_clip.npy"
     array = _read(path)

@@ -43,7 +43,7 @@ class GuideExtractor(Protocol):
 
 
 def guide_extractor_for(settings: CLIPGuides | RandomGuides, device: torch.device) -> GuideExtractor:
-    """The extractor that a recipe names; raises UserError where its weights can't be had."""
+    """The extractor that a recipe names; raises UserError where its weights cannot be had."""
     if isinstance(settings, RandomGuides):
         from benchmark.data.guides.projection import RandomProjection
 
@@ -76,14 +76,14 @@ def with_computed_guides(
 ) -> Dataset:
     """The dataset with vectors of its pictures; `pictures` loads the same splits as pictures, where it has none.
 
-    Raises UserError where pictures or weights can't be had, and where images aren't among the pictures.
+    Raises UserError where pictures or weights cannot be had, and where images are not among the pictures.
     """
     extractor = guide_extractor_for(settings, store.device)
     stored = any(isinstance(split.images, NoPictures) for split in dataset.splits.values())
     shown = pictures() if stored else dataset
     splits = {}
     for name, split in dataset.splits.items():
-        plain = replace(shown.splits[name], regions=None)  # region features don't decide the vectors
+        plain = replace(shown.splits[name], regions=None)  # region features do not decide the vectors
         found = computed_guides(plain, extractor, store, show_progress=show_progress)
         splits[name] = replace(split, guides=found.select(rows_among(plain, split)) if stored else found)
     proxy = [PROXY.format(extractor.description)] if isinstance(settings, RandomGuides) else []
@@ -101,7 +101,7 @@ def computed_guides(
 ) -> Guides:
     """Vectors of a split's pictures: from the cache, else computed and kept as float32.
 
-    Raises UserError for a picture that can't be decoded and for a disk that can't be written to.
+    Raises UserError for a picture that cannot be decoded and for a disk that cannot be written to.
     """
     made_by = f"{split.fingerprint} {extractor.identity}"
     folder = store.folder / f"{split.fingerprint[:16]}-{sha256_bytes(extractor.identity.encode())[:16]}"

@@ -38,7 +38,7 @@ STORE = Path(".rematch/pictures")
 
 
 class BrokenPictureError(UserError):
-    """A picture that can't be decoded: the message says which, `reason` what the decoder said."""
+    """A picture that cannot be decoded: the message says which, `reason` what the decoder said."""
 
     reason: str = ""
 
@@ -88,11 +88,11 @@ class EncodedImages:
         return len(self._rows)
 
     def encoded(self, row: int) -> bytes:
-        """The picture's file as it is stored, b"" where there is none. Raises UserError if it can't be read."""
+        """The picture's file as it is stored, b"" where there is none. Raises UserError if it cannot be read."""
         return self._cells.read(int(self._rows[row]))
 
     def __getitem__(self, row: int) -> Image.Image:
-        """RGB picture. Raises BrokenPictureError, in one line, where it can't be decoded."""
+        """RGB picture. Raises BrokenPictureError, in one line, where it cannot be decoded."""
         where = self._source if isinstance(self._source, str) else _names(self._source)
         return decode(self.encoded(row), f"image {self.filenames[row]} (row {row}, from {where})")
 
@@ -112,7 +112,7 @@ class EncodedImages:
         return [kept[row].tobytes() for row in self._rows.tolist()]
 
     def files(self) -> list[Path]:
-        """The prepared files that the pictures are read from; [] where the system doesn't tell."""
+        """The prepared files that the pictures are read from; [] where the system does not tell."""
         return [Path(source) for source in self._cells.sources if isinstance(source, str)]
 
     def identity(self) -> bytes:
@@ -179,7 +179,7 @@ def _cells(table: Any, column: str) -> _Cells:
 def _mapped_files() -> list[tuple[int, int, int, str]]:
     """(first address, last address + 1, offset in the file, path) of files mapped into this process.
 
-    [] where the system doesn't tell (it isn't Linux): cells are then read through the mapping.
+    [] where the system does not tell (it is not Linux): cells are then read through the mapping.
     """
     try:
         lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
@@ -194,7 +194,7 @@ def _mapped_files() -> list[tuple[int, int, int, str]]:
 
 
 def _place(buffer: Any, mapped: list[tuple[int, int, int, str]]) -> tuple[str | None, int]:
-    """The file and the position in it of a buffer; (None, 0) where the buffer isn't a mapped file's."""
+    """The file and the position in it of a buffer; (None, 0) where the buffer is not a mapped file's."""
     if buffer is None:
         return None, 0
     for first, last, offset, path in mapped:
@@ -215,7 +215,7 @@ class FileImages:
         return len(self.paths)
 
     def encoded(self, row: int) -> bytes:
-        """The file's bytes. Raises UserError where it is missing or can't be read."""
+        """The file's bytes. Raises UserError where it is missing or cannot be read."""
         path = self.folder / self.paths[row]
         try:
             return path.read_bytes()
@@ -226,7 +226,7 @@ class FileImages:
             ) from None
 
     def __getitem__(self, row: int) -> Image.Image:
-        """RGB picture. Raises BrokenPictureError, in one line, where it can't be decoded."""
+        """RGB picture. Raises BrokenPictureError, in one line, where it cannot be decoded."""
         return decode(self.encoded(row), f"image {self.filenames[row]} (row {row}, from {self.paths[row]})")
 
     def select(self, rows: Sequence[int]) -> FileImages:
@@ -310,9 +310,9 @@ def _read_digests(path: Path) -> dict[str, list[Any]]:
 
 
 def corrupt_rows(images: Images, *, show_progress: bool = True) -> dict[int, str]:
-    """Rows whose picture can't be decoded in full, each with the reason; every picture is decoded.
+    """Rows whose picture cannot be decoded in full, each with the reason; every picture is decoded.
 
-    Raises UserError where a file can't be read at all: that is a missing picture, not a damaged one.
+    Raises UserError where a file cannot be read at all: that is a missing picture, not a damaged one.
     """
 
     def reason(row: int) -> str | None:

@@ -153,6 +153,6 @@ def normalise(pixels: Tensor, spec: PixelInput) -> Tensor:
     """(B, 3, H, W) uint8, or float32 of that range -> float32, over the divisor, less the mean, over the deviation."""
     mean = torch.tensor(spec.mean).reshape(3, 1, 1)
     std = torch.tensor(spec.std).reshape(3, 1, 1)
-    # numpy asks for large memory pages, torch doesn't: filling a fresh batch takes less than half the time
+    # numpy asks for large memory pages, torch does not: filling a fresh batch takes less than half the time
     values = torch.from_numpy(np.empty(pixels.shape, dtype=np.float32))
     return values.copy_(pixels).div_(spec.divisor).sub_(mean).div_(std)  # (B, 3, S, S)

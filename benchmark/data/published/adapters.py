@@ -86,7 +86,7 @@ class Rows:
     """All of an image, in stored order."""
     caption_ids: list[list[str]]
     parts: list[str] | None
-    """`train`, `restval`, `val` or `test` of each picture; None: the table doesn't say."""
+    """`train`, `restval`, `val` or `test` of each picture; None: the table does not say."""
     order: list[Any] | None
     """Sort key; None: see `published_order`."""
 

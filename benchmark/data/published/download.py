@@ -35,7 +35,7 @@ class Place:
 
 
 def place_of(entry: Entry, split: SplitName, options: Mapping[str, Any]) -> Place | None:
-    """Where the lock and the cache have a split; None where one of them doesn't know it."""
+    """Where the lock and the cache have a split; None where one of them does not know it."""
     lock = read_revisions()
     repo = lock.sources.get(f"{entry.name}/{split}", "")
     commit = lock.commits.get(repo, "")
@@ -53,11 +53,11 @@ def newest_commits(entry: Entry, splits: Sequence[SplitName]) -> Iterator[None]:
     """Lock the newest commit of each split's first source that answers; put the lock back where the block fails.
 
     A repository has one commit in the lock, so other splits from the same one move too. Raises UserError where the
-    Hub can't be reached: what the cache saw last need not be the newest.
+    Hub cannot be reached: what the cache saw last need not be the newest.
     """
     if not hub_reachable():
         raise UserError(
-            f"option --update: the Hub can't be asked for the newest commits of {entry.name}: go online (unset "
+            f"option --update: the Hub cannot be asked for the newest commits of {entry.name}: go online (unset "
             "HF_HUB_OFFLINE), or leave the option out"
         )
     path = lock_path()

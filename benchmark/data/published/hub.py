@@ -54,7 +54,7 @@ class Request:
 
     @property
     def published(self) -> Sequence[str]:
-        """Image ids in the published order, for tables that have none; () where it isn't known."""
+        """Image ids in the published order, for tables that have none; () where it is not known."""
         known = self.entry.name == "mscoco" and self.split == "test"
         return [str(number) for number in mscoco_ids("test")] if known else ()
 

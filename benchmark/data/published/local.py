@@ -121,7 +121,7 @@ def pictures_of(folder: Path) -> dict[str, Path]:
 def find_pictures(folder: Path, rows: Rows, kept: Sequence[int]) -> FileImages:
     """The pictures of some rows: by file name, for MSCOCO also by the cocoid at the end of the name.
 
-    Raises UserError that names the first picture that isn't there and says how many there are.
+    Raises UserError that names the first picture that is not there and says how many there are.
     """
     by_name = pictures_of(folder)
     by_number = {_number(name): path for name, path in by_name.items()}

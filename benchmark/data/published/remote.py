@@ -1,7 +1,7 @@
 """The Hugging Face Hub: files at a pinned commit, from the cache or the network, and a quick answer without either.
 
-Whatever the Hub answers becomes one of two errors: `SourceRefusedError` (this repository can't serve, another source
-may) or a plain UserError (no network, a commit that doesn't exist, a full disk: the user has to act).
+Whatever the Hub answers becomes one of two errors: `SourceRefusedError` (this repository cannot serve, another source
+may) or a plain UserError (no network, a commit that does not exist, a full disk: the user has to act).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def cached_files(repo: str, commit: str, wanted: Callable[[str], bool]) -> list[
 
 
 def drop_damaged(path: Path) -> bool:
-    """Take a cached file out of the cache where its content isn't what the Hub sent; whether it was.
+    """Take a cached file out of the cache where its content is not what the Hub sent; whether it was.
 
     The cache names large files by the sha256 of their content. While a damaged one lies there, no download
     replaces it.
@@ -123,7 +123,7 @@ def resolve_commit(repo: str, digits: str, branch: str = "main") -> str:
     """The 40-digit commit of a dataset repository that begins with `digits`; empty: the newest of the branch.
 
     Only a full commit pins: the cache and offline mode ignore other revisions silently (data.md 4.3).
-    Raises SourceRefusedError where the repository can't be read, UserError where neither cache nor history has it.
+    Raises SourceRefusedError where the repository cannot be read, UserError where neither cache nor history has it.
     """
     if len(digits) == 40:
         return digits

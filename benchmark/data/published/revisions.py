@@ -39,7 +39,7 @@ def lock_path() -> Path:
 
 
 def read_revisions() -> Revisions:
-    """What is locked; raises UserError for a file that isn't a lock."""
+    """What is locked; raises UserError for a file that is not a lock."""
     path = lock_path()
     if not path.is_file():
         return Revisions()

@@ -30,7 +30,7 @@ class Files:
     bytes: int
     """To download; about."""
     pattern: str | None = None
-    """Of file paths, where they aren't `<split>-*.parquet` at any depth."""
+    """Of file paths, where they are not `<split>-*.parquet` at any depth."""
     with_restval: tuple[str, ...] = ()
     """More stems, read with the training split where the restval images are asked for."""
 

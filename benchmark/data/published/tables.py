@@ -52,7 +52,7 @@ def read_table(files: Sequence[Path], cache_dir: Path | None = None) -> tuple[An
 
 
 def _first_damaged(files: Sequence[Path], columns: Sequence[str]) -> Path:
-    """The first file that can't be read by itself: the builder doesn't say which it was."""
+    """The first file that cannot be read by itself: the builder does not say which it was."""
     for path in files:
         try:
             reader = pyarrow.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False)

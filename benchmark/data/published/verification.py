@@ -99,7 +99,7 @@ class Subject:
 
     @cached_property
     def same_images(self) -> bool:
-        """Whether the ids are the published ones, whatever their order; True where those aren't known."""
+        """Whether the ids are the published ones, whatever their order; True where those are not known."""
         expected = self.facts.ids_sha256 if self.facts else None
         return expected is None or not self.named or lines_sha256(in_order(self.ids)) == expected
 
@@ -409,7 +409,7 @@ def first_fault(checks: Iterable[Check]) -> str | None:
 
 
 def departures(checks: Iterable[Check]) -> list[str]:
-    """For the run record: what isn't as published, one line each."""
+    """For the run record: what is not as published, one line each."""
     return [f"not verified: {_line(check)}" for check in checks if check.differs]
 
 

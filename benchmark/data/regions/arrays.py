@@ -44,7 +44,7 @@ class NpyFile:
         return self.shape[1] * self.shape[2] * np.dtype(self.dtype).itemsize
 
     def read(self, rows: Integers, out: Floats, places: Integers) -> None:
-        """Put row `rows[k]` into `out[places[k]]`, as float32. Raises UserError where the file can't be read."""
+        """Put row `rows[k]` into `out[places[k]]`, as float32. Raises UserError where the file cannot be read."""
         narrow = None if self.dtype == "<f4" else np.empty(self.shape[1:], self.dtype)
         try:
             # opened for each batch, which takes microseconds: nothing is shared with other processes or threads
@@ -58,7 +58,7 @@ class NpyFile:
             raise UserError(f"{self.path.name}: the region features cannot be read ({error})") from None
 
     def heads(self, rows: Integers) -> list[bytes]:
-        """The first region of some rows as it is stored. Raises UserError where the file can't be read."""
+        """The first region of some rows as it is stored. Raises UserError where the file cannot be read."""
         size = self.row_bytes // self.shape[1]
         found = []
         try:
@@ -86,7 +86,7 @@ def _fill(handle: BinaryIO, row: np.ndarray[Any, Any]) -> None:
 def open_npy(path: Path) -> NpyFile:
     """Look at the head of an .npy file of region features.
 
-    Raises UserError for a missing file, one that isn't .npy or ends early, a shape other than (n, R, D), a type
+    Raises UserError for a missing file, one that is not .npy or ends early, a shape other than (n, R, D), a type
     other than float32 or float16, and Fortran order.
     """
     name, wanted = path.name, "expected float32 (images, regions, width)"
@@ -150,7 +150,7 @@ class ArrayRegions:
     def regions(self, rows: Sequence[int] | Integers) -> Floats:
         """Features (n, R, D) float32 of some images.
 
-        Raises UserError where a file can't be read, and for NaN or infinite values, naming the file's row.
+        Raises UserError where a file cannot be read, and for NaN or infinite values, naming the file's row.
         """
         wanted = self.rows[np.asarray(rows, dtype=np.int64)]
         out = np.empty((len(wanted), *self.shape), dtype=np.float32)  # (n, R, D)
@@ -165,7 +165,7 @@ class ArrayRegions:
     def heads(self) -> list[bytes]:
         """The first region of each image as bytes: equal features have equal ones. 16 bytes stand for what is longer.
 
-        Raises UserError where a file can't be read.
+        Raises UserError where a file cannot be read.
         """
         each = self.files[0].shape[0]
         found: list[bytes] = [b""] * len(self)

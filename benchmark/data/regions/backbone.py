@@ -64,7 +64,7 @@ class BackboneCells:
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"{self.weights.name} of timm/{self.name} doesn't fit the model: {reason}"
+                f"{self.weights.name} of timm/{self.name} does not fit the model: {reason}"
             ) from None
         return model.eval().to(self.device)
 

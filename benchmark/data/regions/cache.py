@@ -45,7 +45,7 @@ class Chunks:
     def fetch(self, produce: Produce, *, show_progress: bool = True) -> tuple[NpyFile, ...]:
         """All chunks, those that are missing or damaged computed by `produce`.
 
-        Raises UserError where features can't be written or aren't finite as `dtype`.
+        Raises UserError where features cannot be written or are not finite as `dtype`.
         """
         files = []
         sweep(self.folder, "chunk-*.npy")  # what another process writes now stays

@@ -50,7 +50,7 @@ class FeatureStore:
 
 
 def extractor_for(settings: GridRegions, device: torch.device) -> Extractor:
-    """The extractor that a recipe names; raises UserError where its weights can't be had."""
+    """The extractor that a recipe names; raises UserError where its weights cannot be had."""
     if settings.backbone == "random":
         from benchmark.data.regions.random_cells import RandomCells
 
@@ -65,7 +65,7 @@ def with_grid(
 ) -> Split:
     """The split with features of its pictures' cells: from the cache, else computed and kept as float16.
 
-    Raises UserError for a picture that can't be decoded and for a disk that can't be written to.
+    Raises UserError for a picture that cannot be decoded and for a disk that cannot be written to.
     """
     made_by = f"{split.fingerprint} {extractor.identity}"
     folder = store.folder / f"{split.fingerprint[:16]}-{sha256_bytes(extractor.identity.encode())[:16]}"

@@ -37,7 +37,7 @@ def scan_split(dataset: str, name: SplitName, folder: Path, captions_per_image: 
 
     Images without an `_ids.txt` are called by part and row. File names come from `id_mapping.json` in the folder or
     the one above; those of Flickr30K are known. Raises UserError, in one line, for files that are missing or damaged
-    and for counts that don't fit.
+    and for counts that do not fit.
     """
     if captions_per_image > CAPTIONS:
         raise UserError(
@@ -78,7 +78,7 @@ def part_of(name: SplitName, folder: Path) -> str:
 def rows_of_images(file: NpyFile, captions: Sequence[str], part: str) -> Integers:
     """Row of each image (n_images,) in the array of features, which may hold every image five times.
 
-    Raises UserError where the counts don't fit, and where rows that should repeat each other don't.
+    Raises UserError where the counts do not fit, and where rows that should repeat each other do not.
     """
     stored, wanted = file.shape[0], len(captions)
     if wanted % CAPTIONS:

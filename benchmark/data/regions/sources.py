@@ -36,7 +36,7 @@ def stored_dataset(
     captions_per_image: int,
     folder: Folder,
 ) -> Dataset:
-    """Splits whose features lie in a folder, not verified yet; raises UserError where they can't be read."""
+    """Splits whose features lie in a folder, not verified yet; raises UserError where they cannot be read."""
     found = f"field 'data.regions.source': found '{settings.source}'"
     if not entry.sources:
         raise UserError(f"{found}, {entry.name} is made by code; valid: grid")
@@ -122,7 +122,7 @@ def described(dataset: Dataset) -> Dataset:
 
 
 def read_all(dataset: Dataset, *, show_progress: bool = True) -> Iterator[str]:
-    """Read every feature once; what each split with regions holds. Raises UserError for the first that isn't finite."""
+    """Read every feature once; what each split with regions holds. Raises UserError where one is not finite."""
     for name, split in dataset.splits.items():
         if split.regions is None:
             continue

@@ -61,7 +61,7 @@ def convert_tsv(paths: Sequence[Path], cache: Path, *, show_progress: bool = Tru
     """Features of TSV files as .npy chunks below `cache`, with `ids.json` beside them; made where they are missing.
 
     An image that comes twice counts once, with its first line. Raises UserError that names file and line for
-    another number of boxes than 36, features that aren't 36 x 2048 float32, and lines that are no TSV of features.
+    another number of boxes than 36, features that are not 36 x 2048 float32, and lines that are no TSV of features.
     """
     folder = cache / f"tsv-{tsv_key(paths)[:16]}"
     lines = _index(paths, folder, show_progress=show_progress)
@@ -155,7 +155,7 @@ def _decoded(paths: Sequence[Path], lines: Sequence[TSVRow]) -> Floats:
             out[place] = values.reshape(BOXES, WIDTH)
         except (binascii.Error, ValueError):
             where = f"{paths[line.file].name}: image {line.image}"
-            raise UserError(f"{where}: its features aren't base64 of {BOXES} x {WIDTH:,} float32") from None
+            raise UserError(f"{where}: its features are not base64 of {BOXES} x {WIDTH:,} float32") from None
     return out
 
 

@@ -127,7 +127,7 @@ def read_vocabulary(path: Path) -> list[str]:
 def bert_codec(max_length: int | None) -> WordPieceCodec:
     """The codec of bert-base-uncased at a pinned commit.
 
-    Raises UserError where the vocabulary is neither cached nor reachable, or isn't the one that is pinned.
+    Raises UserError where the vocabulary is neither cached nor reachable, or is not the one that is pinned.
     """
     path = fetch_file(BERT, "vocab.txt", BERT_REVISION)
     found = sha256_bytes(path.read_bytes())

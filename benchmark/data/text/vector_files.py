@@ -50,7 +50,7 @@ def read_vectors(path: Path, wanted: set[str]) -> tuple[list[str], Floats]:
         except (ValueError, IndexError) as error:
             raise UserError(f"{path.as_posix()}: not a whole file of word vectors ({error})") from None
     if not np.isfinite(table).all():
-        raise UserError(f"{path.as_posix()}: vectors that aren't finite")
+        raise UserError(f"{path.as_posix()}: vectors that are not finite")
     return [word.decode() for word in found], table
 
 
@@ -125,6 +125,6 @@ def fetch_vectors() -> Path:
     except Exception as error:  # whatever the network, the Hub or its client raises is no fault of ours
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise UserError(
-            f"word vectors '{HUB}' are not in the cache and can't be fetched from the Hub: {reason}; name a local file "
-            "(--word-vectors), or set model.vectors: random"
+            f"word vectors '{HUB}' are not in the cache and cannot be fetched from the Hub: {reason}; name a local "
+            "file (--word-vectors), or set model.vectors: random"
         ) from None

@@ -115,7 +115,7 @@ def make_vector_codec(
     """The codec of a dataset. given: a dictionary file, which goes before all; kept: beside a checkpoint.
 
     vectors: a file of word vectors in place of the Hub's, read where a training begins with them. Raises UserError for
-    a file that is missing or damaged, and where the captions to build a dictionary from aren't loaded.
+    a file that is missing or damaged, and where the captions to build a dictionary from are not loaded.
     """
     dictionary = _dictionary(spec, dataset, given, kept, vectors)
     return WordVectorCodec(
@@ -193,7 +193,7 @@ def _in_order(
 
 
 def vector_departures(codec: WordVectorCodec, spec: TextInput, dataset_name: str) -> list[str]:
-    """Why a run's words aren't the published ones; [] on `scenes`, which no paper has."""
+    """Why a run's words are not the published ones; [] on `scenes`, which no paper has."""
     if dataset_name == "scenes":
         return []
     theirs = PUBLISHED_WORDS.get(dataset_name)

@@ -57,7 +57,7 @@ class Vocabulary:
         return self.ids.get(MASK)
 
     def with_mask(self) -> Vocabulary:
-        """The same with `<mask>` at the end, as methods that hide words want it; the files don't have it."""
+        """The same with `<mask>` at the end, as methods that hide words want it; the files do not have it."""
         return self if MASK in self.ids else Vocabulary((*self.words, MASK), self.name)
 
     def describe(self) -> str:

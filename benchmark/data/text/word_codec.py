@@ -94,7 +94,7 @@ def make_word_codec(
     """The codec of a dataset. given: a vocabulary file, which goes before all; kept: beside a checkpoint.
 
     Raises UserError for a file that is missing or damaged, and where there is no vocabulary and the splits to build
-    one from aren't loaded.
+    one from are not loaded.
     """
     splitter = OWN if dataset.name == "scenes" else tokeniser()
     vocabulary = read_words(given) if given is not None else _vocabulary(spec, dataset, kept, splitter)
@@ -128,9 +128,9 @@ def _built(spec: TextInput, dataset: Dataset, splitter: Tokeniser) -> Vocabulary
 
 
 def vocabulary_departures(vocabulary: Vocabulary, dataset_name: str) -> list[str]:
-    """Why a run's words aren't the published ones; [] for the authors' file, and for `scenes`, which no paper has.
+    """Why a run's words are not the published ones; [] for the authors' file, and for `scenes`, which no paper has.
 
-    The order of words doesn't matter to a training, which words there are does.
+    The order of words does not matter to a training, which words there are does.
     """
     published = f"authors-{dataset_name}"
     if dataset_name == "scenes" or vocabulary.name == published:

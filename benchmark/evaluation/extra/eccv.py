@@ -23,9 +23,9 @@ TITLES = {"eccv": "ECCV Caption", "cxc": "CxC as shipped with ECCV Caption"}
 
 
 def labels_folder(given: Path | None = None) -> Path:
-    """The folder of the label files: `given`, or that of the installed package; it isn't imported.
+    """The folder of the label files: `given`, or that of the installed package; it is not imported.
 
-    Raises UserError where it isn't there.
+    Raises UserError where it is not there.
     """
     if given is not None:
         if not given.is_dir():
@@ -45,7 +45,7 @@ def labels_folder(given: Path | None = None) -> Path:
 def read_shipped(name: str, folder: Path) -> Relevance:
     """The table `eccv` or `cxc` from the label files; raises UserError that names the file at fault.
 
-    Two positives of `eccv` are captions beyond an image's fifth, 144675 and 467259: the gallery of 25,000 hasn't got
+    Two positives of `eccv` are captions beyond an image's fifth, 144675 and 467259: the gallery of 25,000 has not got
     them, and the published metrics count them as missed.
     """
     i2t = _read(folder / f"{name}_image_to_caption.json")

@@ -129,7 +129,7 @@ def _by_rows(sims: Floats, process: Callable[[Wide], Wide]) -> Wide:
 
 
 def _check(sims: Floats, bank: Floats, **numbers: float) -> None:
-    """Raise UserError for a bank that isn't one of this gallery, scores that aren't finite and numbers out of range."""
+    """Raise UserError for the bank of another gallery, scores that are not finite and numbers out of range."""
     check_matrix(sims)
     check_matrix(bank)
     if bank.shape[1] != sims.shape[1]:

@@ -34,7 +34,7 @@ def load_relevance(name: str, file: Path | None = None) -> Relevance:
 def read_ids(path: Path) -> list[int]:
     """Ids of rows or columns: a .npy array of integers, a JSON list, or a text file with one a line.
 
-    Texts that end with a number stand for it, as file names do. Raises UserError that names the first line that isn't
+    Texts that end with a number stand for it, as file names do. Raises UserError that names the first line that is not
     an id.
     """
     name = path.as_posix()
@@ -79,7 +79,7 @@ def ids_of_run(
     theirs = [own.get(int(caption), (-1,))[0] for caption in captions]
     if owners != theirs:
         raise UserError(
-            "the captions of these features have no ids, and their images aren't those of Karpathy's test split in "
+            "the captions of these features have no ids, and their images are not those of Karpathy's test split in "
             "order: save the scores (--save-sims) and use `rematch score` with --image-ids and --caption-ids"
         )
     return images, captions.tolist()

@@ -96,7 +96,7 @@ def evaluate_processed(
 ) -> ProcessedResult:
     """Post-process each direction and fold, then rank as `evaluate` does.
 
-    sims: (n_images, n_captions). Raises UserError as `evaluate`, for banks that don't fit, and for a bank that holds
+    sims: (n_images, n_captions). Raises UserError as `evaluate`, for banks that do not fit, and for a bank that holds
     test queries without saying so.
     """
     check_matrix(sims)

@@ -109,8 +109,8 @@ def evaluate_relevance(
     """Every metric in both directions, against the whole gallery (data.md 5).
 
     sims: (n_images, n_captions), higher is better; the ids belong to its rows and columns. Items that the table
-    doesn't know are in the gallery, and right for no query. Raises UserError for scores as `rank` does, ids that
-    don't fit the matrix or come twice, and a table that speaks of items that aren't there.
+    does not know are in the gallery, and right for no query. Raises UserError for scores as `rank` does, ids that
+    do not fit the matrix or come twice, and a table that speaks of items that are not there.
     """
     if tie_rule not in get_args(TieRule):
         raise UserError(f"tie rule '{tie_rule}' is not known{nearest(tie_rule, get_args(TieRule))}")
@@ -143,7 +143,7 @@ class _Query:
     items: Ints
     """(r,) ascending gallery rows of its positives."""
     positives: int
-    """Of the table; more than r where some aren't in the gallery."""
+    """Of the table; more than r where some are not in the gallery."""
 
 
 def _in_rows(
@@ -167,7 +167,7 @@ def _check_present(relevance: Relevance, what: str, named: AbstractSet[int], row
     absent = named - rows.keys()
     if absent:
         raise UserError(
-            f"relevance {relevance.name}: {len(absent):,} of {len(named):,} {what} aren't among the ids scored, the "
+            f"relevance {relevance.name}: {len(absent):,} of {len(named):,} {what} are not among the ids scored, the "
             f"first is {min(absent)}; the table is about MSCOCO's whole 5K test, by cocoid and sentid"
         )
 
@@ -202,7 +202,7 @@ def _scores_of(sims: Floats, queries: Sequence[_Query]) -> Iterator[tuple[Floats
 def positions(scores: Floats, positives: Ints, tie_rule: TieRule = "lower_index") -> Ints:
     """Places (R,) of the positives in the ranking of scores (n,), from 0, ascending.
 
-    positives: ascending rows. Equal scores stand in gallery order, or (`pessimistic`) what isn't positive first.
+    positives: ascending rows. Equal scores stand in gallery order, or (`pessimistic`) what is not positive first.
     """
     true = scores[positives]  # (R,)
     places = np.empty(len(positives), np.int64)

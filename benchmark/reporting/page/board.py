@@ -54,9 +54,9 @@ def remark(row: Row) -> str:
     """What the judgement has to say besides its verdict."""
     found = row.judgement
     said = []
-    if found.kind == "can't tell" and found.seeds_needed is not None:
+    if found.kind == "cannot tell" and found.seeds_needed is not None:
         said.append(f"{found.seeds_needed} seeds would tell, at this spread")
-    if found.kind == "can't tell" and found.seeds_needed is None:
+    if found.kind == "cannot tell" and found.seeds_needed is None:
         said.append("no number of seeds would tell, at this spread")
     if found.within_test_noise:
         said.append("no more than other test images could change")

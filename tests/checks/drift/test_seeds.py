@@ -146,8 +146,8 @@ def test_records_in_a_folder_are_compared(home: Path) -> None:
         (("--runs", "nowhere"), "nowhere: name a folder of new run records"),
         (("--runs", "results/runs"), "results/runs: name a folder of new run records"),
         (("hatt", "--runs", "new"), "unknown method 'hatt'"),
-        (("--runs", "new", "--full"), "--runs and --full or --seeds don't go together"),
-        (("--update", "--update-ranks"), "--update and --update-ranks don't go together"),
+        (("--runs", "new", "--full"), "--runs and --full or --seeds do not go together"),
+        (("--update", "--update-ranks"), "--update and --update-ranks do not go together"),
     ],
 )
 def test_mistakes_are_one_line(home: Path, arguments: tuple[str, ...], said: str) -> None:

@@ -103,7 +103,7 @@ def test_one_perturbed_number_fails(path: Path, key: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("path", RANK_FILES, ids=lambda path: path.stem)
 def test_every_perturbation_shows_in_its_own_row(path: Path, tmp_path: Path) -> None:
-    """All arrays at once, but for the ranks of the sort that can't be had: those are held to agree with themselves."""
+    """All arrays at once, but for the ranks of the sort that cannot be had: those are held to agree with themselves."""
     content = arrays(path)
     keys = [key for key in content if key.startswith("outputs/") and not key.endswith("ranks")]
     keys += [key for key in content if key.endswith("ranks") and "other_sort" not in key]

@@ -220,7 +220,7 @@ def test_runs_on_projections_say_so(tmp_path: Path) -> None:
         "proxy guides: a fixed random projection of 16 x 16 colours in place of CLIP's image vectors",
     ]
     assert guided.fingerprints != plain.fingerprints
-    # regions are shared: they don't depend on the guides, nor these on them
+    # regions are shared: they do not depend on the guides, nor these on them
     assert len(list(tmp_path.iterdir())) == 6
     test = guided.splits["test"]
     assert test.guides is not None

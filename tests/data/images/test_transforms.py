@@ -119,7 +119,7 @@ def test_crops_are_spread_as_published() -> None:
     area, ratio = widths * heights / 1e6, np.log(widths / heights) / np.log(4 / 3)
     assert area.min() == pytest.approx(0.08, abs=0.005)
     assert area.max() == pytest.approx(1, abs=0.04)
-    assert np.mean(area) == pytest.approx(0.5, abs=0.03)  # below 0.54: large long crops don't fit
+    assert np.mean(area) == pytest.approx(0.5, abs=0.03)  # below 0.54: large long crops do not fit
     assert abs(ratio).max() == pytest.approx(1, abs=0.01)
     assert np.mean(ratio) == pytest.approx(0, abs=0.04)
     assert np.mean(ratio**2) == pytest.approx(0.33, abs=0.05)

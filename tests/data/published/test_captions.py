@@ -49,7 +49,7 @@ def generate(images: int, seed: int) -> Images:
                 f'The {who} by the {where} wears a shirt with "No. {number + 7}" on it.',
                 f"A {who} and a friend at the {where}: one of them {doing}!",
                 f"Rock & roll: a {who} {doing} on the {where}.",
-                f"It's a {who}'s day out in the {where}; someone {doing} with a hat.",
+                f"It is a {who}'s day out in the {where}; someone {doing} with a hat.",
             ]
         )
     return found

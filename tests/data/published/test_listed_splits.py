@@ -26,7 +26,7 @@ CORPUS = "lmms-lab/flickr30k"
 LISTS = FLICKR8K.lists
 SMALL = replace(FLICKR8K, list_images=3)
 OUTSIDE = Row("77.jpg", picture(77), captions_of(77), [901, 902, 903, 904, 905], 40_000, "test")
-"""A picture of the corpus that Karpathy's splits don't have."""
+"""A picture of the corpus that Karpathy's splits do not have."""
 ROWS = [*flickr30k_rows(), OUTSIDE]
 DEV = [ROWS[7].filename, ROWS[0].filename, ROWS[10].filename]
 TEST = [OUTSIDE.filename, ROWS[3].filename, ROWS[1].filename]

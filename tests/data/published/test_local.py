@@ -255,7 +255,7 @@ def test_a_broken_picture_names_itself_and_is_left_out_on_request(tmp_path: Path
     assert name not in split.filenames
     assert len(split.captions) == 10
     assert split.caption_image.tolist() == [0] * 5 + [1] * 5
-    assert any(f"left out 1 that can't be decoded: {name}" in line for line in data.departures)
+    assert any(f"left out 1 that cannot be decoded: {name}" in line for line in data.departures)
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_a_damaged_file_is_an_error(tmp_path: Path) -> None:
 
 
 def padded_picture(shade: int, size: int) -> bytes:
-    """A JPEG file of `size` bytes: a few pixels, then zeros that a decoder doesn't read."""
+    """A JPEG file of `size` bytes: a few pixels, then zeros that a decoder does not read."""
     buffer = io.BytesIO()
     Image.fromarray(np.full((32, 32, 3), shade % 256, dtype=np.uint8)).save(buffer, "JPEG")
     return buffer.getvalue().ljust(size, b"\0")

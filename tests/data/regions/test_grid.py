@@ -238,7 +238,7 @@ def test_a_backbone_that_cannot_serve(weights: Path, monkeypatch: pytest.MonkeyP
     ):
         BackboneCells("resnet5O.a1_in1k", cpu)
     with pytest.raises(
-        UserError, match=r"model.safetensors of timm/test_vit.r160_in1k doesn't fit the model"
+        UserError, match=r"model.safetensors of timm/test_vit.r160_in1k does not fit the model"
     ):
         BackboneCells("test_vit.r160_in1k", cpu).cells(pictures(2))
     extractor = BackboneCells(TINY, cpu)

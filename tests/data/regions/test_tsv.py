@@ -116,7 +116,7 @@ def test_lines_of_another_kind_are_named(paths: list[Path], tmp_path: Path, line
 def test_features_that_are_no_numbers(paths: list[Path], tmp_path: Path) -> None:
     line = tsv_line(8, boxes_of(8))
     paths[0].write_text(line[:-9] + "!" + line[-8:])
-    with pytest.raises(UserError, match=r"a.tsv: image 8: its features aren't base64 of 36 x 2,048 float32"):
+    with pytest.raises(UserError, match=r"a.tsv: image 8: its features are not base64 of 36 x 2,048 float32"):
         convert(paths, tmp_path)
     damaged = boxes_of(8)
     damaged[3, 3] = np.nan

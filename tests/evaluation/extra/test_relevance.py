@@ -112,7 +112,7 @@ def test_known_answers() -> None:
     assert places.tolist() == [0, 2, 3]
     assert r_precision(places, 3) == pytest.approx(2 / 3)
     assert average_precision_at_r(places, 3) == pytest.approx((1 + 2 / 3) / 3)
-    assert r_precision(places, 4) == pytest.approx(3 / 4), "one that isn't in the gallery is missed"
+    assert r_precision(places, 4) == pytest.approx(3 / 4), "one that is not in the gallery is missed"
     assert average_precision_at_r(places, 4) == pytest.approx((1 + 2 / 3 + 3 / 4) / 4)
     assert positions(np.array([1.0, 1.0, 1.0]), np.array([1]), "pessimistic").tolist() == [2]
     assert positions(np.array([1.0, 1.0, 1.0]), np.array([1])).tolist() == [1]
@@ -133,8 +133,8 @@ def test_scores_that_differ_in_their_last_bits_stay_apart() -> None:
         ([0, 1], [0, 1, 2], "image ids: found 2, expected 1"),
         ([0], [0, 1], "caption ids: found 2, expected 3"),
         ([0], [0, 1, 1], "caption ids: rows 1 and 2 both have id 1"),
-        ([7], [0, 1, 2], "1 of 1 i2t queries aren't among the ids scored, the first is 0"),
-        ([0], [5, 6, 7], "1 of 1 i2t positives aren't among the ids scored"),
+        ([7], [0, 1, 2], "1 of 1 i2t queries are not among the ids scored, the first is 0"),
+        ([0], [5, 6, 7], "1 of 1 i2t positives are not among the ids scored"),
     ],
 )
 def test_ids_that_do_not_fit(images: list[int], captions: list[int], message: str) -> None:
@@ -277,9 +277,9 @@ def test_scan_folders_find_their_caption_ids(labels: Path) -> None:
     numbered = [f"{image}#{k}" for image in image_ids for k in range(5)]
     rows = np.repeat(np.arange(5000), 5).tolist()
     assert ids_of_run(image_ids, numbered, rows, labels) == ([int(i) for i in image_ids], captions.tolist())
-    with pytest.raises(UserError, match="aren't those of Karpathy's test split in order"):
+    with pytest.raises(UserError, match="are not those of Karpathy's test split in order"):
         ids_of_run(image_ids[::-1], numbered, rows, labels)
-    with pytest.raises(UserError, match="aren't those of Karpathy's test split in order"):
+    with pytest.raises(UserError, match="are not those of Karpathy's test split in order"):
         ids_of_run(image_ids[:2], numbered[:10], rows[:10], labels)
     assert ids_of_run(["5"], ["7", "8"], [0, 0], None) == ([5], [7, 8])
 

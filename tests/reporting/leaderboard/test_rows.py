@@ -54,9 +54,9 @@ def test_a_row_is_the_mean_over_seeds() -> None:
     assert row.difference == pytest.approx(0.3)
     assert row.bounds("rsum") == pytest.approx((491.2 - 4, 491.2 + 4))
     assert row.test_noise == pytest.approx(4 / 1.959964)
-    assert row.judgement.kind == "can't tell"  # sd 1.87: three seeds give ± 9.3, over 6
+    assert row.judgement.kind == "cannot tell"  # sd 1.87: three seeds give ± 9.3, over 6
     assert row.judgement.n == 3
-    assert row.verdict == row.judgement.text == "can't tell (481.9 to 500.5), 5 seeds would"
+    assert row.verdict == row.judgement.text == "cannot tell (481.9 to 500.5), 5 seeds would"
 
 
 def test_one_seed_has_no_spread_and_no_verdict() -> None:

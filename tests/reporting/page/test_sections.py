@@ -143,7 +143,7 @@ def test_a_run_of_several_seeds_has_one_panel_with_a_line_each() -> None:
 
 def test_remarks_say_what_it_would_take() -> None:
     (row,) = leaderboard([sgr(seed, seed * 0.3) for seed in range(3)], PAPERS)[0].rows
-    assert row.judgement.kind == "can't tell"
+    assert row.judgement.kind == "cannot tell"
     assert board.remark(row) == f"{row.judgement.seeds_needed} seeds would tell, at this spread"
     (row,) = leaderboard([sgr(seed, 0.5 + seed / 100) for seed in range(3)], PAPERS)[0].rows
     assert (row.judgement.kind, board.remark(row)) == ("above", "no more than other test images could change")
