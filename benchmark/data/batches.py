@@ -42,8 +42,8 @@ from benchmark.errors import UserError
 from benchmark.inputs import InputSpec, PixelInput, RegionInput
 
 TABLE_BYTES = 768 * 2**20
-"""Pixels that stay the same from epoch to epoch are made once and kept, as many splits as fit in this together: MSCOCO's
-5,000 validation images are 753 MB at 224 pixels."""
+"""Pixels that stay the same from epoch to epoch are made once and kept, as many splits as fit in this together;
+MSCOCO has 5,000 validation images, 753 MB at 224 pixels."""
 
 _ORDER, _CAPTION, _PIXELS, _WORDS, _REGIONS, _CANDIDATES = range(
     6
