@@ -126,7 +126,7 @@ def diff(session: nox.Session) -> None:
 @nox.session(requires=["env"], venv_backend="none", default=False)
 def latency(session: nox.Session) -> None:
     """Time encoding, scoring and ranking: `nox -s latency [-- RECIPE]`."""
-    run(session, "rematch", "latency", *session.posargs)
+    run(session, "rematch", "time", "model", *session.posargs)
 
 
 @nox.session(requires=["env"], venv_backend="none", default=False)

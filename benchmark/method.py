@@ -225,6 +225,6 @@ class Method:
     pretrained_parts: Callable[[Any], list[str]] = lambda _config: []
     """What `pretrained=True` would download, for `--dry-run`."""
     scoring_cases: Callable[[torch.device], Iterable[ScoringCase]] | None = None
-    """What `rematch bench` times: full-size scores of random codes on a device."""
+    """What `rematch time scoring` times: full-size scores of random codes on a device."""
     timing_groups: Callable[[torch.device], Iterable[TimingGroup]] | None = None
     """What a study of latency times, of this method beside others; drawn one by one, so tensors may be made then."""

@@ -88,7 +88,7 @@ def test_nox_lists_every_session_with_its_help() -> None:
         (noxfile.tables, ["--check"], "rematch leaderboard --check"),
         (noxfile.drift, ["--full"], "rematch drift --full"),
         (noxfile.diff, ["sgraf-saf", "rcar-i2t"], "rematch diff sgraf-saf rcar-i2t"),
-        (noxfile.latency, ["recipe.yaml"], "rematch latency recipe.yaml"),
+        (noxfile.latency, ["recipe.yaml"], "rematch time model recipe.yaml"),
         (noxfile.parity, [], "rematch parity all"),
         (noxfile.parity, ["evaluation", "x.npz"], "rematch parity evaluation x.npz"),
         (noxfile.doctor, [], "rematch doctor"),

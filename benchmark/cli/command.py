@@ -21,7 +21,7 @@ from benchmark.cli.scores import score
 from benchmark.cli.share import export, new, query
 from benchmark.cli.studies import study
 from benchmark.cli.tables import diff, leaderboard, list_
-from benchmark.cli.timing import bench, latency
+from benchmark.cli.timing import bench, latency, time_app
 from benchmark.errors import UserError
 
 app = typer.Typer(
@@ -32,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-FIRST, RUNS, CHECKS, TIMES = "Begin here", "Runs and scores", "Checks", "Speed"
+FIRST, RUNS, CHECKS = "Begin here", "Runs and scores", "Checks and timings"
 """Panels of `rematch --help`."""
 
 app.command(rich_help_panel=FIRST)(reproduce)
@@ -49,8 +49,9 @@ app.add_typer(data_app, name="data", rich_help_panel=RUNS)
 app.command(rich_help_panel=CHECKS)(doctor)
 app.command(rich_help_panel=CHECKS)(parity)
 app.command(rich_help_panel=CHECKS)(drift)
-app.command(rich_help_panel=TIMES)(latency)
-app.command(rich_help_panel=TIMES)(bench)
+app.add_typer(time_app, name="time", rich_help_panel=CHECKS)
+app.command(hidden=True)(latency)  # the names of version 0.1
+app.command(hidden=True)(bench)
 
 
 def print_version(wanted: bool) -> None:

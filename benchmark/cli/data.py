@@ -15,6 +15,7 @@ import yaml
 from rich.filesize import decimal
 
 from benchmark.cli.options import DataDir, ShowProgress, Unverified, console, put_sheets
+from benchmark.cli.timing import time_app
 from benchmark.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -202,7 +203,8 @@ def show(
     console.print(path.as_posix(), markup=False, highlight=False, soft_wrap=True)
 
 
-@data_app.command()
+@data_app.command(hidden=True)
+@time_app.command("loading")
 def speed(
     dataset: Name,
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "train",
@@ -224,9 +226,9 @@ def speed(
 
     Examples:
 
-      rematch data speed flickr30k --workers 0 4 8
+      rematch time loading flickr30k --workers 0 4 8
 
-      rematch data speed scenes --images 200
+      rematch time loading scenes --images 200
     """
     from benchmark.data.load import load_dataset
     from benchmark.data.published.catalogue import get_entry

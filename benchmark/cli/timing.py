@@ -1,4 +1,4 @@
-"""Commands that time: `rematch latency` a model, `rematch bench` the scoring of a method.
+"""`rematch time`: a model's latency, a method's scoring beside the published loop, the loading of pictures.
 
 Heavy imports stand inside the commands.
 """
@@ -23,7 +23,15 @@ from benchmark.cli.options import (
     put_sheets,
 )
 
+time_app = typer.Typer(
+    name="time",
+    help="Time a model, the scoring of a method, or the loading of pictures.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
 
+
+@time_app.command("model")
 def latency(
     recipe: Annotated[
         Path | None,
@@ -41,7 +49,7 @@ def latency(
 ) -> None:
     """Time encoding, scoring and ranking of a recipe's model (its trained weights where there are some).
 
-    Example: rematch latency recipes/hat/scenes-i2t.yaml
+    Example: rematch time model recipes/hat/scenes-i2t.yaml
     """
     from benchmark.reporting.timings import latency_sheet
     from benchmark.run.evaluate import time_weights
@@ -59,6 +67,7 @@ def latency(
         put_sheets(sheets, form, output)
 
 
+@time_app.command("scoring")
 def bench(
     method: Annotated[str, typer.Argument(help="The method whose scoring is timed.")],
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats of each case.")] = 5,
@@ -71,7 +80,7 @@ def bench(
 
     A method that brings no cases is timed with its recipes for scenes.
 
-    Example: rematch bench hat
+    Example: rematch time scoring hat
     """
     from benchmark.registry import get_method
     from benchmark.reporting.timings import rank_sheet, scoring_sheet

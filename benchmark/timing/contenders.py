@@ -6,13 +6,13 @@ calls a moment apart share the machine's state, which absolute times do not.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 
 from benchmark.method import TimingGroup
+from benchmark.timing.clock import time_call
 
 RESAMPLES = 10_000
 Bounds = tuple[float, float, float]
@@ -28,21 +28,11 @@ def time_group(
     for number in range(-warm_up, rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            taken = _seconds(group.calls[name], device)
+            taken, _ = time_call(group.calls[name], device)
             if number >= 0:
                 seconds[name].append(taken)
         each()
     return seconds
-
-
-def _seconds(call: Callable[[], object], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    call()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
 
 
 def ratio(seconds: Sequence[float], reference: Sequence[float]) -> Bounds:

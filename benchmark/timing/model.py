@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import resource
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from torch import Tensor
 from benchmark.batches import CaptionBatch, Codes, ImageBatch
 from benchmark.evaluation.scoring import _blocks, _near, _precision, evaluation_mode, plan_blocks
 from benchmark.method import Baseline
+from benchmark.timing.clock import time_call
 from benchmark.timing.hardware import device_name
 
 LEAST_REPEATS = 30
@@ -171,19 +171,9 @@ class _Clock:
         """Times of `call`, each from an idle device to an idle device."""
         for _ in range(self.warmup):
             call()
-        self._synchronise()
-        times = []
-        for _ in range(self.repeats):
-            begin = time.perf_counter()
-            call()
-            self._synchronise()
-            times.append(1000 * (time.perf_counter() - begin))
+        times = [1000 * time_call(call, self.device)[0] for _ in range(self.repeats)]
         median, p95 = (float(value) for value in np.percentile(times, [50, 95]))
         return Timing(name, batch, self.warmup, self.repeats, median, p95, 1000 * batch / median)
-
-    def _synchronise(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
 
 class _Scorer:

@@ -8,25 +8,21 @@ plain product take turns, and the best time of each counts: other work on the ma
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import torch
 
 from benchmark.evaluation.ranking import rank
 from benchmark.method import ScoringCase
+from benchmark.timing.clock import CPU, time_call
 
 MATRIX = 2048
 NAIVE_SECONDS = 10.0  # the published loop is not repeated once it has taken this long
 RANK_SIZES = ((1000, 5000), (5000, 25_000))
-CPU = torch.device("cpu")
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ def rank_benchmark(
         sims = np.random.default_rng(seed).standard_normal((n_images, n_captions), np.float32)
         caption_image = np.arange(n_captions, dtype=np.int64) * n_images // n_captions
         call = partial(rank, sims, caption_image)
-        seconds = min(_seconds(call)[0] for _ in range(max(1, repeats)))
+        seconds = min(time_call(call)[0] for _ in range(max(1, repeats)))
         rows.append(RankRow(n_images, n_captions, seconds))
     return rows
 
@@ -92,29 +88,18 @@ def _time_case(case: ScoringCase, repeats: int, device: torch.device) -> Scoring
     naive: list[float] = []
     fast: list[float] = []
     plain: list[float] = []
-    found = expected = _seconds(case.fast, device)[1]  # first calls pay for what is set up once
-    _seconds(lambda: matrix @ matrix, device)
+    found = expected = time_call(case.fast, device)[1]  # first calls pay for what is set up once
+    time_call(lambda: matrix @ matrix, device)
     for _ in range(max(1, repeats)):
         if not naive or sum(naive) < NAIVE_SECONDS:
-            seconds, expected = _seconds(case.naive, device)
+            seconds, expected = time_call(case.naive, device)
             naive.append(seconds)
-        seconds, found = _seconds(case.fast, device)
+        seconds, found = time_call(case.fast, device)
         fast.append(seconds)
-        plain.append(_seconds(lambda: matrix @ matrix, device)[0])
+        plain.append(time_call(lambda: matrix @ matrix, device)[0])
     floor = case.floor_flops * min(plain) / (2 * MATRIX**3)
     difference = float((found - expected).abs().max())
     return ScoringRow(case.name, case.form, min(naive), min(fast), floor, difference)
-
-
-def _seconds(call: Callable[[], Result], device: torch.device = CPU) -> tuple[float, Result]:
-    """Wall time of one call, with what it returned."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    result = call()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start, result
 
 
 @contextmanager

@@ -21,7 +21,10 @@ from tests.tiny import BOTH, I2T, contents, cut_in_half, refused, rematch, repro
 
 I2T_WORK = Path(".rematch/scenes/hat-i2t/0")
 I2T_RECORD = Path("results/runs/scenes/hat-i2t/0.json")
-COMMANDS = sorted(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+REGISTERED = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+COMMANDS = sorted(name for name, command in REGISTERED.items() if not command.hidden)
+FORMER = {"latency": "time model", "bench": "time scoring"}
+"""Names of version 0.1 that still work, and what they are called now."""
 
 
 # ------------------------------------------------------------------------------------- the command
@@ -45,16 +48,23 @@ def test_every_command_explains_itself(command: str) -> None:
     text = rematch(command, "--help").good
     assert f"Usage: rematch {command}" in text
     assert "--help" in text
-    if command not in ("doctor", "data"):  # one takes nothing, the other has commands of its own
+    if command not in ("doctor", "data", "time"):  # one takes nothing, the others have commands of their own
         assert f"rematch {command} " in text.split("Usage:")[1].split("\n", 1)[1]
 
 
 def test_help_lists_the_commands() -> None:
     text = rematch("--help").good
     assert all(command in text for command in COMMANDS)
-    assert {"reproduce", "evaluate", "score", "leaderboard", "list", "parity", "drift", "latency"} < set(
+    assert {"reproduce", "evaluate", "score", "leaderboard", "list", "parity", "drift", "time"} < set(
         COMMANDS
     )
+
+
+@pytest.mark.parametrize("former", FORMER)
+def test_former_names_still_work(former: str) -> None:
+    assert former not in COMMANDS
+    old, new = rematch(former, "--help").good, rematch(*FORMER[former].split(), "--help").good
+    assert old.split("\n\n")[1:] == new.split("\n\n")[1:]
 
 
 def test_the_installed_command_is_this_one(fresh: Path) -> None:

@@ -1,4 +1,4 @@
-"""Cases that `rematch bench hat` times: the scores of each level at full size, 32 images x 128 captions.
+"""Cases that `rematch time scoring hat` times: the scores of each level at full size, 32 images x 128 captions.
 
 Random tokens, 768 wide, of the three levels (hat.md 3.1); captions of 8 to 20 words, about what is typical
 (hat.md 7.1), padded to 32.

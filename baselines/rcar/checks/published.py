@@ -1,6 +1,6 @@
 """The scores as the published code goes about them, caption by caption (rcar.md 3.3 - 3.7), with what lies between.
 
-It is the loop that `rematch bench` times the model against, and the probe that gives parity its intermediate
+It is the loop that `rematch time scoring` times the model against, and the probe that gives parity its intermediate
 values; the model itself does not use it.
 """
 

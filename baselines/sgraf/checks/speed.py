@@ -1,4 +1,4 @@
-"""Cases that `rematch bench sgraf` times: full-size scores of random codes, beside the published loop over captions.
+"""Cases of `rematch time scoring sgraf`: full-size scores of random codes, beside the published loop over captions.
 
 36 regions, 1024 wide, similarity vectors of 256; captions of 6 to 20 words, 13 on average. A CPU scores 50 images
 x 250 captions, a GPU 1,000 x 5,000.

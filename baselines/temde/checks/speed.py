@@ -1,4 +1,4 @@
-"""Cases that `rematch bench temde` times: the host's cases with sketches of the same width for global vectors.
+"""Cases that `rematch time scoring temde` times: the host's cases with sketches of the same width for global vectors.
 
 Sketches are made once an item, in encoding (temde.md 7); scoring pairs of them is what the host does (temde.md 3.3).
 What the exchange saves is timed by `rematch study temde-latency`.

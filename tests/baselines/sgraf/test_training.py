@@ -1,4 +1,4 @@
-"""SAF and SGR learn, deterministically, through the harness's own steps; and what `rematch bench` would time."""
+"""SAF and SGR learn, deterministically, through the harness's own steps; and what `rematch time scoring` would time."""
 
 from __future__ import annotations
 
