@@ -29,7 +29,7 @@ MAX_TEMPERATURE = 25.0  # above, exp(2 * temperature) times squared norms may le
 
 @dataclass(frozen=True)
 class Sizes:
-    """How the work is cut; in numbers of elements of (C, K, Q, N)."""
+    """The sizes into which the work is cut, in numbers of elements of (C, K, Q, N)."""
 
     block: int
     """Elements of one matrix product."""

@@ -37,11 +37,11 @@ class DualPathConfig(Strict):
     candidates: int = Field(default=256, ge=1)
     """Captions among which the hardest negative of a pair is looked for."""
     exclude: Literal["batch", "anchors"] = "batch"
-    """Whose captions are no candidates: the batch's (Flickr30K), or its first half's (MSCOCO; dualpath.md 4.1)."""
+    """Pairs whose captions are no candidates: the batch's (Flickr30K), or its first half (MSCOCO; dualpath.md 4.1)."""
     vectors: Literal["word2vec", "random"] = "word2vec"
     """Initial weights of the word layer: GoogleNews word2vec, whose words are then the only ones read, or random."""
     delimiters: str = "- .,()"
-    """Between words (dualpath.md 6): MSCOCO's captions also have `?`."""
+    """The characters that separate words (dualpath.md 6): MSCOCO's captions also have `?`."""
     dictionary: Literal["whitespace", "delimiters"] = "whitespace"
     """Separators in the captions that the dictionary is made of: Flickr30K blanks, MSCOCO `- .,()`."""
 

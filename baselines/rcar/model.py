@@ -80,7 +80,7 @@ class RCARConfig(Strict):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many alignment vectors, RCRs and RARs the setting has (rcar.md 3.7)."""
+        """The numbers of alignment vectors, RCRs and RARs of the setting (rcar.md 3.7)."""
         n = self.steps
         alignments, correspondences, aggregations = {
             "none": (0, 0, 0),

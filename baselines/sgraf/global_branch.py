@@ -20,7 +20,7 @@ class GlobalBranch(Protocol):
     """An `nn.Module` with these members. B items, n images, C captions, D the common space, m a node's width."""
 
     nodes: int
-    """How many global nodes a pair has; they come before those of its words, and SGR scores the first."""
+    """The number of global nodes of a pair; they come before those of its words, and SGR scores the first."""
 
     def encode_images(
         self, regions: Tensor, *, batch_statistics: bool

@@ -32,12 +32,12 @@ class SketchConfig(Strict):
     width: int = Field(default=128, ge=2)
     """K, parts of a partition; with `hyperplane` a power of two."""
     assignment: Literal["softmax", "hyperplane", "hard"] = "softmax"
-    """How a vector is shared out over K parts. `softmax`: by its logits with K codewords. `hyperplane`: by the sides
-    of log2 K hyperplanes that it lies on. `hard`: all to the largest logit, with the gradient of the softmax."""
+    """The rule that shares a vector out over K parts. `softmax`: by its logits with K codewords. `hyperplane`: by the
+    sides of log2 K hyperplanes that it lies on. `hard`: all to the largest logit, with the gradient of the softmax."""
     logit: Literal["dot", "distance"] = "dot"
-    """With a codeword: product, or negative squared distance; of hyperplanes always the product."""
+    """The logit with a codeword: product, or negative squared distance; with a hyperplane always the product."""
     temperature: float = Field(default=1.0, gt=0)
-    """tau, by which logits are divided; where it is not fixed, what it starts from."""
+    """tau, the divisor of the logits; its initial value where it is not fixed."""
     temperature_rule: Literal["fixed", "learned", "annealed"] = "fixed"
     """`learned`: as the exponential of a parameter. `annealed`: geometrically to `final_temperature`."""
     final_temperature: float | None = Field(default=None, gt=0)
@@ -47,10 +47,10 @@ class SketchConfig(Strict):
     sharing: Literal["one", "per_modality"] = "one"
     """One codebook for images and captions, or one for each; then the same cell means another thing in each."""
     rows: Literal["mean", "l2", "sum"] = "mean"
-    """How sets of different sizes become comparable. `mean`: shares over the number of vectors, so that a row sums to
-    1. `l2`: each row over its 2-norm. `sum`: nothing."""
+    """The rule that makes sets of different sizes comparable. `mean`: shares over the number of vectors, so that a row
+    sums to 1. `l2`: each row over its 2-norm. `sum`: nothing."""
     final_l2: bool = True
-    """L2 norm of the flattened sketch, as the block that it replaces ends."""
+    """L2 norm of the flattened sketch, with which the block that it replaces also ends."""
     comparison: Literal["squared_difference", "product", "absolute_difference", "concatenation"] = (
         "squared_difference"
     )
