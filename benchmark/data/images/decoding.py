@@ -34,7 +34,7 @@ PICTURES = "pictures.npy"
 """In the folder of a prepared copy: sha256 of each picture."""
 
 STORE = Path(".rematch/pictures")
-"""Where the sha256 of pictures in folders are kept."""
+"""The folder that keeps the sha256 of pictures in folders."""
 
 
 class BrokenPictureError(UserError):
@@ -127,7 +127,7 @@ def _names(paths: Sequence[Path]) -> str:
 
 @dataclass(frozen=True)
 class _Cells:
-    """Where the cells of a binary column are: `lengths` bytes at `starts` of a source; length -1: a null."""
+    """The places of the cells of a binary column: `lengths` bytes at `starts` of a source; length -1: a null."""
 
     sources: list[Any]
     """Paths of files (str), or buffers in memory."""

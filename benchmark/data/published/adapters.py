@@ -17,12 +17,12 @@ from benchmark.data.splits import Images, Split, SplitName, flatten_captions
 from benchmark.errors import UserError
 
 PARTS = {stem: split for split, stems in STEMS.items() for stem in stems}
-"""What a split column says -> the split; `restval` stays as it is."""
+"""The split for each value of a split column; `restval` stays as it is."""
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """What a schema calls things."""
+    """The names that a schema gives to its columns."""
 
     schema: str
     captions: str | tuple[str, ...]

@@ -59,19 +59,19 @@ class CocoOptions(HubOptions):
 
 @dataclass(frozen=True)
 class Facts:
-    """What a published split holds; None: not known."""
+    """The facts about a published split; None: not known."""
 
     images: int
     checked: Literal["filenames", "image_ids"] = "filenames"
-    """What the hashes are about: file names as strings, or image ids as integers."""
+    """The items that are hashed: file names as strings, or image ids as integers."""
     ids_sha256: str | None = None
-    """Of the ids, sorted, one a line."""
+    """The sha256 of the ids, sorted, one a line."""
     ordered_sha256: str | None = None
-    """Of the ids in protocol order, one a line; that of Flickr30K is string order."""
+    """The sha256 of the ids in protocol order, one a line; the order of Flickr30K is string order."""
     caption_ids_sha256: str | None = None
-    """Of the first five caption ids of each image, in protocol order, one a line."""
+    """The sha256 of the first five caption ids of each image, in protocol order, one a line."""
     captions: CaptionFacts | None = None
-    """Of the first five captions of each image, whatever their packaging."""
+    """The facts about the first five captions of each image, whatever their packaging."""
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def _corpus_entry(entry: Entry, declared: ListedSplit) -> Entry:
 
 
 def facts_of(entry: Entry, split: SplitName, options: Mapping[str, Any]) -> Facts | None:
-    """What the published split holds under these options; None where nothing is known (made by code)."""
+    """Return the facts about a published split under these options; None where nothing is known (made by code)."""
     facts = entry.facts.get(split)
     if facts is not None and split == "train" and options.get("restval"):
         return replace(facts, images=entry.train_images_with_restval or facts.images)

@@ -188,7 +188,7 @@ def say_terms(entry: Entry) -> None:
 
 @dataclass(frozen=True)
 class Download:
-    """What loading some splits would fetch."""
+    """The files that loading some splits would fetch."""
 
     items: list[str]
     """Repository, split and size, one a line."""
@@ -204,7 +204,7 @@ def download_estimate(
     data_dir: Path | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Download:
-    """What `load_dataset` would download for these splits, from catalog, lock and cache; asks nobody."""
+    """List the files that `load_dataset` would download for these splits, from catalog, lock and cache; asks nobody."""
     entry = entry_under(get_entry(name), options or {})
     if not entry.sources or data_dir is not None:
         return Download([], 0, 0)

@@ -43,9 +43,9 @@ class Check:
     found: str
     verdict: Verdict
     hint: str = ""
-    """What is wrong or not known, and what to do; empty where all is well."""
+    """The fault or doubt, and the advice; empty where all is well."""
     recorded: bool = False
-    """Whether a run record says it though nothing differs."""
+    """True where a run record mentions the check though nothing differs."""
 
     @property
     def ok(self) -> bool:
@@ -53,7 +53,7 @@ class Check:
 
     @property
     def differs(self) -> bool:
-        """Whether the data are refused for it; what is noted or cannot be checked is accepted and recorded."""
+        """True where the check makes the data refused; a note or a missing check is accepted and recorded."""
         return self.verdict == "differs"
 
 
@@ -68,19 +68,19 @@ class Subject:
 
     @cached_property
     def ids(self) -> list[str]:
-        """What tells the images apart: file names without folders, or image ids as plain integers."""
+        """The keys that tell the images apart: file names without folders, or image ids as plain integers."""
         if self.facts is not None and self.facts.checked == "filenames":
             return [name.rpartition("/")[2] for name in self.split.filenames]
         return [str(int(item)) if item.isdecimal() else item for item in self.split.image_ids]
 
     @cached_property
     def named(self) -> bool:
-        """Whether the ids are those of the images, and not made of their rows."""
+        """True where the ids come from the source, and are not made of the images' rows."""
         return not all(_ROW.fullmatch(item) for item in self.split.image_ids)
 
     @cached_property
     def contents(self) -> dict[str, list[Any]]:
-        """By kind, a key of each image that tells whether another is the same: its picture, its captions."""
+        """For each kind, picture and captions, a key of each image by which the same image is found elsewhere."""
         split = self.split
         pictures = picture_digests(split.images) if len(split.images) == len(split) else None
         found: dict[str, list[Any]] = {} if pictures is None else {"picture": pictures}
@@ -99,13 +99,13 @@ class Subject:
 
     @cached_property
     def same_images(self) -> bool:
-        """Whether the ids are the published ones, whatever their order; True where those are not known."""
+        """True where the ids are the published ones in any order, and where the published ones are not known."""
         expected = self.facts.ids_sha256 if self.facts else None
         return expected is None or not self.named or lines_sha256(in_order(self.ids)) == expected
 
     @property
     def diagnosis(self) -> str:
-        """What these images are instead of the published ones, and what to do."""
+        """A guess at the data that these images are instead of the published ones, and the advice."""
         name, split = self.entry.name, self.split.name
         lists = published_lists(self.entry)
         what = known_count(name, split, images=len(self.ids)) or known_spread(name, split, self.keys, lists)
@@ -287,7 +287,7 @@ def check_caption_ids(subject: Subject, expected: str) -> Check:
 
 
 def _other_captions(subject: Subject, expected: str) -> str:
-    """How the caption ids differ, image by image where the published ones are at hand."""
+    """Describe how the caption ids differ, image by image where the published ones are at hand."""
     theirs = captions_by_sha256().get(expected)
     ids = subject.split.caption_ids
     if theirs is None:
@@ -341,7 +341,7 @@ def check_overlap(one: Subject, other: Subject) -> Check:
 
 
 def _overlap_by_content(one: Subject, other: Subject, what: str) -> Check:
-    """Of images without names, by what they look like and what is said of them."""
+    """Check two splits for shared images by their pictures and captions, for images without names."""
     ways = [
         (kind, keys, other.contents[kind]) for kind, keys in one.contents.items() if kind in other.contents
     ]
@@ -435,7 +435,7 @@ def named(ids: Sequence[str]) -> str:
 
 
 def difference(ours: Collection[str], theirs: Collection[str]) -> str:
-    """How many of the published ids are missing and how many others there are, with the first two of each."""
+    """Count the missing published ids and the extra ids, and name the first two of each."""
     sides = (("missing", set(theirs).difference(ours)), ("extra", set(ours).difference(theirs)))
     said = [f"{len(ids):,} {word} ({named(in_order(ids))})" for word, ids in sides if ids]
     return ", ".join(said) or "the same images, but some of them more than once"

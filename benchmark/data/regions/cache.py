@@ -39,7 +39,7 @@ class Chunks:
     what: str
 
     def rows(self, number: int) -> range:
-        """Of a chunk."""
+        """Return the rows of a chunk."""
         return range(number * CHUNK, min((number + 1) * CHUNK, self.images))
 
     def fetch(self, produce: Produce, *, show_progress: bool = True) -> tuple[NpyFile, ...]:
