@@ -73,7 +73,7 @@ class RunDiff:
     latency: tuple[Change, ...]
     """Medians in milliseconds, parameters, memory."""
     latency_differs_in: tuple[str, ...]
-    """What was different about the measurements; not empty: the changes are noise."""
+    """The differences between the measurements; if there are any, the changes are noise."""
     recipe: tuple[Change, ...]
     """Fields of the resolved recipe that differ, but for the seed."""
     other: tuple[Change, ...]
@@ -213,7 +213,7 @@ def _latency(record: RunRecord) -> dict[str, Value]:
 
 
 def _latency_context(old: RunRecord, new: RunRecord) -> Iterator[str]:
-    """How two latency measurements differ in more than their outcome."""
+    """Yield the differences between two latency measurements in anything but their outcome."""
     if old.latency is None or new.latency is None:
         return
     for name in ("hardware", "device", "threads", "precision", "gallery", "method"):

@@ -26,7 +26,7 @@ class Side:
 
     name: str
     records: tuple[RunRecord, ...]
-    """By seed; they share recipe and signatures."""
+    """The records by seed; they share recipe and signatures."""
     sidecars: tuple[Sidecar, ...]
 
 

@@ -51,7 +51,7 @@ def milliseconds(value: float | None) -> str:
 
 
 def remark(row: Row) -> str:
-    """What the judgement has to say besides its verdict."""
+    """Return the remarks of the judgement besides its verdict."""
     found = row.judgement
     said = []
     if found.kind == "cannot tell" and found.seeds_needed is not None:
@@ -76,7 +76,7 @@ class BoardRow:
 
     @property
     def words(self) -> str:
-        """What the text filter looks through."""
+        """The text that the filter searches."""
         return f"{self.row.name} {self.row.variant} {self.method} {self.row.protocol} {self.status}".lower()
 
 
@@ -89,7 +89,7 @@ class Board:
     """Those of COLUMNS for which a row has a value."""
     lines: list[BoardRow]
     apart: str
-    """What sets its signature apart from those of the same protocol; empty: nothing does."""
+    """The difference of its signature from others of the same protocol; empty: there is none."""
 
     @property
     def kind(self) -> str:
@@ -155,7 +155,7 @@ def apart(group: Group, groups: Sequence[Group]) -> str:
 
 
 def tally(evidence: PageEvidence) -> dict[str, int]:
-    """How many rows have which verdict."""
+    """Count the rows of each verdict."""
     counts: dict[str, int] = {}
     for group in evidence.groups:
         for row in group.rows:
@@ -261,7 +261,7 @@ def speeds(evidence: PageEvidence) -> list[Speed]:
 
 
 def _where(latency: Latency) -> str:
-    """What two latencies must share to stand on one axis."""
+    """Return the conditions that two latencies must share to stand on one axis."""
     threads = f"{latency.threads} thread{'' if latency.threads == 1 else 's'}"
     return f"{latency.hardware}, {latency.device}, {threads}, {latency.precision}; {latency.method}"
 

@@ -30,7 +30,7 @@ class Epoch:
     loss: float
     validation: float | None
     chosen: bool
-    """Whether its weights are the run's."""
+    """True where its weights are the run's."""
 
 
 @dataclass(frozen=True)

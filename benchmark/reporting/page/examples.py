@@ -35,7 +35,7 @@ class Item:
     name: str
     """Its id, or where that is not known its row."""
     caption: str = ""
-    """What it says; of a picture its first caption."""
+    """The text of the caption; for a picture its first caption."""
     picture: int | None = None
     """Number in the album."""
 
@@ -59,7 +59,7 @@ class Example:
     """`i2t` or `t2i`."""
     query: Item
     rank: int
-    """Of the best right item, from 1."""
+    """The rank of the best right item, from 1."""
     hits: list[ExampleHit]
     truth: list[Item]
     """The right items, where none is among the hits."""
