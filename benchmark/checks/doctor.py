@@ -32,7 +32,7 @@ from benchmark.reporting.writers.terminal import print_sheets
 
 DISTRIBUTION = "rematch-bench"
 WORK = Path(".rematch")
-"""Where runs keep checkpoints, logs and similarity matrices, seen from the folder Rematch is started in."""
+"""The folder for checkpoints, logs and similarity matrices, relative to the folder in which Rematch is started."""
 REINSTALL = "run `uv pip install --no-deps -e .` in the repository"
 INSTALL_LOCK = "run `uv pip install --require-hashes -r requirements.lock`"
 OFFLINE_FLAGS = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -166,7 +166,7 @@ def _no_gpu(built_for: str | None) -> HealthFinding:
 
 
 def check_threads() -> HealthFinding:
-    """How many processors may be used, and how many threads will be?"""
+    """Count the processors that may be used and the threads that will be."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS")
     try:
@@ -224,7 +224,7 @@ def check_work_disk(work: Path = WORK) -> HealthFinding:
 
 
 def check_cache() -> HealthFinding:
-    """Where do datasets and pretrained parts go, and is there room?"""
+    """Check that the folder of datasets and pretrained parts can be written and has room."""
     folder = cache_folder()
     where = "HF_HUB_CACHE" if "HF_HUB_CACHE" in os.environ else "HF_HOME" if "HF_HOME" in os.environ else ""
     place = f"{where}, {shown(folder)}" if where else shown(folder)

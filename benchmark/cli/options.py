@@ -1,4 +1,4 @@
-"""What the commands share: the console, the types of their options, and the settings made of them.
+"""The parts that all commands share: the console, the types of their options, and the settings made of them.
 
 Heavy imports stand inside the functions.
 """

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """How the pairs were divided; same codes and budget, same plan."""
+    """The division of the pairs into blocks; same codes and budget, same plan."""
 
     n_images: int
     n_captions: int
     memory_bytes: int
     pair_bytes: int
-    """Of a pair with the longest caption."""
+    """The memory of a pair with the longest caption, in bytes."""
     order: str
     """`longest_first` (stable), or `as_given` where the codes have no lengths."""
     image_block: int

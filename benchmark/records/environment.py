@@ -1,4 +1,4 @@
-"""What a run ran on: versions, device, threads, the commit of the code. No user, host or path is collected."""
+"""The environment of a run: versions, device, threads, the commit of the code. No user, host or path is collected."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Environment(Strict):
     threads: int
     cpu_count: int | None = None
     precision: str
-    """Of the training: `float32`, `float16`, `bfloat16`."""
+    """The precision of the training: `float32`, `float16`, `bfloat16`."""
     deterministic: bool
-    """Whether torch's deterministic algorithms were on."""
+    """True where torch's deterministic algorithms were on."""
     git_commit: str | None = None
     """None outside a checkout."""
     git_dirty: bool | None = None
-    """Whether the code differs from the commit; results/ and the lock of data revisions do not count."""
+    """True where the code differs from the commit; results/ and the lock of data revisions do not count."""
 
 
 def collect(device: torch.device | str, precision: str) -> Environment:

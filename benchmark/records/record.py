@@ -62,9 +62,9 @@ class RunRecord(Part):
     split: str = "test"
     score_precision: Literal["float32", "float64"]
     version: str
-    """Of Rematch."""
+    """The version of Rematch."""
     results: dict[str, ProtocolRecord] = Field(min_length=1)
-    """By protocol name."""
+    """The results by protocol name."""
     training: TrainingSummary | None = None
     block_plan: dict[str, Any]
     sidecar_sha256: Sha256
@@ -100,7 +100,7 @@ class RunRecord(Part):
 
     @property
     def path(self) -> Path:
-        """Where the record belongs, below the runs folder; the sidecar lies beside it as `.npz`."""
+        """The place of the record, below the runs folder; the sidecar lies beside it as `.npz`."""
         return Path(self.dataset.name, self.run, f"{self.seed}.json")
 
 
@@ -159,7 +159,7 @@ def recipe_digest(recipe: Mapping[str, Any]) -> str:
 
 
 def binding(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What a resolved recipe says about the numbers of a run.
+    """Return the part of a resolved recipe that decides the numbers of a run.
 
     Left out: loader processes (they change speed only), and the prose and expectations.
     """

@@ -32,7 +32,7 @@ class Rescored(Strict):
     sims_tolerance: float
     """Absolute."""
     ranks_sha256: str | None = None
-    """Of the ranks beside it (`.npz`); None: `rematch drift --update-ranks` has not laid them there yet."""
+    """The sha256 of the ranks beside it (`.npz`); None: `rematch drift --update-ranks` has not written them yet."""
 
 
 class Trace(Strict):
@@ -67,7 +67,7 @@ class Reference(Strict):
 
 
 def reference_path(dataset: str, run: str, folder: Path = REFERENCE) -> Path:
-    """Where the reference of a run belongs; weights (`.safetensors`) and ranks (`.npz`) lie beside it."""
+    """Return the path of the reference of a run; weights (`.safetensors`) and ranks (`.npz`) lie beside it."""
     return folder / dataset / f"{run}.json"
 
 

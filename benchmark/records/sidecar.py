@@ -34,7 +34,7 @@ class Sidecar:
     """n images, m captions; rows are positions in the split. Ranks are 0-based."""
 
     ranks: Mapping[str, tuple[Ints, Ints]]
-    """By protocol: i2t (n,) and t2i (m,), folds one after the other."""
+    """The ranks of each protocol: i2t (n,) and t2i (m,), folds one after the other."""
     i2t_top: Ints
     """(n, k): the image's k <= 10 best captions in the whole test split, best first."""
     i2t_scores: NDArray[np.float32]

@@ -43,7 +43,7 @@ Kind = Literal[
 ]
 ENOUGH_SEEDS = 3
 POINT = 1.0
-"""Of recall: a difference that everyone would call one."""
+"""The difference in recall that everyone would call one."""
 ROUNDING = 0.05
 """Half the last digit that papers print."""
 Z = 1.959963984540054
@@ -52,7 +52,7 @@ Z = 1.959963984540054
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the seeds say about the paper's number; None: not to be had or not to be compared."""
+    """The verdict of the seeds on the paper's number; None: unknown, or not comparable."""
 
     kind: Kind
     text: str

@@ -48,7 +48,7 @@ class LatencyReport:
     """Speed of a model, with how and on what it was measured; `dataclasses.asdict` of it is plain JSON."""
 
     method: str
-    """How times and memory were taken, in words."""
+    """The way times and memory were measured, in words."""
     hardware: str
     device: str
     threads: int

@@ -38,7 +38,7 @@ class WorkFolder:
 
     @property
     def vocabulary(self) -> Path:
-        """Of a method that reads words."""
+        """The path of the vocabulary of a method that reads words."""
         return self.root / KEPT
 
     @property
@@ -87,7 +87,7 @@ class WorkFolder:
         return places
 
     def gives_way_to(self, other: WorkFolder) -> bool:
-        """Whether this folder may be overwritten: it holds no longer training than `other`, and nothing else."""
+        """Return True if this folder may be overwritten: it holds no longer training than `other`, and nothing else."""
         if not self.root.exists():
             return True
         if not self.root.is_dir() or set(self.root.iterdir()) - set(self.files):
@@ -95,7 +95,7 @@ class WorkFolder:
         return self.epochs_done() <= other.epochs_done()
 
     def facts(self) -> CheckpointFacts | None:
-        """Of the checkpoint; None where there is none that can be read."""
+        """Return the facts of the checkpoint; None where there is none that can be read."""
         try:
             return read_facts(self.checkpoint)
         except UserError:
@@ -115,7 +115,7 @@ class WorkFolder:
         return max(done)
 
     def interruption(self, origin: Path, place: Path) -> str | None:
-        """What to say of an interrupted training that moves from `origin` to `place`; None: it was finished."""
+        """Describe an interrupted training that moves from `origin` to `place`; None: it was finished."""
         facts, done = self.facts(), self.epochs_done()
         there = f"it is now in {place.as_posix()}"
         if facts is None:
@@ -135,7 +135,7 @@ class WorkFolder:
 
 
 def check_best(path: Path, facts: CheckpointFacts, *, also_before: bool = False) -> bool:
-    """Whether `path` holds the best weights that the checkpoint speaks of; False: a kill came before they were written.
+    """Return True if `path` holds the best weights of the checkpoint; False: a kill came before they were written.
 
     also_before: take those of the epoch before, as long as the new ones are not written. Raises UserError where the
     file is lost, damaged, or of another epoch, recipe or training.

@@ -104,7 +104,7 @@ def rank_bounds(sims: Floats, caption_image: Ints, tolerance: float) -> tuple[Bo
 def compare_ranks(
     run: str, reference: Retrieved, sims: Floats, split: Split, tolerance: float, rule: TieRule
 ) -> tuple[Finding, QueryChanges]:
-    """How many queries moved by more than rounding, and which moved most.
+    """Count the queries that moved by more than rounding, and name those that moved most.
 
     sims: (n_images, n_captions) as scored now. Raises UserError where the reference is of another split.
     """

@@ -51,7 +51,7 @@ def _of(run: tuple[str, str], records: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 def tolerated(reference: Sequence[float], new: Sequence[float], level: float) -> tuple[float, float]:
-    """How far the two means may be apart at a level, and the two-sided p-value; at least three values in all."""
+    """Return the tolerated distance of two means at a level, and the two-sided p-value; at least three values."""
     n, k = len(reference), len(new)
     freedom = n + k - 2
     squares = sum((value - statistics.fmean(side)) ** 2 for side in (reference, new) for value in side)
@@ -64,7 +64,7 @@ def tolerated(reference: Sequence[float], new: Sequence[float], level: float) ->
 
 
 def too_few(run: str, committed: Sequence[RunRecord], found: float = math.nan) -> Finding:
-    """What is said of a run whose committed seeds cannot decide."""
+    """Return the finding for a run with too few committed seeds to decide."""
     before = [_rsum(record) for record in committed]
     note = f"{len(before)} committed seed{'s' if len(before) != 1 else ''}, {ENOUGH} or more decide"
     return Finding(

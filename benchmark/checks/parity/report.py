@@ -47,7 +47,7 @@ class ParityRow:
     ok: bool
     note: str = ""
     share: float = 0.0
-    """Of each |expected|, allowed beside the tolerance."""
+    """The fraction of each |expected| that is allowed beside the tolerance."""
 
     @property
     def cells(self) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from benchmark.evaluation.extra.relevance import Relevance, number_of
 
 TABLES = ("cxc", "eccv")
 DATASET = "mscoco"
-"""Whose test split the tables are about."""
+"""The dataset whose test split the tables describe."""
 
 
 def load_relevance(name: str, file: Path | None = None) -> Relevance:

@@ -37,12 +37,12 @@ class Relevance:
 
     name: str
     source: str
-    """Where it was read, and by which rule; no path."""
+    """The file or package it was read from, and the rule; no path."""
     i2t: Positives
     """Caption ids (MSCOCO's sentid) by image id (cocoid)."""
     t2i: Positives
     outside: frozenset[int] = frozenset()
-    """Captions beyond an image's fifth, which a gallery may lack: positives all the same, never found."""
+    """Captions beyond an image's fifth, which a gallery may lack; they count as positives that are never found."""
 
     @cached_property
     def digest(self) -> str:
@@ -143,7 +143,7 @@ class _Query:
     items: Ints
     """(r,) ascending gallery rows of its positives."""
     positives: int
-    """Of the table; more than r where some are not in the gallery."""
+    """The number of positives in the table; more than r where some are not in the gallery."""
 
 
 def _in_rows(
