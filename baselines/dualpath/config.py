@@ -31,7 +31,7 @@ class DualPathConfig(Strict):
     """RGB of 0..255, subtracted; MSCOCO's published one. Flickr30K's was not recorded, and is close (dualpath.md 6)."""
     train_transform: Literal["scale_crop_flip", "plain"] = "scale_crop_flip"
     test_flip: bool = True
-    """Test features are those of a picture and of its mirror image."""
+    """True where test features are the sum over a picture and its mirror image."""
     start: Literal["shift", "left"] = "shift"
     """`shift`: captions begin at a random place in training, and at every one in a test; `left`: at the first."""
     candidates: int = Field(default=256, ge=1)

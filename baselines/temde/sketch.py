@@ -64,9 +64,9 @@ class SketchConfig(Strict):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout rate of the cells, before the final norm."""
     scope: Literal["both", "image", "text"] = "both"
-    """Which side has a sketch; the other keeps its self-attention, so both vectors must have one width."""
+    """The side that has a sketch; the other keeps its self-attention, so both vectors must have one width."""
     placement: Literal["replace", "in_addition"] = "replace"
-    """In place of the self-attention, or beside it, as a second global node."""
+    """The sketch's place: instead of the self-attention, or beside it, as a second global node."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -114,7 +114,7 @@ class Sketch(nn.Module):
     log_temperature: Tensor
     """Present if the temperature is not fixed."""
     bits: Tensor
-    """With hyperplanes (K, H): on which side of each lies part k; the first one is the most significant bit."""
+    """With hyperplanes (K, H): the side of each on which part k lies; the first one is the most significant bit."""
 
     def __init__(self, config: SketchConfig, dim: int, *, bias: bool = True) -> None:
         """`bias`: of the layers of `input_transform` and `output_projection`; a codebook always has one."""
@@ -148,7 +148,7 @@ class Sketch(nn.Module):
 
     @torch.no_grad()
     def anneal(self, step: int) -> None:
-        """Set the temperature that optimiser step `step` (from 0) is taken with, where it is annealed."""
+        """Set the temperature for optimiser step `step` (from 0), where it is annealed."""
         config = self.config
         if config.final_temperature is None or config.anneal_steps is None:
             return

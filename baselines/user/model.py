@@ -70,7 +70,7 @@ class UserConfig(Strict):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """Without the guide where nothing reads it: it came after the first records were made."""
+        """Leave out the guide where nothing reads it: it came after the first records were made."""
         document = dump(self)
         return {key: value for key, value in document.items() if key != "guide" or self.enhancement == "cge"}
 
