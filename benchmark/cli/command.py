@@ -54,7 +54,7 @@ app.command(rich_help_panel=TIMES)(bench)
 
 
 def print_version(wanted: bool) -> None:
-    """Print the version and stop, where it is asked for."""
+    """Print the version and stop, if it is asked for."""
     if wanted:
         print(f"rematch {__version__}")
         raise typer.Exit

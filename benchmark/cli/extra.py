@@ -85,7 +85,7 @@ def load_labels(
 
 
 def load_table(name: str | None, file: Path | None, dataset: str) -> Relevance | None:
-    """The table of positives of that name; raises UserError where it is not about the dataset."""
+    """Load the table of positives of that name; raises UserError where it is about another dataset."""
     from benchmark.evaluation.extra.labels import DATASET, TABLES, load_relevance
 
     if name is None and file is not None:

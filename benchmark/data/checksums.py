@@ -15,7 +15,7 @@ from benchmark.errors import UserError
 from benchmark.files import sha256_file, write_text
 
 KEPT = "checksums.json"
-"""In the folder of a prepared copy."""
+"""The name of the file of checksums in the folder of a prepared copy."""
 
 
 class DamagedError(UserError):

@@ -182,7 +182,7 @@ class Dataset:
 
     name: str
     revision: str
-    """Which version: a commit of each repository, or the version of the generator."""
+    """The version: a commit of each repository, or the version of the generator."""
     source: str
     """The origin of the data, in words; never a path of the user's machine."""
     license: str
@@ -192,12 +192,12 @@ class Dataset:
     notes: list[str] = field(default_factory=list)
     """Remarks for a reader of the record (for example, that a fallback repository was used)."""
     departures: list[str] = field(default_factory=list)
-    """Why this is not the published data; scores on it cannot be held against a paper's."""
+    """The reasons why this is not the published data; its scores cannot be compared with a paper's."""
     whole_captions: Mapping[SplitName, Sequence[str]] = field(default_factory=dict)
     """Captions of splits as they were before images were left out; absent: the split was not cut."""
 
     def captions_of(self, name: SplitName) -> Sequence[str]:
-        """All captions of a loaded split, those of images that were left out too: words are counted in them."""
+        """Return all captions of a loaded split, left-out images included: words are counted in them."""
         return self.whole_captions.get(name, self.splits[name].captions)
 
     @cached_property

@@ -34,14 +34,14 @@ PACKAGES = (
 
 
 class Environment(Strict):
-    """Left out of a record's canonical hash."""
+    """The environment of a run; it is left out of a record's canonical hash."""
 
     python: str
     system: str
     """Operating system and processor type: `Linux x86_64`."""
     packages: dict[str, str]
     device: str
-    """As torch names it: `cpu`, `cuda:0`."""
+    """The device by torch's name: `cpu`, `cuda:0`."""
     device_name: str
     """Model of the processor or the GPU."""
     cuda: str | None = None
@@ -52,13 +52,13 @@ class Environment(Strict):
     deterministic: bool
     """True where torch's deterministic algorithms were on."""
     git_commit: str | None = None
-    """None outside a checkout."""
+    """The commit; None outside a checkout."""
     git_dirty: bool | None = None
     """True where the code differs from the commit; results/ and the lock of data revisions do not count."""
 
 
 def collect(device: torch.device | str, precision: str) -> Environment:
-    """Describe this process; `device` is what the run computes on, `precision` the training's."""
+    """Describe this process; `device` is the device of the run, `precision` the training's."""
     import torch  # not at the top: whoever only reads records needs none of it
 
     device = torch.device(device)

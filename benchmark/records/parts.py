@@ -1,4 +1,4 @@
-"""The parts of a run record: metrics, data, training, latency. Strict: what is read is what was written."""
+"""The parts of a run record: metrics, data, training, latency. They are strict: reading returns the written values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Part(Strict):
-    """A part of a record: no coercion, so that what is read is what was written."""
+    """A part of a record, without coercion, so that reading returns the written values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -40,7 +40,7 @@ class Direction(Part):
 
 
 class Metrics(Part):
-    """Both directions of one protocol or fold."""
+    """The metrics of both directions of one protocol or fold."""
 
     i2t: Direction
     t2i: Direction

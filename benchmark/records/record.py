@@ -49,11 +49,11 @@ class RunRecord(Part):
     recipe_path: str
     recipe_digest: Sha256
     recipe: dict[str, Any]
-    """As resolved: with the seed and the options that were in force."""
+    """The recipe as resolved: with the seed and the options that were in force."""
     paper_row: PaperRow
     comparable: bool
     departures: list[str]
-    """Why the numbers cannot be held against the paper's; empty means the paper's set-up."""
+    """The reasons why the numbers cannot be compared with the paper's; empty means the paper's set-up."""
     weights: Literal["trained", "official", "members"]
     weights_sha256: Sha256 | None = None
     members: list[Member] = []
@@ -214,7 +214,7 @@ def tidy(value: Any) -> Any:
 
 
 def absolute_paths(document: Any) -> list[str]:
-    """Absolute paths in the texts of a document."""
+    """List the absolute paths in the texts of a document."""
     if isinstance(document, Mapping):
         return [found for item in document.values() for found in absolute_paths(item)]
     if isinstance(document, list):

@@ -26,7 +26,7 @@ class Rescored(Strict):
     weights_sha256: str
     metrics: dict[str, float]
     metrics_tolerance: float
-    """In points of recall: what a flip of two nearly equal scores may change."""
+    """The tolerance in points of recall: the change that a flip of two nearly equal scores may make."""
     sims: list[float] = Field(min_length=1)
     """A sample of similarities, evenly spread over the matrix in row-major order."""
     sims_tolerance: float
@@ -49,7 +49,7 @@ class FullTraining(Strict):
     seed: int
     metrics: dict[str, float]
     tolerance: float
-    """In points of recall; rsum has six times as much."""
+    """The tolerance in points of recall; rsum has six times as much."""
 
 
 class Reference(Strict):

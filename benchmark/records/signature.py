@@ -34,7 +34,7 @@ class Signature:
     images: int
     captions: int
     rule: str
-    """Which captions of an image count: `first5`."""
+    """The rule that selects the captions of an image: `first5`."""
     folds: int
     ties: str
     ensemble: str

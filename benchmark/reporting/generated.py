@@ -55,7 +55,7 @@ def generated_files(root: Path = Path()) -> dict[Path, bytes]:
 
 
 def write_generated(root: Path = Path()) -> Written:
-    """Write what is stale or missing and remove what is left over.
+    """Write the stale or missing files and remove the left-over ones.
 
     Raises UserError as `generated_files` does; nothing is written then.
     """

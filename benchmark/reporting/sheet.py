@@ -106,7 +106,7 @@ class Sheet:
     """Sentences below the table."""
     subtitle: str = ""
     items: Mapping[str, str] = field(default_factory=dict)
-    """Names with what is said about each, listed below the notes."""
+    """Names with a remark on each, listed below the notes."""
     signature: str = ""
     folded: bool = False
     """True where Markdown shows the table only when asked to."""

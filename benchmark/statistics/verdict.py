@@ -56,7 +56,7 @@ class Verdict:
 
     kind: Kind
     text: str
-    """For a cell of a table."""
+    """The verdict for a cell of a table."""
     n: int
     mean: float
     sd: float | None = None
@@ -79,7 +79,7 @@ class Verdict:
     test_noise: float | None = None
     """Standard deviation of the metric over draws of test images."""
     within_test_noise: bool = False
-    """Below or above, by no more than 1.96 test_noise."""
+    """True where the number is below or above the paper's by no more than 1.96 test_noise."""
 
 
 def judge(
@@ -161,7 +161,7 @@ def _kind(difference: float | None, half: float, margin: float) -> Kind:
 
 
 def _text(verdict: Verdict) -> str:
-    """The verdict in a few words; names the metric where it is another than rsum."""
+    """Return the verdict in a few words; the metric is named unless it is rsum."""
     if verdict.difference is None or verdict.interval is None:
         return verdict.kind
     about = "" if verdict.metric == "rsum" else verdict.metric.replace("_r", " R@")

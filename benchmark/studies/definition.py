@@ -24,7 +24,7 @@ from benchmark.records.study import Comparison
 from benchmark.strict import Strict
 
 FOLDER = "studies"
-"""Beside a method's recipes, and in the work folder."""
+"""The name of the folder beside a method's recipes, and in the work folder."""
 ANALOGUE = "scenes"
 """The one dataset of studies."""
 LONGEST = 60.0
@@ -57,7 +57,7 @@ class Variant(Strict):
     seeds: Seeds | None = None
     """None: the study's."""
     changes: Changes = Changes()
-    """On top of the study's."""
+    """Changes on top of the study's."""
 
 
 class Study(Strict):
@@ -70,7 +70,7 @@ class Study(Strict):
     seconds: float = Field(default=LONGEST, gt=0, le=LONGEST)
     """The time a run may take, training and evaluation; a longer run is not cut, but marked."""
     changes: Changes = Changes()
-    """To the recipe of every variant."""
+    """Changes to the recipe of every variant."""
     variants: dict[Name, Variant] = Field(min_length=1)
     comparisons: list[Comparison] = []
 

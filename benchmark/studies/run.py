@@ -1,4 +1,4 @@
-"""Running a study: what is to be done, the runs that are missing, and its results.
+"""Running a study: the plan, the missing runs, and the results.
 
 Every run goes through the functions that `reproduce` is made of and leaves a small file in the work folder; a run
 that has one is not made again, so a study that was killed goes on. When all runs are there,

@@ -42,7 +42,7 @@ class TimingStudy(Strict):
     kind: Literal["latency"]
     summary: str
     reading: list[str] = []
-    """Paragraphs for the page: what is claimed, and what the numbers can say about it."""
+    """Paragraphs for the page: the claim, and how far the numbers can answer it."""
     method: str
     """The method whose groups of contenders are timed."""
     warm_up: int = Field(default=3, ge=1)

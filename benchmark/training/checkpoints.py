@@ -29,7 +29,7 @@ from benchmark.training.log import ANEW
 
 FORMAT = "rematch-training-2"
 EARLIER = "rematch-training-1"
-"""Without the checksums of the files beside it."""
+"""The format without the checksums of the files beside the checkpoint."""
 _NOTES = "rematch"  # one metadata key only: safetensors does not keep the order of several
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -47,9 +47,9 @@ class WorkFolder:
         return [self.checkpoint, self.best, self.log, self.vocabulary]
 
     def prepare(self, resume: bool) -> str | None:
-        """Make the folder and sweep it; without `resume`, or where there is nothing to resume, set aside what is there.
+        """Make the folder and sweep it; without `resume`, or with nothing to resume, set the old files aside.
 
-        Returns what to say where that was an interrupted training.
+        Returns a note where that was an interrupted training, else None.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         sweep(self.root, *(file.name for file in self.files))
@@ -102,7 +102,7 @@ class WorkFolder:
             return None
 
     def epochs_done(self) -> int:
-        """As the checkpoint says; without one, the most that weights and log speak of."""
+        """Return the epochs that the checkpoint records; without one, the most that weights and log mention."""
         facts = self.facts()
         if facts is not None:
             return facts.epochs_done
@@ -178,9 +178,9 @@ def check_vocabulary(path: Path, facts: CheckpointFacts) -> None:
 
 
 def check_trained(root: Path) -> str | None:
-    """Compare the best weights of a work folder, and the vocabulary beside them, with what the checkpoint says.
+    """Compare the best weights of a work folder, and the vocabulary beside them, with the checkpoint's checksums.
 
-    Returns what to say where no checkpoint can vouch for them. Raises UserError where they differ.
+    Returns a note where no checkpoint can vouch for them, else None. Raises UserError where they differ.
     """
     folder = WorkFolder(root)
     if not folder.best.is_file():

@@ -26,7 +26,7 @@ class Log:
 
     path: Path
     size: int = 0
-    """In bytes."""
+    """The size in bytes."""
     digest: Any = field(default_factory=hashlib.sha256)
     """The running sha256 of these bytes; hashlib has no name for its type."""
 

@@ -139,7 +139,7 @@ def first_losses(
 
 
 class _Run:
-    """A training in its folder: what was done, what was best, and how an epoch is written down."""
+    """A training in its folder: the epochs done, the best one, and the record of each epoch."""
 
     def __init__(self, trainer: Trainer, folder: WorkFolder, digest: str, recipe: dict[str, Any]) -> None:
         self.trainer, self.folder, self.digest, self.recipe = trainer, folder, digest, recipe

@@ -1,4 +1,4 @@
-"""Stages of a training, checked before the first step: which epochs, which loss settings, what is trained.
+"""Stages of a training, checked before the first step: their epochs, loss settings and trained parameters.
 
 Frozen means `requires_grad=False` and nothing else: the module stays in train mode. What a
 method froze itself when it was built (momentum encoders) stays frozen whatever a recipe says.

@@ -34,7 +34,7 @@ class Finding:
 
     @property
     def ok(self) -> bool:
-        """False for drift alone."""
+        """True unless the quantity drifted; an undecided one is no drift."""
         return self.state != "drift"
 
 

@@ -51,7 +51,7 @@ def write_ranks(found: Retrieved, path: Path) -> str:
 
 
 def read_ranks(path: Path, sha256: str | None) -> Retrieved:
-    """The ranks beside a reference; raises UserError where they are missing or not those of the reference."""
+    """Read the ranks beside a reference; raises UserError where they are missing or belong to another one."""
     if sha256 is None:
         raise UserError(
             f"{path.with_suffix('.json').as_posix()}: has no ranks yet; `rematch drift --update-ranks`"

@@ -34,7 +34,7 @@ ROUNDING = 1e-9
 def seed_findings(
     reference: Sequence[RunRecord], new: Sequence[RunRecord], level: float = LEVEL
 ) -> list[Finding]:
-    """The rsum of every run among `new`, each run's seeds against those of that run in `reference`.
+    """Compare the rsum of every run in `new`: its seeds against the seeds of the same run in `reference`.
 
     Raises UserError for new seeds that cannot be held against the committed ones: another recipe, another signature.
     """

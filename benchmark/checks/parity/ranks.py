@@ -42,7 +42,7 @@ TOLERANCES = {
     "mean": 1e-9,
     "text": 0.0,
 }
-"""From tests/golden/evaluation/README.md: ranks exact, metrics 1e-9, ids exact."""
+"""The tolerances of tests/golden/evaluation/README.md: ranks exact, metrics 1e-9, ids exact."""
 
 KS = {5: (1, 5, 10), 9: (1, 5, 10, 20, 50, 70, 100)}
 """K of the recalls by the number of recorded metrics; median and mean rank follow them."""

@@ -33,7 +33,7 @@ class Tile:
     """One picture of a sheet with its captions."""
 
     row: int
-    """In the split, from 0: the protocol's order."""
+    """The row in the split, from 0, in the protocol's order."""
     image_id: str
     filename: str
     captions: list[tuple[str, str]]
@@ -43,7 +43,7 @@ class Tile:
     jpeg: bytes
     """The picture as RGB, at most twice DISPLAY on each side; b"": it cannot be decoded."""
     fault: str = ""
-    """Why there is no picture."""
+    """The reason why there is no picture."""
 
     @property
     def alt(self) -> str:
@@ -73,7 +73,7 @@ class ContactSheet:
     facts: list[tuple[str, str]]
     """Name and value, in order."""
     departures: list[str]
-    """Why these are not the published data; [] where nothing is known against it."""
+    """The reasons why these are not the published data; [] where nothing is known against it."""
     notes: list[str]
     tiles: list[Tile]
 

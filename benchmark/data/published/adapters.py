@@ -31,7 +31,7 @@ class Adapter:
     image_id: str | None
     filename: str | None
     order: str | None
-    """Images are sorted by it; None: by the published order where it is known, else as stored."""
+    """The column by which images are sorted; None: by the published order where it is known, else as stored."""
     image: str | None = "image"
     part: str = "split"
     """The split of the original annotation file; not every copy has it."""

@@ -1,4 +1,4 @@
-"""Are a split's captions the published ones, whatever their packaging? (data.md 1.7)
+"""Checks that a split's captions are the published ones, whatever their packaging (data.md 1.7).
 
 Packagings of the same captions differ in blanks, quotes, punctuation, case and HTML's way of writing signs. What none
 of them changes is compared: the letters and digits of each caption, in order. Where the sha256 is another, counts
@@ -101,7 +101,7 @@ def judge(
     others: Mapping[str, CaptionFacts],
     caption_ids: Sequence[Sequence[str]] = (),
 ) -> Judgement:
-    """Hold the captions of all images, in published order, against what is known of them.
+    """Compare the captions of all images, in published order, with the facts known of them.
 
     others: captions that may pass for them, by what they are. caption_ids: of each image, for the order within it.
     """
@@ -157,7 +157,7 @@ def _orders_within(
 
 
 def _first_far(found: CaptionFacts, expected: CaptionFacts) -> str:
-    """The first count that is further off than a packaging makes it, in words; "" where none is."""
+    """Return the first count that is further off than a packaging makes it, in words; "" where none is."""
     for name, count in expected.counts().items():
         ours = found.counts()[name]
         if abs(ours - count) > TOLERANCE * count:

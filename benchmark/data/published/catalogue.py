@@ -1,4 +1,4 @@
-"""The datasets this suite knows: what each published split holds, where it is to be had, and under what terms.
+"""The datasets this suite knows: the content of each published split, its sources, and its terms.
 
 Source of every number and hash: data.md sections 1.1, 1.2, 1.5, 1.6, 1.7 and 2.1.
 """
@@ -46,7 +46,7 @@ class FlickrOptions(HubOptions):
 
     @model_serializer(mode="wrap")
     def _said_where_chosen(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the default, so that runs of Karpathy's splits are called what they were before the option."""
+        """Leave out the default, so that runs of Karpathy's splits keep the digest they had before the option."""
         return {name: value for name, value in fields(self).items() if (name, value) != ("split", KARPATHY)}
 
 
@@ -93,7 +93,7 @@ class Entry:
     sources: tuple[Source, ...] = ()
     """Tried in this order; none: made by code."""
     other_captions: Mapping[str, CaptionFacts] = field(default_factory=dict)
-    """Captions of parts that are no split here, by what they are."""
+    """Captions of parts that are no split here, by the part's name."""
     declared: ListedSplit | None = None
     """The split of the whole corpus by lists that a method declares; None: the published splits."""
 

@@ -58,7 +58,7 @@ def read_revisions() -> Revisions:
 
 
 def keep(dataset: str, split: str, repo: str, commit: str) -> None:
-    """Lock what a split was read from; the file is only touched where that is new."""
+    """Lock the repository and commit of a split; the file is only touched where they are new."""
     before = read_revisions()
     after = Revisions(
         commits={**before.commits, repo: commit}, sources={**before.sources, f"{dataset}/{split}": repo}

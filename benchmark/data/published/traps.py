@@ -1,4 +1,4 @@
-"""Data that are often taken for the published splits: what they are, and what to take instead (data.md 1.1, 1.2, 1.4).
+"""Data often taken for the published splits: their nature, and the data to take instead (data.md 1.1, 1.2, 1.4).
 
 Recognised by their counts, and by how their images spread over Karpathy's lists.
 """

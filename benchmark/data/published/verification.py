@@ -1,4 +1,4 @@
-"""Is a loaded dataset the published one? Counts, ids, order, captions and overlap, each check in words and numbers.
+"""Checks that a loaded dataset is the published one: counts, ids, order, captions and overlap, in words and numbers.
 
 Where ids differ from the published sha256, they are compared with Karpathy's lists to say which. Data that often
 pass for the published ones are recognised (traps.py). What nothing can tell is said not to be checked, and is never
@@ -59,7 +59,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Subject:
-    """A split under examination, and what is known of it."""
+    """A split under examination, and the published facts about it."""
 
     entry: Entry
     split: Split
@@ -254,7 +254,7 @@ def check_captions(subject: Subject) -> Check:
 
 
 def check_captions_an_image(subject: Subject) -> Check:
-    """As many captions of each image as asked for."""
+    """Check that each image has as many captions as asked for."""
     split, wanted = subject.split, subject.captions_per_image
     counts = np.bincount(split.caption_image, minlength=len(split))
     odd = np.flatnonzero(counts != wanted)
@@ -317,7 +317,7 @@ def check_words(subject: Subject, expected: CaptionFacts | None) -> Check:
 
 
 def _other_captions_known(subject: Subject) -> dict[str, CaptionFacts]:
-    """Captions that may have been taken for those of this split."""
+    """Return the captions that may have been taken for this split's."""
     others = {
         f"'{name}'": facts.captions
         for name, facts in subject.entry.facts.items()
@@ -409,12 +409,12 @@ def first_fault(checks: Iterable[Check]) -> str | None:
 
 
 def departures(checks: Iterable[Check]) -> list[str]:
-    """For the run record: what is not as published, one line each."""
+    """List the departures from the published data for the run record, one line each."""
     return [f"not verified: {_line(check)}" for check in checks if check.differs]
 
 
 def notes(checks: Iterable[Check]) -> list[str]:
-    """For the run record: what was accepted though it is not word for word as published, or cannot be checked."""
+    """List the accepted differences for the run record: data not word for word as published, or not checkable."""
     return [
         f"split '{check.split}', {check.what}: {'' if check.ok else f'{check.verdict}: '}{check.found}"
         for check in checks

@@ -31,7 +31,7 @@ Produce = Callable[[Sequence[int]], Floats]
 
 @dataclass(frozen=True)
 class Chunks:
-    """Features (images, R, D) in a folder; `what` says in messages what they are."""
+    """Features (images, R, D) in a folder; `what` names them in messages."""
 
     folder: Path
     images: int

@@ -59,7 +59,7 @@ def scan_split(dataset: str, name: SplitName, folder: Path, captions_per_image: 
 
 
 def part_of(name: SplitName, folder: Path) -> str:
-    """The part of the folder that is a split; raises UserError where none is there."""
+    """Return the part of the folder that is a split; raises UserError where none is there."""
     if not folder.is_dir():
         raise UserError(f"data folder {folder.as_posix()}: no such folder")
     for part in PARTS[name]:

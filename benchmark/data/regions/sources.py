@@ -122,7 +122,7 @@ def described(dataset: Dataset) -> Dataset:
 
 
 def read_all(dataset: Dataset, *, show_progress: bool = True) -> Iterator[str]:
-    """Read every feature once; what each split with regions holds. Raises UserError where one is not finite."""
+    """Read every feature once and describe the regions of each split. Raises UserError where one is not finite."""
     for name, split in dataset.splits.items():
         if split.regions is None:
             continue

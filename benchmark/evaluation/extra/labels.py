@@ -1,4 +1,4 @@
-"""From what a user names to what `evaluate_relevance` takes: tables by name, and ids of a matrix's rows and columns."""
+"""Labels for `evaluate_relevance` from the names that a user gives: tables, and ids of a matrix's rows and columns."""
 
 from __future__ import annotations
 

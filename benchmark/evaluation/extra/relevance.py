@@ -33,7 +33,7 @@ NUMBER = re.compile(r"(\d+)(?:\.\w+)?$")
 
 @dataclass(frozen=True, eq=False)
 class Relevance:
-    """Which captions answer an image, and which images a caption; neither need be the other turned round."""
+    """The captions that answer an image, and the images that answer a caption; neither need mirror the other."""
 
     name: str
     source: str
@@ -88,7 +88,7 @@ class RelevanceMetrics:
 
 @dataclass(frozen=True)
 class RelevanceResult:
-    """Both directions of a similarity matrix under a table."""
+    """The result for both directions of a similarity matrix under a table."""
 
     relevance: Relevance
     n_images: int

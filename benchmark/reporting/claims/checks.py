@@ -45,7 +45,7 @@ the paper's data in another set-up, or no data at all."""
 
 @dataclass(frozen=True)
 class JudgedCheck:
-    """A check with what the results say; None: there is none."""
+    """A check with the results that bear on it; None: there is none."""
 
     check: Check
     label: str
@@ -55,7 +55,7 @@ class JudgedCheck:
     setting: Setting
     verdict: Verdict
     cause: str = ""
-    """Why it cannot be tested, in a few words; the same for like checks."""
+    """The reason why it cannot be tested, in a few words; the same for like checks."""
     why: str = ""
     """The cause in full, or a remark on a verdict."""
     unit: str = ""
@@ -222,7 +222,7 @@ def _of_seeds(row: Row, seeds: Sequence[int]) -> Row:
 
 
 def _told_by_seeds(check: JudgedCheck, values: Sequence[float]) -> JudgedCheck:
-    """From one difference a seed; larger is what is claimed."""
+    """Judge one difference a seed; the claim is that it is larger."""
     found = seed_difference(values)
     if found is None or found.n < ENOUGH_SEEDS:
         return _too_few(check, values)
@@ -235,7 +235,7 @@ def _told_by_seeds(check: JudgedCheck, values: Sequence[float]) -> JudgedCheck:
 def _told_of_side(
     check: JudgedCheck, low: float, high: float, remedy: str = "more rounds would tell"
 ) -> JudgedCheck:
-    """Which side of zero an interval lies on; above is what is claimed."""
+    """Judge the side of zero on which an interval lies; the claim is above zero."""
     if low > 0:
         return replace(check, verdict=HOLDS)
     if high < 0:
@@ -292,7 +292,7 @@ def _by_seed(results: StudyResults, check: StudyDifference) -> list[float]:
 
 
 def _differ(of: Row, against: Row) -> str:
-    """Why two runs cannot be held against each other; '': they can."""
+    """Say why two runs cannot be compared with each other; '': they can."""
     one, other = (parse(row.records[0].results[row.protocol].signature) for row in (of, against))
     fields = [name for name in differences(one, other) if name not in MAY_DIFFER]
     return f"the runs' signatures differ in {', '.join(fields)}" if fields else ""

@@ -110,7 +110,7 @@ class Claim(Strict):
     paper: str
     """results/paper/<paper>.yaml."""
     statement: Text
-    """In our words."""
+    """The claim in our words."""
     source: Text
     """The place in the paper."""
     certainty: Literal["confirmed", "second-hand", "uncertain"]

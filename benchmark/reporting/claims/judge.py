@@ -23,7 +23,7 @@ from benchmark.statistics.seed_differences import seeds_to_tell
 
 SIGNIFICANT = 0.05
 NEAREST: tuple[Setting, ...] = ("paper", "other", "timing", "analogue")
-"""Settings by how near they are to the paper's: what is told in the nearest is a claim's verdict."""
+"""The settings by their nearness to the paper's: the verdict of the nearest is a claim's verdict."""
 
 
 @dataclass(frozen=True)

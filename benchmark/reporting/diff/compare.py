@@ -35,12 +35,12 @@ class Change:
     old: Value
     new: Value
     old_sd: float | None = None
-    """Over the seeds, with n - 1 below; None for one seed."""
+    """The standard deviation over the seeds, with n - 1 below; None for one seed."""
     new_sd: float | None = None
 
     @property
     def change(self) -> float | None:
-        """New less old; None where one is not a number."""
+        """The new value less the old; None where one is not a number."""
         if isinstance(self.old, bool) or isinstance(self.new, bool):
             return None
         if isinstance(self.old, int | float) and isinstance(self.new, int | float):
@@ -182,7 +182,7 @@ def _series(
 
 
 def _over_seeds(values: Sequence[Value]) -> tuple[Value, float | None]:
-    """Mean and standard deviation of numbers; of anything else what there is, once each."""
+    """Return the mean and standard deviation of numbers; of anything else the distinct values."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if not values:
         return None, None

@@ -33,7 +33,7 @@ class Items:
     """(m,) row of each caption's image."""
 
     def number(self, caption: int) -> int:
-        """Which of its image's captions this is, from 1."""
+        """Return the position of a caption among its image's captions, from 1."""
         return 1 + int(np.count_nonzero(self.caption_image[:caption] == self.caption_image[caption]))
 
     def image(self, caption: int) -> str:
@@ -85,7 +85,7 @@ class QueryChanges:
     tests: dict[str, PairedTest]
     """The tests by metric: new less old, over images."""
     most: tuple[QueryChange, ...]
-    """Those that changed most, by the ratio of their ranks: from 2 to 1 is as much as from 200 to 100."""
+    """The queries that changed most, by the ratio of their ranks: from 2 to 1 is as much as from 200 to 100."""
 
     @property
     def moved(self) -> int:

@@ -69,7 +69,7 @@ class Row:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the paper's; None where one is unknown or the two cannot be compared."""
+        """Our value less the paper's; None where one is unknown or the two cannot be compared."""
         if self.departures or self.paper_value is None:
             return None
         return self.mean(self.headline) - self.paper_value

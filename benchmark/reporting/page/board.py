@@ -46,7 +46,7 @@ def between(bounds: tuple[float, float] | None, digits: int = 1, sign: bool = Fa
 
 
 def milliseconds(value: float | None) -> str:
-    """Two decimals, or three digits of what is shorter than a millisecond."""
+    """Return the number with two decimals, or with three digits below a millisecond."""
     return NONE if value is None else f"{value:.2f}" if value >= 1 else f"{value:.3g}"
 
 
@@ -86,7 +86,7 @@ class Board:
 
     group: Group
     columns: list[Column]
-    """Those of COLUMNS for which a row has a value."""
+    """The columns of COLUMNS for which a row has a value."""
     lines: list[BoardRow]
     apart: str
     """The difference of its signature from others of the same protocol; empty: there is none."""
@@ -193,7 +193,7 @@ def versus(evidence: PageEvidence) -> list[Drawn]:
 
 
 def waiting(evidence: PageEvidence) -> list[tuple[Row, str]]:
-    """Rows that cannot be held against their paper, with what the paper reports of the variant."""
+    """List the rows that cannot be compared with their paper, with the paper's report of the variant."""
     rows = [row for group in evidence.groups if not group.comparable for row in group.rows]
     return [(row, _reported(evidence, row)) for row in rows]
 

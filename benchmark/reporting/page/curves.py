@@ -26,7 +26,7 @@ class Epoch:
     """One epoch of a training."""
 
     number: int
-    """From 1."""
+    """The number of the epoch, from 1."""
     loss: float
     validation: float | None
     chosen: bool

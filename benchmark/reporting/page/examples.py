@@ -33,7 +33,7 @@ class Item:
     """A picture or a caption of the gallery, or a query."""
 
     name: str
-    """Its id, or where that is not known its row."""
+    """The item's id, or its row where no id is known."""
     caption: str = ""
     """The text of the caption; for a picture its first caption."""
     picture: int | None = None
@@ -45,7 +45,7 @@ class ExampleHit:
     """A retrieved item."""
 
     place: int
-    """From 1."""
+    """The place, from 1."""
     item: Item
     right: bool
     score: float
@@ -53,7 +53,7 @@ class ExampleHit:
 
 @dataclass(frozen=True)
 class Example:
-    """A query, what was retrieved for it, and where the truth was."""
+    """A query, the items retrieved for it, and the place of the truth."""
 
     direction: str
     """`i2t` or `t2i`."""

@@ -66,7 +66,7 @@ class RunPage:
     panel: Panel | None
     examples: dict[str, list[Example]]
     without_pictures: str
-    """Why there are no pictures; empty: there are."""
+    """The reason why there are no pictures; empty: there are."""
 
 
 def run_pages(evidence: PageEvidence, courses: Mapping[Path, Course], gallery: Gallery) -> list[RunPage]:

@@ -156,7 +156,7 @@ def flat(changes: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _machines(results: StudyResults) -> str:
-    """The split that all runs share, and what they ran on."""
+    """Name the split that all runs share, and the machines they ran on."""
     first = results.runs[0]
     rows = [f"- test split `{first.fingerprint[:8]}`, Rematch {first.version}"]
     for number, where in enumerate(results.environments):

@@ -58,7 +58,7 @@ class Hit:
     """One answer."""
 
     rank: int
-    """From 1."""
+    """The rank, from 1."""
     score: float
     row: int
     """The row in the gallery: an image's for a sentence, a caption's for a picture."""
@@ -77,7 +77,7 @@ class Answer:
     """The sentence, or the name of the picture's file."""
     hits: list[Hit]
     weights: list[str]
-    """Which weights were taken, a line a model."""
+    """The names of the weights that were taken, a line a model."""
     notes: list[str]
     departures: list[str]
 
