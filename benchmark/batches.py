@@ -1,4 +1,4 @@
-"""What passes between the harness and a method: batches of images, of captions and of pairs, and their codes."""
+"""Batches of images, of captions and of pairs, and their codes: the data that pass between the harness and a method."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Codes:
 
 @dataclass(frozen=True)
 class TrainingCodes:
-    """What the objective reads: codes of the batch's images and captions, and whatever else the method needs."""
+    """The input of the objective: codes of the batch's images and captions, and all else that the method needs."""
 
     images: Codes
     captions: Codes

@@ -1,4 +1,4 @@
-"""Errors that a user can cause: one line that says what is wrong, where, and what to do.
+"""Errors that a user can cause: one line that names the fault, its place, and the remedy.
 
 The command line prints a `UserError` without a traceback and exits with 2. Everything else that is
 raised is a fault of ours and keeps its traceback.
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Bad input: the message is one line that names the file or field, what was found and what to do."""
+    """Bad input: the message is one line that names the file or field, the value found and the remedy."""
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

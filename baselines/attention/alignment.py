@@ -51,7 +51,7 @@ def _attend(weights: Tensor, contexts: Tensor) -> Tensor:
 
 
 def _normalised_differences(attended: Tensor, queries: Tensor) -> Tensor:
-    """(attended / |attended| - query)^2 from what is attended to (K, N, Q, D), in its place without gradient."""
+    """Return (attended / |attended| - query)^2 of attended vectors (K, N, Q, D), in their place if without gradient."""
     norms = torch.linalg.vector_norm(attended, dim=-1, keepdim=True, dtype=wide_type(attended))
     scale = (norms + EPS).reciprocal()
     if torch.is_grad_enabled():
@@ -81,7 +81,7 @@ def _quadratic_forms(weights: Tensor, gram: Tensor) -> Tensor:
 
 
 def _is_half(tokens: Tensor) -> bool:
-    """Are products of these tokens in half precision, by their own type or by autocast?"""
+    """Return True if products of these tokens are in half precision, by their own type or by autocast."""
     return wide_type(tokens) != tokens.dtype or torch.is_autocast_enabled(tokens.device.type)
 
 

@@ -29,7 +29,7 @@ MAX_TEMPERATURE = 25.0  # above, exp(2 * temperature) times squared norms may le
 
 @dataclass(frozen=True)
 class Sizes:
-    """How the work is cut; in numbers of elements of (C, K, Q, N)."""
+    """The sizes into which the work is cut, in numbers of elements of (C, K, Q, N)."""
 
     block: int
     """Elements of one matrix product."""
@@ -53,7 +53,7 @@ class Queries:
 
     @staticmethod
     def of(items: Tensor) -> Queries:
-        """From tokens (N, Q, D)."""
+        """Make queries from tokens (N, Q, D)."""
         tokens = items.transpose(0, 1).contiguous()
         return Queries(tokens, torch.linalg.vector_norm(tokens, dim=2, dtype=wide_type(tokens)))
 
@@ -151,7 +151,7 @@ def _caption_groups(captions: Tensor, lengths: Tensor, order: Tensor) -> list[tu
 def _summed_cosines(
     queries: Queries, contexts: Contexts, *, temperature: float, slope: float, sizes: Sizes
 ) -> Tensor:
-    """Sum over a query's tokens of their cosine with what they attend to: (C, N)."""
+    """Sum the cosines of a query's tokens with the vectors that they attend to: (C, N)."""
     (n_tokens, n_queries, width), (n_contexts, size, _) = queries.tokens.shape, contexts.tokens.shape
     flat, cell = queries.tokens.view(-1, width).T, size * n_tokens * n_queries
     per_block, per_tile = max(1, sizes.block // cell), max(1, sizes.tile // cell)

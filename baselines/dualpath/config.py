@@ -31,17 +31,17 @@ class DualPathConfig(Strict):
     """RGB of 0..255, subtracted; MSCOCO's published one. Flickr30K's was not recorded, and is close (dualpath.md 6)."""
     train_transform: Literal["scale_crop_flip", "plain"] = "scale_crop_flip"
     test_flip: bool = True
-    """Test features are those of a picture and of its mirror image."""
+    """True where test features are the sum over a picture and its mirror image."""
     start: Literal["shift", "left"] = "shift"
     """`shift`: captions begin at a random place in training, and at every one in a test; `left`: at the first."""
     candidates: int = Field(default=256, ge=1)
     """Captions among which the hardest negative of a pair is looked for."""
     exclude: Literal["batch", "anchors"] = "batch"
-    """Whose captions are no candidates: the batch's (Flickr30K), or its first half's (MSCOCO; dualpath.md 4.1)."""
+    """Pairs whose captions are no candidates: the batch's (Flickr30K), or its first half (MSCOCO; dualpath.md 4.1)."""
     vectors: Literal["word2vec", "random"] = "word2vec"
     """Initial weights of the word layer: GoogleNews word2vec, whose words are then the only ones read, or random."""
     delimiters: str = "- .,()"
-    """Between words (dualpath.md 6): MSCOCO's captions also have `?`."""
+    """The characters that separate words (dualpath.md 6): MSCOCO's captions also have `?`."""
     dictionary: Literal["whitespace", "delimiters"] = "whitespace"
     """Separators in the captions that the dictionary is made of: Flickr30K blanks, MSCOCO `- .,()`."""
 

@@ -23,7 +23,7 @@ OfficialNames = list[tuple[str, str]]
 
 
 class TrunkConfig(Strict):
-    """Which trunk, and how its stored moments move."""
+    """The choice of a trunk, and the movement of its stored moments."""
 
     name: Literal["caffe_resnet50", "vgg19", "timm_resnet50", "timm_resnet152", "timm_vgg19", "small"] = (
         "caffe_resnet50"
@@ -97,7 +97,7 @@ class CaffeResNet50(nn.Module):
             channels = out
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """At 224 pixels (B, 2048, 1, 1): the last pool is 7x7 with stride 1."""
+        """Return (B, 2048, 1, 1) at 224 pixels: the last pool is 7x7 with stride 1."""
         values = self.norm1(self.conv1(pixels)).relu()
         values = F.max_pool2d(F.pad(values, (0, 1, 0, 1), value=-float("inf")), 3, 2)
         for stage in self.stages:
@@ -134,7 +134,7 @@ class VGG19(nn.Module):
         self.convs = nn.ModuleDict(dict(_vgg_layers()))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """At 224 pixels (B, 4096, 1, 1)."""
+        """Return (B, 4096, 1, 1) at 224 pixels."""
         values, block = pixels, "1"
         for name, conv in self.convs.items():
             if name.startswith("fc") or name[4] != block:  # a pool ends each block
@@ -174,7 +174,7 @@ class TimmResNet(nn.Module):
         as_deviation_norms(self.net, rate)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """At 224 pixels (B, 2048, 1, 1)."""
+        """Return (B, 2048, 1, 1) at 224 pixels."""
         std = pixels.new_tensor(TIMM_STD).view(3, 1, 1)
         return F.avg_pool2d(self.net(pixels / (255 * std)), 7, 1)
 
@@ -205,7 +205,7 @@ class SmallTrunk(nn.Module):
         self.side = -(-image_size // (4 * 2 ** (len(widths) - 2)))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """At `image_size` pixels (B, out, 1, 1)."""
+        """Return (B, out, 1, 1) at `image_size` pixels."""
         values = pixels / 64  # 0..255 less the mean: to about unit size
         for conv, norm in zip(self.convs, self.norms, strict=True):
             values = norm(conv(values)).relu()

@@ -81,7 +81,7 @@ def weights_file(part: str, repository: str) -> Path:
 
 
 def unfit(part: str, name: str, reason: object) -> UserError:
-    """The error of pretrained weights that are not those of the model's part."""
+    """Return the error of pretrained weights that do not belong to the model's part."""
     text = " ".join(str(reason).split())[:200]
     return UserError(
         f"pretrained weights '{name}' do not fit the sizes in model.{part} or the vocabulary: {text}"

@@ -112,7 +112,7 @@ class Golden:
     replays: Callable[[Recorded], Replay | None]
     """Chooses what replays a file of arrays; None where the file is not the method's."""
     documents: Callable[[dict[str, Any]], Iterable[ParityCase]] = lambda _document: ()
-    """Compares a JSON object; empty where it is not the method's."""
+    """Compares a JSON object; empty where it does not belong to the method."""
     others: Callable[[Path], Iterable[ParityCase]] = lambda _path: ()
     """Compares a file that is neither .npz nor .json."""
 

@@ -21,7 +21,7 @@ VERSION = 1001
 
 
 def open_checkpoint(path: Path) -> TorchZip | TorchLegacy:
-    """The file at `path` in whichever format it is; raises UserError (one line) where it is in neither."""
+    """Open the file at `path` in whichever format it is; raises UserError (one line) where it is in neither."""
     if path.is_file():
         with path.open("rb") as handle:
             if _is_stream(handle):

@@ -43,7 +43,7 @@ class RCARConfig(Strict):
     """One model of the family; the defaults are the published sizes (rcar.md 3 to 3.6, 5)."""
 
     direction: Literal["t2i", "i2t"]
-    """Which side queries: words attend to regions (t2i), or regions to words (i2t)."""
+    """The side that queries: words attend to regions (t2i), or regions to words (i2t)."""
     regulator: Literal["none", "rcr", "rar", "rcar"]
     """`none` is the paper's BASELINE, `rcar` has both regulators."""
     steps: int = Field(default=2, ge=1)
@@ -59,7 +59,7 @@ class RCARConfig(Strict):
     word_dim: int = Field(default=300, ge=1)
     gru_layers: int = Field(default=1, ge=1)
     bidirectional: bool = True
-    """Both directions of the GRU, averaged; false: one."""
+    """True averages both directions of the GRU; false has one."""
     normalize_images: bool = True
     """L2 norm of encoded regions; false is the published `--no_imgnorm`."""
     normalize_captions: bool = True
@@ -80,7 +80,7 @@ class RCARConfig(Strict):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many alignment vectors, RCRs and RARs the setting has (rcar.md 3.7)."""
+        """The numbers of alignment vectors, RCRs and RARs of the setting (rcar.md 3.7)."""
         n = self.steps
         alignments, correspondences, aggregations = {
             "none": (0, 0, 0),
@@ -215,7 +215,7 @@ class RCAR(Baseline):
         return min(16 * self._query_floats(longest), 8192)
 
     def _query_floats(self, length: int) -> int:
-        """Numbers in what the query tokens of one pair attend to."""
+        """Count the numbers that the query tokens of one pair attend to."""
         return (length if self.config.direction == "t2i" else self.config.regions) * self.config.dim
 
     # Training (rcar.md 4, 5)

@@ -20,7 +20,7 @@ class GlobalBranch(Protocol):
     """An `nn.Module` with these members. B items, n images, C captions, D the common space, m a node's width."""
 
     nodes: int
-    """How many global nodes a pair has; they come before those of its words, and SGR scores the first."""
+    """The number of global nodes of a pair; they come before those of its words, and SGR scores the first."""
 
     def encode_images(
         self, regions: Tensor, *, batch_statistics: bool
@@ -74,7 +74,7 @@ class SelfAttentionBranch(nn.Module):
 
     @property
     def pair_floats(self) -> int:
-        """Those of the squared difference."""
+        """The numbers in the squared difference of a pair."""
         return self.similarity.in_features
 
     def begin_step(self, step: int) -> None:
@@ -87,5 +87,5 @@ class SelfAttentionBranch(nn.Module):
         return node[:, :, None]
 
     def update(self, statistics: Mapping[str, Tensor]) -> None:
-        """Those of the image pooling; captions have no batch norm."""
+        """Update the image pooling by its statistics; captions have no batch norm."""
         self.image_pooling.update({name: statistics[name] for name in ("local", "query")})

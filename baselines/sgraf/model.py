@@ -40,7 +40,7 @@ class SGRAFConfig(Strict):
     """A SAF or an SGR model; the defaults are the published sizes (sgraf.md 3 to 3.7)."""
 
     module: Literal["SAF", "SGR"]
-    """Which head: similarity attention filtration, or similarity graph reasoning."""
+    """The head: similarity attention filtration, or similarity graph reasoning."""
     regions: int = Field(default=36, ge=1)
     """Regions of an image; the visual batch norm has a channel for each."""
     region_dim: int = Field(default=2048, ge=1)
@@ -52,7 +52,7 @@ class SGRAFConfig(Strict):
     word_dim: int = Field(default=300, ge=1)
     gru_layers: int = Field(default=1, ge=1)
     bidirectional: bool = True
-    """Both directions of the GRU, averaged; false: one."""
+    """True averages both directions of the GRU; false has one."""
     normalize_images: bool = True
     """L2 norm of encoded regions; false is the published `--no_imgnorm`."""
     normalize_captions: bool = True

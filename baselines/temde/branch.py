@@ -62,7 +62,7 @@ class SketchBranch(nn.Module):
         return codes, statistics
 
     def encode_captions(self, words: Tensor, padding: Tensor) -> dict[str, Tensor]:
-        """As of images."""
+        """Return the same codes as `encode_images`, from words."""
         codes = dict[str, Tensor]()
         if self.caption_pooling is not None:
             codes["global"], _ = self.caption_pooling(words, padding)
@@ -71,7 +71,7 @@ class SketchBranch(nn.Module):
         return codes
 
     def compare(self, images: Codes, captions: Codes) -> Tensor:
-        """The nodes (n, C, 1 or 2, m): the host's first, where it is kept."""
+        """Return the nodes (n, C, 1 or 2, m): the host's first, where it is kept."""
         layer = self.sketch_similarity or self.similarity
         sides = [codes["sketch" if "sketch" in codes.tensors else "global"] for codes in (images, captions)]
         nodes = [self._compare(layer, *sides)]
@@ -95,6 +95,6 @@ class SketchBranch(nn.Module):
         return node
 
     def update(self, statistics: Mapping[str, Tensor]) -> None:
-        """Those of the host's image pooling, where it is kept; a sketch has none."""
+        """Update the host's image pooling by its statistics, where it is kept; a sketch has none."""
         if self.image_pooling is not None:
             self.image_pooling.update({name: statistics[name] for name in ("local", "query")})

@@ -32,12 +32,12 @@ class SketchConfig(Strict):
     width: int = Field(default=128, ge=2)
     """K, parts of a partition; with `hyperplane` a power of two."""
     assignment: Literal["softmax", "hyperplane", "hard"] = "softmax"
-    """How a vector is shared out over K parts. `softmax`: by its logits with K codewords. `hyperplane`: by the sides
-    of log2 K hyperplanes that it lies on. `hard`: all to the largest logit, with the gradient of the softmax."""
+    """The rule that shares a vector out over K parts. `softmax`: by its logits with K codewords. `hyperplane`: by the
+    sides of log2 K hyperplanes that it lies on. `hard`: all to the largest logit, with the gradient of the softmax."""
     logit: Literal["dot", "distance"] = "dot"
-    """With a codeword: product, or negative squared distance; of hyperplanes always the product."""
+    """The logit with a codeword: product, or negative squared distance; with a hyperplane always the product."""
     temperature: float = Field(default=1.0, gt=0)
-    """tau, by which logits are divided; where it is not fixed, what it starts from."""
+    """tau, the divisor of the logits; its initial value where it is not fixed."""
     temperature_rule: Literal["fixed", "learned", "annealed"] = "fixed"
     """`learned`: as the exponential of a parameter. `annealed`: geometrically to `final_temperature`."""
     final_temperature: float | None = Field(default=None, gt=0)
@@ -47,10 +47,10 @@ class SketchConfig(Strict):
     sharing: Literal["one", "per_modality"] = "one"
     """One codebook for images and captions, or one for each; then the same cell means another thing in each."""
     rows: Literal["mean", "l2", "sum"] = "mean"
-    """How sets of different sizes become comparable. `mean`: shares over the number of vectors, so that a row sums to
-    1. `l2`: each row over its 2-norm. `sum`: nothing."""
+    """The rule that makes sets of different sizes comparable. `mean`: shares over the number of vectors, so that a row
+    sums to 1. `l2`: each row over its 2-norm. `sum`: nothing."""
     final_l2: bool = True
-    """L2 norm of the flattened sketch, as the block that it replaces ends."""
+    """L2 norm of the flattened sketch, with which the block that it replaces also ends."""
     comparison: Literal["squared_difference", "product", "absolute_difference", "concatenation"] = (
         "squared_difference"
     )
@@ -64,9 +64,9 @@ class SketchConfig(Strict):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout rate of the cells, before the final norm."""
     scope: Literal["both", "image", "text"] = "both"
-    """Which side has a sketch; the other keeps its self-attention, so both vectors must have one width."""
+    """The side that has a sketch; the other keeps its self-attention, so both vectors must have one width."""
     placement: Literal["replace", "in_addition"] = "replace"
-    """In place of the self-attention, or beside it, as a second global node."""
+    """The sketch's place: instead of the self-attention, or beside it, as a second global node."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -114,7 +114,7 @@ class Sketch(nn.Module):
     log_temperature: Tensor
     """Present if the temperature is not fixed."""
     bits: Tensor
-    """With hyperplanes (K, H): on which side of each lies part k; the first one is the most significant bit."""
+    """With hyperplanes (K, H): the side of each on which part k lies; the first one is the most significant bit."""
 
     def __init__(self, config: SketchConfig, dim: int, *, bias: bool = True) -> None:
         """`bias`: of the layers of `input_transform` and `output_projection`; a codebook always has one."""
@@ -148,7 +148,7 @@ class Sketch(nn.Module):
 
     @torch.no_grad()
     def anneal(self, step: int) -> None:
-        """Set the temperature that optimiser step `step` (from 0) is taken with, where it is annealed."""
+        """Set the temperature for optimiser step `step` (from 0), where it is annealed."""
         config = self.config
         if config.final_temperature is None or config.anneal_steps is None:
             return

@@ -98,7 +98,7 @@ def add_guide(regions: Tensor, guide: Tensor, sharpness: float) -> Tensor:
 
 
 def region_gate(regions: Tensor, guide: Tensor, sharpness: float) -> Tensor:
-    """How much of the guide (B, D) each of the regions (B, R, D) takes: a softmax over them, its L2 norm 1; (B, R).
+    """Return the share of the guide (B, D) that each of the regions (B, R, D) takes: a softmax, its L2 norm 1; (B, R).
 
     sharpness: the published `attention_lamda`. The features are taken as they are, not normalised.
     """

@@ -46,9 +46,9 @@ class UserConfig(Strict):
     dropout: float = Field(default=0.4, ge=0, lt=1)
     """Dropout rate of both branches of SGE."""
     sharpness: float = 1.0
-    """Factor of the products that say how much of the whole a region takes (the published `attention_lamda`)."""
+    """The factor of the products that decide a region's share of the guide (the published `attention_lamda`)."""
     guide: GuideConfig = GuideConfig()
-    """How a CLIP vector becomes the guide of the regions."""
+    """The settings of the layers that turn a CLIP vector into the guide of the regions."""
     queue: int = Field(default=2048, ge=0)
     """Keys that wait in each queue, a multiple of the batch size; 0: no queues, no momentum encoders."""
     momentum: float = Field(default=0.999, ge=0, lt=1)
@@ -70,7 +70,7 @@ class UserConfig(Strict):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """Without the guide where nothing reads it: it came after the first records were made."""
+        """Leave out the guide where nothing reads it: it came after the first records were made."""
         document = dump(self)
         return {key: value for key, value in document.items() if key != "guide" or self.enhancement == "cge"}
 

@@ -32,7 +32,7 @@ from benchmark.reporting.writers.terminal import print_sheets
 
 DISTRIBUTION = "rematch-bench"
 WORK = Path(".rematch")
-"""Where runs keep checkpoints, logs and similarity matrices, seen from the folder Rematch is started in."""
+"""The folder for checkpoints, logs and similarity matrices, relative to the folder in which Rematch is started."""
 REINSTALL = "run `uv pip install --no-deps -e .` in the repository"
 INSTALL_LOCK = "run `uv pip install --require-hashes -r requirements.lock`"
 OFFLINE_FLAGS = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -58,7 +58,7 @@ class HealthFinding:
 
 
 def check_python(version: tuple[int, int, int] = sys.version_info[:3]) -> HealthFinding:
-    """Is Python new enough?"""
+    """Check that Python is new enough."""
     found = ".".join(map(str, version))
     wanted = metadata.metadata(DISTRIBUTION)["Requires-Python"]
     if found in SpecifierSet(wanted):
@@ -67,7 +67,7 @@ def check_python(version: tuple[int, int, int] = sys.version_info[:3]) -> Health
 
 
 def check_packages(requirements: list[str] | None = None) -> HealthFinding:
-    """Is every package that Rematch needs there, in a version it allows?"""
+    """Check that every package that Rematch needs is there, in a version it allows."""
     listed = [Requirement(line) for line in requirements or metadata.requires(DISTRIBUTION) or []]
     wanted = [item for item in listed if item.marker is None or item.marker.evaluate()]
     faults = []
@@ -87,7 +87,7 @@ def check_packages(requirements: list[str] | None = None) -> HealthFinding:
 
 
 def check_torch_pair() -> HealthFinding:
-    """Do torch and torchvision belong together? Only running a compiled operator tells."""
+    """Check that torch and torchvision belong together; only running a compiled operator tells."""
     advice = f"install a pair of the same build: {INSTALL_LOCK.removeprefix('run ')}"
     try:
         import torch
@@ -109,7 +109,7 @@ def check_torch_pair() -> HealthFinding:
 
 
 def check_methods(project: Path | None = None) -> HealthFinding:
-    """Are the methods registered, those of pyproject.toml too, and can each be imported?
+    """Check that the methods are registered, those of pyproject.toml too, and that each can be imported.
 
     `project`: a pyproject.toml to compare with; by default the one beside the package, if there is one.
     """
@@ -135,7 +135,7 @@ def check_methods(project: Path | None = None) -> HealthFinding:
 
 
 def check_gpu() -> HealthFinding:
-    """Which accelerator is there, and does it compute?"""
+    """Name the accelerator, and check that it computes."""
     try:
         import torch
 
@@ -166,7 +166,7 @@ def _no_gpu(built_for: str | None) -> HealthFinding:
 
 
 def check_threads() -> HealthFinding:
-    """How many processors may be used, and how many threads will be?"""
+    """Count the processors that may be used and the threads that will be."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS")
     try:
@@ -186,7 +186,7 @@ def check_threads() -> HealthFinding:
 
 
 def check_git(folder: Path = Path()) -> HealthFinding:
-    """Is git there, and are we in a repository? Run records name the commit."""
+    """Check that git is there, and that the folder is in a repository: run records name the commit."""
     if shutil.which("git") is None:
         return HealthFinding(
             "git", False, "not found", "install git: run records name the commit they were made from"
@@ -203,7 +203,7 @@ def check_git(folder: Path = Path()) -> HealthFinding:
 
 
 def check_work_disk(work: Path = WORK) -> HealthFinding:
-    """Is there room for checkpoints?"""
+    """Check that there is room for checkpoints."""
     free = free_gib(work)
     found = (
         f"{free:.0f} GiB free for {shown(work)}" if free >= 10 else f"{free:.1f} GiB free for {shown(work)}"
@@ -224,7 +224,7 @@ def check_work_disk(work: Path = WORK) -> HealthFinding:
 
 
 def check_cache() -> HealthFinding:
-    """Where do datasets and pretrained parts go, and is there room?"""
+    """Check that the folder of datasets and pretrained parts can be written and has room."""
     folder = cache_folder()
     where = "HF_HUB_CACHE" if "HF_HUB_CACHE" in os.environ else "HF_HOME" if "HF_HOME" in os.environ else ""
     place = f"{where}, {shown(folder)}" if where else shown(folder)
@@ -258,7 +258,7 @@ def free_gib(path: Path) -> float:
 
 
 def writable(path: Path) -> bool:
-    """Can `path` be written, or be made?"""
+    """Return True if `path` can be written, or made."""
     folder = existing(path)
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
@@ -277,7 +277,7 @@ def shown(path: Path) -> str:
 
 
 def check_hub(timeout: float = 3.0) -> HealthFinding:
-    """Does the Hub answer? Without it only the embedded dataset and what is cached can be used."""
+    """Check that the Hub answers. Without it only the embedded dataset and cached data can be used."""
     offline = [
         flag for flag in OFFLINE_FLAGS if os.environ.get(flag, "").upper() in ("1", "ON", "YES", "TRUE")
     ]

@@ -55,7 +55,7 @@ app.command(hidden=True)(bench)
 
 
 def print_version(wanted: bool) -> None:
-    """Print the version and stop, where it is asked for."""
+    """Print the version and stop, if it is asked for."""
     if wanted:
         print(f"rematch {__version__}")
         raise typer.Exit

@@ -253,7 +253,7 @@ def speed(
 
 
 def split_names(given: Sequence[str] | None) -> list[SplitName]:
-    """The named splits, each once; all where none is named. Raises UserError that names the nearest one."""
+    """Return the named splits, each once; all where none is named. Raises UserError that names the nearest one."""
     from benchmark.data.load import SPLITS
 
     for name in given or ():
@@ -346,7 +346,7 @@ def count_damaged(loaded: Dataset, *, progress: bool) -> int:
 
 
 def place_lines(entry: Entry, names: Sequence[SplitName], options: dict[str, Any]) -> list[str]:
-    """Which repository and commit each split came from, its size, and the folder it is in."""
+    """List the repository and commit that each split came from, its size, and the folder it is in."""
     from benchmark.data.published.download import place_of
 
     places = filter(None, (place_of(entry, name, options) for name in names))

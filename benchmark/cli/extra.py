@@ -70,7 +70,7 @@ class Labels:
 def load_labels(
     name: str | None, file: Path | None, dataset: str, image_ids: Path | None, caption_ids: Path | None
 ) -> Labels | None:
-    """What `--relevance` and its neighbours name; None where nothing is asked for."""
+    """Load the labels named by `--relevance` and its neighbours; None where none are asked for."""
     from benchmark.evaluation.extra.labels import read_ids
 
     relevance = load_table(name, file, dataset)
@@ -85,7 +85,7 @@ def load_labels(
 
 
 def load_table(name: str | None, file: Path | None, dataset: str) -> Relevance | None:
-    """The table of positives of that name; raises UserError where it is not about the dataset."""
+    """Load the table of positives of that name; raises UserError where it is about another dataset."""
     from benchmark.evaluation.extra.labels import DATASET, TABLES, load_relevance
 
     if name is None and file is not None:
@@ -104,7 +104,7 @@ class Hubs:
 
 
 def load_hubs(method: str | None, files: Sequence[str] | None, transductive: bool) -> Hubs | None:
-    """What `--postprocess` and its neighbours name; None where nothing is asked for."""
+    """Load the banks and the method named by `--postprocess` and its neighbours; None where none is asked for."""
     from benchmark.evaluation.extra.hubness import parse_postprocess
     from benchmark.evaluation.extra.postprocess import Banks, Role, parse_role
     from benchmark.evaluation.protocol import load_array

@@ -1,4 +1,4 @@
-"""What the commands share: the console, the types of their options, and the settings made of them.
+"""The parts that all commands share: the console, the types of their options, and the settings made of them.
 
 Heavy imports stand inside the functions.
 """
@@ -119,7 +119,7 @@ def put_sheets(sheets: Sequence[Sheet], form: Format, output: Path | None) -> No
 
 
 def talk(form: Format, output: Path | None) -> Console:
-    """The console for what is said beside a report: stderr where the report on stdout is for a program."""
+    """Return the console for messages beside a report: stderr where the report on stdout is for a program."""
     return console if form == "text" or output is not None else Console(stderr=True)
 
 

@@ -1,4 +1,4 @@
-"""Commands about what the run records say: `rematch leaderboard`, `rematch diff`, `rematch list`.
+"""Commands about the run records: `rematch leaderboard`, `rematch diff`, `rematch list`.
 
 A thin layer over `benchmark/reporting`; heavy imports stand inside the commands.
 """
@@ -65,7 +65,7 @@ def show_leaderboard(form: Format = "text", output: Path | None = None) -> None:
 
 
 def _check_generated() -> int:
-    """Say what is out of date; 1 where something is. Of records that changed, what is made of them is not named."""
+    """Name the files that are out of date and return 1 if one is; files made of changed records are not named."""
     from benchmark.records.checksums import changed_inputs
     from benchmark.records.record import read_all
     from benchmark.reporting.generated import check_generated

@@ -67,14 +67,14 @@ Result = TypeVar("Result", covariant=True)
 
 
 class Task(Protocol[Result]):
-    """What a loader process does with a batch. It returns a UserError, which raised would carry a traceback."""
+    """The work of a loader process on a batch. It returns a UserError, since a raised one would carry a traceback."""
 
     def __getitem__(self, work: Work, /) -> Result | UserError: ...
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a loader process does: rows of the split (and sample numbers) -> (B, 3, S, S) uint8, or float32 crops."""
+    """The loading of pixels: rows of the split (and sample numbers) -> (B, 3, S, S) uint8, or float32 crops."""
 
     images: Images
     spec: PixelInput
@@ -102,7 +102,7 @@ class Pixels:
 
 @dataclass(frozen=True)
 class WholePictures:
-    """What a loader process does where pictures keep their shapes: rows of the split -> (3, H, W) uint8 of each."""
+    """The loading of pictures that keep their shapes: rows of the split -> (3, H, W) uint8 of each."""
 
     images: Images
     spec: PixelInput
@@ -116,7 +116,7 @@ class WholePictures:
 
 @dataclass(frozen=True)
 class RegionRows:
-    """What a loader process does for a model of regions: rows of the split -> (B, R, D) float32."""
+    """The loading of region features: rows of the split -> (B, R, D) float32."""
 
     regions: Regions
 
@@ -128,7 +128,7 @@ class RegionRows:
 
 
 def run_batches(task: Task[Made], batches: Sequence[Work], workers: int) -> Iterator[Made]:
-    """What `task` makes of each batch in turn, in `workers` processes (0: in this one).
+    """Yield the result of `task` for each batch in turn, computed in `workers` processes (0: in this one).
 
     Raises the UserError that the task returned, in one line also where it comes from another process.
     """
@@ -189,7 +189,7 @@ def _inputs(
     workers: int,
     key: tuple[int, int] | None = None,
 ) -> Iterator[Tensor]:
-    """What the model reads of the images of each batch (rows, samples); `key`: (seed, epoch) in training."""
+    """Yield the model's input for the images of each batch (rows, samples); `key`: (seed, epoch) in training."""
     check_input(split, spec)
     wanted = spec.image
     if isinstance(wanted, RegionInput):
@@ -220,7 +220,7 @@ class PairLoader:
 
     @property
     def samples(self) -> int:
-        """What an epoch runs over: captions, or images."""
+        """The number of samples of an epoch: captions, or images."""
         return len(self.split.captions) if self.spec.unit == "caption" else len(self.split)
 
     def __len__(self) -> int:

@@ -15,7 +15,7 @@ from benchmark.errors import UserError
 from benchmark.files import sha256_file, write_text
 
 KEPT = "checksums.json"
-"""In the folder of a prepared copy."""
+"""The name of the file of checksums in the folder of a prepared copy."""
 
 
 class DamagedError(UserError):
@@ -29,7 +29,7 @@ class DamagedError(UserError):
 
 
 def announced_sha256(path: Path) -> str | None:
-    """What the Hub said of a file in its cache, which names large ones by it; None where that is not known."""
+    """Return the sha256 by which the Hub names a large file in its cache; None where that is not known."""
     name = path.resolve().name
     return name if path.is_symlink() and len(name) == 64 and set(name) <= set("0123456789abcdef") else None
 
@@ -90,7 +90,7 @@ def copies_of(files: Iterable[Path]) -> list[Path]:
 
 
 def damage_of(folder: Path) -> str:
-    """What is wrong with a prepared copy or the files it was made of, in one line; "" where all are as they were."""
+    """Describe the damage to a prepared copy or to the files it was made of, in one line; "" where all are intact."""
     try:
         compare_checksums(folder, everything=True)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Whether a split has what a method reads: pictures, or region features and perhaps guides, of the right sizes."""
+"""Checks that a split has a method's input: pictures, or region features and perhaps guides, of the right sizes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benchmark.inputs import InputSpec, PixelInput, RegionInput
 
 
 def check_input(split: Split, spec: InputSpec) -> None:
-    """Whether a split has what a method reads; raises UserError that says what it has."""
+    """Check that a split has the input that a method reads; raises UserError that says what it has."""
     wanted, regions = spec.image, split.regions
     if isinstance(wanted, PixelInput):
         if regions is not None:
@@ -30,7 +30,7 @@ def check_input(split: Split, spec: InputSpec) -> None:
 
 
 def _check_guides(split: Split, wanted: int | None) -> None:
-    """Whether a split has the vectors that a method reads, of that width, and none that it does not read."""
+    """Check that a split has the vectors that a method reads, of that width, and none that it does not read."""
     guides = split.guides
     if wanted is None and guides is not None:
         raise UserError(

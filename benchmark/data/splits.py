@@ -1,4 +1,4 @@
-"""What every data source yields: a split is a table of images with their captions; a dataset is a few splits."""
+"""The result of every data source: a split is a table of images with their captions, a dataset a few splits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Images(Protocol):
         ...
 
     def identity(self) -> bytes:
-        """What the fingerprint says about the pictures: pixels, or where they come from."""
+        """Return the identity of the pictures for the fingerprint: pixels, or the place they come from."""
         ...
 
 
@@ -45,7 +45,7 @@ class Regions(Protocol):
 
     @property
     def description(self) -> str:
-        """What they are, for the run record; no path."""
+        """A description of the features for the run record, without a path."""
         ...
 
     def __len__(self) -> int: ...
@@ -59,7 +59,7 @@ class Regions(Protocol):
         ...
 
     def identity(self) -> bytes:
-        """What the fingerprint says about them: the features, or how they are made of the pictures."""
+        """Return the identity of the features for the fingerprint: the features, or their making from the pictures."""
         ...
 
 
@@ -69,9 +69,9 @@ class Guides:
 
     vectors: np.ndarray[Any, np.dtype[np.float32]]
     description: str
-    """What they are, for the run record; no path."""
+    """A description of the vectors for the run record, without a path."""
     made_by: str = ""
-    """How they are made of the pictures: their identity. Empty: the vectors themselves are."""
+    """The identity of the vectors that are made of the pictures. Empty: the vectors are their own identity."""
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -124,7 +124,7 @@ class Split:
     guides: Guides | None = None
     """Vectors of the whole images, for methods that read them beside the regions."""
     ids_decide: bool = True
-    """Whether ids are part of the fingerprint; not where containers of the same data call the images otherwise."""
+    """True where ids are part of the fingerprint; False where containers of the same data call the images otherwise."""
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -182,22 +182,22 @@ class Dataset:
 
     name: str
     revision: str
-    """Which version: a commit of each repository, or the version of the generator."""
+    """The version: a commit of each repository, or the version of the generator."""
     source: str
-    """Where it came from, in words; never a path of the user's machine."""
+    """The origin of the data, in words; never a path of the user's machine."""
     license: str
     splits: dict[SplitName, Split]
     options: dict[str, Any] = field(default_factory=dict)
     """Every option with its value, defaults included."""
     notes: list[str] = field(default_factory=list)
-    """What a reader of the record should know (for example, that a fallback repository was used)."""
+    """Remarks for a reader of the record (for example, that a fallback repository was used)."""
     departures: list[str] = field(default_factory=list)
-    """Why this is not the published data; scores on it cannot be held against a paper's."""
+    """The reasons why this is not the published data; its scores cannot be compared with a paper's."""
     whole_captions: Mapping[SplitName, Sequence[str]] = field(default_factory=dict)
     """Captions of splits as they were before images were left out; absent: the split was not cut."""
 
     def captions_of(self, name: SplitName) -> Sequence[str]:
-        """All captions of a loaded split, those of images that were left out too: words are counted in them."""
+        """Return all captions of a loaded split, left-out images included: words are counted in them."""
         return self.whole_captions.get(name, self.splits[name].captions)
 
     @cached_property

@@ -86,7 +86,7 @@ def _fold_draws(
 
 
 def image_hits(ranks: Ranks, caption_image: Ints, ks: Sequence[int]) -> NDArray[Any]:
-    """How many queries of each image are hits: (n_images, 2 * len(ks)), i2t (0 or 1) first, then t2i."""
+    """Count each image's queries that are hits: (n_images, 2 * len(ks)), i2t (0 or 1) first, then t2i."""
     n = len(ranks.i2t)
     i2t = [(ranks.i2t < k).astype(float) for k in ks]
     t2i = [np.bincount(caption_image, weights=ranks.t2i < k, minlength=n) for k in ks]

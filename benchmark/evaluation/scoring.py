@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """How the pairs were divided; same codes and budget, same plan."""
+    """The division of the pairs into blocks; same codes and budget, same plan."""
 
     n_images: int
     n_captions: int
     memory_bytes: int
     pair_bytes: int
-    """Of a pair with the longest caption."""
+    """The memory of a pair with the longest caption, in bytes."""
     order: str
     """`longest_first` (stable), or `as_given` where the codes have no lengths."""
     image_block: int
@@ -209,7 +209,7 @@ def score(
 
 
 def plan_blocks(model: Baseline, images: Codes, captions: Codes, memory_bytes: int) -> tuple[BlockPlan, Ints]:
-    """Divide the pairs: blocks near to squares, so that what is computed once an item (Gram matrices) pays.
+    """Divide the pairs into nearly square blocks, so that work done once an item (Gram matrices) pays.
 
     Returns the plan and the order of captions (n_captions,) that its blocks follow. A method's temporary
     bytes a pair grow with caption length; the longest caption of a block stands for all of them.
@@ -301,7 +301,7 @@ def _precision(model: Baseline, codes: Codes) -> Iterator[None]:
 
 
 def _near(codes: Codes, device: torch.device, reserved: int) -> Codes:
-    """All codes on a GPU at once, where they take less than half of what is free beside the budget."""
+    """Move all codes to a GPU at once if they take less than half of the memory left beside the budget."""
     if device.type != "cuda":
         return codes
     size = sum(tensor.nbytes for tensor in codes.tensors.values() if tensor.device != device)

@@ -1,4 +1,4 @@
-"""From what data, training and evaluation return to the parts of a run record and its sidecar."""
+"""Collection of the results of data, training and evaluation into the parts of a run record and its sidecar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, device, threads, the commit of the code. No user, host or path is collected."""
+"""The environment of a run: versions, device, threads, the commit of the code. No user, host or path is collected."""
 
 from __future__ import annotations
 
@@ -34,31 +34,31 @@ PACKAGES = (
 
 
 class Environment(Strict):
-    """Left out of a record's canonical hash."""
+    """The environment of a run; it is left out of a record's canonical hash."""
 
     python: str
     system: str
     """Operating system and processor type: `Linux x86_64`."""
     packages: dict[str, str]
     device: str
-    """As torch names it: `cpu`, `cuda:0`."""
+    """The device by torch's name: `cpu`, `cuda:0`."""
     device_name: str
     """Model of the processor or the GPU."""
     cuda: str | None = None
     threads: int
     cpu_count: int | None = None
     precision: str
-    """Of the training: `float32`, `float16`, `bfloat16`."""
+    """The precision of the training: `float32`, `float16`, `bfloat16`."""
     deterministic: bool
-    """Whether torch's deterministic algorithms were on."""
+    """True where torch's deterministic algorithms were on."""
     git_commit: str | None = None
-    """None outside a checkout."""
+    """The commit; None outside a checkout."""
     git_dirty: bool | None = None
-    """Whether the code differs from the commit; results/ and the lock of data revisions do not count."""
+    """True where the code differs from the commit; results/ and the lock of data revisions do not count."""
 
 
 def collect(device: torch.device | str, precision: str) -> Environment:
-    """Describe this process; `device` is what the run computes on, `precision` the training's."""
+    """Describe this process; `device` is the device of the run, `precision` the training's."""
     import torch  # not at the top: whoever only reads records needs none of it
 
     device = torch.device(device)

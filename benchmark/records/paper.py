@@ -100,7 +100,7 @@ class Paper(Strict):
     code_commit: str | None = None
     code_licence: str | None = None
     status: Literal["missing", "partial", "complete"]
-    """Whether the paper's rows are here; `missing`: none could be read."""
+    """The completeness of the paper's rows; `missing`: none could be read."""
     notes: list[str]
     rows: list[ReportedRow]
     expected_variants: list[str]

@@ -1,4 +1,4 @@
-"""The parts of a run record: metrics, data, training, latency. Strict: what is read is what was written."""
+"""The parts of a run record: metrics, data, training, latency. They are strict: reading returns the written values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Part(Strict):
-    """A part of a record: no coercion, so that what is read is what was written."""
+    """A part of a record, without coercion, so that reading returns the written values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -40,7 +40,7 @@ class Direction(Part):
 
 
 class Metrics(Part):
-    """Both directions of one protocol or fold."""
+    """The metrics of both directions of one protocol or fold."""
 
     i2t: Direction
     t2i: Direction
@@ -71,7 +71,7 @@ class Interval(Part):
 
 
 class ProtocolRecord(Part):
-    """What one protocol gave: the mean over its folds, each fold, and how sure the numbers are."""
+    """The outcome of one protocol: the mean over its folds, each fold, and how sure the numbers are."""
 
     images: Annotated[int, Field(ge=1)]
     captions: Annotated[int, Field(ge=1)]
@@ -102,7 +102,7 @@ class SplitFacts(Part):
     images: Count
     captions: Count
     fingerprint: Sha256
-    """Of the split alone: the test split's is part of the signature, whatever else was loaded."""
+    """The sha256 of the split alone: the test split's is part of the signature, whatever else was loaded."""
 
 
 class DatasetFacts(Part):
@@ -112,7 +112,7 @@ class DatasetFacts(Part):
     revision: str | None
     source: str
     fingerprint: Sha256
-    """Of all splits that were loaded."""
+    """The sha256 of all splits that were loaded."""
     splits: dict[str, SplitFacts]
     options: dict[str, int | float | str | bool | None]
     captions_per_image: Annotated[int, Field(ge=1)]

@@ -49,11 +49,11 @@ class RunRecord(Part):
     recipe_path: str
     recipe_digest: Sha256
     recipe: dict[str, Any]
-    """As resolved: with the seed and the options that were in force."""
+    """The recipe as resolved: with the seed and the options that were in force."""
     paper_row: PaperRow
     comparable: bool
     departures: list[str]
-    """Why the numbers cannot be held against the paper's; empty means the paper's set-up."""
+    """The reasons why the numbers cannot be compared with the paper's; empty means the paper's set-up."""
     weights: Literal["trained", "official", "members"]
     weights_sha256: Sha256 | None = None
     members: list[Member] = []
@@ -62,9 +62,9 @@ class RunRecord(Part):
     split: str = "test"
     score_precision: Literal["float32", "float64"]
     version: str
-    """Of Rematch."""
+    """The version of Rematch."""
     results: dict[str, ProtocolRecord] = Field(min_length=1)
-    """By protocol name."""
+    """The results by protocol name."""
     training: TrainingSummary | None = None
     block_plan: dict[str, Any]
     sidecar_sha256: Sha256
@@ -100,7 +100,7 @@ class RunRecord(Part):
 
     @property
     def path(self) -> Path:
-        """Where the record belongs, below the runs folder; the sidecar lies beside it as `.npz`."""
+        """The place of the record, below the runs folder; the sidecar lies beside it as `.npz`."""
         return Path(self.dataset.name, self.run, f"{self.seed}.json")
 
 
@@ -159,7 +159,7 @@ def recipe_digest(recipe: Mapping[str, Any]) -> str:
 
 
 def binding(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What a resolved recipe says about the numbers of a run.
+    """Return the part of a resolved recipe that decides the numbers of a run.
 
     Left out: loader processes (they change speed only), and the prose and expectations.
     """
@@ -214,7 +214,7 @@ def tidy(value: Any) -> Any:
 
 
 def absolute_paths(document: Any) -> list[str]:
-    """Absolute paths in the texts of a document."""
+    """List the absolute paths in the texts of a document."""
     if isinstance(document, Mapping):
         return [found for item in document.values() for found in absolute_paths(item)]
     if isinstance(document, list):

@@ -26,13 +26,13 @@ class Rescored(Strict):
     weights_sha256: str
     metrics: dict[str, float]
     metrics_tolerance: float
-    """In points of recall: what a flip of two nearly equal scores may change."""
+    """The tolerance in points of recall: the change that a flip of two nearly equal scores may make."""
     sims: list[float] = Field(min_length=1)
     """A sample of similarities, evenly spread over the matrix in row-major order."""
     sims_tolerance: float
     """Absolute."""
     ranks_sha256: str | None = None
-    """Of the ranks beside it (`.npz`); None: `rematch drift --update-ranks` has not laid them there yet."""
+    """The sha256 of the ranks beside it (`.npz`); None: `rematch drift --update-ranks` has not written them yet."""
 
 
 class Trace(Strict):
@@ -49,7 +49,7 @@ class FullTraining(Strict):
     seed: int
     metrics: dict[str, float]
     tolerance: float
-    """In points of recall; rsum has six times as much."""
+    """The tolerance in points of recall; rsum has six times as much."""
 
 
 class Reference(Strict):
@@ -67,7 +67,7 @@ class Reference(Strict):
 
 
 def reference_path(dataset: str, run: str, folder: Path = REFERENCE) -> Path:
-    """Where the reference of a run belongs; weights (`.safetensors`) and ranks (`.npz`) lie beside it."""
+    """Return the path of the reference of a run; weights (`.safetensors`) and ranks (`.npz`) lie beside it."""
     return folder / dataset / f"{run}.json"
 
 

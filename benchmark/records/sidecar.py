@@ -1,4 +1,4 @@
-"""Sidecars: what is too long for a run record, results/runs/<dataset>/<run>/<seed>.npz.
+"""Sidecars: the arrays too long for a run record, results/runs/<dataset>/<run>/<seed>.npz.
 
 Every query's rank in both directions and every protocol, its top-10 gallery rows with scores, and the
 training log. The bytes depend on the content alone (fixed zip times, no wall times in the log), so that the
@@ -34,7 +34,7 @@ class Sidecar:
     """n images, m captions; rows are positions in the split. Ranks are 0-based."""
 
     ranks: Mapping[str, tuple[Ints, Ints]]
-    """By protocol: i2t (n,) and t2i (m,), folds one after the other."""
+    """The ranks of each protocol: i2t (n,) and t2i (m,), folds one after the other."""
     i2t_top: Ints
     """(n, k): the image's k <= 10 best captions in the whole test split, best first."""
     i2t_scores: NDArray[np.float32]
@@ -143,7 +143,7 @@ def read_sidecar(record: RunRecord, runs_dir: Path = RUNS) -> Sidecar:
 
 
 def checked(packed: bytes, record: RunRecord, name: str) -> Sidecar:
-    """The sidecar in a file's content; raises UserError, with this name, where it is not that of the record."""
+    """Read a sidecar from a file's content; raises UserError, with this name, where it is not the record's."""
     if sha256_bytes(packed) != record.sidecar_sha256:
         raise UserError(f"{name}: checksum differs from field 'sidecar_sha256' of {record.path.as_posix()}")
     return unpack(packed)

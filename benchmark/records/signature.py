@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a number was measured on and how; every field is part of the line."""
+    """The data and the settings of a measured number; every field is part of the line."""
 
     dataset: str
     fingerprint: str
@@ -34,7 +34,7 @@ class Signature:
     images: int
     captions: int
     rule: str
-    """Which captions of an image count: `first5`."""
+    """The rule that selects the captions of an image: `first5`."""
     folds: int
     ties: str
     ensemble: str

@@ -36,11 +36,11 @@ class StudyRun(Part):
     variant: str
     seed: int
     digest: Sha256
-    """Of the recipe with the changes of the study and the variant; the seed is no part of it."""
+    """The sha256 of the recipe with the changes of the study and the variant; the seed is no part of it."""
     version: str
-    """Of Rematch."""
+    """The version of Rematch."""
     fingerprint: Sha256
-    """Of the test split's pictures and captions, whatever features are made of the pictures."""
+    """The sha256 of the test split's pictures and captions, whatever features are made of the pictures."""
     metrics: dict[str, Real]
     """METRICS on the test split, in percent."""
     best_epoch: Count
@@ -57,7 +57,7 @@ class StudyRun(Part):
 
 
 class RunFile(Part):
-    """What a finished run leaves in the work folder, so that it is not run again."""
+    """The file that a finished run leaves in the work folder, so that it is not run again."""
 
     run: StudyRun
     environment: Environment
@@ -71,7 +71,7 @@ class VariantFacts(Part):
     recipe: str
     """Path of the recipe that it begins with."""
     changes: dict[str, Any]
-    """What is changed in that recipe, field by field."""
+    """The changes to that recipe, field by field."""
     digest: Sha256
     departures: list[str]
 
@@ -83,7 +83,7 @@ class StudyResults(Part):
     study: str
     summary: str
     budget_seconds: Annotated[float, Field(gt=0)]
-    """What one run may take; a run over it is whole, and marked."""
+    """The time one run may take; a longer run is whole, and marked."""
     variants: list[VariantFacts] = Field(min_length=1)
     comparisons: list[Comparison]
     environments: list[Environment] = Field(min_length=1)

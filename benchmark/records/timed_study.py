@@ -48,9 +48,9 @@ class TimingResults(Part):
     study: str
     summary: str
     reading: list[str]
-    """What the definition says about how to read the numbers."""
+    """The definition's advice on reading the numbers."""
     version: str
-    """Of Rematch."""
+    """The version of Rematch."""
     warm_up: Count
     environment: Environment
     groups: list[TimedGroup] = Field(min_length=1)
@@ -74,7 +74,7 @@ class TimingResults(Part):
 
 
 def is_timing(path: Path) -> bool:
-    """Whether a file of results says that it is about latency; what else is wrong with it, reading it will tell."""
+    """Return True if a file of results says that it is about latency; reading it finds any other fault."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

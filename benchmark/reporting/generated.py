@@ -23,19 +23,19 @@ from benchmark.reporting.tables import TABLES, table_files
 RESULTS = Path("results")
 REPORT = RESULTS / "report.html"
 FOLDERS = (TABLES, STUDIES)
-"""Where files may be left over."""
+"""The folders in which files may be left over."""
 HEADS = (b"; do not edit", ",".join(HEAD).encode(), b"claim,paper,", b"study,kind,", b"<?xml")
 """One of these stands at the beginning of every generated file."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_generated` did."""
+    """The files that `write_generated` wrote."""
 
     files: list[Path]
     """All generated files."""
     changed: list[Path]
-    """Those of them that were written, and those that were removed."""
+    """The files among them that were written, and the files that were removed."""
 
 
 def generated_files(root: Path = Path()) -> dict[Path, bytes]:
@@ -55,7 +55,7 @@ def generated_files(root: Path = Path()) -> dict[Path, bytes]:
 
 
 def write_generated(root: Path = Path()) -> Written:
-    """Write what is stale or missing and remove what is left over.
+    """Write the stale or missing files and remove the left-over ones.
 
     Raises UserError as `generated_files` does; nothing is written then.
     """

@@ -27,13 +27,13 @@ SHOWN |= {"i2t_r1": "i2t R@1", "t2i_r1": "t2i R@1"}
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a list is narrowed to; None: everything."""
+    """The filter of a list; None: everything."""
 
     method: str | None = None
     dataset: str | None = None
 
     def takes(self, method: str, dataset: str) -> bool:
-        """Whether something of this method and dataset is wanted."""
+        """Return True if items of this method and dataset are wanted."""
         return self.method in (None, method) and self.dataset in (None, dataset)
 
 

@@ -28,9 +28,9 @@ class Cell:
     spread: str = ""
     """The standard deviation over the seeds; HTML shows it in every column, the others where the column asks for it."""
     tied: bool = False
-    """Whether tests do not tell the number apart from the best of the column."""
+    """True where tests do not tell the number apart from the best of the column."""
     link: str = ""
-    """Where the text leads, in Markdown and HTML."""
+    """The target of the text's link, in Markdown and HTML."""
     tail: str = ""
     """Text that follows without emphasis and link."""
 
@@ -56,11 +56,11 @@ class Column:
     decimals: int | None = None
     """Decimals of floating-point numbers in CSV; None: all digits."""
     spread: bool = False
-    """Whether every format shows the spread of its cells."""
+    """True where every format shows the spread of its cells."""
     hidden: bool = False
-    """Whether only CSV and JSON have it."""
+    """True where only CSV and JSON have the column."""
     second_name: bool = False
-    """Whether this is another name of the first column: HTML and LaTeX show both in one column."""
+    """True where the column is another name of the first one: HTML and LaTeX show both in one column."""
 
     @property
     def title(self) -> str:
@@ -106,14 +106,14 @@ class Sheet:
     """Sentences below the table."""
     subtitle: str = ""
     items: Mapping[str, str] = field(default_factory=dict)
-    """Names with what is said about each, listed below the notes."""
+    """Names with a remark on each, listed below the notes."""
     signature: str = ""
     folded: bool = False
-    """Whether Markdown shows it only when asked to."""
+    """True where Markdown shows the table only when asked to."""
 
     @property
     def headed(self) -> bool:
-        """Whether any column has a heading."""
+        """True where any column has a heading."""
         return any(column.title for column in self.columns)
 
     @property
@@ -148,7 +148,7 @@ class Page:
     title: str
     sections: tuple[Section, ...]
     reading: str = ""
-    """How to read the tables."""
+    """The text on reading the tables."""
     guide: str = ""
     """A page that says more about it."""
     footnotes: Mapping[str, str] = field(default_factory=dict)

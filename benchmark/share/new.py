@@ -13,7 +13,7 @@ TEMPLATE = Path(__file__).parent / "template"
 
 
 def template_files(method: str, folder: Path) -> dict[Path, str]:
-    """The files of a new method: the package in `folder`, a recipe and a study beside those of the others."""
+    """Return the files of a new method: the package in `folder`, a recipe and a study in the usual folders."""
     places = {
         "method.py.txt": folder / f"rematch_{method}.py",
         "pyproject.toml.txt": folder / "pyproject.toml",

@@ -1,4 +1,4 @@
-"""How large a difference n seeds can tell from one published number, and how many seeds a difference needs.
+"""The difference that n seeds can tell from one published number, and the number of seeds that a difference needs.
 
 Notation: n seeds of standard deviation s; a published number that is one draw, `shift` away from the mean of
 ours. "Told" means outside the 95 % prediction interval of our seeds, mean ± t_{n-1} s sqrt(1 + 1/n). Then

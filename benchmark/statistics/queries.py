@@ -1,4 +1,4 @@
-"""What each image contributes to a metric, so that the metric is the mean over images.
+"""The contribution of each image to a metric, so that the metric is the mean over images.
 
 Captions of one image rise and fall together, so the unit of every test and interval is the image with all
 its captions. An image's value for i2t R@K is 100 or 0; for t2i R@K it is 100 times its captions that hit,

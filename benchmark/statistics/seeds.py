@@ -25,7 +25,7 @@ class SeedSummary:
     n: int
     mean: float
     sd: float | None
-    """With n - 1 below; None for one seed, as are the bounds."""
+    """The standard deviation with n - 1 below; None for one seed, as are the bounds."""
     low: float | None
     """t interval of the mean."""
     high: float | None

@@ -43,7 +43,7 @@ Kind = Literal[
 ]
 ENOUGH_SEEDS = 3
 POINT = 1.0
-"""Of recall: a difference that everyone would call one."""
+"""The difference in recall that everyone would call one."""
 ROUNDING = 0.05
 """Half the last digit that papers print."""
 Z = 1.959963984540054
@@ -52,11 +52,11 @@ Z = 1.959963984540054
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the seeds say about the paper's number; None: not to be had or not to be compared."""
+    """The verdict of the seeds on the paper's number; None: unknown, or not comparable."""
 
     kind: Kind
     text: str
-    """For a cell of a table."""
+    """The verdict for a cell of a table."""
     n: int
     mean: float
     sd: float | None = None
@@ -79,7 +79,7 @@ class Verdict:
     test_noise: float | None = None
     """Standard deviation of the metric over draws of test images."""
     within_test_noise: bool = False
-    """Below or above, by no more than 1.96 test_noise."""
+    """True where the number is below or above the paper's by no more than 1.96 test_noise."""
 
 
 def judge(
@@ -161,7 +161,7 @@ def _kind(difference: float | None, half: float, margin: float) -> Kind:
 
 
 def _text(verdict: Verdict) -> str:
-    """The verdict in a few words; names the metric where it is another than rsum."""
+    """Return the verdict in a few words; the metric is named unless it is rsum."""
     if verdict.difference is None or verdict.interval is None:
         return verdict.kind
     about = "" if verdict.metric == "rsum" else verdict.metric.replace("_r", " R@")

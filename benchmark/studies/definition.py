@@ -24,7 +24,7 @@ from benchmark.records.study import Comparison
 from benchmark.strict import Strict
 
 FOLDER = "studies"
-"""Beside a method's recipes, and in the work folder."""
+"""The name of the folder beside a method's recipes, and in the work folder."""
 ANALOGUE = "scenes"
 """The one dataset of studies."""
 LONGEST = 60.0
@@ -44,7 +44,7 @@ class Changes(Strict):
     evaluation: dict[str, Any] = {}
 
     def document(self) -> dict[str, Any]:
-        """What it gives of a recipe's document."""
+        """Return the fields it contributes to a recipe's document."""
         return self.model_dump(exclude_unset=True)
 
 
@@ -57,7 +57,7 @@ class Variant(Strict):
     seeds: Seeds | None = None
     """None: the study's."""
     changes: Changes = Changes()
-    """On top of the study's."""
+    """Changes on top of the study's."""
 
 
 class Study(Strict):
@@ -65,12 +65,12 @@ class Study(Strict):
 
     summary: str
     recipe: str | None = None
-    """Of the variants that name none."""
+    """The recipe of the variants that name none."""
     seeds: Seeds
     seconds: float = Field(default=LONGEST, gt=0, le=LONGEST)
-    """What a run may take, training and evaluation; a run over it is not cut, but marked."""
+    """The time a run may take, training and evaluation; a longer run is not cut, but marked."""
     changes: Changes = Changes()
-    """To the recipe of every variant."""
+    """Changes to the recipe of every variant."""
     variants: dict[Name, Variant] = Field(min_length=1)
     comparisons: list[Comparison] = []
 
@@ -141,12 +141,12 @@ class Ready:
 
     name: str
     path: Path
-    """Of the recipe that it begins with."""
+    """The path of the recipe that it begins with."""
     recipe: Recipe
     changes: dict[str, Any]
 
     def test_data(self) -> dict[str, Any]:
-        """What decides the test split; numbers of other splits cannot be set side by side."""
+        """Return the settings that decide the test split; numbers of other splits cannot be set side by side."""
         data = self.recipe.data
         found = check_fields("data.options", data.options, get_entry(data.name).options).model_dump()
         others = ("n_train", "n_val")
@@ -155,7 +155,7 @@ class Ready:
 
     @cached_property
     def digest(self) -> str:
-        """That of the runs' records: of the recipe with every default spelled out, the seed left out."""
+        """The digest in the runs' records: of the recipe with every default spelled out, the seed left out."""
         document = self.recipe.model_dump(mode="json")
         options = get_entry(self.recipe.data.name).options
         document["model"] = self.recipe.method_config().model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""Running a study: what is to be done, the runs that are missing, and its results.
+"""Running a study: the plan, the missing runs, and the results.
 
 Every run goes through the functions that `reproduce` is made of and leaves a small file in the work folder; a run
 that has one is not made again, so a study that was killed goes on. When all runs are there,
@@ -60,7 +60,7 @@ class StudyPlan:
         return self.defined.variants
 
     def file(self, variant: str, seed: int) -> Path:
-        """Where a run's result lies."""
+        """Return the path of a run's result."""
         return self.work / FOLDER / self.name / variant / f"{seed}.json"
 
     def finished(self, variant: str, seed: int) -> RunFile | None:
@@ -93,7 +93,7 @@ class StudyPlan:
         return [pair for pair in pairs if self.finished(*pair) is None]
 
     def results(self, asked: Sequence[int] | None = None) -> StudyResults:
-        """What is finished; raises UserError where runs do not belong together."""
+        """Gather the finished runs; raises UserError where runs do not belong together."""
         runs = self.all_finished(asked)
         facts = [
             VariantFacts(
@@ -119,7 +119,7 @@ class StudyPlan:
 
 @dataclass(frozen=True)
 class Share:
-    """What one variant has still to run."""
+    """The runs of one variant that are still to be made."""
 
     variant: str
     seeds: list[int]
@@ -127,7 +127,7 @@ class Share:
     seconds: float
     """Estimate for one run."""
     source: str
-    """Where the estimate comes from."""
+    """The source of the estimate."""
 
 
 def shares(plan: StudyPlan, only: Sequence[str] | None, seeds: Sequence[int] | None) -> list[Share]:
@@ -159,7 +159,7 @@ def _estimate(known: Mapping[str, list[float]], variant: str, budget: float) -> 
 
 
 def study_plan_sheet(plan: StudyPlan, found: Sequence[Share]) -> Sheet:
-    """What will be run, and the total, before it starts."""
+    """Make the sheet of the planned runs and their total, before they start."""
     runs, to_run = sum(len(item.seeds) for item in found), sum(len(item.to_run) for item in found)
     total = sum(len(item.to_run) * item.seconds for item in found)
     title = f"study {plan.name}: {runs} runs, {runs - to_run} done, {to_run} to go, about {total / 60:.1f} minutes"
@@ -230,7 +230,7 @@ def _make_run(plan: StudyPlan, variant: str, job: Job, file: Path) -> StudyRun:
 
 
 def _result(variant: str, record: RunRecord, test: Split) -> StudyRun:
-    """What the table needs of a run's record."""
+    """Return the part of a run's record that the table needs."""
     assert record.training is not None, "runs of studies are trained"
     (result,) = record.results.values()  # scenes has one protocol
     return StudyRun(

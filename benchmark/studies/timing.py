@@ -42,21 +42,21 @@ class TimingStudy(Strict):
     kind: Literal["latency"]
     summary: str
     reading: list[str] = []
-    """Paragraphs for the page: what is claimed, and what the numbers can say about it."""
+    """Paragraphs for the page: the claim, and how far the numbers can answer it."""
     method: str
-    """Whose groups of contenders are timed."""
+    """The method whose groups of contenders are timed."""
     warm_up: int = Field(default=3, ge=1)
     """Rounds before those that count."""
     rounds: int = Field(default=30, ge=3)
     threads: int = Field(default=1, ge=1)
-    """Of the processor; one gives the steadiest times."""
+    """The number of threads of the processor; one gives the steadiest times."""
 
 
 class GroupFile(Part):
-    """What a finished group leaves in the work folder."""
+    """The file that a finished group leaves in the work folder."""
 
     digest: str
-    """Of the definition and of what it ran on."""
+    """The sha256 of the definition and the environment."""
     group: TimedGroup
 
 
@@ -75,7 +75,7 @@ class TimingPlan:
 
 
 def is_timing_study(path: Path) -> bool:
-    """Whether the file says that it is about latency."""
+    """Return True if the file says that it is about latency."""
     return read_document(path).get("kind") == "latency"
 
 

@@ -1,4 +1,4 @@
-"""How fast pictures become batches: decoding alone, and with the transforms of training and evaluation.
+"""The speed with which pictures become batches: decoding alone, and with the transforms of training and evaluation.
 
 Rates are of whole batches as a model gets them, after every loader process has handed over its first: starting the
 processes takes a second once an epoch. Workers share the machine's cores with the process that trains, so more of
@@ -49,7 +49,7 @@ class SpeedRow:
 
 @dataclass(frozen=True)
 class _Decode:
-    """What a loader process does where pictures are decoded only: rows -> how many there were."""
+    """The decoding of pictures alone, in a loader process: rows -> their number."""
 
     images: Images
 
@@ -63,7 +63,7 @@ class _Decode:
 
 
 def _batches(split: Split, spec: PixelInput, step: Step, work: list[Work], workers: int) -> Iterator[object]:
-    """What a model is given, batch by batch; numbers of pictures where they are decoded only."""
+    """Yield a model's batches; numbers of pictures where they are decoded only."""
     if step == "decode":
         yield from run_batches(_Decode(split.images), work, workers)
         return

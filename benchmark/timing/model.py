@@ -48,7 +48,7 @@ class LatencyReport:
     """Speed of a model, with how and on what it was measured; `dataclasses.asdict` of it is plain JSON."""
 
     method: str
-    """How times and memory were taken, in words."""
+    """The way times and memory were measured, in words."""
     hardware: str
     device: str
     threads: int
@@ -62,7 +62,7 @@ class LatencyReport:
     stages: list[Timing]
 
     def record_fields(self) -> dict[str, Any]:
-        """As the run record has it: one `gallery` (that of i2t; `method` names both)."""
+        """Return the fields as the run record has them: one `gallery` (i2t's; `method` names both)."""
         fields = asdict(self)
         fields["gallery"] = fields.pop("gallery_captions")
         del fields["gallery_images"]

@@ -40,7 +40,7 @@ class ScoringRow:
 
     @property
     def ratio(self) -> float:
-        """How many times as fast as the published loop."""
+        """The speed relative to the published loop."""
         return self.naive / self.fast
 
     @property

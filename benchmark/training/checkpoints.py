@@ -29,32 +29,32 @@ from benchmark.training.log import ANEW
 
 FORMAT = "rematch-training-2"
 EARLIER = "rematch-training-1"
-"""Without the checksums of the files beside it."""
+"""The format without the checksums of the files beside the checkpoint."""
 _NOTES = "rematch"  # one metadata key only: safetensors does not keep the order of several
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class CheckpointFacts(Strict):
-    """What a checkpoint says in words and numbers: how far the training is, and which files belong to it."""
+    """The words and numbers of a checkpoint: the progress of the training, and the files that belong to it."""
 
     model_config = ConfigDict(strict=True)
 
     epochs: int = Field(ge=1)
-    """Of the whole training."""
+    """The number of epochs of the whole training."""
     epochs_done: int = Field(ge=1)
     step: int = Field(ge=1)
     best_epoch: int | None = Field(ge=0)
     best_value: float | None = Field(allow_inf_nan=False)
     best_sha256: Sha256 | None
-    """Of the best weights, which are written after the checkpoint."""
+    """The sha256 of the best weights, which are written after the checkpoint."""
     best_before_sha256: Sha256 | None
-    """Of the best weights that it found there: they still lie there where a kill came in between."""
+    """The sha256 of the best weights found before this checkpoint; they still lie there if a kill came in between."""
     log_bytes: int = Field(ge=1)
     log_sha256: Sha256
-    """Of as many bytes."""
+    """The sha256 of the first `log_bytes` bytes."""
     vocabulary_sha256: Sha256 | None
-    """Of the vocabulary beside the checkpoint; None: the method needs none."""
+    """The sha256 of the vocabulary beside the checkpoint; None: the method needs none."""
     recipe_digest: str
     recipe: dict[str, Any]
     """The recipe as resolved, to name the fields that differ; {} where the caller gave none."""
@@ -71,7 +71,7 @@ class CheckpointFacts(Strict):
 
     @property
     def best_is_last(self) -> bool:
-        """Whether the best weights are those of the checkpoint."""
+        """True where the best weights are those of the checkpoint."""
         return self.best_epoch == self.epochs_done - 1
 
 

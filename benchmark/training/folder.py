@@ -38,7 +38,7 @@ class WorkFolder:
 
     @property
     def vocabulary(self) -> Path:
-        """Of a method that reads words."""
+        """The path of the vocabulary of a method that reads words."""
         return self.root / KEPT
 
     @property
@@ -47,9 +47,9 @@ class WorkFolder:
         return [self.checkpoint, self.best, self.log, self.vocabulary]
 
     def prepare(self, resume: bool) -> str | None:
-        """Make the folder and sweep it; without `resume`, or where there is nothing to resume, set aside what is there.
+        """Make the folder and sweep it; without `resume`, or with nothing to resume, set the old files aside.
 
-        Returns what to say where that was an interrupted training.
+        Returns a note where that was an interrupted training, else None.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         sweep(self.root, *(file.name for file in self.files))
@@ -87,7 +87,7 @@ class WorkFolder:
         return places
 
     def gives_way_to(self, other: WorkFolder) -> bool:
-        """Whether this folder may be overwritten: it holds no longer training than `other`, and nothing else."""
+        """Return True if this folder may be overwritten: it holds no longer training than `other`, and nothing else."""
         if not self.root.exists():
             return True
         if not self.root.is_dir() or set(self.root.iterdir()) - set(self.files):
@@ -95,14 +95,14 @@ class WorkFolder:
         return self.epochs_done() <= other.epochs_done()
 
     def facts(self) -> CheckpointFacts | None:
-        """Of the checkpoint; None where there is none that can be read."""
+        """Return the facts of the checkpoint; None where there is none that can be read."""
         try:
             return read_facts(self.checkpoint)
         except UserError:
             return None
 
     def epochs_done(self) -> int:
-        """As the checkpoint says; without one, the most that weights and log speak of."""
+        """Return the epochs that the checkpoint records; without one, the most that weights and log mention."""
         facts = self.facts()
         if facts is not None:
             return facts.epochs_done
@@ -115,7 +115,7 @@ class WorkFolder:
         return max(done)
 
     def interruption(self, origin: Path, place: Path) -> str | None:
-        """What to say of an interrupted training that moves from `origin` to `place`; None: it was finished."""
+        """Describe an interrupted training that moves from `origin` to `place`; None: it was finished."""
         facts, done = self.facts(), self.epochs_done()
         there = f"it is now in {place.as_posix()}"
         if facts is None:
@@ -135,7 +135,7 @@ class WorkFolder:
 
 
 def check_best(path: Path, facts: CheckpointFacts, *, also_before: bool = False) -> bool:
-    """Whether `path` holds the best weights that the checkpoint speaks of; False: a kill came before they were written.
+    """Return True if `path` holds the best weights of the checkpoint; False: a kill came before they were written.
 
     also_before: take those of the epoch before, as long as the new ones are not written. Raises UserError where the
     file is lost, damaged, or of another epoch, recipe or training.
@@ -178,9 +178,9 @@ def check_vocabulary(path: Path, facts: CheckpointFacts) -> None:
 
 
 def check_trained(root: Path) -> str | None:
-    """Compare the best weights of a work folder, and the vocabulary beside them, with what the checkpoint says.
+    """Compare the best weights of a work folder, and the vocabulary beside them, with the checkpoint's checksums.
 
-    Returns what to say where no checkpoint can vouch for them. Raises UserError where they differ.
+    Returns a note where no checkpoint can vouch for them, else None. Raises UserError where they differ.
     """
     folder = WorkFolder(root)
     if not folder.best.is_file():

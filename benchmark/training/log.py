@@ -17,7 +17,7 @@ from benchmark.errors import UserError
 from benchmark.files import sha256_bytes
 
 ANEW = "train anew without --resume"
-"""What helps where a file of a training cannot be trusted."""
+"""The remedy where a file of a training cannot be trusted."""
 
 
 @dataclass
@@ -26,9 +26,9 @@ class Log:
 
     path: Path
     size: int = 0
-    """In bytes."""
+    """The size in bytes."""
     digest: Any = field(default_factory=hashlib.sha256)
-    """Of these bytes; hashlib has no name for its type."""
+    """The running sha256 of these bytes; hashlib has no name for its type."""
 
     @property
     def sha256(self) -> str:

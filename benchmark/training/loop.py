@@ -32,7 +32,7 @@ from benchmark.training.trainer import Batches, Trainer, TrainingDivergedError
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a finished training leaves; the model holds the best weights."""
+    """The outcome of a finished training; the model holds the best weights."""
 
     best_epoch: int
     """0-based; with `select: last` the last one."""
@@ -48,7 +48,7 @@ class TrainingResult:
     resumed_from: int | None
     """Whole epochs that were there already; None where training began anew."""
     weights_sha256: str
-    """Of the file of the best weights, as it was when they were loaded."""
+    """The sha256 of the file of the best weights, as it was when they were loaded."""
 
 
 def train(
@@ -139,7 +139,7 @@ def first_losses(
 
 
 class _Run:
-    """A training in its folder: what was done, what was best, and how an epoch is written down."""
+    """A training in its folder: the epochs done, the best one, and the record of each epoch."""
 
     def __init__(self, trainer: Trainer, folder: WorkFolder, digest: str, recipe: dict[str, Any]) -> None:
         self.trainer, self.folder, self.digest, self.recipe = trainer, folder, digest, recipe
@@ -273,7 +273,7 @@ class _Run:
             return {name: float(value) for name, value in validate().items()}
 
     def _choose(self, epoch: int, validation: dict[str, float] | None) -> bool:
-        """Whether this epoch is the best so far; equal values keep the earlier one."""
+        """Return True if this epoch is the best so far; equal values keep the earlier one."""
         select = self.trainer.training.select
         if select == "last":
             chosen = epoch == self.trainer.training.epochs - 1

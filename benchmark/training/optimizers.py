@@ -15,7 +15,7 @@ from benchmark.recipe.training import Optimizer as Settings
 from benchmark.training.stages import matching
 
 FACTOR = "lr_factor"
-"""Entry of a group of torch's optimiser: what the schedule's rate is multiplied by."""
+"""The entry of a group of torch's optimiser that is the factor of the schedule's rate."""
 
 
 def make_optimizer(model: Baseline, settings: Settings) -> Optimizer:

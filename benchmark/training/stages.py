@@ -1,4 +1,4 @@
-"""Stages of a training, checked before the first step: which epochs, which loss settings, what is trained.
+"""Stages of a training, checked before the first step: their epochs, loss settings and trained parameters.
 
 Frozen means `requires_grad=False` and nothing else: the module stays in train mode. What a
 method froze itself when it was built (momentum encoders) stays frozen whatever a recipe says.
@@ -33,7 +33,7 @@ class StagePlan:
     reset_optimizer: bool
     from_checkpoint: bool
     schedule: Schedule | None
-    """Of its own, from its first epoch; None: the training's."""
+    """The stage's own schedule, from its first epoch; None: the training's."""
 
 
 def plan_stages(model: Baseline, training: Training, loss_type: type[Strict]) -> list[StagePlan]:
@@ -90,7 +90,7 @@ def stage_of(plans: list[StagePlan], epoch: int) -> StagePlan:
 
 
 def is_validated(training: Training, epoch: int) -> bool:
-    """Whether `epoch` ends with a validation; never with `select: last`."""
+    """Return True if `epoch` ends with a validation; never with `select: last`."""
     since = epoch - training.validate_from_epoch
     return training.select != "last" and since >= 0 and since % training.validate_every == 0
 

@@ -45,7 +45,7 @@ class TrainingDivergedError(UserError):
 
 @dataclass(frozen=True)
 class EpochTrace:
-    """What an epoch of steps leaves behind."""
+    """The outcome of an epoch of steps."""
 
     losses: list[float]
     rates: list[float]

@@ -48,7 +48,7 @@ TOLERANCES: Tolerances = {
     "percentages": (1e-4, 0.0),
     "exact": (0.0, 0.0),
 }
-"""From tests/golden/hat/README.md."""
+"""The tolerances of tests/golden/hat/README.md."""
 
 FROZEN_STEPS = 2
 """The recorded optimiser steps: so many with frozen encoders, the rest with all but the pooler at a tenth of the lr."""

@@ -39,7 +39,7 @@ TOLERANCES: Tolerances = {
     "stepped weights": (2e-6, 0.0),
     "counts": (0.0, 0.0),
 }
-"""From tests/golden/sgraf/README.md."""
+"""The tolerances of tests/golden/sgraf/README.md."""
 
 Build = Callable[[SGRAFConfig, DataFacts], SGRAF]
 
@@ -62,7 +62,7 @@ def make_golden(build: Build) -> Golden:
 
 @dataclass(frozen=True)
 class _Scene:
-    """A recorded model, in float64, with its inputs and what they were compared with."""
+    """A recorded model, in float64, with its inputs and the recorded values to compare."""
 
     model: SGRAF
     loss: TripletLoss

@@ -23,7 +23,7 @@ SHORTEST, LONGEST = 6, 20
 
 
 def scoring_cases(device: torch.device) -> Iterator[ScoringCase]:
-    """Both modules."""
+    """Yield the cases of both modules."""
 
     def build(module: str) -> SGRAF:
         return SGRAF(SGRAFConfig.model_validate({"module": module}), DataFacts(vocab_size=1))

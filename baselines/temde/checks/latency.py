@@ -32,7 +32,7 @@ HOSTS: tuple[Host, ...] = ("SAF", "SGR")
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of everything that is timed; the defaults are those of the study."""
+    """Sizes of everything that is timed; the study uses the defaults."""
 
     items: int = 100
     """Images, and captions, of (a) and (c)."""

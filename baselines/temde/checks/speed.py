@@ -18,7 +18,7 @@ from benchmark.method import DataFacts, ScoringCase
 
 
 def scoring_cases(device: torch.device) -> Iterator[ScoringCase]:
-    """Both hosts."""
+    """Yield the cases of both hosts."""
     return make_cases(full_size, device)
 
 

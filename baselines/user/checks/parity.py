@@ -104,7 +104,7 @@ def _text_cases(recorded: Recorded) -> Iterator[ParityCase]:
 
 
 def _loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
-    """Both parts of the loss by themselves."""
+    """Yield both parts of the loss by themselves."""
     config = recorded.config()
     queues = KeyQueues(config["embed_size"], config["K"]).double()
     queues.images.copy_(recorded.tensor("inputs/v_queue"))
@@ -128,7 +128,7 @@ def _loss_cases(recorded: Recorded) -> Iterator[ParityCase]:
 
 @torch.no_grad()
 def _evaluation_cases(recorded: Recorded) -> Iterator[ParityCase]:
-    """Embeddings, scores and ranks; the metrics in the file's configuration are those of its ranks."""
+    """Yield embeddings, scores and ranks; the metrics in the file's configuration belong to its ranks."""
     config = recorded.config()
     model = build_recorded(config)
     load_all(model, recorded, "weights/")

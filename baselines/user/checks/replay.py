@@ -16,14 +16,14 @@ TOLERANCES: Tolerances = {
     "loss alone": (1e-6, 0.0),
     "exact": (0.0, 0.0),
 }
-"""From the golden README; those of whole training steps depend on the file (steps.py)."""
+"""The tolerances of the golden README; for whole training steps they depend on the file (steps.py)."""
 
 PARTS = {"img": "img_enc", "txt": "txt_enc"}
 """Parts by their names in the golden files, and by ours of a checkpoint's."""
 
 
 def read_config(config: dict[str, Any]) -> UserConfig:
-    """The configuration of a file; the sizes that it does not mention are those of a part that it does not have."""
+    """Read the configuration of a file; sizes that it does not mention belong to a part that it does not have."""
     bert = {
         ours: config[f"bert_{ours}"]
         for ours in ("layers", "hidden", "heads", "intermediate", "max_position")

@@ -27,7 +27,7 @@ DRIFTING = "mlp.bns.0.running_mean"
 
 
 def step_tolerances(soft: bool) -> Tolerances:
-    """From the golden README."""
+    """Return the tolerances of the golden README."""
     return {
         "loss 1": (1e-5, 0.0),
         "loss 2": (1e-4 if soft else 1e-5, 0.0),
@@ -42,7 +42,7 @@ def step_tolerances(soft: bool) -> Tolerances:
 
 
 def step_cases(recorded: Recorded) -> Iterator[ParityCase]:
-    """Both steps, one after the other."""
+    """Yield the cases of both steps, one after the other."""
     config = recorded.config()
     recorded.tolerances = step_tolerances(config["lr"] > SOFT_RATE)
     model = build_recorded(config)
@@ -176,7 +176,7 @@ class _Step:
             )
 
     def _modes(self) -> ParityCase:
-        """Which parts are in train mode; the model evaluates in between, which must not change them."""
+        """Check which parts are in train mode; the model evaluates in between, which must not change them."""
         model = self.model
         model.eval()
         model.train()

@@ -24,7 +24,7 @@ from baselines.vse_infty.model import VSEConfig, VSEInfinity
 from benchmark.method import DataFacts, ParityCase
 
 TOLERANCES: Tolerances = {"values": (1e-5, 0.0), "loss": (0.0, 1e-5), "gradients": (1e-6, 5e-4)}
-"""From the golden READMEs."""
+"""The tolerances of the golden READMEs."""
 
 TINY = {"layers": 1, "hidden": 8, "heads": 1, "intermediate": 8, "max_position": 8, "dropout": 0.0}
 """A BERT for files without one."""

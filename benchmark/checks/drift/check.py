@@ -40,12 +40,12 @@ Chosen = list[tuple[Path, Reference]]
 
 @dataclass(frozen=True)
 class Trainings:
-    """What is trained anew, after the checks of the committed weights."""
+    """The trainings to run again, after the checks of the committed weights."""
 
     full: bool = False
-    """The seed of each reference, its metrics held against the reference's."""
+    """Train the seed of each reference; its metrics are held against the reference's."""
     seeds: tuple[int, ...] = ()
-    """These seeds, held against the committed seeds."""
+    """Train these seeds; they are held against the committed seeds."""
 
 
 def run_drift(
@@ -175,7 +175,7 @@ def weights_findings(run: str, reference: Rescored, found: Rescoring) -> list[Fi
 
 
 def job_of(path: Path, reference: Reference, settings: Settings) -> Job | None:
-    """What a reference is about; None for an ensemble. Raises UserError where its recipe has changed since."""
+    """Return the job of a reference; None for an ensemble. Raises UserError where its recipe has changed since."""
     recipe = load_recipe(Path(reference.recipe_path))
     if not isinstance(recipe, Recipe) or reference.rescored is None:
         return None
@@ -190,7 +190,7 @@ def job_of(path: Path, reference: Reference, settings: Settings) -> Job | None:
 
 @dataclass(frozen=True)
 class Rescoring:
-    """What weights give on the test split."""
+    """The scores of a set of weights on the test split."""
 
     metrics: dict[str, float]
     sims: Floats

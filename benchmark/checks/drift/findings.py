@@ -1,4 +1,4 @@
-"""What drift finds: one line a compared quantity, and the queries of runs whose ranks moved."""
+"""The findings of drift: one line a compared quantity, and the queries of runs whose ranks moved."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Finding:
 
     @property
     def ok(self) -> bool:
-        """False for drift alone."""
+        """True unless the quantity drifted; an undecided one is no drift."""
         return self.state != "drift"
 
 
@@ -44,7 +44,7 @@ class Report:
 
     findings: list[Finding] = field(default_factory=list)
     queries: dict[str, QueryChanges] = field(default_factory=dict)
-    """By run, where a rank differs; those named moved by more than rounding."""
+    """The changed queries of each run with a differing rank; queries that moved by more than rounding are named."""
 
     @property
     def ok(self) -> bool:

@@ -51,7 +51,7 @@ def write_ranks(found: Retrieved, path: Path) -> str:
 
 
 def read_ranks(path: Path, sha256: str | None) -> Retrieved:
-    """The ranks beside a reference; raises UserError where they are missing or not those of the reference."""
+    """Read the ranks beside a reference; raises UserError where they are missing or belong to another one."""
     if sha256 is None:
         raise UserError(
             f"{path.with_suffix('.json').as_posix()}: has no ranks yet; `rematch drift --update-ranks`"
@@ -104,7 +104,7 @@ def rank_bounds(sims: Floats, caption_image: Ints, tolerance: float) -> tuple[Bo
 def compare_ranks(
     run: str, reference: Retrieved, sims: Floats, split: Split, tolerance: float, rule: TieRule
 ) -> tuple[Finding, QueryChanges]:
-    """How many queries moved by more than rounding, and which moved most.
+    """Count the queries that moved by more than rounding, and name those that moved most.
 
     sims: (n_images, n_captions) as scored now. Raises UserError where the reference is of another split.
     """

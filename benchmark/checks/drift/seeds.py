@@ -34,7 +34,7 @@ ROUNDING = 1e-9
 def seed_findings(
     reference: Sequence[RunRecord], new: Sequence[RunRecord], level: float = LEVEL
 ) -> list[Finding]:
-    """The rsum of every run among `new`, each run's seeds against those of that run in `reference`.
+    """Compare the rsum of every run in `new`: its seeds against the seeds of the same run in `reference`.
 
     Raises UserError for new seeds that cannot be held against the committed ones: another recipe, another signature.
     """
@@ -51,7 +51,7 @@ def _of(run: tuple[str, str], records: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 def tolerated(reference: Sequence[float], new: Sequence[float], level: float) -> tuple[float, float]:
-    """How far the two means may be apart at a level, and the two-sided p-value; at least three values in all."""
+    """Return the tolerated distance of two means at a level, and the two-sided p-value; at least three values."""
     n, k = len(reference), len(new)
     freedom = n + k - 2
     squares = sum((value - statistics.fmean(side)) ** 2 for side in (reference, new) for value in side)
@@ -64,7 +64,7 @@ def tolerated(reference: Sequence[float], new: Sequence[float], level: float) ->
 
 
 def too_few(run: str, committed: Sequence[RunRecord], found: float = math.nan) -> Finding:
-    """What is said of a run whose committed seeds cannot decide."""
+    """Return the finding for a run with too few committed seeds to decide."""
     before = [_rsum(record) for record in committed]
     note = f"{len(before)} committed seed{'s' if len(before) != 1 else ''}, {ENOUGH} or more decide"
     return Finding(

@@ -39,7 +39,7 @@ def text_sheets(report: Report) -> list[Sheet]:
 
 
 def markdown_sheets(report: Report) -> list[Sheet]:
-    """What drifted, with its queries; what is undecided; all findings, folded."""
+    """Make the sheets: the runs that drifted, with their queries; the undecided ones; all findings, folded."""
     drifted = report.drifted()
     runs = list(dict.fromkeys(item.run for item in report.findings))
     title = f"drift: {len(drifted)} of {len(runs)} runs" if drifted else f"no drift in {len(runs)} runs"

@@ -125,7 +125,7 @@ def _made_with() -> dict[str, str | int]:
 
 
 def store_half(source: Path, target: Path) -> None:
-    """Copy weights in float16: half the size in the repository; the reference scores are those of the copy."""
+    """Copy weights in float16: half the size in the repository; the reference scores are made with the copy."""
     from safetensors.torch import save
 
     state, _ = read_weights(source)

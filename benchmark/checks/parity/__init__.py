@@ -1,1 +1,1 @@
-"""Parity: values recorded from published implementations, held against what the production code computes."""
+"""Parity: values recorded from published implementations, compared with the results of the production code."""

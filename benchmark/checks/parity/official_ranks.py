@@ -23,10 +23,10 @@ class OfficialRanks:
     """Ranks and best items as official code has them: an ascending sort, turned round."""
 
     by_direction: dict[str, tuple[Ints, Ints, Ints, Ints]]
-    """Of `i2t` and `t2i`: rank, best item, and the ranks when ties count for and against the query."""
+    """For `i2t` and `t2i`: rank, best item, and the ranks when ties count for and against the query."""
     caption_image: Ints
     has_ties: bool
-    """Whether the sort decided anything."""
+    """True where the sort decided the order of tied items."""
 
     @staticmethod
     def of(sims: Floats, caption_image: Ints) -> OfficialRanks:

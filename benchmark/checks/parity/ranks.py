@@ -42,7 +42,7 @@ TOLERANCES = {
     "mean": 1e-9,
     "text": 0.0,
 }
-"""From tests/golden/evaluation/README.md: ranks exact, metrics 1e-9, ids exact."""
+"""The tolerances of tests/golden/evaluation/README.md: ranks exact, metrics 1e-9, ids exact."""
 
 KS = {5: (1, 5, 10), 9: (1, 5, 10, 20, 50, 70, 100)}
 """K of the recalls by the number of recorded metrics; median and mean rank follow them."""
@@ -122,7 +122,7 @@ def _recorded(
 
 
 def _harness_cases(sims: Floats, caption_image: Ints, official: OfficialRanks) -> list[ParityCase]:
-    """What is asked of the harness beyond the recorded numbers: it refuses NaN, its tie rule stays in bounds."""
+    """Check the harness beyond the recorded numbers: it refuses NaN, and its tie rule stays in bounds."""
     if not np.isfinite(sims).all():
         try:
             rank(sims, caption_image)
@@ -183,7 +183,7 @@ def _five(metrics: DirectionMetrics) -> list[float]:
 
 
 def _summary_lines(row: Array) -> list[str]:
-    """What official code logs for one row of 13 numbers, with one decimal."""
+    """Return the lines that official code logs for one row of 13 numbers, with one decimal."""
     text = [f"{value:.1f}" for value in row]
     return [
         f"rsum: {text[12]}",
@@ -195,7 +195,7 @@ def _summary_lines(row: Array) -> list[str]:
 
 
 def _fold_lines(row: Array) -> list[str]:
-    """What official code logs for one fold."""
+    """Return the lines that official code logs for one fold."""
     text = [f"{value:.1f}" for value in row]
     return [
         f"Image to text: {', '.join(text[:5])}",

@@ -47,7 +47,7 @@ class ParityRow:
     ok: bool
     note: str = ""
     share: float = 0.0
-    """Of each |expected|, allowed beside the tolerance."""
+    """The fraction of each |expected| that is allowed beside the tolerance."""
 
     @property
     def cells(self) -> tuple[str, str]:
@@ -130,7 +130,7 @@ def run_parity(method: str, paths: Sequence[Path] | None = None) -> ParityReport
 
 
 def check_file(method: str, path: Path) -> list[ParityRow]:
-    """Rows of one file; one failed row where it is recognised by nobody."""
+    """Compare one file and return its rows; one failed row where nothing recognises the file."""
     content = read_golden(path)
     try:
         if is_rank_file(content):

@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 PLACES = 32
 RULES = {"flickr": (" \t", "- .,()"), "coco": ("- .,()", "- .,()?")}
-"""What captions are split at, for the dictionary and when they are read (data.md 7.5)."""
+"""The characters that separate words, for the dictionary and for reading captions (data.md 7.5)."""
 
 
 def is_dictionary_file(content: Mapping[str, Any]) -> bool:

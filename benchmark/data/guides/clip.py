@@ -21,10 +21,10 @@ from benchmark.files import sha256_file
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-"""Of the colours from 0 to 1, over the pictures that CLIP was trained on."""
+"""The mean and standard deviation of the colours, from 0 to 1, over the pictures that CLIP was trained on."""
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""Names of the weights, the one that is preferred first."""
+"""The possible names of the file of weights, the preferred one first."""
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 

@@ -31,14 +31,14 @@ Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 PICTURES = "pictures.npy"
-"""In the folder of a prepared copy: sha256 of each picture."""
+"""The file in the folder of a prepared copy with the sha256 of each picture."""
 
 STORE = Path(".rematch/pictures")
-"""Where the sha256 of pictures in folders are kept."""
+"""The folder that keeps the sha256 of pictures in folders."""
 
 
 class BrokenPictureError(UserError):
-    """A picture that cannot be decoded: the message says which, `reason` what the decoder said."""
+    """A picture that cannot be decoded: the message names it, `reason` is the decoder's message."""
 
     reason: str = ""
 
@@ -104,7 +104,7 @@ class EncodedImages:
         return chosen
 
     def digests(self) -> list[bytes]:
-        """sha256 of each picture's file; those of the prepared copy were taken when it was made."""
+        """Return the sha256 of each picture's file; a prepared copy's were taken when it was made."""
         folders = copies_of(self.files()) if self._whole else []
         if len(folders) != 1:
             return _digests_of(self.encoded, range(len(self)))
@@ -127,7 +127,7 @@ def _names(paths: Sequence[Path]) -> str:
 
 @dataclass(frozen=True)
 class _Cells:
-    """Where the cells of a binary column are: `lengths` bytes at `starts` of a source; length -1: a null."""
+    """The places of the cells of a binary column: `lengths` bytes at `starts` of a source; length -1: a null."""
 
     sources: list[Any]
     """Paths of files (str), or buffers in memory."""
@@ -205,7 +205,7 @@ def _place(buffer: Any, mapped: list[tuple[int, int, int, str]]) -> tuple[str | 
 
 @dataclass(frozen=True, eq=False)
 class FileImages:
-    """Pictures in a local folder: `paths` below `folder` (n,), and what they are called."""
+    """Pictures in a local folder: `paths` below `folder` (n,), and the names of the pictures."""
 
     folder: Path
     paths: Sequence[str | Path]
@@ -215,7 +215,7 @@ class FileImages:
         return len(self.paths)
 
     def encoded(self, row: int) -> bytes:
-        """The file's bytes. Raises UserError where it is missing or cannot be read."""
+        """Return the file's bytes. Raises UserError where it is missing or cannot be read."""
         path = self.folder / self.paths[row]
         try:
             return path.read_bytes()

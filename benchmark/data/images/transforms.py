@@ -29,7 +29,7 @@ RATIO = (3 / 4, 4 / 3)
 """Width over height of a training crop; drawn evenly on a logarithmic scale."""
 
 CROP_AREA = (0.64, 1.0)
-"""Of a `scale_crop_flip` crop: share of the largest area that fits with its ratio (data.md 7.6)."""
+"""The area of a `scale_crop_flip` crop, as a share of the largest area that fits with its ratio (data.md 7.6)."""
 
 _LOG_RATIO = torch.log(torch.tensor(RATIO)).tolist()  # in float32, as torchvision draws it
 

@@ -33,7 +33,7 @@ class Tile:
     """One picture of a sheet with its captions."""
 
     row: int
-    """In the split, from 0: the protocol's order."""
+    """The row in the split, from 0, in the protocol's order."""
     image_id: str
     filename: str
     captions: list[tuple[str, str]]
@@ -43,16 +43,16 @@ class Tile:
     jpeg: bytes
     """The picture as RGB, at most twice DISPLAY on each side; b"": it cannot be decoded."""
     fault: str = ""
-    """Why there is no picture."""
+    """The reason why there is no picture."""
 
     @property
     def alt(self) -> str:
-        """What stands for the picture where it cannot be seen: its first caption."""
+        """The text that stands for a picture that cannot be seen: its first caption."""
         return self.captions[0][1] if self.captions else self.filename
 
     @property
     def small(self) -> bool:
-        """Whether it is shown much enlarged: then pixel by pixel."""
+        """True for a picture that is shown much enlarged, and therefore pixel by pixel."""
         return is_small(self.size)
 
     @property
@@ -63,17 +63,17 @@ class Tile:
 
 @dataclass(frozen=True, eq=False)
 class ContactSheet:
-    """What a contact sheet says and shows."""
+    """The text and pictures of a contact sheet."""
 
     dataset: str
     title: str
     split: SplitName
     shown: str
-    """How many images, of how many, and how they were chosen."""
+    """The number of images shown, the number in the split, and the way they were chosen."""
     facts: list[tuple[str, str]]
     """Name and value, in order."""
     departures: list[str]
-    """Why these are not the published data; [] where nothing is known against it."""
+    """The reasons why these are not the published data; [] where nothing is known against it."""
     notes: list[str]
     tiles: list[Tile]
 
@@ -135,7 +135,7 @@ def make_tiles(split: Split, rows: Sequence[int]) -> list[Tile]:
 
 
 def is_small(size: tuple[int, int]) -> bool:
-    """Whether a picture is less than half as large as the box it is shown in."""
+    """Return True for a picture less than half as large as the box it is shown in."""
     return max(size) < DISPLAY // 2
 
 

@@ -17,12 +17,12 @@ from benchmark.data.splits import Images, Split, SplitName, flatten_captions
 from benchmark.errors import UserError
 
 PARTS = {stem: split for split, stems in STEMS.items() for stem in stems}
-"""What a split column says -> the split; `restval` stays as it is."""
+"""The split for each value of a split column; `restval` stays as it is."""
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """What a schema calls things."""
+    """The names that a schema gives to its columns."""
 
     schema: str
     captions: str | tuple[str, ...]
@@ -31,7 +31,7 @@ class Adapter:
     image_id: str | None
     filename: str | None
     order: str | None
-    """Images are sorted by it; None: by the published order where it is known, else as stored."""
+    """The column by which images are sorted; None: by the published order where it is known, else as stored."""
     image: str | None = "image"
     part: str = "split"
     """The split of the original annotation file; not every copy has it."""

@@ -1,4 +1,4 @@
-"""Are a split's captions the published ones, whatever their packaging? (data.md 1.7)
+"""Checks that a split's captions are the published ones, whatever their packaging (data.md 1.7).
 
 Packagings of the same captions differ in blanks, quotes, punctuation, case and HTML's way of writing signs. What none
 of them changes is compared: the letters and digits of each caption, in order. Where the sha256 is another, counts
@@ -24,7 +24,7 @@ TOLERANCE = 0.001
 """Share by which each count of another packaging may differ."""
 
 TOGETHER = 1.25
-"""How many times the words that captions of one image share must outweigh those that captions of two images share."""
+"""The factor by which the words shared within an image must outweigh the words shared between two images."""
 
 ENGLISH = frozenset(["a", "an", "and", "at", "in", "is", "of", "on", "the", "to", "with"])
 ENGLISH_SHARE = 0.15
@@ -36,14 +36,14 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class CaptionFacts:
-    """What no packaging changes of a split's captions."""
+    """The facts about a split's captions that are the same in every packaging."""
 
     sha256: str
-    """Of the plain captions in order, a newline after each."""
+    """The sha256 of the plain captions in order, a newline after each."""
     captions: int
     distinct: int
     characters: int
-    """Of all plain captions."""
+    """The number of characters of all plain captions."""
 
     def counts(self) -> dict[str, int]:
         return {"captions": self.captions, "distinct": self.distinct, "characters": self.characters}
@@ -55,12 +55,12 @@ class CaptionFacts:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What captions are beside the published ones."""
+    """The comparison of captions with the published ones."""
 
     verdict: Verdict
     found: str
     hint: str = ""
-    """What differs; empty where the captions are accepted."""
+    """The difference; empty where the captions are accepted."""
 
 
 def plain(caption: str) -> str:
@@ -79,7 +79,7 @@ def _facts(texts: Sequence[str]) -> CaptionFacts:
 
 
 def describe_packaging(captions: Sequence[str]) -> str:
-    """How captions are written: what tells one packaging from another, for the run record."""
+    """Describe how captions are written, which tells one packaging from another, for the run record."""
     signs = [f"{sum(map(len, captions)):,} characters as written"]
     if any(caption != caption.lower() for caption in captions):
         signs.append("capital letters")
@@ -101,7 +101,7 @@ def judge(
     others: Mapping[str, CaptionFacts],
     caption_ids: Sequence[Sequence[str]] = (),
 ) -> Judgement:
-    """Hold the captions of all images, in published order, against what is known of them.
+    """Compare the captions of all images, in published order, with the facts known of them.
 
     others: captions that may pass for them, by what they are. caption_ids: of each image, for the order within it.
     """
@@ -157,7 +157,7 @@ def _orders_within(
 
 
 def _first_far(found: CaptionFacts, expected: CaptionFacts) -> str:
-    """The first count that is further off than a packaging makes it, in words; "" where none is."""
+    """Return the first count that is further off than a packaging makes it, in words; "" where none is."""
     for name, count in expected.counts().items():
         ours = found.counts()[name]
         if abs(ours - count) > TOLERANCE * count:
@@ -168,7 +168,7 @@ def _first_far(found: CaptionFacts, expected: CaptionFacts) -> str:
 def _what_differs(
     captions: Sequence[str], found: CaptionFacts, others: Mapping[str, CaptionFacts], far: str
 ) -> str:
-    """What texts with other counts are, as far as they tell, and the first count that is off."""
+    """Say which texts with other counts these are, as far as that can be told, and the first count that is off."""
     split = next((what for what, facts in others.items() if not _first_far(found, facts)), "")
     if split:
         return f"another split: the counts are those of the captions of {split} ({far})"
@@ -186,7 +186,7 @@ def _what_differs(
 
 
 def belong_together(images: Sequence[Sequence[str]]) -> bool:
-    """Whether captions of one image share more words than those of two images; rare words weigh more.
+    """Return True if captions of one image share more words than those of two images; rare words weigh more.
 
     True where there are too few to tell.
     """

@@ -1,4 +1,4 @@
-"""The datasets this suite knows: what each published split holds, where it is to be had, and under what terms.
+"""The datasets this suite knows: the content of each published split, its sources, and its terms.
 
 Source of every number and hash: data.md sections 1.1, 1.2, 1.5, 1.6, 1.7 and 2.1.
 """
@@ -46,7 +46,7 @@ class FlickrOptions(HubOptions):
 
     @model_serializer(mode="wrap")
     def _said_where_chosen(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the default, so that runs of Karpathy's splits are called what they were before the option."""
+        """Leave out the default, so that runs of Karpathy's splits keep the digest they had before the option."""
         return {name: value for name, value in fields(self).items() if (name, value) != ("split", KARPATHY)}
 
 
@@ -59,19 +59,19 @@ class CocoOptions(HubOptions):
 
 @dataclass(frozen=True)
 class Facts:
-    """What a published split holds; None: not known."""
+    """The facts about a published split; None: not known."""
 
     images: int
     checked: Literal["filenames", "image_ids"] = "filenames"
-    """What the hashes are about: file names as strings, or image ids as integers."""
+    """The items that are hashed: file names as strings, or image ids as integers."""
     ids_sha256: str | None = None
-    """Of the ids, sorted, one a line."""
+    """The sha256 of the ids, sorted, one a line."""
     ordered_sha256: str | None = None
-    """Of the ids in protocol order, one a line; that of Flickr30K is string order."""
+    """The sha256 of the ids in protocol order, one a line; the order of Flickr30K is string order."""
     caption_ids_sha256: str | None = None
-    """Of the first five caption ids of each image, in protocol order, one a line."""
+    """The sha256 of the first five caption ids of each image, in protocol order, one a line."""
     captions: CaptionFacts | None = None
-    """Of the first five captions of each image, whatever their packaging."""
+    """The facts about the first five captions of each image, whatever their packaging."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Entry:
     sources: tuple[Source, ...] = ()
     """Tried in this order; none: made by code."""
     other_captions: Mapping[str, CaptionFacts] = field(default_factory=dict)
-    """Captions of parts that are no split here, by what they are."""
+    """Captions of parts that are no split here, by the part's name."""
     declared: ListedSplit | None = None
     """The split of the whole corpus by lists that a method declares; None: the published splits."""
 
@@ -257,7 +257,7 @@ def _corpus_entry(entry: Entry, declared: ListedSplit) -> Entry:
 
 
 def facts_of(entry: Entry, split: SplitName, options: Mapping[str, Any]) -> Facts | None:
-    """What the published split holds under these options; None where nothing is known (made by code)."""
+    """Return the facts about a published split under these options; None where nothing is known (made by code)."""
     facts = entry.facts.get(split)
     if facts is not None and split == "train" and options.get("restval"):
         return replace(facts, images=entry.train_images_with_restval or facts.images)

@@ -1,4 +1,4 @@
-"""What a download needs besides loading: the newest commits in the lock, and where the files of a split are."""
+"""The needs of a download besides loading: the newest commits in the lock, and the places of a split's files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from benchmark.files import write_text
 
 @dataclass(frozen=True)
 class Place:
-    """Where the files of one split are, and what they are."""
+    """The repository and folder of one split's files, and the files."""
 
     split: SplitName
     repo: str
@@ -35,7 +35,7 @@ class Place:
 
 
 def place_of(entry: Entry, split: SplitName, options: Mapping[str, Any]) -> Place | None:
-    """Where the lock and the cache have a split; None where one of them does not know it."""
+    """Find the place of a split in the lock and the cache; None where one of them does not know it."""
     lock = read_revisions()
     repo = lock.sources.get(f"{entry.name}/{split}", "")
     commit = lock.commits.get(repo, "")
@@ -75,7 +75,7 @@ def newest_commits(entry: Entry, splits: Sequence[SplitName]) -> Iterator[None]:
 
 
 def _lock_newest(entry: Entry, split: SplitName) -> None:
-    """Where every source refuses, nothing is locked, and loading says why."""
+    """Lock the newest commit of the first source that answers; if all refuse, lock nothing: loading says why."""
     for source in entry.sources:
         repo = source.files[split].repo
         if source.needs_pictures:

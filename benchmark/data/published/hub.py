@@ -45,7 +45,7 @@ _terms_said: set[str] = set()
 
 @dataclass(frozen=True)
 class Request:
-    """Which part of a dataset is wanted."""
+    """A request for a part of a dataset."""
 
     entry: Entry
     split: SplitName
@@ -54,14 +54,14 @@ class Request:
 
     @property
     def published(self) -> Sequence[str]:
-        """Image ids in the published order, for tables that have none; () where it is not known."""
+        """Image ids in the published order, for tables that have none; () where that order is not known."""
         known = self.entry.name == "mscoco" and self.split == "test"
         return [str(number) for number in mscoco_ids("test")] if known else ()
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A split, and where it is from."""
+    """A split with its origin."""
 
     split: Split
     revision: str
@@ -188,12 +188,12 @@ def say_terms(entry: Entry) -> None:
 
 @dataclass(frozen=True)
 class Download:
-    """What loading some splits would fetch."""
+    """The files that loading some splits would fetch."""
 
     items: list[str]
     """Repository, split and size, one a line."""
     bytes: int
-    """To download; 0 for what is in the cache."""
+    """The bytes to download; 0 for files in the cache."""
     disk_bytes: int
     """Needed on disk: the files and a memory-mapped copy (data.md 4.3)."""
 
@@ -204,7 +204,7 @@ def download_estimate(
     data_dir: Path | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Download:
-    """What `load_dataset` would download for these splits, from catalog, lock and cache; asks nobody."""
+    """List the files that `load_dataset` would download for these splits, from catalog, lock and cache; asks nobody."""
     entry = entry_under(get_entry(name), options or {})
     if not entry.sources or data_dir is not None:
         return Download([], 0, 0)

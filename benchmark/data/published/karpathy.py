@@ -22,7 +22,7 @@ def flickr30k_names(split: SplitName) -> tuple[str, ...]:
 
 @cache
 def mscoco_ids(split: Literal["val", "test"]) -> tuple[int, ...]:
-    """Cocoids of an MSCOCO split; those of `test` in Karpathy's order, which fixes the 1K folds (data.md 1.5)."""
+    """Return the cocoids of an MSCOCO split; `test` is in Karpathy's order, which fixes the 1K folds (data.md 1.5)."""
     return tuple(int(line) for line in _lines(f"mscoco-{split}"))
 
 

@@ -23,7 +23,7 @@ WORK = Path(".rematch")
 
 
 def number_of(filename: str) -> str:
-    """What Flickr8k's 1141718391_24164bf1b1.jpg and Flickr30K's 1141718391.jpg have in common."""
+    """Return the number that Flickr8k's 1141718391_24164bf1b1.jpg and Flickr30K's 1141718391.jpg share."""
     return PurePosixPath(filename).name.partition(".")[0].partition("_")[0]
 
 

@@ -37,7 +37,7 @@ class SourceRefusedError(UserError):
 
 
 def hub_reachable() -> bool:
-    """Whether the Hub answers at all; False in offline mode (HF_HUB_OFFLINE)."""
+    """Return True if the Hub answers at all; False in offline mode (HF_HUB_OFFLINE)."""
     if constants.HF_HUB_OFFLINE:
         return False
     try:
@@ -106,7 +106,7 @@ def drop_damaged(path: Path) -> bool:
 
 
 def _whole(files: Sequence[Path]) -> bool:
-    """Whether every file of `name-00000-of-00003...` is there; files without such a number count as whole."""
+    """Return True if every file of `name-00000-of-00003...` is there; files without such a number count as whole."""
     counts: dict[str, list[int]] = {}
     for path in files:
         stem, _, rest = path.name.partition("-of-")
@@ -180,7 +180,7 @@ def fetch_files(
 
 
 def _numbered(files: Sequence[Path]) -> bool:
-    """Whether the names say how many files there are, so that the cache alone shows that all are there."""
+    """Return True if the names give the number of files, so that the cache alone shows that all are there."""
     return all("-of-" in path.name for path in files)
 
 

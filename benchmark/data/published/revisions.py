@@ -24,7 +24,7 @@ HEADER = """\
 
 
 class Revisions(Strict):
-    """What the file holds."""
+    """The content of the lock file."""
 
     commits: dict[str, str] = Field(default={})
     """Repository -> commit, 40 hexadecimal digits."""
@@ -39,7 +39,7 @@ def lock_path() -> Path:
 
 
 def read_revisions() -> Revisions:
-    """What is locked; raises UserError for a file that is not a lock."""
+    """Read the lock; raises UserError for a file that is not a lock."""
     path = lock_path()
     if not path.is_file():
         return Revisions()
@@ -58,7 +58,7 @@ def read_revisions() -> Revisions:
 
 
 def keep(dataset: str, split: str, repo: str, commit: str) -> None:
-    """Lock what a split was read from; the file is only touched where that is new."""
+    """Lock the repository and commit of a split; the file is only touched where they are new."""
     before = read_revisions()
     after = Revisions(
         commits={**before.commits, repo: commit}, sources={**before.sources, f"{dataset}/{split}": repo}

@@ -1,4 +1,4 @@
-"""Where each dataset is to be had, in the order in which the places are tried (data.md sections 0, 1.1 and 1.2).
+"""The sources of each dataset, in the order in which they are tried (data.md sections 0, 1.1 and 1.2).
 
 A source is one layout of repositories on the Hugging Face Hub. A repository that is gone, asks for a login or
 holds other columns gives way to the next source; the one that delivered is written into the lock
@@ -24,15 +24,15 @@ STEMS: dict[SplitName, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Files:
-    """Where a source keeps a split."""
+    """The files of a split in a source."""
 
     repo: str
     bytes: int
-    """To download; about."""
+    """The size of the download in bytes, roughly."""
     pattern: str | None = None
-    """Of file paths, where they are not `<split>-*.parquet` at any depth."""
+    """The pattern of the file paths, where they are not `<split>-*.parquet` at any depth."""
     with_restval: tuple[str, ...] = ()
-    """More stems, read with the training split where the restval images are asked for."""
+    """The stems of further files, read with the training split where the restval images are asked for."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Source:
 
 
 def wanted(path: str, split: SplitName, files: Files, *, restval: bool) -> bool:
-    """Whether a repository's file belongs to a split."""
+    """Return True if a repository's file belongs to a split."""
     if files.pattern is not None:
         return fnmatch(path, files.pattern)
     stems = (*STEMS[split], *(files.with_restval if restval else ()))

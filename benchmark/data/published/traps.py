@@ -1,4 +1,4 @@
-"""Data that are often taken for the published splits: what they are, and what to take instead (data.md 1.1, 1.2, 1.4).
+"""Data often taken for the published splits: their nature, and the data to take instead (data.md 1.1, 1.2, 1.4).
 
 Recognised by their counts, and by how their images spread over Karpathy's lists.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from benchmark.data.splits import SplitName
 
 TAKE = "leave out --data-dir to take the Hub's copy, or give a folder in which Karpathy's split is marked"
-"""What helps against nearly everything."""
+"""The advice that helps against nearly everything."""
 
 ENTITIES = (
     "the Flickr30K Entities partition (29,783 / 1,000 / 1,000 images), not Karpathy's (29,000 / 1,014 / 1,000): "
@@ -66,11 +66,11 @@ TRAPS: dict[str, tuple[Trap, ...]] = {
         Trap(ALL_CAPTIONS, captions={"train": 566_747, "val": 25_010, "test": 25_010}),
     ),
 }
-"""By dataset. The Entities partition and Flickr8K have 1,000 images in val and test: there the ids tell."""
+"""Traps by dataset. The Entities partition and Flickr8K have 1,000 images in val and test: only ids give those away."""
 
 
 def known_count(dataset: str, split: SplitName, *, images: int = -1, captions: int = -1) -> str:
-    """What data with so many images or captions are; "" where no trap has that count."""
+    """Name the data with so many images or captions; "" where no trap has that count."""
     for trap in TRAPS.get(dataset, ()):
         if trap.images.get(split) == images or trap.captions.get(split) == captions:
             return trap.what
@@ -80,7 +80,7 @@ def known_count(dataset: str, split: SplitName, *, images: int = -1, captions: i
 def known_spread(
     dataset: str, split: SplitName, ids: Collection[str], lists: Mapping[SplitName, Sequence[str]]
 ) -> str:
-    """What data are whose images spread over the published splits (`lists`) like this; "" where nothing fits."""
+    """Name the data whose images spread over the published splits (`lists`) like this; "" where nothing fits."""
     own = set(ids)
     shared = {name: len(own.intersection(items)) for name, items in lists.items()}
     for name, items in lists.items():

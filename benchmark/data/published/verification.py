@@ -1,4 +1,4 @@
-"""Is a loaded dataset the published one? Counts, ids, order, captions and overlap, each check in words and numbers.
+"""Checks that a loaded dataset is the published one: counts, ids, order, captions and overlap, in words and numbers.
 
 Where ids differ from the published sha256, they are compared with Karpathy's lists to say which. Data that often
 pass for the published ones are recognised (traps.py). What nothing can tell is said not to be checked, and is never
@@ -43,9 +43,9 @@ class Check:
     found: str
     verdict: Verdict
     hint: str = ""
-    """What is wrong or not known, and what to do; empty where all is well."""
+    """The fault or doubt, and the advice; empty where all is well."""
     recorded: bool = False
-    """Whether a run record says it though nothing differs."""
+    """True where a run record mentions the check though nothing differs."""
 
     @property
     def ok(self) -> bool:
@@ -53,13 +53,13 @@ class Check:
 
     @property
     def differs(self) -> bool:
-        """Whether the data are refused for it; what is noted or cannot be checked is accepted and recorded."""
+        """True where the check makes the data refused; a note or a missing check is accepted and recorded."""
         return self.verdict == "differs"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A split under examination, and what is known of it."""
+    """A split under examination, and the published facts about it."""
 
     entry: Entry
     split: Split
@@ -68,19 +68,19 @@ class Subject:
 
     @cached_property
     def ids(self) -> list[str]:
-        """What tells the images apart: file names without folders, or image ids as plain integers."""
+        """The keys that tell the images apart: file names without folders, or image ids as plain integers."""
         if self.facts is not None and self.facts.checked == "filenames":
             return [name.rpartition("/")[2] for name in self.split.filenames]
         return [str(int(item)) if item.isdecimal() else item for item in self.split.image_ids]
 
     @cached_property
     def named(self) -> bool:
-        """Whether the ids are those of the images, and not made of their rows."""
+        """True where the ids come from the source, and are not made of the images' rows."""
         return not all(_ROW.fullmatch(item) for item in self.split.image_ids)
 
     @cached_property
     def contents(self) -> dict[str, list[Any]]:
-        """By kind, a key of each image that tells whether another is the same: its picture, its captions."""
+        """For each kind, picture and captions, a key of each image by which the same image is found elsewhere."""
         split = self.split
         pictures = picture_digests(split.images) if len(split.images) == len(split) else None
         found: dict[str, list[Any]] = {} if pictures is None else {"picture": pictures}
@@ -99,13 +99,13 @@ class Subject:
 
     @cached_property
     def same_images(self) -> bool:
-        """Whether the ids are the published ones, whatever their order; True where those are not known."""
+        """True where the ids are the published ones in any order, and where the published ones are not known."""
         expected = self.facts.ids_sha256 if self.facts else None
         return expected is None or not self.named or lines_sha256(in_order(self.ids)) == expected
 
     @property
     def diagnosis(self) -> str:
-        """What these images are instead of the published ones, and what to do."""
+        """A guess at the data that these images are instead of the published ones, and the advice."""
         name, split = self.entry.name, self.split.name
         lists = published_lists(self.entry)
         what = known_count(name, split, images=len(self.ids)) or known_spread(name, split, self.keys, lists)
@@ -254,7 +254,7 @@ def check_captions(subject: Subject) -> Check:
 
 
 def check_captions_an_image(subject: Subject) -> Check:
-    """As many captions of each image as asked for."""
+    """Check that each image has as many captions as asked for."""
     split, wanted = subject.split, subject.captions_per_image
     counts = np.bincount(split.caption_image, minlength=len(split))
     odd = np.flatnonzero(counts != wanted)
@@ -287,7 +287,7 @@ def check_caption_ids(subject: Subject, expected: str) -> Check:
 
 
 def _other_captions(subject: Subject, expected: str) -> str:
-    """How the caption ids differ, image by image where the published ones are at hand."""
+    """Describe how the caption ids differ, image by image where the published ones are at hand."""
     theirs = captions_by_sha256().get(expected)
     ids = subject.split.caption_ids
     if theirs is None:
@@ -317,7 +317,7 @@ def check_words(subject: Subject, expected: CaptionFacts | None) -> Check:
 
 
 def _other_captions_known(subject: Subject) -> dict[str, CaptionFacts]:
-    """Captions that may have been taken for those of this split."""
+    """Return the captions that may have been taken for this split's."""
     others = {
         f"'{name}'": facts.captions
         for name, facts in subject.entry.facts.items()
@@ -341,7 +341,7 @@ def check_overlap(one: Subject, other: Subject) -> Check:
 
 
 def _overlap_by_content(one: Subject, other: Subject, what: str) -> Check:
-    """Of images without names, by what they look like and what is said of them."""
+    """Check two splits for shared images by their pictures and captions, for images without names."""
     ways = [
         (kind, keys, other.contents[kind]) for kind, keys in one.contents.items() if kind in other.contents
     ]
@@ -409,12 +409,12 @@ def first_fault(checks: Iterable[Check]) -> str | None:
 
 
 def departures(checks: Iterable[Check]) -> list[str]:
-    """For the run record: what is not as published, one line each."""
+    """List the departures from the published data for the run record, one line each."""
     return [f"not verified: {_line(check)}" for check in checks if check.differs]
 
 
 def notes(checks: Iterable[Check]) -> list[str]:
-    """For the run record: what was accepted though it is not word for word as published, or cannot be checked."""
+    """List the accepted differences for the run record: data not word for word as published, or not checkable."""
     return [
         f"split '{check.split}', {check.what}: {'' if check.ok else f'{check.verdict}: '}{check.found}"
         for check in checks
@@ -435,7 +435,7 @@ def named(ids: Sequence[str]) -> str:
 
 
 def difference(ours: Collection[str], theirs: Collection[str]) -> str:
-    """How many of the published ids are missing and how many others there are, with the first two of each."""
+    """Count the missing published ids and the extra ids, and name the first two of each."""
     sides = (("missing", set(theirs).difference(ours)), ("extra", set(ours).difference(theirs)))
     said = [f"{len(ids):,} {word} ({named(in_order(ids))})" for word, ids in sides if ids]
     return ", ".join(said) or "the same images, but some of them more than once"

@@ -37,7 +37,7 @@ class NpyFile:
     shape: tuple[int, int, int]
     dtype: str
     offset: int
-    """Of the first row, in bytes."""
+    """The offset of the first row, in bytes."""
 
     @property
     def row_bytes(self) -> int:
@@ -138,7 +138,7 @@ class ArrayRegions:
     """(n,) row of each image, counted through all files."""
     description: str
     made_by: str = ""
-    """How the features are made of the pictures: their identity. Empty: the features themselves are."""
+    """The identity of the features that are made of the pictures. Empty: the features are their own identity."""
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -31,7 +31,7 @@ Produce = Callable[[Sequence[int]], Floats]
 
 @dataclass(frozen=True)
 class Chunks:
-    """Features (images, R, D) in a folder; `what` says in messages what they are."""
+    """Features (images, R, D) in a folder; `what` names them in messages."""
 
     folder: Path
     images: int
@@ -39,7 +39,7 @@ class Chunks:
     what: str
 
     def rows(self, number: int) -> range:
-        """Of a chunk."""
+        """Return the rows of a chunk."""
         return range(number * CHUNK, min((number + 1) * CHUNK, self.images))
 
     def fetch(self, produce: Produce, *, show_progress: bool = True) -> tuple[NpyFile, ...]:

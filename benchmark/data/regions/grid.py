@@ -43,7 +43,7 @@ class Extractor(Protocol):
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """Where computed features are kept, and what computes them; neither changes a result but by rounding."""
+    """The folder of computed features and the device that computes them; neither changes a result but by rounding."""
 
     folder: Path = Path(".rematch/features")
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

@@ -72,7 +72,7 @@ class RandomCells:
         return first, second, third, fourth, fifth
 
     def _filtered(self, pixels: Tensor) -> Tensor:
-        """What the filters say of pixels (n, 3, 64, 64) from 0 to 1, averaged in each cell: (n, 36, 116)."""
+        """Return the filters' answers to pixels (n, 3, 64, 64) from 0 to 1, averaged in each cell: (n, 36, 116)."""
         directions, offsets, textures, shapes, thresholds = self._filters
         colour = torch.tanh(F.conv2d(2 * pixels - 1, directions, offsets))  # (n, 20, 64, 64)
         brightness = F.pad(pixels.mean(1, keepdim=True), [2] * 4, mode="replicate")

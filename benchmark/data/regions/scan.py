@@ -21,10 +21,10 @@ from benchmark.data.splits import NoPictures, Split, SplitName, flatten_captions
 from benchmark.errors import UserError
 
 PARTS: dict[SplitName, tuple[str, ...]] = {"train": ("train",), "val": ("dev",), "test": ("testall", "test")}
-"""What the files of a split begin with; the first part that is there counts."""
+"""The first parts of the file names of a split; the first that is there counts."""
 
 CAPTIONS = 5
-"""Consecutive lines of an image."""
+"""The number of consecutive lines of an image."""
 
 VALIDATION_IMAGES = 1_000
 """The published code cuts `dev` to its first 5,000 captions, whatever the dataset."""
@@ -59,7 +59,7 @@ def scan_split(dataset: str, name: SplitName, folder: Path, captions_per_image: 
 
 
 def part_of(name: SplitName, folder: Path) -> str:
-    """The part of the folder that is a split; raises UserError where none is there."""
+    """Return the part of the folder that is a split; raises UserError where none is there."""
     if not folder.is_dir():
         raise UserError(f"data folder {folder.as_posix()}: no such folder")
     for part in PARTS[name]:
@@ -199,7 +199,7 @@ def flickr30k_by_id() -> dict[str, str]:
 
 
 def scan_entry(entry: Entry, splits: Mapping[SplitName, Split]) -> Entry:
-    """What can be known of these splits: no caption ids, no ids of images called by row, perhaps 1,000 of `dev`."""
+    """Keep the facts that these splits can show: no caption ids, no ids named by row, perhaps 1,000 of `dev`."""
     facts = {name: replace(known, caption_ids_sha256=None) for name, known in entry.facts.items()}
     for name, split in splits.items():
         known = facts.get(name)
@@ -214,7 +214,7 @@ def scan_entry(entry: Entry, splits: Mapping[SplitName, Split]) -> Entry:
 
 
 def _first_of_dev(entry: Entry, whole: Facts) -> Facts:
-    """What is known of the first 1,000 images of `dev` alone: the names of Flickr30K, the captions of MSCOCO."""
+    """Return the facts about the first 1,000 images of `dev`: the names of Flickr30K, the captions of MSCOCO."""
     names = lines_sha256(flickr30k_names("val")[:VALIDATION_IMAGES]) if entry.name == "flickr30k" else None
     captions = entry.other_captions.get(SCAN_DEV)
     return replace(whole, images=VALIDATION_IMAGES, ids_sha256=names, ordered_sha256=names, captions=captions)

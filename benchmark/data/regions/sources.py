@@ -21,7 +21,7 @@ from benchmark.recipe.schema import GridRegions, StoredRegions
 
 @dataclass(frozen=True)
 class Folder:
-    """Where features lie, and where converted ones are kept."""
+    """The folder of features, and the store of converted ones."""
 
     path: Path | None
     store: FeatureStore
@@ -86,12 +86,12 @@ def _tsv_dataset(
 
 
 def known_of(settings: StoredRegions, entry: Entry, dataset: Dataset) -> Entry:
-    """What the published splits hold, as far as these files can show it."""
+    """Return the facts about the published splits, as far as these files can show them."""
     return scan_entry(entry, dataset.splits) if settings.source == "scan" else entry
 
 
 def cut_down(settings: StoredRegions, wanted: Mapping[SplitName, int]) -> dict[SplitName, int]:
-    """First images of each split: SCAN's `dev` is never used beyond its first 1,000."""
+    """Return the number of first images of each split to keep: SCAN's `dev` is never used beyond its first 1,000."""
     if settings.source != "scan":
         return dict(wanted)
     return {**wanted, "val": min(VALIDATION_IMAGES, wanted.get("val", VALIDATION_IMAGES))}
@@ -122,7 +122,7 @@ def described(dataset: Dataset) -> Dataset:
 
 
 def read_all(dataset: Dataset, *, show_progress: bool = True) -> Iterator[str]:
-    """Read every feature once; what each split with regions holds. Raises UserError where one is not finite."""
+    """Read every feature once and describe the regions of each split. Raises UserError where one is not finite."""
     for name, split in dataset.splits.items():
         if split.regions is None:
             continue

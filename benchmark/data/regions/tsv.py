@@ -41,7 +41,7 @@ ENDS = 2**20
 
 @dataclass(frozen=True)
 class TSVRow:
-    """Where an image's line is."""
+    """The place of an image's line."""
 
     image: str
     file: int

@@ -1,4 +1,4 @@
-"""Do stored region features look like those of the images they are said to be of?
+"""Checks that stored region features look like features of the images they claim to be of.
 
 An extraction that was interrupted leaves rows of zeros in an array of the right size, and a file copied under the
 wrong name has another split's features. Neither shows in counts. The first region of every image is read, 8 kB of it,

@@ -21,7 +21,7 @@ PLACES = (
     "at the bottom",
     "at the bottom right",
 )
-"""Of the nine cells, row by row."""
+"""The phrases for the nine cells, row by row."""
 RELATIONS: dict[str, tuple[str, str]] = {
     "above": ("above", "over"),
     "below": ("below", "under"),
@@ -34,7 +34,7 @@ LEADS = ("picture", "see", "shapes", "shows", "the", "there", "with", "you")
 
 
 class Thing(Protocol):
-    """What a sentence needs to know of an object; `cell` counts row by row from 0 to 8."""
+    """The properties of an object that a sentence needs; `cell` counts row by row from 0 to 8."""
 
     @property
     def shape(self) -> str: ...
@@ -70,7 +70,7 @@ def listing(parts: Sequence[str]) -> str:
 
 
 def relation(first: Thing, second: Thing, choose: Chooser) -> str:
-    """How `first` lies to `second`: along the longer of the two distances; on a diagonal, either."""
+    """Name the relation of `first` to `second`, along the longer of the two distances; on a diagonal, either."""
     down = first.cell // 3 - second.cell // 3
     right = first.cell % 3 - second.cell % 3
     vertical = abs(down) > abs(right) or (abs(down) == abs(right) and choose.below(2) == 0)

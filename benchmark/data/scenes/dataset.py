@@ -37,7 +37,7 @@ class ScenesOptions(Strict):
     image_size: int = Field(default=64, ge=32, le=1024)
     """Side in pixels."""
     seed: int = Field(default=0, ge=0)
-    """Of the dataset; the training seed is another one."""
+    """The seed of the dataset; the training seed is another one."""
     hard_share: float = Field(default=0.25, ge=0, le=1)
     """Share of images that come in hard pairs (rows 2k and 2k + 1)."""
 
@@ -90,7 +90,7 @@ class Scene:
     things: tuple[Object, ...]
     background: str
     change: str | None = None
-    """How this scene was made from its twin, the row before; None: it was not."""
+    """The change that made this scene of its twin, the row before; None: it was not made so."""
 
 
 def _kind(draws: Draws) -> tuple[str, str]:

@@ -36,7 +36,7 @@ SIZES: dict[str, int] = {"small": 7, "large": 10}
 """Radius in 64ths of the image side."""
 BACKGROUNDS: dict[str, tuple[int, int, int]] = {"light": (222, 222, 216), "dark": (44, 46, 54)}
 CENTRES = (11, 32, 53)
-"""Of the three columns and rows, in 64ths: large neighbours meet, but never hide each other."""
+"""The centres of the three columns and rows, in 64ths: large neighbours meet, but never hide each other."""
 
 # A five-pointed star with its point up, outer radius 1000, inner radius 430.
 _STAR = ((0, -1000), (253, -348), (951, -309), (409, 133), (588, 809), (0, 430))  # right half, top to bottom
@@ -78,7 +78,7 @@ def _in_star(x: Array, y: Array, n: int) -> Array:
 
 @cache
 def _stamp(shape: str, radius: int, texture: str, colour: str, image_size: int) -> tuple[Array, Array]:
-    """What an object leaves of the canvas and what it adds, both (d, d, 3) int16, in sixteenths."""
+    """Return the factor an object leaves of the canvas and the paint it adds, both (d, d, 3) int16, in sixteenths."""
     mask = stamp_mask(shape, radius)[:, :, None].astype(np.int16)
     step = np.arange(2 * radius)
     unit = max(1, image_size // 32)  # two pixels at 64

@@ -24,7 +24,7 @@ from benchmark.evaluation.ranking import Floats, check_finite, check_matrix
 Wide = NDArray[np.float64]
 
 ROWS = 128
-"""Of a block: 26 MB of float64 at 25,000 items."""
+"""The rows of a block: 26 MB of float64 at 25,000 items."""
 
 
 # ----------------------------------------------------------------------------------------- methods
@@ -98,7 +98,7 @@ def log_sums(bank: Floats, b: float) -> Wide:
 
 
 def popular(bank: Floats, k: int) -> NDArray[np.bool_]:
-    """Whether an item is among the k best of some query of the bank (m, g), equal scores in gallery order: (g,)."""
+    """Mark the items among the k best of some query of the bank (m, g), equal scores in gallery order: (g,)."""
     found = np.zeros(bank.shape[1], bool)
     for _, block in _blocks(bank):
         order = np.argsort(-block, axis=1, kind="stable")[:, :k] if k > 1 else block.argmax(axis=1)

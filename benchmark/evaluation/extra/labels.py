@@ -1,4 +1,4 @@
-"""From what a user names to what `evaluate_relevance` takes: tables by name, and ids of a matrix's rows and columns."""
+"""Labels for `evaluate_relevance` from the names that a user gives: tables, and ids of a matrix's rows and columns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmark.evaluation.extra.relevance import Relevance, number_of
 
 TABLES = ("cxc", "eccv")
 DATASET = "mscoco"
-"""Whose test split the tables are about."""
+"""The dataset whose test split the tables describe."""
 
 
 def load_relevance(name: str, file: Path | None = None) -> Relevance:

@@ -24,10 +24,10 @@ SHAPES: Mapping[Role, str] = {
     "gallery-images": "bank images x test images",
     "gallery-captions": "bank captions x test captions",
 }
-"""What a bank of each role holds: queries of i2t, queries of t2i, and what looks like the galleries of t2i and i2t."""
+"""The content of each bank: queries of i2t, queries of t2i, and items like the galleries of t2i and i2t."""
 
 PREFIX = 16
-"""Scores by which a query of a bank is first looked for among the test queries."""
+"""The number of scores by which a query of a bank is first looked for among the test queries."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Banks:
 
     matrices: Mapping[Role, Floats] = field(default_factory=dict)
     transductive: bool = False
-    """Where there is no bank of queries, the test queries are taken; and whatever banks there are may hold some."""
+    """True where the test queries replace a missing bank of queries; the banks may then hold some of them too."""
 
     def size(self, direction: Direction, n_queries: int) -> int:
         """Queries of the bank of a direction."""
@@ -70,7 +70,7 @@ class Banks:
 
 @dataclass(frozen=True)
 class ProcessedResult:
-    """What a protocol says of post-processed scores; a direction without a bank is None."""
+    """The result of a protocol on post-processed scores; a direction without a bank is None."""
 
     protocol: Protocol
     method: PostProcess

@@ -33,16 +33,16 @@ NUMBER = re.compile(r"(\d+)(?:\.\w+)?$")
 
 @dataclass(frozen=True, eq=False)
 class Relevance:
-    """Which captions answer an image, and which images a caption; neither need be the other turned round."""
+    """The captions that answer an image, and the images that answer a caption; neither need mirror the other."""
 
     name: str
     source: str
-    """Where it was read, and by which rule; no path."""
+    """The file or package it was read from, and the rule; no path."""
     i2t: Positives
     """Caption ids (MSCOCO's sentid) by image id (cocoid)."""
     t2i: Positives
     outside: frozenset[int] = frozenset()
-    """Captions beyond an image's fifth, which a gallery may lack: positives all the same, never found."""
+    """Captions beyond an image's fifth, which a gallery may lack; they count as positives that are never found."""
 
     @cached_property
     def digest(self) -> str:
@@ -88,7 +88,7 @@ class RelevanceMetrics:
 
 @dataclass(frozen=True)
 class RelevanceResult:
-    """Both directions of a similarity matrix under a table."""
+    """The result for both directions of a similarity matrix under a table."""
 
     relevance: Relevance
     n_images: int
@@ -143,7 +143,7 @@ class _Query:
     items: Ints
     """(r,) ascending gallery rows of its positives."""
     positives: int
-    """Of the table; more than r where some are not in the gallery."""
+    """The number of positives in the table; more than r where some are not in the gallery."""
 
 
 def _in_rows(

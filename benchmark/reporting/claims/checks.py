@@ -1,4 +1,4 @@
-"""What the committed results say about one check of the claims ledger: an estimate with its interval, and a verdict.
+"""The evidence of the committed results on one check of a claim: an estimate with its interval, and a verdict.
 
 Nothing is run; each file is read when it is first asked for. Holm's correction comes after, in claims_judge.py.
 """
@@ -45,35 +45,35 @@ the paper's data in another set-up, or no data at all."""
 
 @dataclass(frozen=True)
 class JudgedCheck:
-    """A check with what the results say; None: there is none."""
+    """A check with the results that bear on it; None: there is none."""
 
     check: Check
     label: str
-    """What is held against what."""
+    """The two sides that are compared."""
     place: str
     """Dataset or protocol; `latency`; `-` where there is no check."""
     setting: Setting
     verdict: Verdict
     cause: str = ""
-    """Why it cannot be tested, in a few words; the same for like checks."""
+    """The reason why it cannot be tested, in a few words; the same for like checks."""
     why: str = ""
-    """The same in full, or what to know about a verdict."""
+    """The cause in full, or a remark on a verdict."""
     unit: str = ""
-    """Of the estimate."""
+    """The unit of the estimate."""
     counted: str = "seeds"
     n: int | None = None
     estimate: float | None = None
     low: float | None = None
     high: float | None = None
     sd: float | None = None
-    """Of the differences over the seeds."""
+    """The standard deviation of the differences over the seeds."""
     p: float | None = None
     holm: float | None = None
     """p adjusted over all tested checks of the paper."""
     family: int | None = None
-    """How many these are."""
+    """The number of tested checks of the paper."""
     images: RunComparison | None = None
-    """Of two runs' records: the paired test over the images."""
+    """The paired test over the images, of two runs' records."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def _of_seeds(row: Row, seeds: Sequence[int]) -> Row:
 
 
 def _told_by_seeds(check: JudgedCheck, values: Sequence[float]) -> JudgedCheck:
-    """From one difference a seed; larger is what is claimed."""
+    """Judge one difference a seed; the claim is that it is larger."""
     found = seed_difference(values)
     if found is None or found.n < ENOUGH_SEEDS:
         return _too_few(check, values)
@@ -235,7 +235,7 @@ def _told_by_seeds(check: JudgedCheck, values: Sequence[float]) -> JudgedCheck:
 def _told_of_side(
     check: JudgedCheck, low: float, high: float, remedy: str = "more rounds would tell"
 ) -> JudgedCheck:
-    """Which side of zero an interval lies on; above is what is claimed."""
+    """Judge the side of zero on which an interval lies; the claim is above zero."""
     if low > 0:
         return replace(check, verdict=HOLDS)
     if high < 0:
@@ -244,7 +244,7 @@ def _told_of_side(
 
 
 def _told_of_size(check: JudgedCheck, size: float) -> JudgedCheck:
-    """Whether a gain is as large as claimed: an interval that begins there says yes, one that ends short of it no."""
+    """Judge the size of a gain: an interval that begins at the claimed one says yes, one that ends short of it no."""
     assert check.low is not None
     assert check.high is not None
     if check.high < size:
@@ -255,7 +255,7 @@ def _told_of_size(check: JudgedCheck, size: float) -> JudgedCheck:
 
 
 def _more_seeds(found: SeedDifference) -> str:
-    """How many seeds would tell a true difference of this size, at this spread, on its own."""
+    """Say how many seeds would tell a true difference of this size, at this spread, on its own."""
     n = seeds_to_tell(found.mean, found.sd)
     if n is None:
         return f"no number of seeds up to {MOST:,} would tell a difference this small"
@@ -265,7 +265,7 @@ def _more_seeds(found: SeedDifference) -> str:
 
 
 def _too_few(check: JudgedCheck, values: Sequence[float]) -> JudgedCheck:
-    """What there is, and no verdict."""
+    """Return the check with the values there are, and no verdict."""
     over = "" if check.images is None else f"; over the images alone, {over_images(check.images)}"
     why = f"too few seeds ({len(values)} of at least {ENOUGH_SEEDS}){over}"
     return replace(check, n=len(values), estimate=statistics.fmean(values), cause="too few seeds", why=why)
@@ -292,7 +292,7 @@ def _by_seed(results: StudyResults, check: StudyDifference) -> list[float]:
 
 
 def _differ(of: Row, against: Row) -> str:
-    """Why two runs cannot be held against each other; '': they can."""
+    """Say why two runs cannot be compared with each other; '': they can."""
     one, other = (parse(row.records[0].results[row.protocol].signature) for row in (of, against))
     fields = [name for name in differences(one, other) if name not in MAY_DIFFER]
     return f"the runs' signatures differ in {', '.join(fields)}" if fields else ""

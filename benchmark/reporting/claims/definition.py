@@ -110,16 +110,16 @@ class Claim(Strict):
     paper: str
     """results/paper/<paper>.yaml."""
     statement: Text
-    """In our words."""
+    """The claim in our words."""
     source: Text
-    """Where the paper says it."""
+    """The place in the paper."""
     certainty: Literal["confirmed", "second-hand", "uncertain"]
     """`confirmed`: read in the paper or its abstract; `second-hand`: read elsewhere; `uncertain`: partly inferred."""
     needs: Literal["all", "any"] = "all"
-    """Whether the claim holds where all checks hold, or where one does."""
+    """The rule for several checks: the claim holds if all hold, or if one does."""
     checks: list[Check] = Field(min_length=1)
     note: str = ""
-    """What to bear in mind."""
+    """A remark to bear in mind."""
 
 
 class Ledger(Strict):

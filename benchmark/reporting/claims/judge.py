@@ -1,4 +1,4 @@
-"""What the committed results say about each claim: judgements of its checks, and their sum place by place.
+"""The verdict of the committed results on each claim: judgements of its checks, and their sum place by place.
 
 Nothing is run. The rule is the same for all and stands at the head of results/tables/claims.md (RULE):
 
@@ -23,12 +23,12 @@ from benchmark.statistics.seed_differences import seeds_to_tell
 
 SIGNIFICANT = 0.05
 NEAREST: tuple[Setting, ...] = ("paper", "other", "timing", "analogue")
-"""Settings by how near they are to the paper's: what is told in the nearest is a claim's verdict."""
+"""The settings by their nearness to the paper's: the verdict of the nearest is a claim's verdict."""
 
 
 @dataclass(frozen=True)
 class Total:
-    """What the checks of one place come to."""
+    """The joint verdict of the checks of one place."""
 
     place: str
     setting: Setting
@@ -51,7 +51,7 @@ class JudgedClaim:
 
     @property
     def verdict(self) -> Verdict:
-        """What is told in the setting nearest to the paper's in which anything is."""
+        """The verdict in the nearest setting to the paper's that has one."""
         return self._strongest()[0]
 
     @property

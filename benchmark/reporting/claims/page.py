@@ -134,7 +134,7 @@ CHECKS = (
 
 
 def checks_sheet(checks: Sequence[JudgedCheck]) -> Sheet:
-    """One row a check of a claim; what the images alone say stands below."""
+    """Make a sheet of one row a check of a claim; the result over the images alone stands below."""
     rows: list[list[object]] = []
     for check in checks:
         why = f"{check.verdict}: {check.why}" if check.why else check.verdict

@@ -35,12 +35,12 @@ class Change:
     old: Value
     new: Value
     old_sd: float | None = None
-    """Over the seeds, with n - 1 below; None for one seed."""
+    """The standard deviation over the seeds, with n - 1 below; None for one seed."""
     new_sd: float | None = None
 
     @property
     def change(self) -> float | None:
-        """New less old; None where one is not a number."""
+        """The new value less the old; None where one is not a number."""
         if isinstance(self.old, bool) or isinstance(self.new, bool):
             return None
         if isinstance(self.old, int | float) and isinstance(self.new, int | float):
@@ -73,7 +73,7 @@ class RunDiff:
     latency: tuple[Change, ...]
     """Medians in milliseconds, parameters, memory."""
     latency_differs_in: tuple[str, ...]
-    """What was different about the measurements; not empty: the changes are noise."""
+    """The differences between the measurements; if there are any, the changes are noise."""
     recipe: tuple[Change, ...]
     """Fields of the resolved recipe that differ, but for the seed."""
     other: tuple[Change, ...]
@@ -182,7 +182,7 @@ def _series(
 
 
 def _over_seeds(values: Sequence[Value]) -> tuple[Value, float | None]:
-    """Mean and standard deviation of numbers; of anything else what there is, once each."""
+    """Return the mean and standard deviation of numbers; of anything else the distinct values."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if not values:
         return None, None
@@ -213,7 +213,7 @@ def _latency(record: RunRecord) -> dict[str, Value]:
 
 
 def _latency_context(old: RunRecord, new: RunRecord) -> Iterator[str]:
-    """How two latency measurements differ in more than their outcome."""
+    """Yield the differences between two latency measurements in anything but their outcome."""
     if old.latency is None or new.latency is None:
         return
     for name in ("hardware", "device", "threads", "precision", "gallery", "method"):

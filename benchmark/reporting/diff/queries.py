@@ -26,14 +26,14 @@ DIRECTIONS: tuple[Directions, Directions] = ("i2t", "t2i")
 
 @dataclass(frozen=True)
 class Items:
-    """What is retrieved: n images and m captions."""
+    """The items that are retrieved: n images and m captions."""
 
     image_ids: Sequence[str]
     caption_image: Ints
     """(m,) row of each caption's image."""
 
     def number(self, caption: int) -> int:
-        """Which of its image's captions this is, from 1."""
+        """Return the position of a caption among its image's captions, from 1."""
         return 1 + int(np.count_nonzero(self.caption_image[:caption] == self.caption_image[caption]))
 
     def image(self, caption: int) -> str:
@@ -60,19 +60,19 @@ class QueryChange:
 
     direction: Directions
     row: int
-    """Of the image (i2t) or the caption (t2i) in the split."""
+    """The row of the image (i2t) or the caption (t2i) in the split."""
     image_id: str
     caption_number: int | None
-    """Of a caption as query: which of its image's captions, from 1."""
+    """The position of a caption query among its image's captions, from 1; None for an image query."""
     old_rank: float
     """Mean over the seeds where there are several."""
     new_rank: float
     old_first: str | None
-    """What stood first: an image's id, with `#k` its k-th caption; None with several seeds, and where ranks are
+    """The first item: an image's id, with `#k` its k-th caption; None with several seeds, and where ranks are
     within folds, since the first item is kept of the whole split."""
     new_first: str | None
     text: str | None = None
-    """The caption's, where it was asked for."""
+    """The text of the caption, where it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ class QueryChanges:
     better: int
     worse: int
     tests: dict[str, PairedTest]
-    """By metric: new less old, over images."""
+    """The tests by metric: new less old, over images."""
     most: tuple[QueryChange, ...]
-    """Those that changed most, by the ratio of their ranks: from 2 to 1 is as much as from 200 to 100."""
+    """The queries that changed most, by the ratio of their ranks: from 2 to 1 is as much as from 200 to 100."""
 
     @property
     def moved(self) -> int:

@@ -98,7 +98,7 @@ def _metrics(found: ProtocolDiff, diff: RunDiff) -> Sheet:
 
 
 def queries_sheet(title: str, found: QueryChanges) -> Sheet:
-    """How many queries moved, and the named ones."""
+    """Make the sheet of the number of queries that moved, and the named ones."""
     said = (
         f"{found.moved:,} of {found.queries:,} queries changed rank: "
         f"{found.better:,} better, {found.worse:,} worse"

@@ -26,7 +26,7 @@ class Side:
 
     name: str
     records: tuple[RunRecord, ...]
-    """By seed; they share recipe and signatures."""
+    """The records by seed; they share recipe and signatures."""
     sidecars: tuple[Sidecar, ...]
 
 
@@ -130,7 +130,7 @@ def at_revision(revision: str, path: str) -> bytes:
 
 
 def check_revision(revision: str) -> None:
-    """Raise UserError for what is no revision of this repository."""
+    """Raise UserError for a name that is no revision of this repository."""
     try:
         git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     except UserError:

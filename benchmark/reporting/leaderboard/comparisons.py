@@ -47,11 +47,11 @@ class RunComparison:
     b: str
     metric: str
     seeds: tuple[int, int]
-    """How many seeds each row has."""
+    """The number of seeds of each row."""
     test: PairedTest
     interval: DifferenceInterval
     seeds_p: float | None
-    """Of Welch's t test over the seeds; None where a row has under three."""
+    """The p-value of Welch's t test over the seeds; None where a row has under three."""
 
     @property
     def p(self) -> float:
@@ -68,7 +68,7 @@ class Pair(NamedTuple):
     p: float
     """The larger of both tests' p-values, Holm-adjusted over all pairs."""
     seeds_p: float | None
-    """Of Welch's t test over the seeds, not adjusted; None where a row has under three."""
+    """The p-value of Welch's t test over the seeds, not adjusted; None where a row has under three."""
 
 
 @dataclass(frozen=True)

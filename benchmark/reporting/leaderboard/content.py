@@ -71,13 +71,13 @@ KINDS = {
     "cited": ("paper (cited)", "Second-hand, read in another paper: {}"),
     "derived": ("paper (derived)", "No row of a table, computed from statements: {}"),
 }
-"""What a paper's line is called, and what its note says."""
+"""The name of a paper's line, and its note."""
 ADDED_UP = "; it prints no rsum, which is the sum of its rounded recalls"
 TESTS = (
     "a difference must hold over images (paired sign-flip test) and, where both runs have three seeds or more, over "
     "seeds (Welch's t test)"
 )
-"""How comparisons.tied_with_best tells rows apart."""
+"""The tests by which comparisons.tied_with_best tells rows apart."""
 INPUTS = re.compile(r"(regions|guides) of '(\w+)': (.*) \(identity \w+\)")
 """A record's note about vectors that a model reads in place of pixels, or beside them."""
 INPUT_NAMES = {"regions": "region features", "guides": "image vectors"}
@@ -324,7 +324,7 @@ def _marks(row: Row, groups: Sequence[Group], notes: Notes, remark: str | None) 
 
 
 def _stands_with_a_member(text: str, members: Sequence[str], known: Mapping[str, set[str]]) -> bool:
-    """Whether an ensemble's departure, `<member>: <reason>`, is one that the page shows with that member."""
+    """Return True if the page shows an ensemble's departure, `<member>: <reason>`, with that member."""
     return any(text == f"{run}: {reason}" for run in members for reason in known.get(run, ()))
 
 
@@ -334,7 +334,7 @@ def _place(mark: str) -> tuple[bool, int, str]:
 
 
 def paper_remark(method: str, paper_dir: Path = PAPER) -> str | None:
-    """What is to be known of a paper's numbers where none could be read, or some are second-hand."""
+    """Return the caution about a paper's numbers where none could be read, or some are second-hand."""
     paper = find_paper(method, paper_dir)
     if paper is None:
         return f"No paper's numbers are known for {method}."
@@ -344,7 +344,7 @@ def paper_remark(method: str, paper_dir: Path = PAPER) -> str | None:
 
 
 def setting(group: Group, groups: Iterable[Group]) -> str:
-    """What sets this table apart from others of its kind, in words."""
+    """Describe how this table differs from others of its kind, in words."""
     mine = parse(group.signature)
     alike = [parse(other.signature) for other in groups if other.title == group.title]
     averaged = f", averaged over {mine.ensemble} models" if group.ensemble else ""
@@ -356,7 +356,7 @@ def setting(group: Group, groups: Iterable[Group]) -> str:
 
 
 def features(record: RunRecord) -> str:
-    """What the models look at: pixels, or which region features, and image vectors that guide these."""
+    """Name the models' input: pixels, or the region features, and image vectors that guide these."""
     notes = [INPUTS.fullmatch(note) for note in record.notes]
     found = [note for note in notes if note is not None and note[2] == record.split]
     return " and ".join(f"{INPUT_NAMES[note[1]]} ({note[3]})" for note in found) or "pixels"
@@ -369,7 +369,7 @@ def _size(signature: Signature) -> str:
 
 
 def _tie_remark(group: Group, tied: frozenset[str] | None) -> list[str]:
-    """What the tests against the best row say; [] where none was made."""
+    """Return the outcome of the tests against the best row; [] where none was made."""
     if tied is None or len(group.rows) < 2:
         return []
     some = any(row.name in tied for row in group.rows)
@@ -386,7 +386,7 @@ def _tie_remark(group: Group, tied: frozenset[str] | None) -> list[str]:
 
 
 def _latency_remark(group: Group) -> list[str]:
-    """Where the latency was measured."""
+    """Say on which machines the latency was measured."""
     measured = [record.latency for row in group.rows for record in row.records if record.latency is not None]
     machines = []
     for at in measured:

@@ -28,7 +28,7 @@ class Row:
     variant: str
     protocol: str
     records: tuple[RunRecord, ...]
-    """By seed."""
+    """The records by seed."""
     paper: ReportedRow | None
     """None: its values are unknown."""
     departures: tuple[str, ...]
@@ -69,7 +69,7 @@ class Row:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the paper's; None where one is unknown or the two cannot be compared."""
+        """Our value less the paper's; None where one is unknown or the two cannot be compared."""
         if self.departures or self.paper_value is None:
             return None
         return self.mean(self.headline) - self.paper_value
@@ -100,7 +100,7 @@ class Row:
 
     @property
     def judgement(self) -> Verdict:
-        """What the seeds say about the paper's headline value (statistics/verdict.py)."""
+        """The judgement of the seeds on the paper's headline value (statistics/verdict.py)."""
         return judge(
             self.values(self.headline),
             self.paper_value,
@@ -164,7 +164,7 @@ def leaderboard(records: Sequence[RunRecord], paper_dir: Path = PAPER) -> list[G
 
 
 def _identity(record: RunRecord, protocol: str) -> list[str]:
-    """What two records must share to be seeds of one row."""
+    """Return the facts that two records must share to be seeds of one row."""
     members = [member.run + member.recipe_digest for member in record.members]
     parts = [record.run, record.method, record.recipe_digest, record.weights, record.codec, *members]
     paper = [record.paper_row.method, record.paper_row.variant]

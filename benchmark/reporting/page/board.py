@@ -46,12 +46,12 @@ def between(bounds: tuple[float, float] | None, digits: int = 1, sign: bool = Fa
 
 
 def milliseconds(value: float | None) -> str:
-    """Two decimals, or three digits of what is shorter than a millisecond."""
+    """Return the number with two decimals, or with three digits below a millisecond."""
     return NONE if value is None else f"{value:.2f}" if value >= 1 else f"{value:.3g}"
 
 
 def remark(row: Row) -> str:
-    """What the judgement has to say besides its verdict."""
+    """Return the remarks of the judgement besides its verdict."""
     found = row.judgement
     said = []
     if found.kind == "cannot tell" and found.seeds_needed is not None:
@@ -76,7 +76,7 @@ class BoardRow:
 
     @property
     def words(self) -> str:
-        """What the text filter looks through."""
+        """The text that the filter searches."""
         return f"{self.row.name} {self.row.variant} {self.method} {self.row.protocol} {self.status}".lower()
 
 
@@ -86,10 +86,10 @@ class Board:
 
     group: Group
     columns: list[Column]
-    """Those of COLUMNS for which a row has a value."""
+    """The columns of COLUMNS for which a row has a value."""
     lines: list[BoardRow]
     apart: str
-    """What sets its signature apart from those of the same protocol; empty: nothing does."""
+    """The difference of its signature from others of the same protocol; empty: there is none."""
 
     @property
     def kind(self) -> str:
@@ -155,7 +155,7 @@ def apart(group: Group, groups: Sequence[Group]) -> str:
 
 
 def tally(evidence: PageEvidence) -> dict[str, int]:
-    """How many rows have which verdict."""
+    """Count the rows of each verdict."""
     counts: dict[str, int] = {}
     for group in evidence.groups:
         for row in group.rows:
@@ -193,7 +193,7 @@ def versus(evidence: PageEvidence) -> list[Drawn]:
 
 
 def waiting(evidence: PageEvidence) -> list[tuple[Row, str]]:
-    """Rows that cannot be held against their paper, with what the paper reports of the variant."""
+    """List the rows that cannot be compared with their paper, with the paper's report of the variant."""
     rows = [row for group in evidence.groups if not group.comparable for row in group.rows]
     return [(row, _reported(evidence, row)) for row in rows]
 
@@ -261,7 +261,7 @@ def speeds(evidence: PageEvidence) -> list[Speed]:
 
 
 def _where(latency: Latency) -> str:
-    """What two latencies must share to stand on one axis."""
+    """Return the conditions that two latencies must share to stand on one axis."""
     threads = f"{latency.threads} thread{'' if latency.threads == 1 else 's'}"
     return f"{latency.hardware}, {latency.device}, {threads}, {latency.precision}; {latency.method}"
 

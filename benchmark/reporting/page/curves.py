@@ -26,11 +26,11 @@ class Epoch:
     """One epoch of a training."""
 
     number: int
-    """From 1."""
+    """The number of the epoch, from 1."""
     loss: float
     validation: float | None
     chosen: bool
-    """Whether its weights are the run's."""
+    """True where its weights are the run's."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the page is made of: everything under results/ that people made or runs wrote, read and checked."""
+"""The evidence of the page: everything under results/ that people made or runs wrote, read and checked."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class PageEvidence:
 
     records: list[RunRecord]
     sidecars: Mapping[Path, Sidecar]
-    """By `RunRecord.path`."""
+    """The sidecars by `RunRecord.path`."""
     groups: list[Group]
     tied: list[frozenset[str]]
-    """Of each group: rows that the paired test over images does not tell apart from the best."""
+    """For each group, the rows that the paired test over images does not tell apart from the best."""
     papers: Mapping[str, Paper]
     references: Mapping[tuple[str, str], Reference]
-    """By dataset and run."""
+    """The references by dataset and run."""
     studies: list[StudyResults]
     timings: list[TimingResults]
 

@@ -33,9 +33,9 @@ class Item:
     """A picture or a caption of the gallery, or a query."""
 
     name: str
-    """Its id, or where that is not known its row."""
+    """The item's id, or its row where no id is known."""
     caption: str = ""
-    """What it says; of a picture its first caption."""
+    """The text of the caption; for a picture its first caption."""
     picture: int | None = None
     """Number in the album."""
 
@@ -45,7 +45,7 @@ class ExampleHit:
     """A retrieved item."""
 
     place: int
-    """From 1."""
+    """The place, from 1."""
     item: Item
     right: bool
     score: float
@@ -53,13 +53,13 @@ class ExampleHit:
 
 @dataclass(frozen=True)
 class Example:
-    """A query, what was retrieved for it, and where the truth was."""
+    """A query, the items retrieved for it, and the place of the truth."""
 
     direction: str
     """`i2t` or `t2i`."""
     query: Item
     rank: int
-    """Of the best right item, from 1."""
+    """The rank of the best right item, from 1."""
     hits: list[ExampleHit]
     truth: list[Item]
     """The right items, where none is among the hits."""

@@ -25,11 +25,11 @@ class Compared:
     record: float | None
     """None: there is no record of this run and seed, or it was made by another version of the recipe."""
     tolerance: float
-    """Of rsum."""
+    """The tolerance of rsum."""
     worst_recall: float | None
     """The largest change of a recall, with its sign."""
     rescored: float | None
-    """Of the committed weights; None for ensembles."""
+    """The rsum of the committed weights; None for ensembles."""
     made_with: str
     address: str
     strip: Markup

@@ -1,4 +1,4 @@
-"""Claims: what the committed results say about each, with a strip for each interval."""
+"""Claims: the verdict of the committed results on each, with a strip for each interval."""
 
 from __future__ import annotations
 

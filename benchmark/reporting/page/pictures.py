@@ -29,7 +29,7 @@ class Album:
     """The pictures that the page shows, numbered as they are asked for."""
 
     shown: dict[tuple[str, int], int] = field(default_factory=dict)
-    """By dataset's key and row."""
+    """The numbers of the pictures, by dataset's key and row."""
     files: list[bytes] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     """Width and height."""

@@ -40,7 +40,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run reached under one protocol."""
+    """The result of a run under one protocol."""
 
     protocol: str
     found: ProtocolRecord
@@ -66,7 +66,7 @@ class RunPage:
     panel: Panel | None
     examples: dict[str, list[Example]]
     without_pictures: str
-    """Why there are no pictures; empty: there are."""
+    """The reason why there are no pictures; empty: there are."""
 
 
 def run_pages(evidence: PageEvidence, courses: Mapping[Path, Course], gallery: Gallery) -> list[RunPage]:
@@ -132,7 +132,7 @@ def title(metric: str) -> str:
 
 
 def _facts(record: RunRecord) -> Facts:
-    """What was trained on what."""
+    """List the facts about a run: its recipe, data, weights, training, times and notes."""
     data = record.dataset
     sizes = "; ".join(
         f"{name} {facts.images:,} images, {facts.captions:,} captions" for name, facts in data.splits.items()

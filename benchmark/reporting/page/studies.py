@@ -36,7 +36,7 @@ class StudySection:
 
 
 def studies(results: Sequence[StudyResults], timings: Sequence[TimingResults]) -> list[StudySection]:
-    """All studies by name, those of accuracy first."""
+    """Return all studies by name, the studies of accuracy first."""
     found = []
     for item in results:
         tables = [_draw_runs("variant", "Variants", item)]

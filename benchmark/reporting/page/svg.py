@@ -26,7 +26,7 @@ class Axis:
     log: bool = False
 
     def at(self, value: float) -> float:
-        """Where a value lies, in pixels; values beyond the ends lie at the ends."""
+        """Return the place of a value, in pixels; values beyond the ends lie at the ends."""
         low, high, value = (math.log(v) if self.log else v for v in (self.low, self.high, value))
         share = 0.5 if high == low else (value - low) / (high - low)
         return self.start + min(max(share, 0.0), 1.0) * (self.stop - self.start)
@@ -122,7 +122,7 @@ STRIP, ROW, PAD = 240, 26, 8
 
 @dataclass(frozen=True)
 class Marks:
-    """What a strip shows, all on one scale."""
+    """The marks of a strip, all on one scale."""
 
     mean: float | None = None
     interval: Pair | None = None
@@ -237,7 +237,7 @@ class Point:
     x: float
     y: float
     interval: Pair | None = None
-    """Of y."""
+    """The interval of y."""
     link: str = ""
 
 

@@ -43,7 +43,7 @@ class VariantRow:
     values: Mapping[str, Sequence[float]]
     """One value a seed of each of METRICS."""
     seconds: list[float]
-    """Of each run; [] for a difference."""
+    """The seconds of each run; [] for a difference."""
 
     def mean(self, metric: str) -> float:
         return statistics.fmean(self.values[metric])
@@ -137,7 +137,7 @@ def longest(line: VariantRow, budget: float) -> Cell:
 
 
 def _variants(results: StudyResults) -> list[str]:
-    """What each variant is, its changes, and how it differs from the papers' set-up."""
+    """Describe each variant, its changes, and how it differs from the papers' set-up."""
     found = []
     for variant in results.variants:
         changes = ", ".join(f"`{key}: {value}`" for key, value in flat(variant.changes)) or "none"
@@ -156,7 +156,7 @@ def flat(changes: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _machines(results: StudyResults) -> str:
-    """The split that all runs share, and what they ran on."""
+    """Name the split that all runs share, and the machines they ran on."""
     first = results.runs[0]
     rows = [f"- test split `{first.fingerprint[:8]}`, Rematch {first.version}"]
     for number, where in enumerate(results.environments):

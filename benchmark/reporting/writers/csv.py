@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from benchmark.reporting.sheet import Cell, Column, Sheet, Value
 
 FORMULA = re.compile(r"\s*[=+\-@]\s*\S|\t")
-"""How a text begins that a spreadsheet would compute; a sign alone is none."""
+"""The beginning of a text that a spreadsheet would compute; a sign alone is none."""
 
 
 def write_csv(sheets: Sequence[Sheet]) -> str:

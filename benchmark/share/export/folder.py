@@ -30,7 +30,7 @@ MODEL, RECIPE, RECORD, SIDECAR, CARD = (
     "README.md",
 )
 NEEDED = (MODEL, RECIPE, RECORD, SIDECAR, CARD)
-"""What every export holds; a folder without them is not one."""
+"""The files of every export; a folder without them is not one."""
 
 HEADER = """\
 # The recipe of {run}, seed {seed}, as it was resolved: every default spelled out. Made by `rematch export`.
@@ -48,7 +48,7 @@ class Export:
 
     @property
     def upload(self) -> str:
-        """What a user types to share it."""
+        """The command with which a user shares it."""
         return f"hf upload YOUR-NAME/{self.run} {self.folder.as_posix()} ."
 
 

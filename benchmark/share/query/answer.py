@@ -58,15 +58,15 @@ class Hit:
     """One answer."""
 
     rank: int
-    """From 1."""
+    """The rank, from 1."""
     score: float
     row: int
-    """Of the gallery: an image's for a sentence, a caption's for a picture."""
+    """The row in the gallery: an image's for a sentence, a caption's for a picture."""
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a query gave, best first."""
+    """The answer to a query, best first."""
 
     run: str
     dataset: str
@@ -77,7 +77,7 @@ class Answer:
     """The sentence, or the name of the picture's file."""
     hits: list[Hit]
     weights: list[str]
-    """Which weights were taken, a line a model."""
+    """The names of the weights that were taken, a line a model."""
     notes: list[str]
     departures: list[str]
 
@@ -172,7 +172,7 @@ def _hits(scores: Floats, top: int) -> list[Hit]:
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """What one model says."""
+    """The scores of one model."""
 
     job: Job
     scores: Floats
@@ -223,7 +223,7 @@ class Weights:
 
     path: Path
     said: str
-    """What they are, in words."""
+    """The name of the weights, in words."""
     halved: bool = False
     """Stored in half precision, as committed references are."""
 
@@ -263,7 +263,7 @@ def find_weights(job: Job, checkpoint: Path | None) -> Weights:
 
 
 def word_notes(codec: Codec, sentence: str) -> list[str]:
-    """What to say of words that the vocabulary lacks; raises UserError where it has none of them."""
+    """Return the notes on words that the vocabulary lacks; raises UserError where it has none of them."""
     words = list(_words(codec, sentence))
     unknown = [word for word, known in words if not known]
     if len(unknown) == len(words):
