@@ -100,7 +100,9 @@ def encode_images(
 ) -> Codes:
     """Codes (n_images, ...) of image batches that hold every row once, in any order."""
     store = _Store(n_images, dtype, "images")
-    progress = tqdm(total=n_images, desc="encode images", unit="image", disable=not show_progress)
+    progress = tqdm(
+        total=n_images, desc="encode images", unit="image", disable=None if show_progress else True
+    )
     with evaluation_mode(model), progress as bar:
         for batch in batches:
             store.put(batch.index, model.encode_images(batch.to(device)))
@@ -118,7 +120,9 @@ def encode_captions(
 ) -> Codes:
     """Codes (n_captions, ...) of caption batches that hold every row once, in any order."""
     store = _Store(n_captions, dtype, "captions")
-    progress = tqdm(total=n_captions, desc="encode captions", unit="caption", disable=not show_progress)
+    progress = tqdm(
+        total=n_captions, desc="encode captions", unit="caption", disable=None if show_progress else True
+    )
     with evaluation_mode(model), progress as bar:
         for batch in batches:
             store.put(batch.index, model.encode_captions(batch.to(device)))
@@ -195,7 +199,9 @@ def score(
     with (
         evaluation_mode(model),
         _precision(model, images),
-        tqdm(total=total, desc="score", unit="pair", unit_scale=True, disable=not show_progress) as bar,
+        tqdm(
+            total=total, desc="score", unit="pair", unit_scale=True, disable=None if show_progress else True
+        ) as bar,
     ):
         for rows, columns in _blocks(plan, order):
             block = model.similarity(images.rows(rows).to(device), captions.rows(columns).to(device))

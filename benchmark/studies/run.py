@@ -186,7 +186,9 @@ def run_study(plan: StudyPlan, found: Sequence[Share], settings: Settings) -> li
     late: list[StudyRun] = []
     inner = replace(settings, latency=False, resume=False, work=plan.work)
     total = sum(len(item.to_run) for item in found)
-    with tqdm(total=total, desc=plan.name, unit="run", disable=not settings.show_progress) as bar:
+    with tqdm(
+        total=total, desc=plan.name, unit="run", disable=None if settings.show_progress else True
+    ) as bar:
         for item in found:
             if not item.to_run:
                 continue

@@ -143,7 +143,9 @@ def _finished(file: Path, digest: str, group: TimingGroup) -> TimedGroup | None:
 def _run_group(plan: TimingPlan, group: TimingGroup, *, show_progress: bool) -> TimedGroup:
     study = plan.study
     label = group.task if group.size is None else f"{group.task}, {group.size}"
-    with tqdm(total=study.warm_up + study.rounds, desc=label, unit="round", disable=not show_progress) as bar:
+    with tqdm(
+        total=study.warm_up + study.rounds, desc=label, unit="round", disable=None if show_progress else True
+    ) as bar:
         seconds = time_group(
             group,
             warm_up=study.warm_up,

@@ -326,7 +326,9 @@ def corrupt_rows(images: Images, *, show_progress: bool = True) -> dict[int, str
     # threads: decoders let go of the interpreter's lock
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
-        tqdm(total=len(images), desc="decode", unit=" pictures", disable=not show_progress) as progress,
+        tqdm(
+            total=len(images), desc="decode", unit=" pictures", disable=None if show_progress else True
+        ) as progress,
     ):
         for start in range(0, len(images), 256):
             rows = range(start, min(start + 256, len(images)))

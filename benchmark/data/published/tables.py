@@ -5,6 +5,7 @@ A folder's own cache key forgets its path and contents (data.md 4.3); that of na
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,8 +70,9 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def progress_bars(show: bool) -> Iterator[None]:
-    """Let the libraries show their bars, or not, and put them back as they were."""
+    """Let the libraries show their bars on a terminal, or not at all, and put them back as they were."""
     before = (are_progress_bars_disabled(), not datasets.is_progress_bar_enabled())
+    show = show and sys.stderr.isatty()  # a log or a pipe wants none
     _set_bars(hub=show, tables=show)
     try:
         yield
