@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from baselines.user import enhancement
+from baselines.vse_infty.model import VSEInfinity
+from benchmark.batches import TrainingCodes
 from benchmark.checks.drift import check
-from benchmark.method import TripletLoss
+from benchmark.method import DualEncoder, Progress
 from benchmark.records.reference import REFERENCE
 from benchmark.run.job import Job, build_model
 from tests.paths import ROOT
@@ -57,12 +59,13 @@ def halve_the_temperature(patch: pytest.MonkeyPatch) -> None:
 def drop_the_margin(patch: pytest.MonkeyPatch) -> None:
     """VSE-infinity's triplet loss forgets its margin."""
 
-    whole = TripletLoss.__call__
+    def marginless(
+        model: VSEInfinity, codes: TrainingCodes, progress: Progress, pair_budget: int | None
+    ) -> Tensor:
+        loss = progress.loss.model_copy(update={"margin": 0.0})
+        return DualEncoder.objective(model, codes, dataclasses.replace(progress, loss=loss), pair_budget)
 
-    def marginless(loss: TripletLoss, scores: Tensor) -> Tensor:
-        return whole(loss.model_copy(update={"margin": 0.0}), scores)
-
-    patch.setattr(TripletLoss, "__call__", marginless)
+    patch.setattr(VSEInfinity, "objective", marginless)  # the loss itself is shared with others
 
 
 def swap_the_axis(patch: pytest.MonkeyPatch) -> None:
