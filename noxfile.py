@@ -141,6 +141,13 @@ def doctor(session: nox.Session) -> None:
     run(session, "rematch", "doctor", *session.posargs)
 
 
+@nox.session(venv_backend="none", default=False)
+def findings(session: nox.Session) -> None:
+    """Run the scripts of findings/: surprises of other people's tools, each in a temporary folder (needs a network)."""
+    for script in sorted((ROOT / "findings").glob(session.posargs[0] if session.posargs else "*.sh")):
+        session.run("bash", str(script), external=True)
+
+
 @nox.session(venv_backend="uv", default=False)
 def lock(session: nox.Session) -> None:
     """Write requirements.lock anew from pyproject.toml: `nox -s lock [-- --upgrade]`."""

@@ -25,6 +25,7 @@ TOP = {
     "baselines",
     "benchmark",
     "docs",
+    "findings",
     "noxfile.py",
     "pyproject.toml",
     "recipes",
