@@ -24,12 +24,12 @@ from benchmark.evaluation.protocol import check_test_size, protocols_of
 from benchmark.inputs import InputSpec
 from benchmark.method import Baseline, DataFacts, Method
 from benchmark.recipe.faults import about, check_fields
-from benchmark.recipe.files import run_name
 from benchmark.recipe.schema import Recipe
 from benchmark.recipe.training import Training
 from benchmark.records.paper import ReportedProtocol
 from benchmark.records.record import RUNS, recipe_digest
 from benchmark.registry import get_method
+from benchmark.run.runs import Run
 from benchmark.training import seed_initialisation
 
 WORK = Path(".rematch")
@@ -44,8 +44,6 @@ class Settings:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     data_dir: Path | None = None
     """Local data in place of the Hub."""
-    profile: str | None = None
-    """Recipes are taken with this profile's changes; runs have its name in theirs."""
     unverified: bool = False
     """Take data that aren't the published split, as a departure, instead of refusing them."""
     skip_corrupt: bool = False
@@ -67,18 +65,12 @@ class Settings:
         """Where the record of a run lies."""
         return self.runs / dataset / run / f"{seed}.json"
 
-    def named_profile(self) -> dict[str, str]:
-        """What a recorded recipe says about the profile."""
-        return {} if self.profile is None else {"profile": self.profile}
-
 
 @dataclass(frozen=True)
 class Job:
-    """A recipe with its method and data at hand."""
+    """The run of a single model with its method and data at hand."""
 
-    path: Path
-    recipe: Recipe
-    seed: int
+    run: Run
     method: Method
     config: Any
     spec: InputSpec
@@ -93,13 +85,17 @@ class Job:
         return make_codec(self.spec.text, self.dataset, settings.vocabulary, kept, settings.word_vectors)
 
     @property
-    def run(self) -> str:
-        return run_name(self.path, self.dataset.name, self.settings.profile)
+    def recipe(self) -> Recipe:
+        return self.run.single
+
+    @property
+    def seed(self) -> int:
+        return self.run.seed
 
     @property
     def folder(self) -> Path:
         """The work folder of this run."""
-        return self.settings.folder(self.dataset.name, self.run, self.seed)
+        return self.settings.folder(self.dataset.name, self.run.name, self.seed)
 
     @property
     def training(self) -> Training:
@@ -133,7 +129,7 @@ class Job:
         document["data"]["options"] = dict(self.dataset.options)
         if self.recipe.data.regions is None:  # a recipe of pixels says nothing about regions
             del document["data"]["regions"]
-        return document | self.settings.named_profile()
+        return document | self.run.named_profile()
 
     @property
     def digest(self) -> str:
@@ -141,23 +137,18 @@ class Job:
         return recipe_digest(self.resolved())
 
 
-def prepare(
-    path: Path,
-    recipe: Recipe,
-    seed: int,
-    settings: Settings,
-    splits: tuple[SplitName, ...] = ("train", "val", "test"),
-) -> Job:
-    """Load what `recipe` needs of its data; the model is not built yet.
+def prepare(run: Run, settings: Settings, splits: tuple[SplitName, ...] = ("train", "val", "test")) -> Job:
+    """Load what the run of a single model needs of its data; the model is not built yet.
 
-    `recipe` is the file's with the profile of `settings`. Raises UserError for data that can't be had or aren't
-    the published ones, and for a test split that doesn't fit the protocols.
+    Raises UserError for an ensemble, for data that can't be had or aren't the published ones, and for a test split
+    that doesn't fit the protocols.
     """
+    recipe = run.single
     method, config = get_method(recipe.method), recipe.method_config()
     spec = method.inputs(config)
     data = recipe.data
     check_vocabulary(spec.text, settings.vocabulary)
-    with about(path):
+    with about(run.path):
         dataset = load_dataset(
             data.name,
             data.options,
@@ -176,7 +167,7 @@ def prepare(
             check_input(split, spec)
         if "test" in splits:  # now, and not after hours of training
             check_test_size(data.name, len(dataset.splits["test"]))
-    return Job(path, recipe, seed, method, config, spec, dataset, settings)
+    return Job(run, method, config, spec, dataset, settings)
 
 
 def build_model(job: Job, *, pretrained: bool) -> Baseline:

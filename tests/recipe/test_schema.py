@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from benchmark.errors import UserError
 from benchmark.recipe.faults import about
 from benchmark.recipe.files import load_recipe, run_name
-from benchmark.recipe.schema import EnsembleRecipe, Evaluation, GridRegions
+from benchmark.recipe.schema import Evaluation, GridRegions
 from benchmark.recipe.training import Training
 from benchmark.records.paper import resolve
 from benchmark.registry import get_method
-from benchmark.run.resolve import check_recipes, dataset_of, member_paths, recipe_paths
+from benchmark.run.resolve import check_runs, find_runs
+from benchmark.run.runs import read_run
 from tests.paths import ROOT
 from tests.recipe.networks import single
 from tests.recipe.unique_keys import read_yaml
@@ -37,19 +38,18 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize("path", PATHS, ids=name_of)
 def test_every_recipe_is_sound(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    recipe = load_recipe(path)
-    check_recipes([path])
-    assert path.stem.split("-")[0] == dataset_of(path)  # `rematch reproduce hat DATASET` finds it by name
-    assert recipe.summary
-    paper = resolve(recipe.paper_row)
+    run = read_run(path)
+    check_runs([run])
+    assert path.stem.split("-")[0] == run.dataset  # `rematch reproduce hat DATASET` finds it by name
+    assert run.recipe.summary
+    paper = resolve(run.recipe.paper_row)
     assert paper is not None
     assert paper.method == path.parent.name
-    if isinstance(recipe, EnsembleRecipe):
-        members = [single(member) for member in member_paths(path, recipe)]
-        assert {member.data.name for member in members} == {dataset_of(path)}
+    if run.members:
+        assert {member.dataset for member in run.members} == {run.dataset}
     else:
-        assert recipe.method == path.parent.name
-        assert get_method(recipe.method).name == recipe.method
+        assert run.single.method == path.parent.name
+        assert get_method(run.single.method).name == run.single.method
 
 
 @pytest.mark.parametrize("path", PATHS, ids=name_of)
@@ -81,8 +81,9 @@ def test_a_dataset_names_all_its_variants_and_the_ensemble_last(
     method: str, dataset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    paths = recipe_paths(method, dataset)
-    check_recipes(paths)
+    runs = find_runs(method, dataset)
+    check_runs(runs)
+    paths = [run.path for run in runs]
     assert sorted(ROOT / path for path in paths) == [
         path for path in PATHS if (path.parent.name, path.stem.split("-")[0]) == (method, dataset)
     ]

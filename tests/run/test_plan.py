@@ -23,6 +23,7 @@ from benchmark.reporting.estimates import estimate_sheet
 from benchmark.reporting.writers.terminal import write_text
 from benchmark.run import plan
 from benchmark.run.job import Settings, build_model, prepare
+from benchmark.run.runs import read_run
 from benchmark.training.optimizers import make_optimizer
 from tests.paths import ROOT
 from tests.tiny import I2T, T2I, change_recipe
@@ -92,7 +93,7 @@ def test_mscoco_with_and_without_restval() -> None:
 def test_a_tiny_plan_is_of_the_model_that_is_trained(fresh: Path) -> None:
     recipe = recipe_at(I2T)
     made = plan.make_plan(recipe, plan.vocabulary_size(recipe), [])
-    job = prepare(I2T, recipe, 0, Settings())
+    job = prepare(read_run(I2T), Settings())
     model = build_model(job, pretrained=False)
     assert plan.vocabulary_size(recipe) == job.codec.vocab_size, fresh
     assert made.parameters == sum(parameter.numel() for parameter in model.parameters())
@@ -122,7 +123,7 @@ def test_memory_grows_with_the_batch_and_the_picture(fresh: Path) -> None:
 def test_the_probes_bytes_are_those_that_autograd_keeps(fresh: Path) -> None:
     recipe = recipe_at(T2I)
     method = get_method("hat")
-    job = prepare(T2I, recipe, 0, Settings())
+    job = prepare(read_run(T2I), Settings())
     model = build_model(job, pretrained=False)
     spec = method.inputs(recipe.method_config())
     seconds, kept = plan.probe(model, spec, recipe, job.codec.vocab_size)
