@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmark import __version__
 from benchmark.data.text.vocabulary import check_embedding
-from benchmark.data.text.word_codec import KEPT, WordCodec
+from benchmark.data.text.word_codec import KEPT
 from benchmark.errors import UserError
 from benchmark.evaluation.protocol import ProtocolResult
 from benchmark.evaluation.ranking import Floats
@@ -116,7 +116,8 @@ def check_weights(job: Job, checkpoint: Path | None) -> str | None:
 
 def check_words(job: Job, model: Baseline, weights: Path) -> None:
     """Raise UserError where the weights' word embedding has another size than the vocabulary."""
-    if not isinstance(job.codec, WordCodec):
+    title = job.codec.given_vocabulary
+    if title is None:
         return
     state, _ = read_weights(weights)
     for name, ours in model.state_dict().items():
@@ -124,8 +125,7 @@ def check_words(job: Job, model: Baseline, weights: Path) -> None:
         if found is None or not ours.dim() or len(ours) != job.codec.vocab_size:
             continue
         if found.shape[1:] == ours.shape[1:]:
-            name = f"the vocabulary {job.codec.vocabulary.name}"
-            check_embedding(len(ours), name, len(found), weights.as_posix())
+            check_embedding(len(ours), title, len(found), weights.as_posix())
 
 
 def load_official(job: Job, model: Baseline, path: Path) -> list[str]:

@@ -17,11 +17,9 @@ from benchmark.data.published.catalogue import entry_under, get_entry
 from benchmark.data.regions.grid import FeatureStore
 from benchmark.data.scenes.dataset import ScenesOptions
 from benchmark.data.splits import Dataset, SplitName
-from benchmark.data.text.codec import Codec
-from benchmark.data.text.vectors import WordVectorCodec, keep_dictionary, vector_departures
-from benchmark.data.text.word_codec import KEPT, WordCodec, keep_vocabulary, vocabulary_departures
+from benchmark.data.text.word_codec import KEPT
 from benchmark.evaluation.protocol import check_test_size, protocols_of
-from benchmark.inputs import InputSpec
+from benchmark.inputs import Codec, InputSpec
 from benchmark.method import Baseline, DataFacts, Method
 from benchmark.recipe.faults import about, check_fields
 from benchmark.recipe.schema import Recipe
@@ -103,11 +101,8 @@ class Job:
         return self.recipe.training.model_copy(update={"seed": self.seed})
 
     def keep_vocabulary(self, resumes: bool) -> None:
-        """Lay a word vocabulary beside the checkpoint of the training that begins now, or goes on."""
-        if isinstance(self.codec, WordCodec):
-            keep_vocabulary(self.codec, self.folder, resume=resumes)
-        elif isinstance(self.codec, WordVectorCodec):
-            keep_dictionary(self.codec, self.folder / KEPT, resume=resumes)
+        """Lay what the codec keeps beside the checkpoint of the training that begins now, or goes on."""
+        self.codec.keep(self.folder, resume=resumes)
 
     def batches(self, epoch: int) -> PairLoader:
         """The training batches of one epoch."""
@@ -174,13 +169,12 @@ def build_model(job: Job, *, pretrained: bool) -> Baseline:
     """The recipe's model, its random parts drawn from the seed, on the device."""
     seed_initialisation(job.seed)
     train_split = job.dataset.splits.get("train")
-    vectors = job.codec.dictionary.vectors if isinstance(job.codec, WordVectorCodec) else None
     facts = DataFacts(
         vocab_size=job.codec.vocab_size,
         pad_id=job.codec.pad_id,
         n_train_images=len(train_split) if train_split is not None else split_sizes(job.recipe)["train"],
         pretrained=pretrained,
-        word_vectors=None if vectors is None else torch.from_numpy(vectors),
+        word_vectors=job.codec.word_vectors,
     )
     model = job.method.build(job.config, facts)
     model.to(job.settings.device)
@@ -213,11 +207,7 @@ def departures_of(job: Job) -> list[str]:
     """
     cut = {name: count for name, count in job.recipe.data.first_images.counts().items() if name != "val"}
     fewer = [f"only the first {count:,} {name} images" for name, count in cut.items()]
-    words = []
-    if isinstance(job.codec, WordCodec):
-        words = vocabulary_departures(job.codec.vocabulary, job.dataset.name)
-    elif isinstance(job.codec, WordVectorCodec):
-        words = vector_departures(job.codec, job.spec.text, job.dataset.name)
+    words = job.codec.departures(job.dataset.name) if job.dataset.vocabulary is None else []
     found = [*reconstruction(job.method), *job.dataset.departures, *job.recipe.departures, *fewer, *words]
     names = [protocol.name for protocol in protocols_of(job.dataset.name)]
     if not found and not set(names) & set(get_args(ReportedProtocol)):

@@ -14,8 +14,10 @@ from pydantic import SerializerFunctionWrapHandler, field_validator, model_seria
 from benchmark.data.published import sources
 from benchmark.data.published.captions import CaptionFacts
 from benchmark.data.published.sources import Source
+from benchmark.data.scenes.captions import vocabulary as scenes_pieces
+from benchmark.data.scenes.captions import words as scenes_words
 from benchmark.data.scenes.dataset import VERSION, ScenesOptions
-from benchmark.data.splits import SplitName
+from benchmark.data.splits import OwnVocabulary, SplitName
 from benchmark.errors import UserError, nearest
 from benchmark.inputs import ListedSplit
 from benchmark.registry import declared_split
@@ -96,6 +98,8 @@ class Entry:
     """Captions of parts that are no split here, by what they are."""
     declared: ListedSplit | None = None
     """The split of the whole corpus by lists that a method declares; None: the published splits."""
+    vocabulary: OwnVocabulary | None = None
+    """The words that the dataset brings along; None: none."""
 
 
 _FLICKR_TERMS = (
@@ -182,6 +186,7 @@ CATALOG: dict[str, Entry] = {
         ScenesOptions,
         {"train": 2_000, "val": 200, "test": 400},
         VERSION,
+        vocabulary=OwnVocabulary("scenes", tuple(scenes_words()), (",",), tuple(scenes_pieces())),
     ),
     "flickr30k": Entry(
         "flickr30k",

@@ -7,7 +7,6 @@ its members' scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,16 +26,13 @@ from benchmark.data.guides.sources import guide_extractor_for as guide_extractor
 from benchmark.data.images.decoding import BrokenPictureError, decode
 from benchmark.data.regions.grid import extractor_for as region_extractor
 from benchmark.data.splits import Split
-from benchmark.data.text.codec import Codec, WordPieceCodec
-from benchmark.data.text.vectors import WordVectorCodec
-from benchmark.data.text.vocabulary import UNKNOWN_ID
-from benchmark.data.text.word_codec import KEPT, WordCodec
+from benchmark.data.text.word_codec import KEPT
 from benchmark.errors import UserError
 from benchmark.evaluation.protocol import ensemble
 from benchmark.evaluation.ranking import Floats, top_k
 from benchmark.evaluation.scoring import encode_captions, encode_images, score
 from benchmark.files import replacing, sha256_bytes, sha256_file, sweep
-from benchmark.inputs import PixelInput
+from benchmark.inputs import Codec, PixelInput
 from benchmark.method import Baseline
 from benchmark.recipe.schema import FileGuides, GridRegions
 from benchmark.records.reference import reference_path
@@ -258,31 +254,13 @@ def find_weights(job: Job, checkpoint: Path | None) -> Weights:
 
 def word_notes(codec: Codec, sentence: str) -> list[str]:
     """What to say of words that the vocabulary lacks; raises UserError where it has none of them."""
-    words = list(_words(codec, sentence))
+    words = codec.known_words(sentence)
     unknown = [word for word, known in words if not known]
     if len(unknown) == len(words):
         raise UserError(
             f"query: none of the words is in the vocabulary of the run ({', '.join(unknown) or 'no words'})"
         )
     return [f"not in the vocabulary: {', '.join(dict.fromkeys(unknown))}"] if unknown else []
-
-
-def _words(codec: Codec, sentence: str) -> Iterator[tuple[str, bool]]:
-    """Words of a sentence, and whether the codec has an id for each."""
-    if isinstance(codec, WordCodec):
-        ids = codec.vocabulary.ids
-        yield from (
-            (word, word in ids and ids[word] != UNKNOWN_ID) for word in codec.tokeniser.words(sentence)
-        )
-        return
-    for word in sentence.split():
-        if not any(sign.isalnum() for sign in word):
-            continue
-        if isinstance(codec, WordPieceCodec):
-            yield word, "[UNK]" not in codec.tokens(word)
-        else:
-            assert isinstance(codec, WordVectorCodec), "a codec that cannot be asked for its words"
-            yield word, bool(codec.tokens(word))
 
 
 # ---------------------------------------------------------------------------------------- pictures
