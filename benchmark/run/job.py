@@ -122,8 +122,6 @@ class Job:
         document["training"]["seed"] = self.seed
         document["model"] = self.config.model_dump(mode="json")
         document["data"]["options"] = dict(self.dataset.options)
-        if self.recipe.data.regions is None:  # a recipe of pixels says nothing about regions
-            del document["data"]["regions"]
         return document | self.run.named_profile()
 
     @property

@@ -163,8 +163,6 @@ class Ready:
         document["model"] = self.recipe.method_config().model_dump(mode="json")
         chosen = check_fields("data.options", self.recipe.data.options, options)
         document["data"]["options"] = chosen.model_dump(mode="json")
-        if self.recipe.data.regions is None:
-            del document["data"]["regions"]
         return recipe_digest(document)
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import field_validator
 
 from benchmark.data.published import sources
 from benchmark.data.published.captions import CaptionFacts
@@ -21,7 +21,7 @@ from benchmark.data.splits import OwnVocabulary, SplitName
 from benchmark.errors import UserError, nearest
 from benchmark.inputs import ListedSplit
 from benchmark.registry import declared_split
-from benchmark.strict import Strict
+from benchmark.strict import LATER, Grown, Strict
 
 KARPATHY = "karpathy"
 """The value of `data.options.split` that stands for the published splits."""
@@ -31,10 +31,10 @@ class HubOptions(Strict):
     """A dataset from the Hub without options of its own."""
 
 
-class FlickrOptions(HubOptions):
+class FlickrOptions(HubOptions, Grown):
     """Options of `flickr30k`."""
 
-    split: str = KARPATHY
+    split: Annotated[str, LATER] = KARPATHY
     """`karpathy`, or the name of a split of the whole corpus that a registered method declares (`ListedSplit`), which
     needs that split's two lists of file names (listed_splits.py)."""
 
@@ -45,11 +45,6 @@ class FlickrOptions(HubOptions):
         if name != KARPATHY:
             declared_split("flickr30k", name)
         return name
-
-    @model_serializer(mode="wrap")
-    def _said_where_chosen(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the default, so that runs of Karpathy's splits are called what they were before the option."""
-        return {name: value for name, value in fields(self).items() if (name, value) != ("split", KARPATHY)}
 
 
 class CocoOptions(HubOptions):
