@@ -1,13 +1,17 @@
 """What a method reads, declared and not fetched: pixels or regions, a codec, and what an epoch runs over.
 
-The codecs, transforms and samplers themselves live in `benchmark/data` and are chosen by name.
+The harness's codecs, transforms and samplers live in `benchmark/data`; a method may bring a codec of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -42,36 +46,143 @@ class RegionInput:
     """Width of a vector of the whole image beside its regions, from a model that is not trained (data.md 7.8)."""
 
 
-@dataclass(frozen=True)
-class TextInput:
-    """Captions as ids: WordPiece, a word vocabulary, or a word-vector dictionary."""
+class Codec(ABC):
+    """Turns captions into ids, and answers for itself: what it keeps, what it departs from, which words it knows.
 
-    codec: Literal["wordpiece", "words", "word_vectors"]
+    A method that brings its own says how captions are encoded and sets the three attributes; the rest is given.
+    """
+
+    vocab_size: int
+    pad_id: int
+    identity: str
+    """What decides the ids, for the run record."""
+    mask_id: int | None = None
+    """Stands for a hidden word; None: words cannot be hidden."""
+    inside: Container[int] = ()
+    """Ids of pieces that go on a word; any other begins one."""
+
+    @abstractmethod
+    def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """n captions -> ids (n, L) int64, padded at the end, and lengths (n,) int64, special tokens included."""
+
+    @property
+    def word_vectors(self) -> Tensor | None:
+        """Vectors that the words begin with, (n_words, dim); None: none."""
+        return None
+
+    @property
+    def given_vocabulary(self) -> str | None:
+        """What messages call a vocabulary that weights must fit, one row a word; None: no file of words is read."""
+        return None
+
+    def keep(self, folder: Path, *, resume: bool) -> None:  # noqa: B027  # most have nothing to keep
+        """Lay what an evaluation needs beside the checkpoint of a training that begins, or goes on (`resume`).
+
+        Raises UserError where a training would go on with other words than it began with.
+        """
+
+    def departures(self, dataset: str) -> list[str]:  # noqa: ARG002  # most depart from nothing
+        """Why the words are not those of the published runs on `dataset`, which brings none of its own."""
+        return []
+
+    def known_words(self, sentence: str) -> list[tuple[str, bool]]:
+        """The words of a sentence, and whether there is an id for each."""
+        return [(word, True) for word in plain_words(sentence)]
+
+
+def plain_words(sentence: str) -> list[str]:
+    """The parts of a sentence between blanks that have a letter or a digit."""
+    return [word for word in sentence.split() if any(sign.isalnum() for sign in word)]
+
+
+@dataclass(frozen=True)
+class WordPieceText:
+    """Captions as the ids of word pieces, as BERT reads them."""
+
+    codec: ClassVar[str] = "wordpiece"
     max_length: int | None = None
     """Longest caption in tokens, special tokens included; longer captions are cut. None: none is."""
     vocabulary: Literal["dataset", "letters"] = "dataset"
-    """Of WordPiece. `dataset`: that of bert-base-uncased, or what the dataset brings along; `letters`: made by code."""
-    min_count: int = 4
-    """Of words: how often one must come in the training and validation captions to be in a vocabulary that is built."""
-    mask_token: bool = False
-    """Of words: `<mask>` is added at the end of the vocabulary."""
-    augment: Literal["none", "word_drop", "word_drop_ends", "position_shift"] = "none"
+    """`dataset`: that of bert-base-uncased, or what the dataset brings along; `letters`: made by code."""
+    augment: Literal["none", "word_drop", "word_drop_ends"] = "none"
     """In training. `word_drop`: some words, all pieces of each, are hidden, replaced or left out (data.md
-    7.3); a word vocabulary needs `mask_token`. `word_drop_ends`: start and end are among them.
-    `position_shift`, of word vectors: a caption begins at a random place of `max_length`, zeros around it."""
+    7.3). `word_drop_ends`: start and end are among them."""
+
+    @property
+    def cut_to_longest(self) -> bool:
+        """Whether a training batch is as wide as its longest caption; else all are as wide as the codec makes them."""
+        return self.max_length is None
+
+
+@dataclass(frozen=True)
+class WordText:
+    """Captions as the ids of whole words, by a vocabulary of the authors', of the dataset, or built of captions."""
+
+    codec: ClassVar[str] = "words"
+    max_length: int | None = None
+    """Longest caption in words, start and end included; longer captions are cut. None: none is."""
+    min_count: int = 4
+    """How often a word must come in the training and validation captions to be in a vocabulary that is built."""
+    mask_token: bool = False
+    """`<mask>` is added at the end of the vocabulary."""
+    augment: Literal["none", "word_drop", "word_drop_ends"] = "none"
+    """In training, as of WordPieceText; it needs `mask_token`."""
+
+    @property
+    def cut_to_longest(self) -> bool:
+        """A training batch is as wide as its longest caption."""
+        return True
+
+
+@dataclass(frozen=True)
+class VectorText:
+    """Captions as places for word vectors, by a dictionary."""
+
+    codec: ClassVar[str] = "word_vectors"
+    max_length: int | None = None
+    """Longest caption in words; longer captions are cut. None: none is."""
+    augment: Literal["none", "position_shift"] = "none"
+    """In training. `position_shift`: a caption begins at a random place of `max_length`, zeros around it."""
     vectors: Literal["word2vec", "random"] = "random"
-    """Of word vectors. `word2vec`: of a file, whose words are the only ones that are read; `random`: drawn."""
+    """`word2vec`: of a file, whose words are the only ones that are read; `random`: drawn."""
     word_dim: int = 300
-    """Of word vectors: their width."""
+    """Width of the vectors."""
     delimiters: str = "- .,()"
-    """Of word vectors: what captions are split at."""
+    """What captions are split at."""
     dictionary: Literal["whitespace", "delimiters"] = "delimiters"
-    """Of word vectors: what captions are split at when the dictionary is made of them (data.md 7.5)."""
+    """What captions are split at when the dictionary is made of them (data.md 7.5)."""
+
+    @property
+    def cut_to_longest(self) -> bool:
+        """Whether a training batch is as wide as its longest caption; else all are as wide as the codec makes them."""
+        return self.max_length is None
+
+
+@dataclass(frozen=True)
+class OwnText:
+    """Captions as the ids of a codec that the method brings."""
+
+    codec: ClassVar[str] = "own"
+    make: Callable[[], Codec]
+    """Makes the codec; called once a run."""
+    max_length: int | None = None
+    """Longest caption in tokens, for estimates; the codec cuts by itself."""
+    augment: Literal["none", "word_drop", "word_drop_ends"] = "none"
+    """In training, as of WordPieceText; it needs the codec's `mask_id`."""
+
+    @property
+    def cut_to_longest(self) -> bool:
+        """A training batch is as wide as its longest caption."""
+        return True
+
+
+TextInput = WordPieceText | WordText | VectorText | OwnText
+"""How a method reads captions."""
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a method reads, declared and not fetched; the codecs and transforms live in `benchmark/data`."""
+    """What a method reads of images and captions, and what an epoch runs over."""
 
     image: PixelInput | RegionInput
     text: TextInput

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
-from benchmark.inputs import InputSpec, PixelInput, TextInput
+from benchmark.inputs import InputSpec, PixelInput, WordText
 from benchmark.method import DataFacts, DualEncoder, Method, Progress
 from benchmark.strict import Strict
 
@@ -109,7 +109,7 @@ class Toy(DualEncoder):
 def inputs(_config: ToyConfig) -> InputSpec:
     """What the toy reads."""
     pixels = PixelInput(size=SIZE, train="plain", evaluate="resize", resize_to=SIZE)
-    return InputSpec(image=pixels, text=TextInput(codec="words", max_length=8))
+    return InputSpec(image=pixels, text=WordText(max_length=8))
 
 
 TOY = Method(

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from baselines.dualpath.text import TextConfig
 from baselines.dualpath.trunks import TrunkConfig
-from benchmark.inputs import InputSpec, PixelInput, TextInput
+from benchmark.inputs import InputSpec, PixelInput, VectorText
 from benchmark.strict import Strict
 
 
@@ -67,8 +67,7 @@ def inputs(config: DualPathConfig) -> InputSpec:
         divisor=1.0,
         stored_quality=config.stored_quality,
     )
-    text = TextInput(
-        "word_vectors",
+    text = VectorText(
         config.text.positions,
         augment="position_shift" if config.start == "shift" else "none",
         vectors=config.vectors,

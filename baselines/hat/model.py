@@ -22,7 +22,7 @@ from baselines.hat.swin import SwinConfig, build_swin
 from baselines.layers.bert import BERTConfig, build_bert
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, TrainingCodes
 from benchmark.errors import UserError
-from benchmark.inputs import InputSpec, PixelInput, TextInput
+from benchmark.inputs import InputSpec, PixelInput, WordPieceText
 from benchmark.method import Baseline, DataFacts, Progress, TripletLoss
 from benchmark.strict import Strict
 
@@ -76,7 +76,7 @@ class HATConfig(Strict):
 def inputs(config: HATConfig) -> InputSpec:
     """Declare what HAT reads: every caption with its image's pixels (hat.md 2, 6)."""
     image = PixelInput(config.image_size, config.train_transform, config.test_transform, config.resize_to)
-    text = TextInput("wordpiece", config.max_text_length, config.vocabulary)
+    text = WordPieceText(config.max_text_length, config.vocabulary)
     return InputSpec(image, text, unit="caption", last_batch="keep")
 
 

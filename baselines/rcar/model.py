@@ -32,7 +32,7 @@ from baselines.layers.norms import xavier_linear
 from baselines.layers.pair_dropout import PairDropout, draw_seeds
 from baselines.layers.region_perceptron import RegionPerceptron
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
-from benchmark.inputs import InputSpec, RegionInput, TextInput
+from benchmark.inputs import InputSpec, RegionInput, WordText
 from benchmark.method import Baseline, DataFacts, Progress, TripletLoss
 from benchmark.strict import Strict
 
@@ -97,7 +97,7 @@ class RCARConfig(Strict):
 
 def inputs(config: RCARConfig) -> InputSpec:
     """Declare what RCAR reads: every caption with its region features; the last part batch is dropped (rcar.md 2)."""
-    text = TextInput("words", mask_token=True, augment=config.augment)
+    text = WordText(mask_token=True, augment=config.augment)
     return InputSpec(RegionInput(config.regions, config.region_dim), text, unit="caption", last_batch="drop")
 
 

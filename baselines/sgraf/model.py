@@ -31,7 +31,7 @@ from baselines.layers.region_encoder import RegionEncoder
 from baselines.sgraf.global_branch import GlobalBranch, SelfAttentionBranch
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.errors import UserError
-from benchmark.inputs import InputSpec, RegionInput, TextInput
+from benchmark.inputs import InputSpec, RegionInput, WordText
 from benchmark.method import Baseline, DataFacts, Progress, TripletLoss
 from benchmark.strict import Strict
 
@@ -78,7 +78,7 @@ class SGRAFConfig(Strict):
 def inputs(config: SGRAFConfig) -> InputSpec:
     """Declare what SAF and SGR read: every caption, whole, with its image's region features (sgraf.md 2, 5, 6)."""
     image = RegionInput(config.regions, config.region_dim)
-    return InputSpec(image, TextInput("words"), unit="caption", last_batch="keep")
+    return InputSpec(image, WordText(), unit="caption", last_batch="keep")
 
 
 Reader = Callable[[Tensor], tuple[Tensor, Tensor]]

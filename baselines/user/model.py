@@ -24,7 +24,7 @@ from baselines.layers.queues import KeyQueues
 from baselines.user.enhancement import GuideConfig, ProjectedGuide, SelfGuidedEnhancement, add_guide
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.errors import UserError
-from benchmark.inputs import InputSpec, RegionInput, TextInput
+from benchmark.inputs import InputSpec, RegionInput, WordPieceText
 from benchmark.method import DataFacts, DualEncoder, Progress
 from benchmark.strict import Strict
 
@@ -94,7 +94,7 @@ def inputs(config: UserConfig) -> InputSpec:
 
     CGE also reads a CLIP vector of the image.
     """
-    text = TextInput("wordpiece", vocabulary=config.vocabulary, augment=config.augment)
+    text = WordPieceText(vocabulary=config.vocabulary, augment=config.augment)
     guide = config.guide.dim if config.enhancement == "cge" else None
     image = RegionInput(config.regions, config.region_dim, guide_dim=guide)
     return InputSpec(image, text, unit="caption", last_batch="drop")

@@ -15,7 +15,7 @@ from pydantic import Field
 from baselines.layers.bert import BERTConfig, build_bert
 from baselines.layers.pooled_encoders import PooledBERT, PooledGRU, PooledRegions
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
-from benchmark.inputs import InputSpec, RegionInput, TextInput
+from benchmark.inputs import InputSpec, RegionInput, WordPieceText, WordText
 from benchmark.method import DataFacts, DualEncoder
 from benchmark.strict import Strict
 
@@ -52,10 +52,10 @@ class VSEConfig(Strict):
 def inputs(config: VSEConfig) -> InputSpec:
     """Declare what VSE-infinity reads: every caption, uncut, with its image's regions, some of which are dropped."""
     if config.text == "bert":
-        text = TextInput("wordpiece", vocabulary=config.vocabulary, augment=config.augment)
+        text: WordPieceText | WordText = WordPieceText(vocabulary=config.vocabulary, augment=config.augment)
     else:
         augment: Literal["word_drop_ends", "none"] = "none" if config.augment == "none" else "word_drop_ends"
-        text = TextInput("words", mask_token=True, augment=augment)
+        text = WordText(mask_token=True, augment=augment)
     image = RegionInput(config.regions, config.region_dim, drop=config.region_drop)
     return InputSpec(image, text, unit="caption", last_batch="drop")
 

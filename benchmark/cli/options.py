@@ -82,7 +82,6 @@ def make_settings(
     device: str | None,
     data_dir: Path | None,
     *,
-    profile: str | None = None,
     unverified: bool = False,
     skip_corrupt: bool = False,
     vocab: Path | None = None,
@@ -97,7 +96,6 @@ def make_settings(
     return Settings(
         pick_device(device),
         data_dir,
-        profile=profile,
         unverified=unverified,
         skip_corrupt=skip_corrupt,
         vocabulary=vocab,

@@ -40,6 +40,7 @@ from benchmark.cli.tables import leaderboard
 
 if TYPE_CHECKING:
     from benchmark.run.job import Settings
+    from benchmark.run.runs import Run
 
 
 def reproduce(
@@ -80,24 +81,24 @@ def reproduce(
 
       rematch reproduce hat flickr30k --profile reduced     (a smoke run, in a minute)
     """
-    from benchmark.run.resolve import check_folders, check_recipes, choose_dataset, recipe_paths
+    from benchmark.run.resolve import check_folders, check_runs, choose_dataset, find_runs
 
     flags = {"unverified": unverified, "skip_corrupt": skip_corrupt, "resume": resume, "latency": latency}
-    settings = make_settings(device, data_dir, profile=profile, vocab=vocab, progress=progress, **flags)
+    settings = make_settings(device, data_dir, vocab=vocab, progress=progress, **flags)
     settings = replace(settings, word_vectors=word_vectors)
     if dataset is None and not Path(target).suffix:
         dataset = choose_dataset(settings.device)
         if dataset == "scenes":
             banner()
-    paths = recipe_paths(target, dataset)
-    check_recipes(paths, profile)
+    runs = find_runs(target, dataset, profile)
+    check_runs(runs)
     if dry_run:
         from benchmark.reporting.estimates import estimate_sheets
 
-        put_sheets(estimate_sheets(paths, seeds, data_dir, profile, vocab), "text", None)
+        put_sheets(estimate_sheets(runs, seeds, data_dir, vocab), "text", None)
         return
-    check_folders(paths, data_dir, profile)
-    run_all(paths, seeds, settings)
+    check_folders(runs, data_dir)
+    run_all(runs, seeds, settings)
     if tables:
         leaderboard(check=False)
 
@@ -141,16 +142,15 @@ def evaluate(
       rematch evaluate --recipe recipes/hat/mscoco-i2t.yaml --relevance eccv     (several right answers a query)
     """
     from benchmark.reporting.scores import results_sheet
-    from benchmark.run.evaluate import evaluate_weights, single_recipe
+    from benchmark.run.evaluate import evaluate_weights
+    from benchmark.run.runs import read_run
 
-    table = load_table(relevance, relevance_file, single_recipe(recipe, profile).data.name)
+    run = read_run(recipe, profile)
+    table = load_table(relevance, relevance_file, run.single.data.name)
     flags = {"unverified": unverified, "skip_corrupt": skip_corrupt}
-    settings = make_settings(
-        device, data_dir, profile=profile, vocab=vocab, **flags, latency=latency, progress=progress
-    )
-    done = evaluate_weights(
-        recipe, seed, settings, checkpoint, official_checkpoint, save_sims, talk(form, output)
-    )
+    settings = make_settings(device, data_dir, vocab=vocab, **flags, latency=latency, progress=progress)
+    run = run if seed is None else run.with_seed(seed)
+    done = evaluate_weights(run, settings, checkpoint, official_checkpoint, save_sims, talk(form, output))
     title = recipe.stem if profile is None else f"{recipe.stem}, {profile}"
     sheets = [results_sheet(done.results, title)]
     if table is not None:
@@ -158,15 +158,15 @@ def evaluate(
     put_sheets(sheets, form, output)
 
 
-def run_all(paths: Sequence[Path], seeds: Sequence[int] | None, settings: Settings) -> None:
-    """Run every recipe with every seed, saying what came of each."""
-    from benchmark.run.reproduce import reproduce as run_recipe
-    from benchmark.run.resolve import default_seed, expectation_lines, headline
+def run_all(runs: Sequence[Run], seeds: Sequence[int] | None, settings: Settings) -> None:
+    """Make every run with every seed, saying what came of each."""
+    from benchmark.run.reproduce import reproduce as make_run
+    from benchmark.run.resolve import expectation_lines, headline
 
-    for path in paths:
-        for seed in dict.fromkeys(seeds or [default_seed(path, settings.profile)]):
-            console.rule(f"{path.as_posix()}, seed {seed}")
-            record = run_recipe(path, seed, settings)
+    for run in runs:
+        for seed in dict.fromkeys(seeds or [run.seed]):
+            console.rule(f"{run.path.as_posix()}, seed {seed}")
+            record = make_run(run.with_seed(seed), settings)
             console.print(headline(record), highlight=False)
-            for line in expectation_lines(path, record, settings.profile):
+            for line in expectation_lines(run, record):
                 console.print(line, highlight=False, markup=False)

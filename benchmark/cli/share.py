@@ -56,13 +56,15 @@ def query(
 
       rematch query recipes/hat/scenes-ensemble.yaml --image picture.png --top 10 --html answer.html
     """
+    from benchmark.run.runs import read_run
     from benchmark.share.query.answer import run_query
     from benchmark.share.query.page import answer_sheet, write_page
 
     flags = {"unverified": unverified, "skip_corrupt": skip_corrupt, "progress": progress}
-    settings = make_settings(device, data_dir, profile=profile, vocab=vocab, **flags)
-    asked = {"sentence": sentence, "picture": image, "top": top, "seed": seed, "checkpoint": checkpoint}
-    answer = run_query(recipe, settings, **asked)  # type: ignore[arg-type]  # each of its own type
+    settings = make_settings(device, data_dir, vocab=vocab, **flags)
+    run = read_run(recipe, profile)
+    run = run if seed is None else run.with_seed(seed)
+    answer = run_query(run, settings, sentence=sentence, picture=image, top=top, checkpoint=checkpoint)
     for line in answer.weights:
         console.print(f"weights of {line}", highlight=False, markup=False)
     for note in answer.notes:

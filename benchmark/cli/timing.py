@@ -54,13 +54,14 @@ def latency(
     from benchmark.reporting.timings import latency_sheet
     from benchmark.run.evaluate import time_weights
     from benchmark.run.resolve import single_models
+    from benchmark.run.runs import read_run
 
     flags = {"unverified": unverified, "skip_corrupt": skip_corrupt}
-    settings = make_settings(device, data_dir, profile=profile, vocab=vocab, **flags)
+    settings = make_settings(device, data_dir, vocab=vocab, **flags)
     sheets = []
-    for path in [recipe] if recipe else single_models("scenes"):
-        report, weights = time_weights(path, settings, repeats)
-        sheets.append(latency_sheet(report, f"{path.as_posix()}, weights {weights}"))
+    for run in [read_run(recipe, profile)] if recipe else single_models("scenes", profile):
+        report, weights = time_weights(run, settings, repeats)
+        sheets.append(latency_sheet(report, f"{run.path.as_posix()}, weights {weights}"))
         if form == "text" and output is None:  # one model after the other, as they are timed
             put_sheets(sheets[-1:], form, output)
     if form != "text" or output is not None:

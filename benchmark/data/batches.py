@@ -36,10 +36,8 @@ from benchmark.data.images.transforms import (
 from benchmark.data.inputs import check_input
 from benchmark.data.splits import Images, Regions, Split
 from benchmark.data.text.augmentation import drop_regions, drop_words, seeded_random, shift_words
-from benchmark.data.text.codec import Codec, WordPieceCodec
-from benchmark.data.text.word_codec import WordCodec
 from benchmark.errors import UserError
-from benchmark.inputs import InputSpec, PixelInput, RegionInput
+from benchmark.inputs import Codec, InputSpec, PixelInput, RegionInput
 
 TABLE_BYTES = 768 * 2**20
 """Pixels that stay the same from epoch to epoch are made once and kept, as many splits as fit in this together;
@@ -308,9 +306,7 @@ class PairLoader:
             draws = [seeded_random(*key).random() for key in keys]
             return shift_words(ids, lengths, draws, text.max_length), lengths
         if text.augment == "none":
-            uncut = text.codec == "words" or text.max_length is None
-            return (ids[:, : int(lengths.max())] if uncut else ids), lengths
-        assert isinstance(codec, WordCodec | WordPieceCodec), "only words and their pieces are dropped"
+            return (ids[:, : int(lengths.max())] if text.cut_to_longest else ids), lengths
         assert codec.mask_id is not None, f"{text.augment} needs a mask token"
         return drop_words(
             ids,
@@ -318,7 +314,7 @@ class PairLoader:
             keys,
             codec.mask_id,
             codec.vocab_size,
-            inside=codec.inside if isinstance(codec, WordPieceCodec) else (),
+            inside=codec.inside,
             ends=text.augment == "word_drop_ends",
         )
 

@@ -26,13 +26,13 @@ from benchmark.data.regions.sources import (
 )
 from benchmark.data.scenes.dataset import VERSION, ScenesOptions, scenes_split
 from benchmark.data.splits import Dataset, Split, SplitName
-from benchmark.data.text.codec import Codec, codec_for
+from benchmark.data.text.codec import make_piece_codec
 from benchmark.data.text.dictionary_files import read_dictionary
 from benchmark.data.text.vectors import make_vector_codec
 from benchmark.data.text.vocabulary import read_words
 from benchmark.data.text.word_codec import make_word_codec
 from benchmark.errors import UserError, nearest
-from benchmark.inputs import ListedSplit, TextInput
+from benchmark.inputs import Codec, ListedSplit, OwnText, TextInput, VectorText, WordPieceText, WordText
 from benchmark.recipe.faults import check_fields
 from benchmark.recipe.schema import FileGuides, GridRegions, GuideSettings, RegionSettings, StoredRegions
 
@@ -136,7 +136,8 @@ def _scenes(
     if data_dir is not None:
         raise UserError(f"data folder {data_dir.as_posix()}: scenes is made by code and reads no folder")
     loaded = {split: scenes_split(options, split, captions_per_image) for split in splits}
-    return Dataset(entry.name, VERSION, "made by code", entry.license, loaded, options.model_dump())
+    words, chosen = entry.vocabulary, options.model_dump()
+    return Dataset(entry.name, VERSION, "made by code", entry.license, loaded, chosen, vocabulary=words)
 
 
 def _published(
@@ -273,7 +274,7 @@ def _without_corrupt(dataset: Dataset, *, show_progress: bool) -> Dataset:
 
 
 def make_codec(
-    spec: TextInput,
+    text: TextInput,
     dataset: Dataset,
     vocabulary: Path | None = None,
     kept: Path | None = None,
@@ -282,26 +283,31 @@ def make_codec(
     """The codec that a method's text input and a dataset call for.
 
     vocabulary, kept: a word vocabulary or dictionary that the user names, and the one beside a checkpoint
-    (word_codec.py, word_vectors.py). vectors: a local file of word vectors.
+    (word_codec.py, vectors.py). vectors: a local file of word vectors.
     Raises UserError where the vocabulary is neither cached nor reachable, damaged, or cannot be built.
     """
-    check_vocabulary(spec, vocabulary)
-    if spec.codec == "word_vectors":
-        return make_vector_codec(spec, dataset, vocabulary, kept, vectors)
-    if spec.codec == "words":
-        return make_word_codec(spec, dataset, vocabulary, kept)
-    return codec_for(spec, dataset.name)
+    check_vocabulary(text, vocabulary)
+    match text:
+        case WordPieceText():
+            return make_piece_codec(text, dataset.vocabulary)
+        case WordText():
+            return make_word_codec(text, dataset, vocabulary, kept)
+        case VectorText():
+            return make_vector_codec(text, dataset, vocabulary, kept, vectors)
+        case OwnText():
+            return text.make()
 
 
-def check_vocabulary(spec: TextInput, vocabulary: Path | None) -> None:
+def check_vocabulary(text: TextInput, vocabulary: Path | None) -> None:
     """Raise UserError for a word vocabulary that the user names and `make_codec` would refuse."""
     if vocabulary is None:
         return
-    if spec.codec == "word_vectors":
-        read_dictionary(vocabulary)
-        return
-    if spec.codec != "words":
-        raise UserError(
-            f"option '--vocab': the recipe reads captions as {spec.codec}, which takes no such file"
-        )
-    read_words(vocabulary)
+    match text:
+        case WordText():
+            read_words(vocabulary)
+        case VectorText():
+            read_dictionary(vocabulary)
+        case _:
+            raise UserError(
+                f"option '--vocab': the recipe reads captions as {text.codec}, which takes no such file"
+            )

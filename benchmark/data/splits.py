@@ -17,6 +17,19 @@ from benchmark.errors import UserError
 SplitName = Literal["train", "val", "test"]
 
 
+@dataclass(frozen=True)
+class OwnVocabulary:
+    """The words of a dataset that brings its own: nothing is built of its captions, and no paper has others."""
+
+    name: str
+    words: tuple[str, ...]
+    """Every word that a caption may hold, in alphabetical order."""
+    signs: tuple[str, ...]
+    """Punctuation that a caption may hold."""
+    pieces: tuple[str, ...]
+    """Of WordPiece, special tokens included, in the order of their ids."""
+
+
 class Images(Protocol):
     """Pictures of a split by row, decoded when asked for. Sequences that can be pickled, for loader processes."""
 
@@ -195,6 +208,8 @@ class Dataset:
     """The reasons why this is not the published data; its scores cannot be compared with a paper's."""
     whole_captions: Mapping[SplitName, Sequence[str]] = field(default_factory=dict)
     """Captions of splits as they were before images were left out; absent: the split was not cut."""
+    vocabulary: OwnVocabulary | None = None
+    """The words that it brings along; None: they are the authors', or built of its captions."""
 
     def captions_of(self, name: SplitName) -> Sequence[str]:
         """Return all captions of a loaded split, left-out images included: words are counted in them."""

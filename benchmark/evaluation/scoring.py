@@ -23,12 +23,11 @@ from tqdm import tqdm
 from benchmark.batches import CaptionBatch, Codes, ImageBatch
 from benchmark.errors import UserError
 from benchmark.evaluation.ranking import Floats, Ints
-from benchmark.inputs import InputSpec
+from benchmark.inputs import Codec, InputSpec
 from benchmark.method import Baseline
 
 if TYPE_CHECKING:
     from benchmark.data.splits import Split
-    from benchmark.data.text.codec import Codec
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ in seconds. A misspelt key, a wrong type and a missing file are one-line errors 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -56,16 +56,20 @@ class Profile(Strict):
         return self.model_dump(exclude={"summary", "departures"}, exclude_unset=True)
 
 
-def load_recipe(path: Path, profile: str | None = None) -> Recipe | EnsembleRecipe:
+def load_recipe(
+    path: Path, profile: str | None = None, read: Callable[[Path], dict[str, Any]] | None = None
+) -> Recipe | EnsembleRecipe:
     """Read and check a recipe file, with the changes of a profile where one is named.
 
-    An ensemble stays as it is but for its expectations: a profile is about its members. Raises UserError
-    (file, field, found, expected, nearest valid name) for anything a user can get wrong.
+    An ensemble stays as it is but for its expectations: a profile is about its members. read: gives the document of a
+    file, None: `read_document`. Raises UserError (file, field, found, expected, nearest valid name) for anything a
+    user can get wrong.
     """
+    read = read or read_document
     if not path.is_file():
         known = [item.as_posix() for item in RECIPES.glob("*/*.yaml")]
         raise UserError(f"{path.as_posix()}: no such recipe{nearest(path.as_posix(), known)}")
-    document = read_document(path)
+    document = read(path)
     recipe = _checked(path, document)
     if isinstance(recipe, EnsembleRecipe):
         for member in recipe.ensemble:
@@ -74,7 +78,9 @@ def load_recipe(path: Path, profile: str | None = None) -> Recipe | EnsembleReci
                 raise UserError(
                     f"{path.as_posix()}: field 'ensemble': no recipe '{member}'{nearest(member, known)}"
                 )
-    return recipe if profile is None else _with_profile(path, document, profile)
+    if profile is None:
+        return recipe
+    return _with_profile(path, document, profile, load_profile(path.parent, profile, read))
 
 
 def profile_names(folder: Path) -> list[str]:
@@ -82,14 +88,14 @@ def profile_names(folder: Path) -> list[str]:
     return sorted(path.stem for path in (folder / PROFILES).glob("*.yaml"))
 
 
-def load_profile(folder: Path, name: str) -> Profile:
-    """Read and check the profile `name` of the recipes in `folder`; raises UserError as `load_recipe` does."""
+def load_profile(folder: Path, name: str, read: Callable[[Path], dict[str, Any]] | None = None) -> Profile:
+    """Read and check the profile `name` of the recipes in `folder`; `read` and UserError as in `load_recipe`."""
     known = profile_names(folder)
     if name not in known:
         there = nearest(name, known) or "; it has none"
         raise UserError(f"unknown profile '{name}' in {(folder / PROFILES).as_posix()}/{there}")
     path = folder / PROFILES / f"{name}.yaml"
-    return validated(Profile, read_document(path), path)
+    return validated(Profile, (read or read_document)(path), path)
 
 
 def merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,8 +109,9 @@ def merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     return result
 
 
-def _with_profile(path: Path, document: dict[str, Any], name: str) -> Recipe | EnsembleRecipe:
-    profile = load_profile(path.parent, name)
+def _with_profile(
+    path: Path, document: dict[str, Any], name: str, profile: Profile
+) -> Recipe | EnsembleRecipe:
     namesake = path.with_name(f"{path.stem}-{name}.yaml")
     if namesake.is_file():  # both would write the same run record
         raise UserError(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from benchmark.recipe.faults import check_fields
 from benchmark.recipe.training import Training
 from benchmark.registry import get_method
-from benchmark.strict import Strict
+from benchmark.strict import LATER, Grown, Strict
 
 SplitName = Literal["train", "val", "test"]
 
@@ -88,7 +87,7 @@ class RandomGuides(Strict):
 GuideSettings = Annotated[FileGuides | CLIPGuides | RandomGuides, Field(discriminator="source")]
 
 
-class DataSettings(Strict):
+class DataSettings(Grown):
     """Which dataset, and the choices a paper makes about it."""
 
     name: str
@@ -99,16 +98,10 @@ class DataSettings(Strict):
     """The first so many captions of an image are used (papers: 5)."""
     first_images: FirstImages = FirstImages()
     """`{val: 1000}`: the first 1,000 validation images. A run on fewer training or test images is not comparable."""
-    regions: RegionSettings | None = None
+    regions: Annotated[RegionSettings | None, LATER] = None
     """Where region features come from, for methods that read them."""
-    guides: GuideSettings | None = None
+    guides: Annotated[GuideSettings | None, LATER] = None
     """Where a vector of each whole image comes from, for methods that read one beside its regions."""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """Without guides where there are none: they came after the first records were made."""
-        document = dump(self)
-        return {key: value for key, value in document.items() if key != "guides" or value is not None}
 
 
 class Evaluation(Strict):

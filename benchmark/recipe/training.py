@@ -1,8 +1,4 @@
-"""The part of a recipe between the initial weights and the last checkpoint: optimiser, schedules, stages.
-
-Fields that are None by default came after the first records were made: a dump leaves them out where a recipe does not
-set them, so that older records still belong to their recipes.
-"""
+"""The part of a recipe between the initial weights and the last checkpoint: optimiser, schedules, stages."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from benchmark.errors import UserError
-from benchmark.strict import Strict
+from benchmark.strict import LATER, Grown, Strict
 
 Metric = Literal["rsum", "r1_sum", "i2t_r1", "t2i_r1"]
 """Values a best checkpoint is chosen by; `r1_sum` is R@1(i2t) + R@1(t2i), in percent."""
@@ -29,7 +25,7 @@ class ParameterGroup(Strict):
     """None: the optimiser's."""
 
 
-class Optimizer(Strict):
+class Optimizer(Grown):
     """What updates the parameters; frozen ones get no update because they get no gradient."""
 
     name: Literal["adam", "adamw", "sgd"]
@@ -37,14 +33,14 @@ class Optimizer(Strict):
     betas: tuple[float, float] = (0.9, 0.999)
     """Of adam and adamw, and so is `eps`."""
     eps: float = 1e-8
-    momentum: float | None = Field(default=None, ge=0, lt=1)
+    momentum: Annotated[float | None, LATER] = Field(default=None, ge=0, lt=1)
     """Of sgd; None: 0."""
-    nesterov: bool | None = None
+    nesterov: Annotated[bool | None, LATER] = None
     """Of sgd; None: false."""
     weight_decay: float = 0.0
     clip_norm: float | None = None
     """Largest norm of all gradients together; None: no clipping."""
-    groups: list[ParameterGroup] | None = None
+    groups: Annotated[list[ParameterGroup] | None, LATER] = None
     """Parts with a learning rate of their own; None: all parameters alike."""
 
     @model_validator(mode="after")
@@ -56,8 +52,8 @@ class Optimizer(Strict):
         return self
 
     @model_serializer(mode="wrap")
-    def _as_before(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        document = _without_none(dump(self), "momentum", "nesterov", "groups")
+    def _of_its_kind(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        document = self._without_later(dump)
         unread = ("betas", "eps") if self.name == "sgd" else ()
         return {key: value for key, value in document.items() if key not in unread}
 
@@ -109,7 +105,7 @@ Schedule = Annotated[
 ]
 
 
-class Stage(Strict):
+class Stage(Grown):
     """Consecutive epochs with the same settings."""
 
     epochs: int = Field(ge=1)
@@ -122,12 +118,8 @@ class Stage(Strict):
     optimizer: Literal["keep", "reset"] = "keep"
     start_from: Literal["previous", "checkpoint"] = "previous"
     """`checkpoint`: begin with the best weights so far."""
-    schedule: Schedule | None = None
+    schedule: Annotated[Schedule | None, LATER] = None
     """Of this stage alone, its epochs and steps counted from the stage's first; None: the training's, running on."""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        return _without_none(dump(self), "schedule")
 
 
 class Training(Strict):
@@ -153,7 +145,3 @@ class Training(Strict):
     @property
     def epochs(self) -> int:
         return sum(stage.epochs for stage in self.stages)
-
-
-def _without_none(document: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {key: value for key, value in document.items() if key not in names or value is not None}

@@ -6,38 +6,35 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.recipe.faults import about
-from benchmark.recipe.files import load_recipe, run_name
-from benchmark.recipe.schema import EnsembleRecipe
 from benchmark.reporting.sheet import Sheet, list_facts
 from benchmark.run.plan import RunEstimate, make_plan, vocabulary_size
-from benchmark.run.resolve import dataset_of, default_seed
+from benchmark.run.runs import Run
 
 
 def estimate_sheets(
-    paths: Sequence[Path],
+    runs: Sequence[Run],
     seeds: Sequence[int] | None,
     data_dir: Path | None,
-    profile: str | None = None,
     vocabulary: Path | None = None,
 ) -> list[Sheet]:
-    """The plan of every recipe, under a profile where one is named; an ensemble trains nothing of its own.
+    """The plan of every run; an ensemble trains nothing of its own.
 
     vocabulary: the file of a word vocabulary; None: it is built, and its size the published one.
     """
     sheets = []
-    for path in paths:
-        recipe, dataset = load_recipe(path, profile), dataset_of(path)
-        chosen = list(seeds or [default_seed(path, profile)])
-        folder = f"{dataset}/{run_name(path, dataset, profile)}"
+    for run in runs:
+        chosen = list(seeds or [run.seed])
+        folder = f"{run.dataset}/{run.name}"
         writes = [f".rematch/{folder}/{seed}/ and results/runs/{folder}/{seed}.json, .npz" for seed in chosen]
-        if isinstance(recipe, EnsembleRecipe):
-            members = f"mean of the similarity matrices of {', '.join(recipe.ensemble)}"
+        if run.members:
+            names = ", ".join(member.path.stem for member in run.members)
+            members = f"mean of the similarity matrices of {names}"
             facts = {"ensemble": members, "writes": "\n".join(writes)}
-            sheets.append(list_facts(f"dry run: {path.as_posix()}", facts))
+            sheets.append(list_facts(f"dry run: {run.path.as_posix()}", facts))
             continue
-        with about(path):
-            plan = make_plan(recipe, vocabulary_size(recipe, vocabulary), writes, data_dir)
-        sheets.append(estimate_sheet(plan, f"{path.as_posix()}, {len(chosen)} seed(s)"))
+        with about(run.path):
+            plan = make_plan(run.single, vocabulary_size(run.single, vocabulary), writes, data_dir)
+        sheets.append(estimate_sheet(plan, f"{run.path.as_posix()}, {len(chosen)} seed(s)"))
     return sheets
 
 

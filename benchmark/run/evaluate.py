@@ -10,29 +10,19 @@ from rich.console import Console
 
 from benchmark import __version__
 from benchmark.data.text.vocabulary import check_embedding
-from benchmark.data.text.word_codec import KEPT, WordCodec
+from benchmark.data.text.word_codec import KEPT
 from benchmark.errors import UserError
 from benchmark.evaluation.protocol import ProtocolResult
 from benchmark.evaluation.ranking import Floats
 from benchmark.files import replacing
 from benchmark.method import Baseline
-from benchmark.recipe.files import load_recipe
-from benchmark.recipe.schema import Recipe
 from benchmark.records.signature import Signature
 from benchmark.run.job import Job, Settings, build_model, departures_of, prepare
 from benchmark.run.lock import working
 from benchmark.run.reproduce import evaluate_model, latency_of, results_of, score_split
+from benchmark.run.runs import Run
 from benchmark.timing.model import LatencyReport
 from benchmark.training import WorkFolder, check_trained, deterministic, load_weights, read_weights
-
-
-def single_recipe(path: Path, profile: str | None) -> Recipe:
-    """The recipe at `path`; raises UserError for an ensemble, which has no weights of its own."""
-    recipe = load_recipe(path, profile)
-    if not isinstance(recipe, Recipe):
-        names = ", ".join(recipe.ensemble)
-        raise UserError(f"{path.as_posix()}: an ensemble has no weights of its own; name a member: {names}")
-    return recipe
 
 
 @dataclass(frozen=True)
@@ -62,25 +52,23 @@ class Evaluated:
 
 
 def evaluate_weights(
-    path: Path,
-    seed: int | None,
+    run: Run,
     settings: Settings,
     checkpoint: Path | None,
     official: Path | None,
     save_sims: Path | None,
     console: Console,
 ) -> Evaluated:
-    """Evaluate weights on the recipe's test split; only an authors' checkpoint leaves a run record.
+    """Evaluate weights on a run's test split; only an authors' checkpoint leaves a run record.
 
-    Raises UserError where the weights are missing, damaged or of another model.
+    Raises UserError for an ensemble, and where the weights are missing, damaged or of another model.
     """
     if checkpoint is not None and official is not None:
         raise UserError("options '--checkpoint' and '--official-checkpoint': give one of them")
     deterministic()
-    recipe = single_recipe(path, settings.profile)
     if settings.vocabulary is None and checkpoint is not None and (checkpoint.parent / KEPT).is_file():
         settings = replace(settings, vocabulary=checkpoint.parent / KEPT)
-    job = prepare(path, recipe, recipe.training.seed if seed is None else seed, settings, splits=("test",))
+    job = prepare(run, settings, splits=("test",))
     if official is None:
         said = check_weights(job, checkpoint)
         if said is not None:
@@ -90,7 +78,7 @@ def evaluate_weights(
         notes = load_official(job, model, official)
         for line in notes:
             console.print(line, highlight=False, markup=False)
-        where = (job.dataset.name, f"{job.run}-official", job.seed)
+        where = (job.dataset.name, f"{run.name}-official", run.seed)
         with working(settings.folder(*where), settings.record(*where)):
             _, results, sims = evaluate_model(job, model, None, official=official, notes=notes)
     else:
@@ -128,7 +116,8 @@ def check_weights(job: Job, checkpoint: Path | None) -> str | None:
 
 def check_words(job: Job, model: Baseline, weights: Path) -> None:
     """Raise UserError where the weights' word embedding has another size than the vocabulary."""
-    if not isinstance(job.codec, WordCodec):
+    title = job.codec.given_vocabulary
+    if title is None:
         return
     state, _ = read_weights(weights)
     for name, ours in model.state_dict().items():
@@ -136,8 +125,7 @@ def check_words(job: Job, model: Baseline, weights: Path) -> None:
         if found is None or not ours.dim() or len(ours) != job.codec.vocab_size:
             continue
         if found.shape[1:] == ours.shape[1:]:
-            name = f"the vocabulary {job.codec.vocabulary.name}"
-            check_embedding(len(ours), name, len(found), weights.as_posix())
+            check_embedding(len(ours), title, len(found), weights.as_posix())
 
 
 def load_official(job: Job, model: Baseline, path: Path) -> list[str]:
@@ -160,12 +148,9 @@ def load_official(job: Job, model: Baseline, path: Path) -> list[str]:
     ]
 
 
-def time_weights(path: Path, settings: Settings, repeats: int) -> tuple[LatencyReport, str]:
-    """Latency of a recipe's model, and in words which weights it had; speed does not depend on them."""
-    recipe = single_recipe(path, settings.profile)
-    job = prepare(
-        path, recipe, recipe.training.seed, replace(settings, show_progress=False), splits=("test",)
-    )
+def time_weights(run: Run, settings: Settings, repeats: int) -> tuple[LatencyReport, str]:
+    """Latency of a run's model, and in words which weights it had; speed does not depend on them."""
+    job = prepare(run, replace(settings, show_progress=False), splits=("test",))
     model = build_model(job, pretrained=False)
     trained = job.folder / "best.safetensors"
     if trained.is_file():

@@ -17,19 +17,17 @@ from benchmark.data.published.catalogue import entry_under, get_entry
 from benchmark.data.regions.grid import FeatureStore
 from benchmark.data.scenes.dataset import ScenesOptions
 from benchmark.data.splits import Dataset, SplitName
-from benchmark.data.text.codec import Codec
-from benchmark.data.text.vectors import WordVectorCodec, keep_dictionary, vector_departures
-from benchmark.data.text.word_codec import KEPT, WordCodec, keep_vocabulary, vocabulary_departures
+from benchmark.data.text.word_codec import KEPT
 from benchmark.evaluation.protocol import check_test_size, protocols_of
-from benchmark.inputs import InputSpec
+from benchmark.inputs import Codec, InputSpec
 from benchmark.method import Baseline, DataFacts, Method
 from benchmark.recipe.faults import about, check_fields
-from benchmark.recipe.files import run_name
 from benchmark.recipe.schema import Recipe
 from benchmark.recipe.training import Training
 from benchmark.records.paper import ReportedProtocol
 from benchmark.records.record import RUNS, recipe_digest
 from benchmark.registry import get_method
+from benchmark.run.runs import Run
 from benchmark.training import seed_initialisation
 
 WORK = Path(".rematch")
@@ -44,8 +42,6 @@ class Settings:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     data_dir: Path | None = None
     """Local data in place of the Hub."""
-    profile: str | None = None
-    """Recipes are taken with this profile's changes; runs have its name in theirs."""
     unverified: bool = False
     """Take data that are not the published split, as a departure, instead of refusing them."""
     skip_corrupt: bool = False
@@ -67,18 +63,12 @@ class Settings:
         """Where the record of a run lies."""
         return self.runs / dataset / run / f"{seed}.json"
 
-    def named_profile(self) -> dict[str, str]:
-        """What a recorded recipe says about the profile."""
-        return {} if self.profile is None else {"profile": self.profile}
-
 
 @dataclass(frozen=True)
 class Job:
-    """A recipe with its method and data at hand."""
+    """The run of a single model with its method and data at hand."""
 
-    path: Path
-    recipe: Recipe
-    seed: int
+    run: Run
     method: Method
     config: Any
     spec: InputSpec
@@ -93,13 +83,17 @@ class Job:
         return make_codec(self.spec.text, self.dataset, settings.vocabulary, kept, settings.word_vectors)
 
     @property
-    def run(self) -> str:
-        return run_name(self.path, self.dataset.name, self.settings.profile)
+    def recipe(self) -> Recipe:
+        return self.run.single
+
+    @property
+    def seed(self) -> int:
+        return self.run.seed
 
     @property
     def folder(self) -> Path:
         """The work folder of this run."""
-        return self.settings.folder(self.dataset.name, self.run, self.seed)
+        return self.settings.folder(self.dataset.name, self.run.name, self.seed)
 
     @property
     def training(self) -> Training:
@@ -107,11 +101,8 @@ class Job:
         return self.recipe.training.model_copy(update={"seed": self.seed})
 
     def keep_vocabulary(self, resumes: bool) -> None:
-        """Lay a word vocabulary beside the checkpoint of the training that begins now, or goes on."""
-        if isinstance(self.codec, WordCodec):
-            keep_vocabulary(self.codec, self.folder, resume=resumes)
-        elif isinstance(self.codec, WordVectorCodec):
-            keep_dictionary(self.codec, self.folder / KEPT, resume=resumes)
+        """Lay what the codec keeps beside the checkpoint of the training that begins now, or goes on."""
+        self.codec.keep(self.folder, resume=resumes)
 
     def batches(self, epoch: int) -> PairLoader:
         """The training batches of one epoch."""
@@ -131,9 +122,7 @@ class Job:
         document["training"]["seed"] = self.seed
         document["model"] = self.config.model_dump(mode="json")
         document["data"]["options"] = dict(self.dataset.options)
-        if self.recipe.data.regions is None:  # a recipe of pixels says nothing about regions
-            del document["data"]["regions"]
-        return document | self.settings.named_profile()
+        return document | self.run.named_profile()
 
     @property
     def digest(self) -> str:
@@ -141,23 +130,18 @@ class Job:
         return recipe_digest(self.resolved())
 
 
-def prepare(
-    path: Path,
-    recipe: Recipe,
-    seed: int,
-    settings: Settings,
-    splits: tuple[SplitName, ...] = ("train", "val", "test"),
-) -> Job:
-    """Load what `recipe` needs of its data; the model is not built yet.
+def prepare(run: Run, settings: Settings, splits: tuple[SplitName, ...] = ("train", "val", "test")) -> Job:
+    """Load what the run of a single model needs of its data; the model is not built yet.
 
-    `recipe` is the file's with the profile of `settings`. Raises UserError for data that cannot be had or are not
-    the published ones, and for a test split that does not fit the protocols.
+    Raises UserError for an ensemble, for data that cannot be had or are not the published ones, and for a test split
+    that does not fit the protocols.
     """
+    recipe = run.single
     method, config = get_method(recipe.method), recipe.method_config()
     spec = method.inputs(config)
     data = recipe.data
     check_vocabulary(spec.text, settings.vocabulary)
-    with about(path):
+    with about(run.path):
         dataset = load_dataset(
             data.name,
             data.options,
@@ -176,20 +160,19 @@ def prepare(
             check_input(split, spec)
         if "test" in splits:  # now, and not after hours of training
             check_test_size(data.name, len(dataset.splits["test"]))
-    return Job(path, recipe, seed, method, config, spec, dataset, settings)
+    return Job(run, method, config, spec, dataset, settings)
 
 
 def build_model(job: Job, *, pretrained: bool) -> Baseline:
     """The recipe's model, its random parts drawn from the seed, on the device."""
     seed_initialisation(job.seed)
     train_split = job.dataset.splits.get("train")
-    vectors = job.codec.dictionary.vectors if isinstance(job.codec, WordVectorCodec) else None
     facts = DataFacts(
         vocab_size=job.codec.vocab_size,
         pad_id=job.codec.pad_id,
         n_train_images=len(train_split) if train_split is not None else split_sizes(job.recipe)["train"],
         pretrained=pretrained,
-        word_vectors=None if vectors is None else torch.from_numpy(vectors),
+        word_vectors=job.codec.word_vectors,
     )
     model = job.method.build(job.config, facts)
     model.to(job.settings.device)
@@ -222,11 +205,7 @@ def departures_of(job: Job) -> list[str]:
     """
     cut = {name: count for name, count in job.recipe.data.first_images.counts().items() if name != "val"}
     fewer = [f"only the first {count:,} {name} images" for name, count in cut.items()]
-    words = []
-    if isinstance(job.codec, WordCodec):
-        words = vocabulary_departures(job.codec.vocabulary, job.dataset.name)
-    elif isinstance(job.codec, WordVectorCodec):
-        words = vector_departures(job.codec, job.spec.text, job.dataset.name)
+    words = job.codec.departures(job.dataset.name) if job.dataset.vocabulary is None else []
     found = [*reconstruction(job.method), *job.dataset.departures, *job.recipe.departures, *fewer, *words]
     names = [protocol.name for protocol in protocols_of(job.dataset.name)]
     if not found and not set(names) & set(get_args(ReportedProtocol)):

@@ -30,14 +30,13 @@ from benchmark.evaluation.scoring import encode_split, score
 from benchmark.files import replacing, sha256_bytes, sha256_file, write_text
 from benchmark.method import Baseline
 from benchmark.recipe.faults import about
-from benchmark.recipe.files import load_recipe, run_name
-from benchmark.recipe.schema import EnsembleRecipe, Recipe
 from benchmark.records.collect import dataset_part, make_sidecar, protocol_part, training_part
 from benchmark.records.environment import collect
 from benchmark.records.record import RunRecord, binding, new_record, read_record, write_record
 from benchmark.records.sidecar import pack, write_sidecar
 from benchmark.run.job import Job, Settings, build_model, departures_of, prepare, reconstruction
 from benchmark.run.lock import working
+from benchmark.run.runs import Run
 from benchmark.timing.model import LEAST_REPEATS, LatencyReport, measure_latency
 from benchmark.training import TrainingResult, deterministic, train
 
@@ -57,19 +56,18 @@ class Scored:
     plan: dict[str, Any]
 
 
-def reproduce(path: Path, seed: int, settings: Settings) -> RunRecord:
-    """Run one recipe with one seed; an ensemble's members are run first where they have no result yet.
+def reproduce(run: Run, settings: Settings) -> RunRecord:
+    """Train and evaluate a run; an ensemble's members are run first where they have no result yet.
 
     Raises UserError for whatever a user can put right.
     """
-    recipe = load_recipe(path, settings.profile)
-    if isinstance(recipe, EnsembleRecipe):
-        return reproduce_ensemble(path, recipe, seed, settings)
+    if run.members:
+        return reproduce_ensemble(run, settings)
     deterministic()
-    job = prepare(path, recipe, seed, settings)
-    with working(job.folder, settings.record(job.dataset.name, job.run, seed)):
-        model = build_model(job, pretrained=recipe.pretrained)
-        with about(path):
+    job = prepare(run, settings)
+    with working(job.folder, settings.record(run.dataset, run.name, run.seed)):
+        model = build_model(job, pretrained=job.recipe.pretrained)
+        with about(run.path):
             result = train_model(job, model)
         return evaluate_model(job, model, result)[0]
 
@@ -146,10 +144,10 @@ def evaluate_model(
     )
     weights_sha256 = training.weights_sha256 if training else None
     record = new_record(
-        run=job.run if official is None else f"{job.run}-official",
+        run=job.run.name if official is None else f"{job.run.name}-official",
         seed=job.seed,
         method=job.method.name,
-        recipe_path=job.path.as_posix(),
+        recipe_path=job.run.path.as_posix(),
         recipe=job.resolved(),
         departures=departures_of(job),
         weights="official" if official else "trained",
@@ -189,37 +187,34 @@ def latency_of(job: Job, model: Baseline, scored: Scored, repeats: int = LEAST_R
 # ------------------------------------------------------------------------------------- ensembles
 
 
-def reproduce_ensemble(path: Path, recipe: EnsembleRecipe, seed: int, settings: Settings) -> RunRecord:
+def reproduce_ensemble(run: Run, settings: Settings) -> RunRecord:
     """The mean of the members' similarity matrices, under the protocols of their dataset.
 
     Raises UserError where another process works on a member that must be trained, or on the ensemble.
     """
     begin = time.perf_counter()
-    members = [member_of(path.parent / f"{name}.yaml", seed, settings) for name in recipe.ensemble]
-    records = [record for record, _ in members]
-    jobs = [_test_job(path, name, seed, settings) for name in recipe.ensemble]
+    members = [member_of(member.with_seed(run.seed), settings) for member in run.members]
+    records, jobs = [member.record for member in members], [member.job for member in members]
     # a guide is something that a model reads of the same images
     shown = {replace(job.dataset.splits["test"], guides=None).fingerprint for job in jobs}
     rules = {result.tie_rule for record in records for result in record.results.values()}
     if len(shown) > 1 or len(rules) > 1:
         raise UserError(
-            f"{path.as_posix()}: the members were not evaluated on the same test split in the same way"
+            f"{run.path.as_posix()}: the members were not evaluated on the same test split in the same way"
         )
-    where = (records[0].dataset.name, run_name(path, records[0].dataset.name, settings.profile), seed)
+    where = (run.dataset, run.name, run.seed)
     with working(settings.folder(*where), settings.record(*where)):
-        sims = ensemble([matrix for _, matrix in members])
+        sims = ensemble([member.sims for member in members])
         results = results_of(jobs[0], sims)
         packed = pack(make_sidecar(results, top_k(sims, 10), jobs[0].dataset.splits["test"], []))
         seconds = time.perf_counter() - begin
-        record = _ensemble_record(path, recipe, seed, jobs, records, results, packed, seconds)
+        record = _ensemble_record(run, jobs, records, results, packed, seconds)
         _write(record, packed, sims, settings)
     return record
 
 
 def _ensemble_record(
-    path: Path,
-    recipe: EnsembleRecipe,
-    seed: int,
+    run: Run,
     jobs: list[Job],
     members: list[RunRecord],
     results: list[ProtocolResult],
@@ -233,12 +228,12 @@ def _ensemble_record(
     theirs = [reason for member in members for reason in member.departures]
     words = dict.fromkeys(reason for reason in theirs if reason.startswith(WORDS_DIFFER))
     return new_record(
-        run=run_name(path, first.dataset.name, settings.profile),
-        seed=seed,
+        run=run.name,
+        seed=run.seed,
         method="+".join(dict.fromkeys(record.method for record in members)),
-        recipe_path=path.as_posix(),
-        recipe=recipe.model_dump(mode="json") | settings.named_profile(),
-        departures=[*reconstruction(job.method), *of_data, *recipe.departures, *words],
+        recipe_path=run.path.as_posix(),
+        recipe=run.recipe.model_dump(mode="json") | run.named_profile(),
+        departures=[*reconstruction(job.method), *of_data, *run.recipe.departures, *words],
         weights="members",
         members=[_member_part(record) for record in members],
         dataset=dataset_part(job.dataset, first.dataset.captions_per_image),
@@ -254,40 +249,41 @@ def _ensemble_record(
     )
 
 
-def _test_job(path: Path, member: str, seed: int, settings: Settings) -> Job:
-    """A member of the ensemble at `path` with its test split."""
-    recipe = load_recipe(path.parent / f"{member}.yaml", settings.profile)
-    assert isinstance(recipe, Recipe), "members of an ensemble are single models"
-    return prepare(path, recipe, seed, settings, splits=("test",))
+@dataclass(frozen=True)
+class Member:
+    """What an ensemble takes of a member: its record, its scores, and its job with the test split alone."""
+
+    record: RunRecord
+    sims: Floats
+    job: Job
 
 
-def member_of(path: Path, seed: int, settings: Settings) -> tuple[RunRecord, Floats]:
-    """A member's record and similarity matrix, from its last run where both are sound, else from a new one.
+def member_of(run: Run, settings: Settings) -> Member:
+    """A member of an ensemble, from its last run where record and matrix are sound, else from a new one.
 
-    A training that was interrupted is taken up with `resume` only: its recipe may have changed since.
+    Its test split is loaded once, but for the training of a new run. A training that was interrupted is taken up with
+    `resume` only: its recipe may have changed since.
     """
-    recipe = load_recipe(path, settings.profile)
-    if isinstance(recipe, EnsembleRecipe):
-        raise UserError(f"{path.as_posix()}: an ensemble cannot be a member of an ensemble")
-    where = (recipe.data.name, run_name(path, recipe.data.name, settings.profile), seed)
+    where = (run.dataset, run.name, run.seed)
     matrix, stored = settings.folder(*where) / MATRIX, settings.record(*where)
+    job = None
     if stored.is_file():
         record = read_record(stored)
-        now = prepare(path, recipe, seed, settings, splits=("test",))
+        job = prepare(run, settings, splits=("test",))
         same = (record.recipe_digest, record.dataset.splits["test"].fingerprint) == (
-            now.digest,
-            now.dataset.splits["test"].fingerprint,
+            job.digest,
+            job.dataset.splits["test"].fingerprint,
         )
         named = settings.vocabulary is not None  # it may be another than that of the last run
-        same = same and (not named or now.codec.identity == record.codec)
+        same = same and (not named or job.codec.identity == record.codec)
         sims = _read_matrix(matrix, record) if same else None
         if sims is not None:
-            return record, sims
-    record = reproduce(path, seed, settings)
+            return Member(record, sims, job)
+    record = reproduce(run, settings)
     sims = _read_matrix(matrix, record)
     if sims is None:
         raise UserError(f"{matrix.as_posix()}: found another matrix than this run wrote; run again")
-    return record, sims
+    return Member(record, sims, job or prepare(run, settings, splits=("test",)))
 
 
 def _read_matrix(path: Path, record: RunRecord) -> Floats | None:

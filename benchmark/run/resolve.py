@@ -1,4 +1,4 @@
-"""What a command means: the device, the recipes, their datasets and seeds, and what is said of a finished run."""
+"""What a command means: the device, the dataset, the runs, and what is said of a finished run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from benchmark.data.published.catalogue import get_entry
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.protocol import check_test_size, protocols_of
 from benchmark.recipe.faults import check_fields
-from benchmark.recipe.files import RECIPES, load_recipe
-from benchmark.recipe.schema import DataSettings, EnsembleRecipe, Recipe, StoredRegions
+from benchmark.recipe.files import RECIPES
+from benchmark.recipe.schema import DataSettings, StoredRegions
 from benchmark.records.paper import resolve
 from benchmark.records.record import RunRecord
 from benchmark.registry import method_names
 from benchmark.run.job import RECONSTRUCTION
+from benchmark.run.runs import Run, RunReader
 
 ALL = "all"
 DEVICES = ("cpu", "cuda", "mps")
@@ -42,21 +43,25 @@ def choose_dataset(device: torch.device) -> str:
     return "flickr30k" if device.type == "cuda" else "scenes"
 
 
-def recipe_paths(target: str, dataset: str | None, folder: Path = RECIPES) -> list[Path]:
-    """The recipes of a method (or of all) on a dataset, ensembles last; or the one file that `target` names.
+def find_runs(
+    target: str, dataset: str | None, profile: str | None = None, folder: Path = RECIPES
+) -> list[Run]:
+    """The runs of a method (or of all) on a dataset, ensembles last; or the one of the file that `target` names.
 
-    Raises UserError for an unknown method or dataset, and where a method has no recipe for the dataset.
+    Raises UserError for an unknown method or dataset, where a method has no recipe for the dataset, and as
+    `RunReader.run`.
     """
+    reader = RunReader(profile)
     if target.endswith((".yaml", ".yml")):
         if dataset is not None:
             raise UserError(f"{target}: a recipe names its own dataset; leave '{dataset}' out")
-        return [Path(target)]
+        return [reader.run(Path(target))]
     if target != ALL and target not in method_names():
         raise UserError(f"unknown method or recipe '{target}'{nearest(target, [*method_names(), ALL])}")
     assert dataset is not None, "a method's recipes are chosen by dataset"
     get_entry(dataset)
     methods = method_names() if target == ALL else [target]
-    found = [path for method in methods for path in _ordered(folder / method, dataset)]
+    found = [run for method in methods for run in _ordered(folder / method, dataset, reader)]
     if not found:
         raise UserError(
             f"{target} has no recipe for '{dataset}' in {folder.as_posix()}/; see `rematch list recipes`"
@@ -64,52 +69,38 @@ def recipe_paths(target: str, dataset: str | None, folder: Path = RECIPES) -> li
     return found
 
 
-def check_recipes(paths: Sequence[Path], profile: str | None = None) -> None:
+def check_runs(runs: Sequence[Run]) -> None:
     """Raise UserError now for what would else show after hours: names that other files and tables must know."""
-    for path in paths:
-        recipe = load_recipe(path, profile)
-        if isinstance(recipe, EnsembleRecipe):
-            check_recipes(member_paths(path, recipe), profile)
+    for run in runs:
+        check_runs(run.members)
         try:
-            if isinstance(recipe, Recipe):
-                _check_data(recipe.data)
-            resolve(recipe.paper_row)
-            known = [protocol.name for protocol in protocols_of(dataset_of(path))]
-            for number, item in enumerate(recipe.expected):
+            if not run.members:
+                _check_data(run.single.data)
+            resolve(run.recipe.paper_row)
+            known = [protocol.name for protocol in protocols_of(run.dataset)]
+            for number, item in enumerate(run.recipe.expected):
                 if item.protocol not in known:
                     field = f"field 'expected.{number}.protocol'"
                     hint = nearest(item.protocol, known)
                     raise UserError(f"{field}: found '{item.protocol}', no protocol of its dataset{hint}")
         except UserError as error:
-            raise UserError(f"{path.as_posix()}: {error}") from None
+            raise UserError(f"{run.path.as_posix()}: {error}") from None
 
 
-def check_folders(paths: Sequence[Path], data_dir: Path | None, profile: str | None = None) -> None:
+def check_folders(runs: Sequence[Run], data_dir: Path | None) -> None:
     """Raise UserError where recipes read features from a folder and none is named, before the first is trained."""
     if data_dir is not None:
         return
-    recipes = {path: load_recipe(path, profile) for path in _singles(paths)}
-    lacking = [
-        path.as_posix()
-        for path, recipe in recipes.items()
-        if isinstance(recipe, Recipe) and isinstance(recipe.data.regions, StoredRegions)
-    ]
-    if lacking:
-        kinds = (recipe.data.regions for recipe in recipes.values() if isinstance(recipe, Recipe))
-        sources = ", ".join(dict.fromkeys(kind.source for kind in kinds if isinstance(kind, StoredRegions)))
+    singles = {single.path: single.single.data.regions for run in runs for single in run.singles}
+    sources = {path: kind.source for path, kind in singles.items() if isinstance(kind, StoredRegions)}
+    if sources:
+        lacking, named = (
+            ", ".join(names) for names in (map(Path.as_posix, sources), dict.fromkeys(sources.values()))
+        )
         raise UserError(
-            f"{', '.join(lacking)}: field 'data.regions.source': found '{sources}', which reads a folder: "
+            f"{lacking}: field 'data.regions.source': found '{named}', which reads a folder: "
             "name it with --data-dir"
         )
-
-
-def _singles(paths: Sequence[Path]) -> list[Path]:
-    """Single models and members of ensembles, each once."""
-    found = []
-    for path in paths:
-        recipe = load_recipe(path)
-        found += member_paths(path, recipe) if isinstance(recipe, EnsembleRecipe) else [path]
-    return list(dict.fromkeys(found))
 
 
 def _check_data(data: DataSettings) -> None:
@@ -120,58 +111,34 @@ def _check_data(data: DataSettings) -> None:
         check_test_size(data.name, min(test, entry.counts["test"]))
 
 
-def member_paths(path: Path, recipe: EnsembleRecipe) -> list[Path]:
-    """The recipes of an ensemble's members; raises UserError where one is an ensemble itself."""
-    members = [path.parent / f"{name}.yaml" for name in recipe.ensemble]
-    for member in members:
-        if isinstance(load_recipe(member), EnsembleRecipe):
-            raise UserError(f"{path.as_posix()}: field 'ensemble': '{member.stem}' is an ensemble itself")
-    return members
+def single_models(dataset: str, profile: str | None = None, folder: Path = RECIPES) -> list[Run]:
+    """The runs of all methods on a dataset, ensembles left out."""
+    return [run for run in find_runs(ALL, dataset, profile, folder) if not run.members]
 
 
-def dataset_of(path: Path) -> str:
-    """The dataset of a recipe; an ensemble has its first member's."""
-    recipe = load_recipe(path)
-    return recipe.data.name if isinstance(recipe, Recipe) else dataset_of(member_paths(path, recipe)[0])
-
-
-def single_models(dataset: str, folder: Path = RECIPES) -> list[Path]:
-    """The recipes of all methods on a dataset, ensembles left out."""
-    paths = recipe_paths(ALL, dataset, folder)
-    return [path for path in paths if isinstance(load_recipe(path), Recipe)]
-
-
-def _ordered(folder: Path, dataset: str) -> list[Path]:
-    """A folder's recipes for a dataset: single models first, since ensembles are made of them."""
+def _ordered(folder: Path, dataset: str, reader: RunReader) -> list[Run]:
+    """A folder's runs on a dataset: single models first, since ensembles are made of them."""
     paths = [path for path in sorted(folder.glob("*.yaml")) if path.stem.split("-")[0] == dataset]
-    return sorted(paths, key=lambda path: isinstance(load_recipe(path), EnsembleRecipe))
-
-
-def default_seed(path: Path, profile: str | None = None) -> int:
-    """The seed a recipe (with its profile) names; an ensemble has its first member's."""
-    recipe = load_recipe(path, profile)
-    if isinstance(recipe, Recipe):
-        return recipe.training.seed
-    return default_seed(member_paths(path, recipe)[0], profile)
+    return sorted(map(reader.run, paths), key=lambda run: bool(run.members))
 
 
 def headline(record: RunRecord) -> str:
     """The scores of a run in a line a protocol, with its hash; a reconstruction is called one."""
-    run = f"{record.run} (reconstruction)" if RECONSTRUCTION in record.departures else record.run
+    name = f"{record.run} (reconstruction)" if RECONSTRUCTION in record.departures else record.run
     lines = []
-    for name, result in record.results.items():
+    for protocol, result in record.results.items():
         metrics = result.metrics
         lines.append(
-            f"{run} on {name}: i2t R@1 {metrics.i2t.r1:.1f}, t2i R@1 {metrics.t2i.r1:.1f}, "
+            f"{name} on {protocol}: i2t R@1 {metrics.i2t.r1:.1f}, t2i R@1 {metrics.t2i.r1:.1f}, "
             f"rsum {metrics.rsum:.1f}; canonical hash {record.canonical_hash[:12]}"
         )
     return "\n".join(lines)
 
 
-def expectation_lines(path: Path, record: RunRecord, profile: str | None = None) -> list[str]:
+def expectation_lines(run: Run, record: RunRecord) -> list[str]:
     """What the recipe expects beside what came out; nothing is expected under a profile."""
     lines = []
-    for item in load_recipe(path, profile).expected:
+    for item in run.recipe.expected:
         found = record.results[item.protocol].metrics.value(item.metric)
         word = "as expected" if abs(found - item.value) <= item.tolerance else "NOT as expected"
         lines.append(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,25 +12,23 @@ from benchmark.batches import Codes
 from benchmark.data.splits import Split
 from benchmark.evaluation.scoring import encode_split
 from benchmark.method import Baseline, DualEncoder, ScoringCase
-from benchmark.recipe.files import load_recipe
-from benchmark.recipe.schema import Recipe
 from benchmark.run.job import Settings, build_model, prepare
-from benchmark.run.resolve import recipe_paths
+from benchmark.run.resolve import find_runs
+from benchmark.run.runs import Run
 
 
 def scenes_cases(method: str, settings: Settings) -> Iterator[ScoringCase]:
     """Time `similarity` in one call against one call a caption, for each single model of the method on scenes."""
-    for path in recipe_paths(method, "scenes"):
-        recipe = load_recipe(path)
-        if isinstance(recipe, Recipe):
-            yield _case(path, recipe, settings)
+    for run in find_runs(method, "scenes"):
+        if not run.members:
+            yield _case(run, settings)
 
 
-def _case(path: Path, recipe: Recipe, settings: Settings) -> ScoringCase:
-    job = prepare(path, recipe, recipe.training.seed, settings, splits=("test",))
+def _case(run: Run, settings: Settings) -> ScoringCase:
+    job = prepare(run, settings, splits=("test",))
     model = build_model(job, pretrained=False).eval()
     test: Split = job.dataset.splits["test"]
-    size, device = recipe.evaluation.batch_size, settings.device
+    size, device = job.recipe.evaluation.batch_size, settings.device
     images, captions = (
         codes.to(device)
         for codes in encode_split(model, test, job.spec, job.codec, batch_size=size, device=device)
@@ -39,7 +36,7 @@ def _case(path: Path, recipe: Recipe, settings: Settings) -> ScoringCase:
     n, m = len(images), len(captions)
     floor = 2.0 * n * m * images["vectors"].shape[1] if isinstance(model, DualEncoder) else float("nan")
     return ScoringCase(
-        name=f"{job.run}, {n} x {m}",
+        name=f"{run.name}, {n} x {m}",
         form="one call",
         naive=partial(_one_by_one, model, images, captions),
         fast=partial(model.similarity, images, captions),

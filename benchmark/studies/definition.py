@@ -17,10 +17,11 @@ from pydantic import Field, StringConstraints, model_validator
 from benchmark.data.published.catalogue import get_entry
 from benchmark.errors import UserError, nearest
 from benchmark.recipe.faults import check_fields, validated
-from benchmark.recipe.files import RECIPES, load_recipe, merged, read_document
+from benchmark.recipe.files import RECIPES, merged, read_document
 from benchmark.recipe.schema import Recipe
 from benchmark.records.record import recipe_digest
 from benchmark.records.study import Comparison
+from benchmark.run.runs import RunReader
 from benchmark.strict import Strict
 
 FOLDER = "studies"
@@ -124,7 +125,8 @@ def load_study(path: Path) -> Defined:
     Raises UserError for whatever its file can have wrong.
     """
     study = validated(Study, read_document(path), path)
-    variants = {key: _ready(path, study, key) for key in study.variants}
+    reader = RunReader()
+    variants = {key: _ready(path, study, key, reader) for key in study.variants}
     first, *rest = variants.values()
     for item in rest:
         if item.test_data() != first.test_data():
@@ -161,8 +163,6 @@ class Ready:
         document["model"] = self.recipe.method_config().model_dump(mode="json")
         chosen = check_fields("data.options", self.recipe.data.options, options)
         document["data"]["options"] = chosen.model_dump(mode="json")
-        if self.recipe.data.regions is None:
-            del document["data"]["regions"]
         return recipe_digest(document)
 
 
@@ -175,14 +175,14 @@ class Defined:
     variants: Mapping[str, Ready]
 
 
-def _ready(path: Path, study: Study, name: str) -> Ready:
+def _ready(path: Path, study: Study, name: str, reader: RunReader) -> Ready:
     """A variant's recipe with the changes of the study and its own; errors name study and variant."""
     variant = study.variants[name]
     base = _base_path(path, name, variant.recipe or study.recipe or "")
-    if not isinstance(load_recipe(base), Recipe):
+    if reader.run(base).members:
         raise UserError(f"{path.as_posix()}: variant '{name}': {base.as_posix()} is an ensemble")
     changes = merged(study.changes.document(), variant.changes.document())
-    document = merged(read_document(base), changes)
+    document = merged(reader.document(base), changes)
     reasons = [f"study {path.stem}: {variant.summary}", *document["departures"]]
     document |= {"departures": reasons, "expected": [], "summary": variant.summary}
     try:

@@ -36,6 +36,7 @@ from benchmark.reporting.studies.runs import lines, runs_sheet, write_study_tabl
 from benchmark.run.job import WORK, Job, Settings, build_model, prepare
 from benchmark.run.lock import locked
 from benchmark.run.reproduce import evaluate_model, train_model
+from benchmark.run.runs import Run
 from benchmark.studies.definition import ANALOGUE, FOLDER, Defined, Ready, Study
 from benchmark.training import deterministic
 
@@ -193,10 +194,10 @@ def run_study(plan: StudyPlan, found: Sequence[Share], settings: Settings) -> li
             if not item.to_run:
                 continue
             ready = plan.variants[item.variant]
-            job = prepare(ready.path, ready.recipe, item.to_run[0], inner)
+            job = prepare(Run(ready.path, ready.recipe, item.to_run[0]), inner)
             for seed in item.to_run:
                 bar.set_postfix_str(f"{item.variant}, seed {seed}")
-                run = _run_one(plan, item.variant, replace(job, seed=seed))
+                run = _run_one(plan, item.variant, replace(job, run=job.run.with_seed(seed)))
                 late += [run] if run.seconds > plan.study.seconds else []
                 bar.update()
     return late

@@ -14,10 +14,9 @@ from baselines.layers import gpo
 from benchmark.checks.drift import check as drift
 from benchmark.checks.drift.ranks import compare_ranks, read_ranks
 from benchmark.evaluation.ranking import Floats
-from benchmark.recipe.files import load_recipe
-from benchmark.recipe.schema import Recipe
 from benchmark.records.reference import REFERENCE, Reference, Rescored, read_reference
 from benchmark.run.job import Job, Settings, build_model, prepare
+from benchmark.run.runs import read_run
 from tests.paths import ROOT
 
 PATHS = sorted((ROOT / REFERENCE).glob("*/*.json"))
@@ -30,9 +29,8 @@ def name_of(path: Path) -> str:
 
 def job_of(reference: Reference) -> Job | None:
     """What the reference is about; None for an ensemble, which has no weights of its own."""
-    path = Path(reference.recipe_path)
-    recipe = load_recipe(path)
-    return prepare(path, recipe, reference.full.seed, Settings()) if isinstance(recipe, Recipe) else None
+    run = read_run(Path(reference.recipe_path)).with_seed(reference.full.seed)
+    return None if run.members else prepare(run, Settings())
 
 
 def furthest(rescored: Rescored, sims: list[float]) -> float:
@@ -81,7 +79,7 @@ def test_a_reference_belongs_to_its_recipe(path: Path, monkeypatch: pytest.Monke
     assert (job is None) == (reference.rescored is None) == (reference.trace is None)
     if job is not None:
         assert job.digest == reference.recipe_digest, "the recipe changed: `rematch drift --update`"
-        assert job.run == path.stem
+        assert job.run.name == path.stem
         assert reference.trace is not None
         assert len(reference.trace.losses) == drift.STEPS
 

@@ -20,14 +20,11 @@ from benchmark.data.images.decoding import BrokenPictureError
 from benchmark.data.images.transforms import as_pixels, evaluation_image, normalise
 from benchmark.data.load import load_dataset, make_codec
 from benchmark.data.splits import Dataset
-from benchmark.data.text.codec import Codec
 from benchmark.errors import UserError
-from benchmark.inputs import InputSpec, PixelInput, RegionInput, TextInput
+from benchmark.inputs import Codec, InputSpec, PixelInput, RegionInput, WordPieceText
 
-PLAIN = InputSpec(PixelInput(64, "plain", "resize", 64), TextInput("wordpiece", 20))
-CROPPED = InputSpec(
-    PixelInput(48, "random_resized_crop_flip", "resize_center_crop", 56), TextInput("wordpiece", 20)
-)
+PLAIN = InputSpec(PixelInput(64, "plain", "resize", 64), WordPieceText(20))
+CROPPED = InputSpec(PixelInput(48, "random_resized_crop_flip", "resize_center_crop", 56), WordPieceText(20))
 
 
 @pytest.fixture(scope="module")

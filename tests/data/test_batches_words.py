@@ -11,16 +11,19 @@ import torch
 from benchmark.batches import PairBatch
 from benchmark.data.batches import _REGIONS, _WORDS, caption_batches, image_batches, train_batches
 from benchmark.data.load import load_dataset
+from benchmark.data.published.catalogue import get_entry
 from benchmark.data.regions.grid import FeatureStore
 from benchmark.data.splits import Dataset
 from benchmark.data.text.augmentation import drop_regions, grouped, seeded_random, word_drop
-from benchmark.data.text.codec import Codec, WordPieceCodec, codec_for
+from benchmark.data.text.codec import make_piece_codec
 from benchmark.data.text.word_codec import WordCodec, make_word_codec
-from benchmark.inputs import InputSpec, PixelInput, RegionInput, TextInput
+from benchmark.inputs import Codec, InputSpec, PixelInput, RegionInput, WordPieceText, WordText
 from benchmark.recipe.schema import GridRegions
 
-PLAIN = InputSpec(PixelInput(32, "plain", "resize", 32), TextInput("words", mask_token=True))
-DROPPED = replace(PLAIN, text=replace(PLAIN.text, augment="word_drop"))
+SCENES = get_entry("scenes").vocabulary
+WORDS = WordText(mask_token=True)
+PLAIN = InputSpec(PixelInput(32, "plain", "resize", 32), WORDS)
+DROPPED = replace(PLAIN, text=replace(WORDS, augment="word_drop"))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def data() -> Dataset:
 
 @pytest.fixture(scope="module")
 def codec(data: Dataset) -> WordCodec:
-    return make_word_codec(PLAIN.text, data)
+    return make_word_codec(WORDS, data)
 
 
 def batches(data: Dataset, codec: Codec, spec: InputSpec, **other: int) -> list[PairBatch]:
@@ -114,13 +117,12 @@ def test_evaluation_never_drops_and_pads_the_split_to_one_length(data: Dataset, 
 
 # ------------------------------------------------------------------------------- word pieces, regions
 
-PIECES = replace(PLAIN, text=TextInput("wordpiece", augment="word_drop"))
+PIECES = replace(PLAIN, text=WordPieceText(augment="word_drop"))
 
 
 def test_pieces_of_a_word_are_dropped_together() -> None:
     data = load_dataset("scenes", {"n_train": 14, "n_val": 6, "n_test": 9})
-    codec = codec_for(TextInput("wordpiece", vocabulary="letters"), "scenes")
-    assert isinstance(codec, WordPieceCodec)
+    codec = make_piece_codec(WordPieceText(vocabulary="letters"), SCENES)
     assert codec.mask_id is not None
     found = rows(batches(data, codec, PIECES))
     several = 0
@@ -135,8 +137,8 @@ def test_pieces_of_a_word_are_dropped_together() -> None:
 
 def test_uncut_pieces_are_padded_to_the_batches_longest() -> None:
     data = load_dataset("scenes", {"n_train": 14, "n_val": 6, "n_test": 9})
-    codec = codec_for(TextInput("wordpiece"), "scenes")
-    plain = replace(PLAIN, text=TextInput("wordpiece"))
+    codec = make_piece_codec(WordPieceText(), SCENES)
+    plain = replace(PLAIN, text=WordPieceText())
     lengths = [batch.captions.ids.shape[1] for batch in batches(data, codec, plain, batch_size=4)]
     assert lengths == [
         int(batch.captions.lengths.max()) for batch in batches(data, codec, plain, batch_size=4)

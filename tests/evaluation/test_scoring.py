@@ -14,6 +14,7 @@ from benchmark.batches import CaptionBatch, Codes, ImageBatch
 from benchmark.data.load import load_dataset
 from benchmark.errors import UserError
 from benchmark.evaluation.scoring import encode_captions, encode_images, encode_split, plan_blocks, score
+from benchmark.inputs import Codec
 from tests.toy import Toy, ToyConfig, inputs, toy_captions, toy_images, toy_model
 
 CPU = torch.device("cpu")
@@ -225,7 +226,7 @@ def test_codes_of_another_shape_are_refused() -> None:
         encode_images(Growing(ToyConfig()), batches, 5, CPU)
 
 
-class Lengths:
+class Lengths(Codec):
     """A codec that writes a caption as the number of its words, so often."""
 
     vocab_size, pad_id, identity = 30, 0, "lengths"

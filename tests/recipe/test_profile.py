@@ -19,7 +19,8 @@ from benchmark.recipe.schema import EnsembleRecipe, Recipe
 from benchmark.records.record import recipe_digest
 from benchmark.registry import get_method
 from benchmark.run import job as job_module
-from benchmark.run.resolve import check_recipes, expectation_lines
+from benchmark.run.resolve import check_runs, expectation_lines
+from benchmark.run.runs import read_run
 from benchmark.training.stages import plan_stages
 from tests.paths import ROOT
 from tests.tiny import (
@@ -74,7 +75,7 @@ def test_a_committed_profile_fits_every_recipe(
     path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    check_recipes([path], name)
+    check_runs([read_run(path, name)])
     recipe = load_recipe(path, name)
     assert recipe.expected == []
     if isinstance(recipe, EnsembleRecipe):
@@ -257,7 +258,7 @@ def test_weights_of_a_profile_are_evaluated_and_timed_under_it(small: Path) -> N
     assert f"{record.rsum:.1f} [" in said, small
     assert f"not comparable with the paper: {CUT[1]}" in said
     assert "weights of the last training" in rematch("latency", I2T, "--profile", "small").good
-    assert expectation_lines(I2T, record_of("hat-i2t-small"), "small") == []
+    assert expectation_lines(read_run(I2T, "small"), record_of("hat-i2t-small")) == []
 
 
 def test_a_dry_run_knows_the_profile(small: Path) -> None:

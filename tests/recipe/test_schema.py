@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import yaml
@@ -12,14 +12,18 @@ from pydantic import ValidationError
 from benchmark.errors import UserError
 from benchmark.recipe.faults import about
 from benchmark.recipe.files import load_recipe, run_name
-from benchmark.recipe.schema import EnsembleRecipe, Evaluation, GridRegions
+from benchmark.recipe.schema import DataSettings, Evaluation, GridRegions, Recipe
 from benchmark.recipe.training import Training
 from benchmark.records.paper import resolve
+from benchmark.records.record import recipe_digest
 from benchmark.registry import get_method
-from benchmark.run.resolve import check_recipes, dataset_of, member_paths, recipe_paths
+from benchmark.run.resolve import check_runs, find_runs
+from benchmark.run.runs import read_run
+from benchmark.strict import LATER
 from tests.paths import ROOT
 from tests.recipe.networks import single
 from tests.recipe.unique_keys import read_yaml
+from tests.reporting import factory
 from tests.tiny import tiny_recipe, write_recipe
 
 PATHS = sorted((ROOT / "recipes").glob("*/*.yaml"))
@@ -37,19 +41,18 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize("path", PATHS, ids=name_of)
 def test_every_recipe_is_sound(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    recipe = load_recipe(path)
-    check_recipes([path])
-    assert path.stem.split("-")[0] == dataset_of(path)  # `rematch reproduce hat DATASET` finds it by name
-    assert recipe.summary
-    paper = resolve(recipe.paper_row)
+    run = read_run(path)
+    check_runs([run])
+    assert path.stem.split("-")[0] == run.dataset  # `rematch reproduce hat DATASET` finds it by name
+    assert run.recipe.summary
+    paper = resolve(run.recipe.paper_row)
     assert paper is not None
     assert paper.method == path.parent.name
-    if isinstance(recipe, EnsembleRecipe):
-        members = [single(member) for member in member_paths(path, recipe)]
-        assert {member.data.name for member in members} == {dataset_of(path)}
+    if run.members:
+        assert {member.dataset for member in run.members} == {run.dataset}
     else:
-        assert recipe.method == path.parent.name
-        assert get_method(recipe.method).name == recipe.method
+        assert run.single.method == path.parent.name
+        assert get_method(run.single.method).name == run.single.method
 
 
 @pytest.mark.parametrize("path", PATHS, ids=name_of)
@@ -81,8 +84,9 @@ def test_a_dataset_names_all_its_variants_and_the_ensemble_last(
     method: str, dataset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    paths = recipe_paths(method, dataset)
-    check_recipes(paths)
+    runs = find_runs(method, dataset)
+    check_runs(runs)
+    paths = [run.path for run in runs]
     assert sorted(ROOT / path for path in paths) == [
         path for path in PATHS if (path.parent.name, path.stem.split("-")[0]) == (method, dataset)
     ]
@@ -178,3 +182,50 @@ def test_about_names_the_recipe_once() -> None:
             raise UserError(text)
     with pytest.raises(UserError, match=r"^the Hub is away$"), about(path):
         raise UserError("the Hub is away")
+
+
+# ------------------------------------------------------------------------------ keys that came later
+
+
+class MoreData(DataSettings):
+    """A recipe's data with a key that came after the records."""
+
+    shuffle: Annotated[str, LATER] = "never"
+
+
+class MoreRecipe(Recipe):
+    """A recipe with that key."""
+
+    data: MoreData
+
+
+def test_a_key_that_came_later_stays_out_of_digest_and_hash_at_its_default() -> None:
+    document = tiny_recipe()
+    before = Recipe.model_validate(document).model_dump(mode="json")
+    now = MoreRecipe.model_validate(document).model_dump(mode="json")
+    document["data"]["shuffle"] = "always"
+    set_to = MoreRecipe.model_validate(document).model_dump(mode="json")
+    assert now == before
+    digests = [recipe_digest(dump) for dump in (before, now, set_to)]
+    assert digests[0] == digests[1] != digests[2]
+    hashes = [factory.record(recipe=dump).canonical_hash for dump in (before, now, set_to)]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_recipe_at_its_defaults_says_nothing_about_keys_that_came_later() -> None:
+    dump = Recipe.model_validate(tiny_recipe()).model_dump(mode="json")
+    assert not {"regions", "guides"} & dump["data"].keys()
+    assert not {"momentum", "nesterov", "groups"} & dump["training"]["optimizer"].keys()
+    assert "schedule" not in dump["training"]["stages"][0]
+    document = tiny_recipe()
+    document["training"]["optimizer"] = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
+    document["data"]["regions"] = {"source": "grid"}
+    dump = Recipe.model_validate(document).model_dump(mode="json")
+    assert dump["data"]["regions"] == {"source": "grid", "backbone": "random"}
+    assert dump["training"]["optimizer"] == {
+        "name": "sgd",
+        "lr": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "clip_norm": None,
+    }

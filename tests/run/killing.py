@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from benchmark import registry
-from benchmark.inputs import TextInput
+from benchmark.inputs import WordText
 from benchmark.method import DataFacts, Method
 from tests.paths import ROOT
 from tests.tiny import write_recipe
@@ -104,9 +104,7 @@ class Point:
 
 def register_toy(patch: pytest.MonkeyPatch) -> None:
     """Let recipes name the toy, which then reads words."""
-    words = replace(
-        TOY, build=build, inputs=lambda config: replace(toy_inputs(config), text=TextInput("words"))
-    )
+    words = replace(TOY, build=build, inputs=lambda config: replace(toy_inputs(config), text=WordText()))
     patch.setattr(registry, "_entry_points", lambda: {"toy": Point(words)})
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmark.batches import Codes, PairBatch, TrainingCodes
 from benchmark.data.published.hub import Download
-from benchmark.inputs import InputSpec, PixelInput, RegionInput, TextInput
+from benchmark.inputs import InputSpec, PixelInput, RegionInput, WordPieceText, WordText
 from benchmark.method import Baseline, DataFacts, Progress
 from benchmark.recipe.files import load_recipe
 from benchmark.recipe.schema import Recipe
@@ -23,6 +23,7 @@ from benchmark.reporting.estimates import estimate_sheet
 from benchmark.reporting.writers.terminal import write_text
 from benchmark.run import plan
 from benchmark.run.job import Settings, build_model, prepare
+from benchmark.run.runs import read_run
 from benchmark.training.optimizers import make_optimizer
 from tests.paths import ROOT
 from tests.tiny import I2T, T2I, change_recipe
@@ -92,7 +93,7 @@ def test_mscoco_with_and_without_restval() -> None:
 def test_a_tiny_plan_is_of_the_model_that_is_trained(fresh: Path) -> None:
     recipe = recipe_at(I2T)
     made = plan.make_plan(recipe, plan.vocabulary_size(recipe), [])
-    job = prepare(I2T, recipe, 0, Settings())
+    job = prepare(read_run(I2T), Settings())
     model = build_model(job, pretrained=False)
     assert plan.vocabulary_size(recipe) == job.codec.vocab_size, fresh
     assert made.parameters == sum(parameter.numel() for parameter in model.parameters())
@@ -122,7 +123,7 @@ def test_memory_grows_with_the_batch_and_the_picture(fresh: Path) -> None:
 def test_the_probes_bytes_are_those_that_autograd_keeps(fresh: Path) -> None:
     recipe = recipe_at(T2I)
     method = get_method("hat")
-    job = prepare(T2I, recipe, 0, Settings())
+    job = prepare(read_run(T2I), Settings())
     model = build_model(job, pretrained=False)
     spec = method.inputs(recipe.method_config())
     seconds, kept = plan.probe(model, spec, recipe, job.codec.vocab_size)
@@ -153,7 +154,7 @@ class Known(nn.Module):
 
 
 def test_a_step_is_split_into_once_items_and_pairs() -> None:
-    spec = InputSpec(RegionInput(2, 7), TextInput("words"))
+    spec = InputSpec(RegionInput(2, 7), WordText())
     recipe = recipe_at(ROOT / "recipes/sgraf/flickr30k-saf.yaml")
     model = Known()
     seconds, kept = plan.probe(model, spec, recipe, 20)  # type: ignore[arg-type]
@@ -183,7 +184,7 @@ def test_no_part_of_time_is_below_nothing() -> None:
 
 def test_one_slow_call_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time goes by the batch's size; one step after the other takes an hour more."""
-    spec, recipe = InputSpec(RegionInput(2, 7), TextInput("words")), region_recipe(None)
+    spec, recipe = InputSpec(RegionInput(2, 7), WordText()), region_recipe(None)
     real, calls = plan.probe_step, [0]
 
     def growth(slow: int) -> plan.CostGrowth:
@@ -213,7 +214,7 @@ def test_waiting_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
         return encode(self, batch)
 
     monkeypatch.setattr(Known, "training_codes", late)
-    spec = InputSpec(RegionInput(2, 7), TextInput("words"))
+    spec = InputSpec(RegionInput(2, 7), WordText())
     step = plan.quickest_step(Known(), plan.synthetic_batch(spec, 20, 4), stage_one(region_recipe(None)))  # type: ignore[arg-type]
     assert 0 < step.seconds < 0.04
 
@@ -314,11 +315,11 @@ def test_published_sizes_fit_twenty_gigabytes(variant: str) -> None:
 
 def test_synthetic_batches_have_the_declared_shapes() -> None:
     pixels = PixelInput(size=48, train="plain", evaluate="resize", resize_to=48)
-    batch = plan.synthetic_batch(InputSpec(pixels, TextInput("wordpiece", 9)), 50, 3)
+    batch = plan.synthetic_batch(InputSpec(pixels, WordPieceText(9)), 50, 3)
     assert batch.images.pixels.shape == (3, 3, 48, 48)
     assert batch.captions.ids.shape == (3, 9)
     assert 0 < int(batch.captions.ids.min()) <= int(batch.captions.ids.max()) < 50
-    batch = plan.synthetic_batch(InputSpec(RegionInput(36, 20), TextInput("words", 40)), 50, 2)
+    batch = plan.synthetic_batch(InputSpec(RegionInput(36, 20), WordText(40)), 50, 2)
     assert batch.images.pixels.shape == (2, 36, 20)
     assert batch.captions.ids.shape == (2, plan.TYPICAL_CAPTION)
     assert len(batch) == 2

@@ -207,7 +207,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     original = module.train_model
 
     def noted(job: Job, model: Any) -> Any:
-        started.append(job.run)
+        started.append(job.run.name)
         return original(job, model)
 
     monkeypatch.setattr(module, "train_model", noted)

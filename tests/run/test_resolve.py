@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from benchmark.data.load import load_dataset
+from benchmark.data.splits import Dataset
 from benchmark.errors import UserError
+from benchmark.recipe import files
 from benchmark.records.record import read_record
+from benchmark.run import job, runs
 from benchmark.run import resolve as select
-from tests.tiny import BOTH, ENSEMBLE, I2T, T2I, change_recipe, tiny_recipe, write_recipe
+from benchmark.run.runs import Run, read_run
+from tests.tiny import (
+    BOTH,
+    ENSEMBLE,
+    I2T,
+    T2I,
+    change_recipe,
+    rematch,
+    reproduce,
+    tiny_recipe,
+    write_recipe,
+)
+
+
+def paths(runs: list[Run]) -> list[Path]:
+    return [run.path for run in runs]
 
 
 def test_the_device_decides_about_the_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,13 +54,13 @@ def test_an_unknown_device_is_one_line(name: str) -> None:
 
 @pytest.mark.usefixtures("fresh")
 def test_a_methods_recipes_come_with_ensembles_last() -> None:
-    assert select.recipe_paths("hat", "scenes") == [I2T, T2I, BOTH]
-    assert select.recipe_paths("all", "scenes") == [I2T, T2I, BOTH]
+    assert paths(select.find_runs("hat", "scenes")) == [I2T, T2I, BOTH]
+    assert paths(select.find_runs("all", "scenes")) == [I2T, T2I, BOTH]
     write_recipe(Path("recipes/hat/scenes.yaml"), tiny_recipe())
     write_recipe(Path("recipes/hat/scenesque-i2t.yaml"), tiny_recipe())
-    assert select.recipe_paths("hat", "scenes") == [I2T, T2I, Path("recipes/hat/scenes.yaml"), BOTH]
-    assert select.single_models("scenes") == [I2T, T2I, Path("recipes/hat/scenes.yaml")]
-    assert [path.stem for path in select.recipe_paths("hat", "mscoco")] == [
+    assert paths(select.find_runs("hat", "scenes")) == [I2T, T2I, Path("recipes/hat/scenes.yaml"), BOTH]
+    assert paths(select.single_models("scenes")) == [I2T, T2I, Path("recipes/hat/scenes.yaml")]
+    assert [path.stem for path in paths(select.find_runs("hat", "mscoco"))] == [
         "mscoco-i2t",
         "mscoco-t2i",
         "mscoco-ensemble",
@@ -49,11 +69,12 @@ def test_a_methods_recipes_come_with_ensembles_last() -> None:
 
 @pytest.mark.usefixtures("fresh")
 def test_a_path_is_taken_as_it_is() -> None:
-    assert select.recipe_paths("some/where.yml", None) == [Path("some/where.yml")]
+    target = I2T.rename("where.yml")
+    assert paths(select.find_runs(target.name, None)) == [target]
     with pytest.raises(
         UserError, match=r"some/where.yml: a recipe names its own dataset; leave 'scenes' out"
     ):
-        select.recipe_paths("some/where.yml", "scenes")
+        select.find_runs("some/where.yml", "scenes")
 
 
 def test_a_method_without_recipes_for_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,40 +82,42 @@ def test_a_method_without_recipes_for_a_dataset(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(
         UserError, match="hat has no recipe for 'scenes' in recipes/; see `rematch list recipes`"
     ):
-        select.recipe_paths("hat", "scenes")
+        select.find_runs("hat", "scenes")
 
 
 @pytest.mark.usefixtures("fresh")
 def test_seeds_and_datasets_of_ensembles_are_their_members() -> None:
     change_recipe(I2T, lambda document: document["training"].update(seed=7))
-    assert (select.default_seed(I2T), select.default_seed(T2I), select.default_seed(BOTH)) == (7, 0, 7)
-    assert select.dataset_of(BOTH) == "scenes"
-    assert select.dataset_of(Path("recipes/hat/mscoco-ensemble.yaml")) == "mscoco"
+    both = read_run(BOTH)
+    assert [run.seed for run in (both, *both.members)] == [7, 7, 0]
+    assert [run.seed for run in (both.with_seed(3), *both.with_seed(3).members)] == [3, 3, 3]
+    assert (both.dataset, both.name) == ("scenes", "hat-ensemble")
+    assert read_run(Path("recipes/hat/mscoco-ensemble.yaml")).dataset == "mscoco"
 
 
 @pytest.mark.usefixtures("fresh")
 def test_sound_recipes_pass_the_check() -> None:
     item: dict[str, Any] = {"metric": "rsum", "value": 1, "tolerance": 1, "source": "none"}
     change_recipe(BOTH, lambda document: document.update(expected=[{"protocol": "scenes", **item}]))
-    select.check_recipes([I2T, T2I, BOTH])
+    select.check_runs(list(map(read_run, (I2T, T2I, BOTH))))
     mscoco = Path("recipes/hat/mscoco-i2t.yaml")
     change_recipe(mscoco, lambda document: document.update(expected=[{"protocol": "mscoco-1k", **item}]))
-    select.check_recipes([mscoco])
+    select.check_runs([read_run(mscoco)])
     change_recipe(mscoco, lambda document: document.update(expected=[{"protocol": "scenes", **item}]))
     with pytest.raises(UserError, match=r"'expected.0.protocol': found 'scenes', no protocol of its dataset"):
-        select.check_recipes([mscoco])
+        select.check_runs([read_run(mscoco)])
 
 
 @pytest.mark.usefixtures("fresh")
 def test_an_ensembles_members_are_checked_with_it() -> None:
     change_recipe(T2I, lambda document: document["data"].update(name="scens"))
     with pytest.raises(UserError, match=rf"^{T2I.as_posix()}: unknown dataset 'scens'"):
-        select.check_recipes([BOTH])
+        select.check_runs([read_run(BOTH)])
     write_recipe(
         Path("recipes/hat/scenes-self.yaml"), {**ENSEMBLE, "ensemble": ["scenes-self", "scenes-i2t"]}
     )
     with pytest.raises(UserError, match="'scenes-self' is an ensemble itself"):
-        select.default_seed(Path("recipes/hat/scenes-self.yaml"))
+        read_run(Path("recipes/hat/scenes-self.yaml"))
 
 
 @pytest.mark.usefixtures("home")
@@ -105,4 +128,58 @@ def test_headlines() -> None:
         f"hat-t2i on scenes: i2t R@1 {metrics.i2t.r1:.1f}, t2i R@1 {metrics.t2i.r1:.1f}, "
         f"rsum {metrics.rsum:.1f}; canonical hash {record.canonical_hash[:12]}"
     )
-    assert select.expectation_lines(T2I, record) == []
+    assert select.expectation_lines(read_run(T2I), record) == []
+
+
+# --------------------------------------------------------------------------------- read and loaded once
+
+SMALL = Path("recipes/hat/profiles/small.yaml")
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (("reproduce", "hat", "scenes", "--no-tables", "--no-latency"), [I2T, T2I, BOTH]),
+        (("reproduce", BOTH, "--no-tables", "--profile", "small"), [I2T, T2I, BOTH, SMALL]),
+        (("reproduce", "hat", "scenes", "--dry-run"), [I2T, T2I, BOTH]),
+        (("evaluate", "--recipe", I2T), [I2T]),
+        (("query", BOTH, "a red circle"), [I2T, T2I, BOTH]),
+        (("latency", I2T), [I2T]),
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_a_command_reads_every_file_once(
+    monkeypatch: pytest.MonkeyPatch, command: tuple[object, ...], expected: list[Path]
+) -> None:
+    write_recipe(SMALL, {"summary": "smaller", "departures": ["smaller"], "model": {"hidden": 8}})
+    read: Counter[Path] = Counter()
+    validated: Counter[Path] = Counter()
+    read_document, load_recipe = files.read_document, files.load_recipe
+
+    def noted_document(path: Path) -> dict[str, Any]:
+        read[path] += 1
+        return read_document(path)
+
+    def noted_recipe(path: Path, *more: Any) -> Any:
+        validated[path] += 1
+        return load_recipe(path, *more)
+
+    for module in (files, runs):
+        monkeypatch.setattr(module, "read_document", noted_document)
+        monkeypatch.setattr(module, "load_recipe", noted_recipe)
+    assert rematch(*command, *(() if command[0] == "query" else ("--device", "cpu"))).good
+    assert read == Counter(expected)
+    assert validated == Counter([path for path in expected if path != SMALL])
+
+
+@pytest.mark.usefixtures("home")
+def test_an_ensemble_loads_the_test_split_of_each_member_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[tuple[str, ...]] = []
+
+    def noted(*names: Any, **options: Any) -> Dataset:
+        loaded.append(options["splits"])
+        return load_dataset(*names, **options)
+
+    monkeypatch.setattr(job, "load_dataset", noted)
+    assert reproduce(BOTH, "--no-tables").good
+    assert loaded == [("test",), ("test",)]

@@ -10,15 +10,17 @@ import pytest
 from torch import nn
 
 from benchmark import registry
+from benchmark.data.published.catalogue import get_entry
 from benchmark.data.text.vocabulary import Vocabulary, read_words, write_words
-from benchmark.data.text.word_codec import scenes_vocabulary
+from benchmark.data.text.word_codec import own_vocabulary
 from benchmark.files import sha256_file
-from benchmark.inputs import TextInput
+from benchmark.inputs import WordText
 from benchmark.method import DataFacts, Method
 from tests.tiny import Outcome, record_of, rematch, write_recipe
 from tests.toy import TOY, Toy, ToyConfig
 from tests.toy import inputs as toy_inputs
 
+SCENES = own_vocabulary(get_entry("scenes").vocabulary)  # type: ignore[arg-type]  # it has one
 RECIPE = Path("recipes/hat/scenes-words.yaml")
 WORK = Path(".rematch/scenes/hat-words/0")
 
@@ -33,9 +35,7 @@ def build(config: ToyConfig, facts: DataFacts) -> Toy:
 WORDS = replace(
     TOY,
     build=build,
-    inputs=lambda config: replace(
-        toy_inputs(config), text=TextInput("words", mask_token=True, augment="word_drop")
-    ),
+    inputs=lambda config: replace(toy_inputs(config), text=WordText(mask_token=True, augment="word_drop")),
 )
 
 
@@ -82,17 +82,17 @@ def reproduce(*arguments: object) -> Outcome:
 
 
 def authors_file(path: Path, *words: str) -> Path:
-    write_words(path, Vocabulary((*scenes_vocabulary().words[:4], *words), path.name))
+    write_words(path, Vocabulary((*SCENES.words[:4], *words), path.name))
     return path
 
 
 def test_a_run_records_its_codec_and_keeps_its_vocabulary() -> None:
     assert reproduce().code == 0
     codec = record_of("hat-words").codec
-    size = len(scenes_vocabulary()) + 1
+    size = len(SCENES) + 1
     assert codec.startswith(f"words:scenes:{size}:")
     assert codec.endswith("own tokeniser 1 (rules of NLTK 3.6.2)")
-    assert read_words(WORK / "vocabulary.json") == scenes_vocabulary()
+    assert read_words(WORK / "vocabulary.json") == SCENES
     assert command("evaluate", "--recipe", RECIPE).code == 0
 
 
@@ -155,7 +155,7 @@ def test_a_dry_run_counts_the_named_vocabulary(words: Path) -> None:
     )
     others = sum(p.numel() for p in build(ToyConfig(), DataFacts(vocab_size=1)).parameters()) - 16
     assert f"{others + 16 * 1000:,} parameters" in named
-    assert f"{others + 16 * (len(scenes_vocabulary()) + 1):,} parameters" in plain
+    assert f"{others + 16 * (len(SCENES) + 1):,} parameters" in plain
 
 
 def test_scenes_needs_no_file_beside_its_weights() -> None:

@@ -15,6 +15,7 @@ from benchmark.data.splits import Split
 from benchmark.errors import UserError
 from benchmark.evaluation.ranking import top_k
 from benchmark.run.job import Settings
+from benchmark.run.runs import read_run
 from benchmark.share.query.answer import Answer, run_query
 from benchmark.share.query.page import write_page
 from benchmark.training import read_weights
@@ -31,7 +32,7 @@ def gallery() -> Split:
 
 
 def ask(recipe: Path, sentence: str | None = None, picture: Path | None = None, top: int = 3) -> Answer:
-    return run_query(recipe, SETTINGS, sentence=sentence, picture=picture, top=top)
+    return run_query(read_run(recipe), SETTINGS, sentence=sentence, picture=picture, top=top)
 
 
 def scores_of(answer: Answer) -> list[tuple[int, float]]:

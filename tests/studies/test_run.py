@@ -16,7 +16,7 @@ from torch import nn
 
 from benchmark import registry
 from benchmark.errors import UserError
-from benchmark.inputs import TextInput
+from benchmark.inputs import WordText
 from benchmark.method import DataFacts, Method
 from benchmark.records.study import RunFile, StudyResults, read_part, read_results
 from benchmark.reporting.studies.runs import check_study_tables, difference_line, values_sheet, write_page
@@ -68,9 +68,7 @@ class Point:
 @pytest.fixture(autouse=True)
 def home(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a recipe for the toy and a study of it."""
-    words = replace(
-        TOY, build=build, inputs=lambda config: replace(toy_inputs(config), text=TextInput("words"))
-    )
+    words = replace(TOY, build=build, inputs=lambda config: replace(toy_inputs(config), text=WordText()))
     points = registry._entry_points()
     monkeypatch.setattr(registry, "_entry_points", lambda: {**points, "toy": Point(words)})
     document = {

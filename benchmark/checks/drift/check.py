@@ -21,13 +21,12 @@ from benchmark.checks.drift.seeds import ENOUGH, committed_and_new, seed_finding
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.ranking import Floats
 from benchmark.files import sha256_file
-from benchmark.recipe.files import load_recipe
-from benchmark.recipe.schema import Recipe
 from benchmark.records.record import RUNS, RunRecord, read_all
 from benchmark.records.reference import REFERENCE, Reference, Rescored, Trace, read_reference
 from benchmark.registry import method_names
 from benchmark.run.job import Job, Settings, build_model, prepare
 from benchmark.run.reproduce import reproduce, results_of, score_split
+from benchmark.run.runs import Run, RunReader
 from benchmark.training import deterministic, first_losses, read_weights
 
 STEPS = 20
@@ -36,6 +35,7 @@ SAMPLE = 256
 METRICS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum")
 
 Chosen = list[tuple[Path, Reference]]
+"""References with their files."""
 
 
 @dataclass(frozen=True)
@@ -60,23 +60,24 @@ def run_drift(
     Raises UserError where there is no reference, or one belongs to another version of its recipe.
     """
     deterministic()
-    chosen = choose(method, folder)
+    chosen, reader = choose(method, folder), RunReader()
     report, trainings = Report(), trainings or Trainings()
     for path, reference in track(chosen, "drift", disable=not show_progress, transient=True):
-        check_reference(path, reference, report, show_progress=show_progress)
+        run = run_of(reference, reader)
+        check_reference(path, reference, run, report, show_progress=show_progress)
     ordered = sorted(chosen, key=lambda item: item[1].rescored is None)  # ensembles find their members made
     with tempfile.TemporaryDirectory() as scratch:
         if trainings.full:
             settings = in_scratch(Path(scratch) / "full", show_progress)
             for path, reference in ordered:
-                report.findings += check_training(path.stem, reference, settings)
+                report.findings += check_training(path.stem, reference, run_of(reference, reader), settings)
         if trainings.seeds:
             settings = in_scratch(Path(scratch) / "seeds", show_progress)
-            report.findings += train_seeds(ordered, trainings.seeds, settings)
+            report.findings += train_seeds(ordered, trainings.seeds, settings, reader)
     return report
 
 
-def train_seeds(chosen: Chosen, seeds: Sequence[int], settings: Settings) -> list[Finding]:
+def train_seeds(chosen: Chosen, seeds: Sequence[int], settings: Settings, reader: RunReader) -> list[Finding]:
     """Train new seeds of all runs whose committed seeds can decide, and test them; of the others say why not."""
     committed = read_all()
     trained: list[RunRecord] = []
@@ -92,7 +93,8 @@ def train_seeds(chosen: Chosen, seeds: Sequence[int], settings: Settings) -> lis
         if len(theirs) < ENOUGH:
             undecided.append(too_few(path.stem, theirs))
         else:
-            trained += [reproduce(Path(reference.recipe_path), seed, settings) for seed in seeds]
+            run = run_of(reference, reader)
+            trained += [reproduce(run.with_seed(seed), settings) for seed in seeds]
     return [*seed_findings(committed, trained), *undecided]
 
 
@@ -125,9 +127,11 @@ def check_method(method: str | None) -> None:
         raise UserError(f"unknown method '{method}'{nearest(method, method_names())}")
 
 
-def check_reference(path: Path, reference: Reference, report: Report, *, show_progress: bool = False) -> None:
+def check_reference(
+    path: Path, reference: Reference, its_run: Run, report: Report, *, show_progress: bool = False
+) -> None:
     """Weights, ranks and first steps of one reference; an ensemble has none of them."""
-    job = job_of(path, reference, Settings(show_progress=show_progress))
+    job = job_of(path, reference, its_run, Settings(show_progress=show_progress))
     rescored, trace, run = reference.rescored, reference.trace, path.stem
     if job is None or rescored is None or trace is None:
         return
@@ -174,12 +178,16 @@ def weights_findings(run: str, reference: Rescored, found: Rescoring) -> list[Fi
     return [*findings, worst(run, "weights", "similarity", reference.sims, sims, reference.sims_tolerance)]
 
 
-def job_of(path: Path, reference: Reference, settings: Settings) -> Job | None:
-    """Return the job of a reference; None for an ensemble. Raises UserError where its recipe has changed since."""
-    recipe = load_recipe(Path(reference.recipe_path))
-    if not isinstance(recipe, Recipe) or reference.rescored is None:
+def run_of(reference: Reference, reader: RunReader) -> Run:
+    """The run that a reference was made of."""
+    return reader.run(Path(reference.recipe_path)).with_seed(reference.full.seed)
+
+
+def job_of(path: Path, reference: Reference, run: Run, settings: Settings) -> Job | None:
+    """What a reference is about; None for an ensemble. Raises UserError where its recipe has changed since."""
+    if run.members or reference.rescored is None:
         return None
-    job = prepare(Path(reference.recipe_path), recipe, reference.full.seed, settings)
+    job = prepare(run, settings)
     if job.digest != reference.recipe_digest:
         raise UserError(
             f"{path.as_posix()}: made for another version of {reference.recipe_path}; "
@@ -246,13 +254,13 @@ def in_scratch(folder: Path, show_progress: bool) -> Settings:
     return Settings(work=folder / "work", runs=folder / "runs", latency=False, show_progress=show_progress)
 
 
-def check_training(run: str, reference: Reference, settings: Settings) -> Sequence[Finding]:
+def check_training(name: str, reference: Reference, run: Run, settings: Settings) -> Sequence[Finding]:
     """The whole training; an ensemble, coming last, finds its members in the folder of `settings`."""
-    found = record_metrics(reproduce(Path(reference.recipe_path), reference.full.seed, settings))
+    found = record_metrics(reproduce(run, settings))
     tolerance = reference.full.tolerance
     return [
-        Finding(run, "training", name, value, found[name], tolerance * _parts(name))
-        for name, value in reference.full.metrics.items()
+        Finding(name, "training", metric, value, found[metric], tolerance * _parts(metric))
+        for metric, value in reference.full.metrics.items()
     ]
 
 

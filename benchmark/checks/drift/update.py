@@ -15,14 +15,13 @@ from benchmark.checks.drift.check import (
     job_of,
     record_metrics,
     rescore,
+    run_of,
     sample,
     weights_findings,
 )
 from benchmark.checks.drift.ranks import retrieved, write_ranks
 from benchmark.errors import UserError
 from benchmark.files import replacing, sha256_file
-from benchmark.recipe.files import load_recipe
-from benchmark.recipe.schema import EnsembleRecipe
 from benchmark.records.environment import collect
 from benchmark.records.record import RunRecord, read_all
 from benchmark.records.reference import (
@@ -35,6 +34,7 @@ from benchmark.records.reference import (
     write_reference,
 )
 from benchmark.run.job import Job, Settings, prepare
+from benchmark.run.runs import Run, RunReader
 from benchmark.training import deterministic, read_weights
 
 METRICS_TOLERANCE = 0.3  # one of 400 images is 0.25 points, one of 2,000 captions 0.05
@@ -62,26 +62,26 @@ def update_references(
     first: Mapping[str, RunRecord] = {record.run: record for record in reversed(records)}
     if not first:
         raise UserError("no scenes runs to make references from; run `nox -s reproduce` first")
-    for run, record in sorted(first.items()):
-        console.print(f"{run}, seed {record.seed}")
-        path = reference_path("scenes", run, folder)
-        write_reference(make_reference(record, path, show_progress=show_progress), path)
+    reader = RunReader()
+    for name, record in sorted(first.items()):
+        console.print(f"{name}, seed {record.seed}")
+        path, run = reference_path("scenes", name, folder), reader.run(Path(record.recipe_path))
+        reference = make_reference(record, run.with_seed(record.seed), path, show_progress=show_progress)
+        write_reference(reference, path)
         yield path
 
 
-def make_reference(record: RunRecord, target: Path, *, show_progress: bool = True) -> Reference:
-    """The reference of a run, to be written to `target`; weights and ranks are laid beside it.
+def make_reference(record: RunRecord, run: Run, target: Path, *, show_progress: bool = True) -> Reference:
+    """The reference of a run and its record, to be written to `target`; weights and ranks are laid beside it.
 
     The weights are stored in half precision and scored as stored.
     """
-    path = Path(record.recipe_path)
-    recipe = load_recipe(path)
     rescored = trace = None
-    if not isinstance(recipe, EnsembleRecipe):
-        job = prepare(path, recipe, record.seed, Settings(show_progress=show_progress))
+    if not run.members:
+        job = prepare(run, Settings(show_progress=show_progress))
         if job.digest != record.recipe_digest:
             raise UserError(
-                f"{record.path.as_posix()}: made with another version of {path.as_posix()}; run it again"
+                f"{record.path.as_posix()}: made with another version of {run.path.as_posix()}; run it again"
             )
         rescored = _rescored(job, record, target)
         trace = Trace(losses=first_steps(job), tolerance=LOSS_TOLERANCE)
@@ -143,8 +143,10 @@ def update_ranks(
     others would stand beside them.
     """
     deterministic()
+    reader = RunReader()
     for path, reference in choose(method, folder):
-        job = job_of(path, reference, Settings(show_progress=show_progress))
+        run = run_of(reference, reader)
+        job = job_of(path, reference, run, Settings(show_progress=show_progress))
         if job is None or reference.rescored is None:
             continue
         found = rescore(job, path.with_suffix(".safetensors"), reference.rescored.weights_sha256)

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import field_validator
 
 from benchmark.data.published import sources
 from benchmark.data.published.captions import CaptionFacts
 from benchmark.data.published.sources import Source
+from benchmark.data.scenes.captions import vocabulary as scenes_pieces
+from benchmark.data.scenes.captions import words as scenes_words
 from benchmark.data.scenes.dataset import VERSION, ScenesOptions
-from benchmark.data.splits import SplitName
+from benchmark.data.splits import OwnVocabulary, SplitName
 from benchmark.errors import UserError, nearest
 from benchmark.inputs import ListedSplit
 from benchmark.registry import declared_split
-from benchmark.strict import Strict
+from benchmark.strict import LATER, Grown, Strict
 
 KARPATHY = "karpathy"
 """The value of `data.options.split` that stands for the published splits."""
@@ -29,10 +31,10 @@ class HubOptions(Strict):
     """A dataset from the Hub without options of its own."""
 
 
-class FlickrOptions(HubOptions):
+class FlickrOptions(HubOptions, Grown):
     """Options of `flickr30k`."""
 
-    split: str = KARPATHY
+    split: Annotated[str, LATER] = KARPATHY
     """`karpathy`, or the name of a split of the whole corpus that a registered method declares (`ListedSplit`), which
     needs that split's two lists of file names (listed_splits.py)."""
 
@@ -43,11 +45,6 @@ class FlickrOptions(HubOptions):
         if name != KARPATHY:
             declared_split("flickr30k", name)
         return name
-
-    @model_serializer(mode="wrap")
-    def _said_where_chosen(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the default, so that runs of Karpathy's splits keep the digest they had before the option."""
-        return {name: value for name, value in fields(self).items() if (name, value) != ("split", KARPATHY)}
 
 
 class CocoOptions(HubOptions):
@@ -96,6 +93,8 @@ class Entry:
     """Captions of parts that are no split here, by the part's name."""
     declared: ListedSplit | None = None
     """The split of the whole corpus by lists that a method declares; None: the published splits."""
+    vocabulary: OwnVocabulary | None = None
+    """The words that the dataset brings along; None: none."""
 
 
 _FLICKR_TERMS = (
@@ -182,6 +181,7 @@ CATALOG: dict[str, Entry] = {
         ScenesOptions,
         {"train": 2_000, "val": 200, "test": 400},
         VERSION,
+        vocabulary=OwnVocabulary("scenes", tuple(scenes_words()), (",",), tuple(scenes_pieces())),
     ),
     "flickr30k": Entry(
         "flickr30k",

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from benchmark.data.published.catalogue import get_entry
 from benchmark.data.published.remote import fetch_file
-from benchmark.data.scenes.captions import vocabulary
+from benchmark.data.splits import OwnVocabulary
 from benchmark.data.text.augmentation import grouped
 from benchmark.data.text.vectors import dictionary_size
 from benchmark.data.text.word_codec import word_vocabulary_size
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes
-from benchmark.inputs import TextInput
+from benchmark.inputs import Codec, OwnText, TextInput, VectorText, WordPieceText, WordText, plain_words
 
 BERT = "google-bert/bert-base-uncased"
 BERT_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
@@ -45,24 +45,7 @@ young old little large small big long tall group outside outdoors inside air pic
 """Words that captions of photographs are full of; the rest is spelled."""
 
 
-class Codec(Protocol):
-    """Turns captions into ids."""
-
-    @property
-    def vocab_size(self) -> int: ...
-    @property
-    def pad_id(self) -> int: ...
-    @property
-    def identity(self) -> str:
-        """What decides the ids, for the run record."""
-        ...
-
-    def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """n captions -> ids (n, L) int64, padded at the end, and lengths (n,) int64, special tokens included."""
-        ...
-
-
-class WordPieceCodec:
+class WordPieceCodec(Codec):
     """BERT's tokenisation, lower-casing and accent stripping included; an empty caption is [CLS] [SEP], length 2.
 
     A caption is cut to `max_length` - 2 pieces, and every row is `max_length` long; with None no caption is
@@ -84,7 +67,6 @@ class WordPieceCodec:
         self.pad_id = 0
         self.mask_id = ids.get("[MASK]")
         self.inside = frozenset(number for piece, number in ids.items() if piece.startswith("##"))
-        """Ids of pieces that go on a word; any other begins one."""
         digest = sha256_bytes("".join(f"{piece}\n" for piece in vocabulary).encode())
         cut = "uncut" if max_length is None else f"max{max_length}"
         self.identity = f"wordpiece:{name}:{len(vocabulary)}:{digest[:16]}:{cut}"
@@ -111,6 +93,9 @@ class WordPieceCodec:
         ids, lengths = self.encode([caption])
         pieces: list[str] = self._tokenizer.convert_ids_to_tokens(ids[0, : int(lengths[0])].tolist())
         return pieces
+
+    def known_words(self, sentence: str) -> list[tuple[str, bool]]:
+        return [(word, "[UNK]" not in self.tokens(word)) for word in plain_words(sentence)]
 
     def words(self, caption: str) -> list[list[str]]:
         """Pieces of each word of one caption, special tokens left out; for people to look at."""
@@ -146,25 +131,25 @@ def letters() -> list[str]:
     return list(dict.fromkeys([*SPECIAL, *signs, *inside, *COMMON_WORDS.split()]))
 
 
-def codec_for(spec: TextInput, dataset_name: str) -> Codec:
-    """The WordPiece codec that a method's text input and a dataset call for; `make_codec` knows the others."""
-    if spec.codec != "wordpiece":
-        raise UserError(
-            f"text codec '{spec.codec}' is not available for {dataset_name}; valid: wordpiece, words, word_vectors"
-        )
-    if spec.vocabulary == "letters":
-        return WordPieceCodec(letters(), spec.max_length, "letters")
-    if dataset_name == "scenes":
-        return WordPieceCodec(vocabulary(), spec.max_length, "scenes")
-    return bert_codec(spec.max_length)
+def make_piece_codec(text: WordPieceText, own: OwnVocabulary | None) -> WordPieceCodec:
+    """The WordPiece codec that a method's text input calls for. own: what the dataset brings along."""
+    if text.vocabulary == "letters":
+        return WordPieceCodec(letters(), text.max_length, "letters")
+    if own is not None:
+        return WordPieceCodec(own.pieces, text.max_length, own.name)
+    return bert_codec(text.max_length)
 
 
-def vocabulary_size_of(spec: TextInput, dataset_name: str, given: Path | None = None) -> int:
+def vocabulary_size_of(text: TextInput, dataset_name: str, given: Path | None = None) -> int:
     """Ids that the codec of a dataset can give, without fetching it. given: the file of a word vocabulary."""
-    if spec.codec == "words":
-        return word_vocabulary_size(spec, dataset_name, given)
-    if spec.codec == "word_vectors":
-        return dictionary_size(spec, dataset_name, given)
-    if dataset_name == "scenes" or spec.vocabulary == "letters":
-        return codec_for(spec, dataset_name).vocab_size
-    return BERT_VOCABULARY_SIZE
+    own = get_entry(dataset_name).vocabulary
+    match text:
+        case WordText():
+            return word_vocabulary_size(text, dataset_name, own, given)
+        case VectorText():
+            return dictionary_size(dataset_name, own, given)
+        case WordPieceText():
+            fetched = own is None and text.vocabulary != "letters"
+            return BERT_VOCABULARY_SIZE if fetched else make_piece_codec(text, own).vocab_size
+        case OwnText():
+            return text.make().vocab_size

@@ -11,19 +11,20 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from benchmark.data.scenes.captions import words as scenes_words
-from benchmark.data.splits import Dataset, SplitName
+from benchmark.data.splits import Dataset, OwnVocabulary, SplitName
 from benchmark.data.text.augmentation import padded
 from benchmark.data.text.dictionary_files import read_dictionary, write_dictionary
 from benchmark.data.text.vector_files import fetch_vectors, read_vectors
+from benchmark.data.text.word_codec import KEPT
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes
-from benchmark.inputs import TextInput
+from benchmark.inputs import Codec, VectorText, plain_words
 
 PUBLISHED_WORDS = {"flickr30k": 20_074, "mscoco": 29_972}
 """Words of the authors' dictionaries."""
@@ -44,11 +45,11 @@ class Dictionary:
     """(n_words, dim), raw; None: random ones are trained, or the weights are there already."""
 
 
-class WordVectorCodec:
+class WordVectorCodec(Codec):
     """The ids of a caption's known words, the first `max_length` of them; no start, no end.
 
     delimiters: what words are split at. spaced: blanks are put around punctuation first, as in the tokenised file
-    that the authors read for Flickr30K; raw captions lack them.
+    that the authors read for Flickr30K; raw captions lack them. begins: what the word layer begins with.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class WordVectorCodec:
         delimiters: str = "- .,()",
         *,
         spaced: bool = False,
+        begins: Literal["word2vec", "random"] = "word2vec",
     ) -> None:
         self.dictionary = dictionary
+        self.begins = begins
         self.max_length = max_length
         self.vocab_size = len(dictionary.words)
         self.pad_id = 0
@@ -77,6 +80,42 @@ class WordVectorCodec:
     def tokens(self, caption: str) -> list[str]:
         """Words of one caption as the model reads them; for people to look at."""
         return [self.dictionary.words[number - 1] for number in self._row(caption)]
+
+    @property
+    def word_vectors(self) -> Tensor | None:
+        vectors = self.dictionary.vectors
+        return None if vectors is None else torch.from_numpy(vectors)
+
+    def keep(self, folder: Path, *, resume: bool) -> None:
+        """Lay the dictionary into `folder`; that of an earlier training moves to `previous/`.
+
+        Raises UserError where a training would go on with other words than it began with.
+        """
+        path = folder / KEPT
+        if path.is_file():
+            words, _ = read_dictionary(path)
+            if resume and words != self.dictionary.words:
+                raise UserError(
+                    f"{path.as_posix()}: the training began with {len(words):,} words and would go on with "
+                    f"{self.vocab_size:,}; give that file (--dictionary), or train anew"
+                )
+            if resume:
+                return
+            (folder / "previous").mkdir(exist_ok=True)
+            path.replace(folder / "previous" / KEPT)
+        write_dictionary(path, self.dictionary.words, self.dictionary.name)
+
+    def departures(self, dataset: str) -> list[str]:
+        theirs = PUBLISHED_WORDS.get(dataset)
+        if self.begins == "random":
+            return [
+                f"a word layer that begins at random, not with word2vec, and reads all {self.vocab_size:,} words"
+            ]
+        beside = f"; the authors' has {theirs:,}" if theirs else ""
+        return [] if self.vocab_size == theirs else [f"dictionary of {self.vocab_size:,} words{beside}"]
+
+    def known_words(self, sentence: str) -> list[tuple[str, bool]]:
+        return [(word, bool(self.tokens(word))) for word in plain_words(sentence)]
 
     def _row(self, caption: str) -> list[int]:
         words = self._split(spaced(caption) if self._spaced else caption)
@@ -106,7 +145,7 @@ def dictionary_words(
 
 
 def make_vector_codec(
-    spec: TextInput,
+    spec: VectorText,
     dataset: Dataset,
     given: Path | None = None,
     kept: Path | None = None,
@@ -119,12 +158,16 @@ def make_vector_codec(
     """
     dictionary = _dictionary(spec, dataset, given, kept, vectors)
     return WordVectorCodec(
-        dictionary, spec.max_length, spec.delimiters, spaced=spec.dictionary == "whitespace"
+        dictionary,
+        spec.max_length,
+        spec.delimiters,
+        spaced=spec.dictionary == "whitespace",
+        begins=spec.vectors,
     )
 
 
 def _dictionary(
-    spec: TextInput, dataset: Dataset, given: Path | None, kept: Path | None, vectors: Path | None
+    spec: VectorText, dataset: Dataset, given: Path | None, kept: Path | None, vectors: Path | None
 ) -> Dictionary:
     training = "train" in dataset.splits
     path = given if given is not None else kept
@@ -135,15 +178,16 @@ def _dictionary(
         return _in_order(words, *_vectors(spec, set(words), vectors), name)
     corpus = _corpus(spec, dataset, kept)
     if spec.vectors == "random":
-        return Dictionary(tuple(corpus), "scenes" if dataset.name == "scenes" else f"random-{dataset.name}")
+        own = dataset.vocabulary
+        return Dictionary(tuple(corpus), f"random-{dataset.name}" if own is None else own.name)
     words, table, name = _vectors(spec, set(corpus), vectors)
     return Dictionary(words, f"{name}-{dataset.name}", table)
 
 
-def _corpus(spec: TextInput, dataset: Dataset, kept: Path | None) -> list[str]:
+def _corpus(spec: VectorText, dataset: Dataset, kept: Path | None) -> list[str]:
     """All words of the captions that a dictionary is made of, sorted."""
-    if dataset.name == "scenes":
-        return sorted(set(scenes_words()))
+    if dataset.vocabulary is not None:
+        return list(dataset.vocabulary.words)
     # data.md 7.5: Flickr30K split at blanks, training and validation; MSCOCO at its signs, training alone
     blanks = spec.dictionary == "whitespace"
     names: tuple[SplitName, ...] = ("train", "val") if blanks else ("train",)
@@ -165,7 +209,7 @@ def _at_blanks(caption: str) -> list[str]:
     return spaced(caption).split()
 
 
-def _vectors(spec: TextInput, wanted: set[str], path: Path | None) -> tuple[tuple[str, ...], Floats, str]:
+def _vectors(spec: VectorText, wanted: set[str], path: Path | None) -> tuple[tuple[str, ...], Floats, str]:
     """Words that a file of vectors has of those wanted, in its order, their vectors, and what it is called."""
     found, name = (path, path.stem) if path is not None else (fetch_vectors(), "word2vec-google-news-300")
     words, table = read_vectors(found, wanted)
@@ -192,44 +236,13 @@ def _in_order(
     return Dictionary(words, name, table[[rows[word] for word in words]])
 
 
-def vector_departures(codec: WordVectorCodec, spec: TextInput, dataset_name: str) -> list[str]:
-    """Why a run's words are not the published ones; [] on `scenes`, which no paper has."""
-    if dataset_name == "scenes":
-        return []
-    theirs = PUBLISHED_WORDS.get(dataset_name)
-    beside = f"; the authors' has {theirs:,}" if theirs else ""
-    found = [
-        f"a word layer that begins at random, not with word2vec, and reads all {codec.vocab_size:,} words"
-    ]
-    if spec.vectors == "random":
-        return found
-    return [] if codec.vocab_size == theirs else [f"dictionary of {codec.vocab_size:,} words{beside}"]
+def dictionary_size(dataset_name: str, own: OwnVocabulary | None, given: Path | None = None) -> int:
+    """Ids that `make_vector_codec` can give, before data are loaded; the authors' number where it is to be built.
 
-
-def dictionary_size(spec: TextInput, dataset_name: str, given: Path | None = None) -> int:
-    """Ids that `make_vector_codec` can give, before data are loaded; the authors' number where it is to be built."""
+    own: what the dataset brings along.
+    """
     if given is not None:
         return len(read_dictionary(given)[0])
-    if dataset_name == "scenes":
-        return len(set(scenes_words()))
-    del spec
+    if own is not None:
+        return len(own.words)
     return PUBLISHED_WORDS.get(dataset_name, PUBLISHED_WORDS["flickr30k"])
-
-
-def keep_dictionary(codec: WordVectorCodec, path: Path, *, resume: bool) -> None:
-    """Lay the dictionary beside the checkpoint of a training that begins, or goes on.
-
-    Raises UserError where a training would go on with other words than it began with.
-    """
-    if path.is_file():
-        words, _ = read_dictionary(path)
-        if resume and words != codec.dictionary.words:
-            raise UserError(
-                f"{path.as_posix()}: the training began with {len(words):,} words and would go on with "
-                f"{codec.vocab_size:,}; give that file (--dictionary), or train anew"
-            )
-        if resume:
-            return
-        (path.parent / "previous").mkdir(exist_ok=True)
-        path.replace(path.parent / "previous" / path.name)
-    write_dictionary(path, codec.dictionary.words, codec.dictionary.name)

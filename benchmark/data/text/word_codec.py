@@ -1,8 +1,8 @@
 """Captions as ids of whole words (data.md 7.2), and which vocabulary they go by.
 
-`scenes` has its words made by code, and our own tokeniser, so that its numbers hang on nothing that is installed. For
-the other datasets a training takes the authors' file, or builds the vocabulary from the captions it has loaded; what
-it took lies beside its checkpoint, so that an evaluation needs the test split alone.
+A dataset that brings its words along has our own tokeniser too, so that its numbers hang on nothing that is installed.
+For the other datasets a training takes the authors' file, or builds the vocabulary from the captions it has loaded;
+what it took lies beside its checkpoint, so that an evaluation needs the test split alone.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from benchmark.data.scenes.captions import words as scenes_words
-from benchmark.data.splits import Dataset, SplitName
+from benchmark.data.splits import Dataset, OwnVocabulary, SplitName
 from benchmark.data.text.augmentation import padded
 from benchmark.data.text.vocabulary import (
     END_ID,
@@ -29,7 +28,7 @@ from benchmark.data.text.vocabulary import (
 )
 from benchmark.data.text.words import OWN, Tokeniser, tokeniser
 from benchmark.errors import UserError
-from benchmark.inputs import TextInput
+from benchmark.inputs import Codec, WordText
 
 KEPT = "vocabulary.json"
 """Beside a checkpoint: the vocabulary it was trained with."""
@@ -47,7 +46,7 @@ WORDS_DIFFER = "vocabulary"
 """What departures because of words begin with."""
 
 
-class WordCodec:
+class WordCodec(Codec):
     """<start>, the ids of a caption's words; what the vocabulary lacks is `<unk>`. Then <end>.
 
     An empty caption is <start> <end>, as the published programs have it. Published data have none: a split that
@@ -77,6 +76,46 @@ class WordCodec:
         """Words of one caption with start and end, as the model reads them; for people to look at."""
         return [self.vocabulary.words[number] for number in self._row(caption)]
 
+    @property
+    def given_vocabulary(self) -> str:
+        return f"the vocabulary {self.vocabulary.name}"
+
+    def keep(self, folder: Path, *, resume: bool) -> None:
+        """Lay the vocabulary into `folder`; that of an earlier training moves to `previous/`, as its weights do.
+
+        Raises UserError where a training would go on with other words than it began with.
+        """
+        path = folder / KEPT
+        if path.is_file():
+            before = read_words(path)
+            same = before.with_mask().words == self.vocabulary.with_mask().words
+            if resume and not same:
+                raise UserError(
+                    f"{path.as_posix()}: the training began with {len(before):,} words, sha256 {before.sha256[:12]}, "
+                    f"and would go on with {self.vocabulary.describe()}; give that file (--vocab), or train anew"
+                )
+            if resume:
+                return
+            (folder / "previous").mkdir(exist_ok=True)
+            path.replace(folder / "previous" / KEPT)
+        write_words(path, self.vocabulary)
+
+    def departures(self, dataset: str) -> list[str]:
+        """As Codec; the order of words does not matter to a training, which words there are does."""
+        vocabulary = self.vocabulary
+        if vocabulary.name == f"authors-{dataset}":
+            return []
+        size = len(vocabulary) - (vocabulary.mask_id is not None)
+        theirs = PUBLISHED_SIZES.get(dataset)
+        beside = f"; the authors' has {theirs:,}" if theirs else ""
+        if vocabulary.name == f"{BUILT}{dataset}-min{RULE_COUNT}":
+            return [f"{WORDS_DIFFER} built by the published rule, {size:,} words{beside}"]
+        return [f"{WORDS_DIFFER} {vocabulary.name}, {size:,} words{beside}"]
+
+    def known_words(self, sentence: str) -> list[tuple[str, bool]]:
+        ids = self.vocabulary.ids
+        return [(word, ids.get(word, UNKNOWN_ID) != UNKNOWN_ID) for word in self.tokeniser.words(sentence)]
+
     def _row(self, caption: str) -> list[int]:
         ids = self.vocabulary.ids
         words = [ids.get(word, UNKNOWN_ID) for word in self.tokeniser.words(caption)]
@@ -89,24 +128,24 @@ class WordCodec:
 
 
 def make_word_codec(
-    spec: TextInput, dataset: Dataset, given: Path | None = None, kept: Path | None = None
+    spec: WordText, dataset: Dataset, given: Path | None = None, kept: Path | None = None
 ) -> WordCodec:
     """The codec of a dataset. given: a vocabulary file, which goes before all; kept: beside a checkpoint.
 
     Raises UserError for a file that is missing or damaged, and where there is no vocabulary and the splits to build
     one from are not loaded.
     """
-    splitter = OWN if dataset.name == "scenes" else tokeniser()
+    splitter = tokeniser() if dataset.vocabulary is None else OWN
     vocabulary = read_words(given) if given is not None else _vocabulary(spec, dataset, kept, splitter)
     return WordCodec(vocabulary.with_mask() if spec.mask_token else vocabulary, splitter, spec.max_length)
 
 
-def _vocabulary(spec: TextInput, dataset: Dataset, kept: Path | None, splitter: Tokeniser) -> Vocabulary:
+def _vocabulary(spec: WordText, dataset: Dataset, kept: Path | None, splitter: Tokeniser) -> Vocabulary:
     training = "train" in dataset.splits
     if not training and kept is not None and kept.is_file():
         return read_words(kept)
-    if dataset.name == "scenes":
-        return scenes_vocabulary()
+    if dataset.vocabulary is not None:
+        return own_vocabulary(dataset.vocabulary)
     if training and "val" in dataset.splits:
         return _built(spec, dataset, splitter)
     where = f"{kept.as_posix()}: no such file; " if kept is not None else ""
@@ -116,7 +155,7 @@ def _vocabulary(spec: TextInput, dataset: Dataset, kept: Path | None, splitter: 
     )
 
 
-def _built(spec: TextInput, dataset: Dataset, splitter: Tokeniser) -> Vocabulary:
+def _built(spec: WordText, dataset: Dataset, splitter: Tokeniser) -> Vocabulary:
     """Words of all captions of train and dev; the cut of dev to 5,000 captions is for validation (data.md 2.2)."""
     names: tuple[SplitName, SplitName] = ("train", "val")
     captions = [text for name in names for text in dataset.captions_of(name)]
@@ -127,55 +166,22 @@ def _built(spec: TextInput, dataset: Dataset, splitter: Tokeniser) -> Vocabulary
     return build_vocabulary(captions, splitter.words, spec.min_count, name)
 
 
-def vocabulary_departures(vocabulary: Vocabulary, dataset_name: str) -> list[str]:
-    """Why a run's words are not the published ones; [] for the authors' file, and for `scenes`, which no paper has.
-
-    The order of words does not matter to a training, which words there are does.
-    """
-    published = f"authors-{dataset_name}"
-    if dataset_name == "scenes" or vocabulary.name == published:
-        return []
-    size = len(vocabulary) - (vocabulary.mask_id is not None)
-    theirs = PUBLISHED_SIZES.get(dataset_name)
-    beside = f"; the authors' has {theirs:,}" if theirs else ""
-    if vocabulary.name == f"{BUILT}{dataset_name}-min{RULE_COUNT}":
-        return [f"{WORDS_DIFFER} built by the published rule, {size:,} words{beside}"]
-    return [f"{WORDS_DIFFER} {vocabulary.name}, {size:,} words{beside}"]
+def own_vocabulary(own: OwnVocabulary) -> Vocabulary:
+    """The words that a dataset brings along, after the special tokens."""
+    return Vocabulary((*SPECIAL[:4], *own.signs, *own.words), own.name)
 
 
-def scenes_vocabulary() -> Vocabulary:
-    """Every word that a caption of `scenes` may hold."""
-    return Vocabulary((*SPECIAL[:4], ",", *scenes_words()), "scenes")
-
-
-def word_vocabulary_size(spec: TextInput, dataset_name: str, given: Path | None = None) -> int:
-    """Ids that `make_word_codec` can give, before any data are loaded.
+def word_vocabulary_size(
+    spec: WordText, dataset_name: str, own: OwnVocabulary | None, given: Path | None = None
+) -> int:
+    """Ids that `make_word_codec` can give, before any data are loaded. own: what the dataset brings along.
 
     The authors' number where the vocabulary is still to be built; Flickr30K's, an upper bound, for Flickr8K.
     """
-    if given is not None or dataset_name == "scenes":
-        vocabulary = read_words(given) if given is not None else scenes_vocabulary()
-        return len(vocabulary.with_mask() if spec.mask_token else vocabulary)
-    return PUBLISHED_SIZES.get(dataset_name, PUBLISHED_SIZES["flickr30k"]) + spec.mask_token
-
-
-def keep_vocabulary(codec: WordCodec, folder: Path, *, resume: bool) -> None:
-    """Lay the vocabulary beside the checkpoint of a training that begins, or goes on (`resume`), in `folder`.
-
-    The one of an earlier training there moves to `previous/`, as its weights do. Raises UserError where a training
-    would go on with other words than it began with.
-    """
-    path = folder / KEPT
-    if path.is_file():
-        before = read_words(path)
-        same = before.with_mask().words == codec.vocabulary.with_mask().words
-        if resume and not same:
-            raise UserError(
-                f"{path.as_posix()}: the training began with {len(before):,} words, sha256 {before.sha256[:12]}, and "
-                f"would go on with {codec.vocabulary.describe()}; give that file (--vocab), or train anew"
-            )
-        if resume:
-            return
-        (folder / "previous").mkdir(exist_ok=True)
-        path.replace(folder / "previous" / KEPT)
-    write_words(path, codec.vocabulary)
+    if given is not None:
+        vocabulary = read_words(given)
+    elif own is not None:
+        vocabulary = own_vocabulary(own)
+    else:
+        return PUBLISHED_SIZES.get(dataset_name, PUBLISHED_SIZES["flickr30k"]) + spec.mask_token
+    return len(vocabulary.with_mask() if spec.mask_token else vocabulary)

@@ -7,7 +7,6 @@ its members' scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,23 +26,20 @@ from benchmark.data.guides.sources import guide_extractor_for as guide_extractor
 from benchmark.data.images.decoding import BrokenPictureError, decode
 from benchmark.data.regions.grid import extractor_for as region_extractor
 from benchmark.data.splits import Split
-from benchmark.data.text.codec import Codec, WordPieceCodec
-from benchmark.data.text.vectors import WordVectorCodec
-from benchmark.data.text.vocabulary import UNKNOWN_ID
-from benchmark.data.text.word_codec import KEPT, WordCodec
+from benchmark.data.text.word_codec import KEPT
 from benchmark.errors import UserError
 from benchmark.evaluation.protocol import ensemble
 from benchmark.evaluation.ranking import Floats, top_k
 from benchmark.evaluation.scoring import encode_captions, encode_images, score
 from benchmark.files import replacing, sha256_bytes, sha256_file, sweep
-from benchmark.inputs import PixelInput
+from benchmark.inputs import Codec, PixelInput
 from benchmark.method import Baseline
-from benchmark.recipe.files import load_recipe, run_name
-from benchmark.recipe.schema import EnsembleRecipe, FileGuides, GridRegions
+from benchmark.recipe.schema import FileGuides, GridRegions
 from benchmark.records.reference import reference_path
-from benchmark.run.evaluate import check_words, single_recipe
+from benchmark.run.evaluate import check_words
 from benchmark.run.job import Job, Settings, build_model, departures_of, prepare
 from benchmark.run.reproduce import DTYPES, MEGABYTE
+from benchmark.run.runs import Run
 from benchmark.training import check_trained, deterministic, load_weights, read_weights
 from benchmark.training.checkpoints import check_state
 
@@ -92,43 +88,38 @@ class Answer:
 
 
 def run_query(
-    path: Path,
+    run: Run,
     settings: Settings,
     *,
     sentence: str | None = None,
     picture: Path | None = None,
     top: int = 5,
-    seed: int | None = None,
     checkpoint: Path | None = None,
 ) -> Answer:
-    """Ask the recipe's model for the `top` best images of a sentence, or captions of a picture.
+    """Ask the run's model for the `top` best images of a sentence, or captions of a picture.
 
     Raises UserError for a sentence of unknown words only, a picture that cannot be read or cannot be made into what the
     model reads, and where there are no weights.
     """
     asked = _asked(sentence, picture, top)
     image = None if picture is None else read_picture(picture)
-    recipe = load_recipe(path, settings.profile)
-    members = [path]
-    if isinstance(recipe, EnsembleRecipe):
-        if checkpoint is not None:
-            raise UserError(
-                f"{path.as_posix()}: an ensemble has several weights; --checkpoint is for a single model"
-            )
-        members = [path.parent / f"{name}.yaml" for name in recipe.ensemble]
+    if run.members and checkpoint is not None:
+        raise UserError(
+            f"{run.path.as_posix()}: an ensemble has several weights; --checkpoint is for a single model"
+        )
     deterministic()
-    found = [_ask(member, settings, sentence, image, seed, checkpoint) for member in members]
+    found = [_ask(single, settings, sentence, image, checkpoint) for single in run.singles]
     first = found[0]
     scores = first.scores if len(found) == 1 else ensemble([one.scores for one in found])
     return Answer(
-        run=run_name(path, first.job.dataset.name, settings.profile),
+        run=run.name,
         dataset=first.job.dataset.name,
         split=first.job.dataset.splits["test"],
         sentence=sentence,
         picture=image,
         asked=asked,
         hits=_hits(scores, top),
-        weights=[f"{one.job.run}: {one.weights}" for one in found],
+        weights=[f"{one.job.run.name}: {one.weights}" for one in found],
         notes=list(dict.fromkeys(note for one in found for note in one.notes)),
         departures=list(dict.fromkeys(reason for one in found for reason in departures_of(one.job))),
     )
@@ -181,19 +172,18 @@ class _Asked:
 
 
 def _ask(
-    path: Path,
+    run: Run,
     settings: Settings,
     sentence: str | None,
     picture: Image.Image | None,
-    seed: int | None,
     checkpoint: Path | None,
 ) -> _Asked:
-    recipe = single_recipe(path, settings.profile)
+    recipe = run.single
     if settings.vocabulary is None and checkpoint is not None and (checkpoint.parent / KEPT).is_file():
         settings = replace(settings, vocabulary=checkpoint.parent / KEPT)
     if picture is not None:
-        _check_picture_input(path, recipe.data.regions, recipe.data.guides)
-    job = prepare(path, recipe, recipe.training.seed if seed is None else seed, settings, splits=("test",))
+        _check_picture_input(run.path, recipe.data.regions, recipe.data.guides)
+    job = prepare(run, settings, splits=("test",))
     weights = find_weights(job, checkpoint)
     notes = [] if sentence is None else word_notes(job.codec, sentence)
     model = build_model(job, pretrained=False)
@@ -252,43 +242,25 @@ def find_weights(job: Job, checkpoint: Path | None) -> Weights:
     if trained.is_file():
         check_trained(job.folder)
         return Weights(trained, f"the last training, seed {job.seed}")
-    committed = reference_path(job.dataset.name, job.run).with_suffix(".safetensors")
+    committed = reference_path(job.dataset.name, job.run.name).with_suffix(".safetensors")
     if committed.is_file():
         said = f"the committed reference, {committed.as_posix()} (no training of this recipe lies here)"
         return Weights(committed, said, halved=True)
     raise UserError(
-        f"{trained.as_posix()}: no such weights; train them (rematch reproduce {job.path.as_posix()}), or name some "
-        "(--checkpoint)"
+        f"{trained.as_posix()}: no such weights; train them (rematch reproduce {job.run.path.as_posix()}), or name "
+        "some (--checkpoint)"
     )
 
 
 def word_notes(codec: Codec, sentence: str) -> list[str]:
-    """Return the notes on words that the vocabulary lacks; raises UserError where it has none of them."""
-    words = list(_words(codec, sentence))
+    """What to say of words that the vocabulary lacks; raises UserError where it has none of them."""
+    words = codec.known_words(sentence)
     unknown = [word for word, known in words if not known]
     if len(unknown) == len(words):
         raise UserError(
             f"query: none of the words is in the vocabulary of the run ({', '.join(unknown) or 'no words'})"
         )
     return [f"not in the vocabulary: {', '.join(dict.fromkeys(unknown))}"] if unknown else []
-
-
-def _words(codec: Codec, sentence: str) -> Iterator[tuple[str, bool]]:
-    """Words of a sentence, and whether the codec has an id for each."""
-    if isinstance(codec, WordCodec):
-        ids = codec.vocabulary.ids
-        yield from (
-            (word, word in ids and ids[word] != UNKNOWN_ID) for word in codec.tokeniser.words(sentence)
-        )
-        return
-    for word in sentence.split():
-        if not any(sign.isalnum() for sign in word):
-            continue
-        if isinstance(codec, WordPieceCodec):
-            yield word, "[UNK]" not in codec.tokens(word)
-        else:
-            assert isinstance(codec, WordVectorCodec), "a codec that cannot be asked for its words"
-            yield word, bool(codec.tokens(word))
 
 
 # ---------------------------------------------------------------------------------------- pictures
@@ -348,7 +320,7 @@ def gallery_codes(job: Job, model: Baseline, weights_sha256: str, side: Side) ->
     """
     split, how = job.dataset.splits["test"], job.recipe.evaluation
     key = f"{__version__} {weights_sha256} {split.fingerprint} {job.digest} {job.codec.identity} {side}"
-    stem = f"{job.run}-{side}-{sha256_bytes(key.encode())[:16]}"
+    stem = f"{job.run.name}-{side}-{sha256_bytes(key.encode())[:16]}"
     folder = job.settings.work / QUERIES / job.dataset.name
     sweep(folder, f"{stem}-*.safetensors")
     for path in folder.glob(f"{stem}-*.safetensors"):

@@ -14,7 +14,7 @@ from baselines.layers.batch_norm import BatchNorm
 from baselines.rcar.checks.published import published_scores
 from baselines.rcar.model import RCAR, RCARConfig, inputs
 from benchmark.batches import CaptionBatch, Codes
-from benchmark.inputs import RegionInput
+from benchmark.inputs import RegionInput, WordText
 from benchmark.method import DataFacts
 from tests.baselines.rcar.models import (
     DIRECTIONS,
@@ -345,8 +345,7 @@ def test_initial_weights_are_as_published() -> None:
 def test_inputs_are_the_published_ones() -> None:
     spec = inputs(RCARConfig(direction="t2i", regulator="rcar"))
     assert spec.image == RegionInput(36, 2048)
-    assert (spec.text.codec, spec.text.max_length) == ("words", None)
-    assert (spec.text.mask_token, spec.text.augment) == (True, "word_drop")
+    assert spec.text == WordText(max_length=None, mask_token=True, augment="word_drop")
     assert (spec.unit, spec.last_batch) == ("caption", "drop")
 
 

@@ -14,7 +14,7 @@ from baselines.sgraf.global_branch import SelfAttentionBranch
 from baselines.sgraf.model import SAF, SGRAF, SGRAFConfig, inputs
 from benchmark.batches import CaptionBatch, Codes, TrainingCodes
 from benchmark.errors import UserError
-from benchmark.inputs import RegionInput, TextInput
+from benchmark.inputs import RegionInput, WordText
 from benchmark.method import DataFacts
 from tests.baselines.sgraf.models import (
     captions,
@@ -361,7 +361,7 @@ def test_a_batch_of_one_pair_is_a_one_line_error() -> None:
 def test_inputs_are_the_published_ones() -> None:
     spec = inputs(SGRAFConfig(module="SAF"))
     assert spec.image == RegionInput(36, 2048)
-    assert spec.text == TextInput("words", max_length=None, min_count=4, mask_token=False, augment="none")
+    assert spec.text == WordText(max_length=None, min_count=4, mask_token=False, augment="none")
     assert (spec.unit, spec.last_batch) == ("caption", "keep")
 
 

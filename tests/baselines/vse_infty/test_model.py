@@ -15,7 +15,7 @@ from baselines.vse_infty import METHOD
 from baselines.vse_infty.model import VSEConfig, VSEInfinity, inputs, pretrained_parts
 from benchmark.batches import ImageBatch, PairBatch
 from benchmark.checks.parity.report import run_parity
-from benchmark.inputs import RegionInput
+from benchmark.inputs import RegionInput, WordText
 from benchmark.method import DataFacts, Progress, TripletLoss
 from benchmark.registry import get_method
 from tests.baselines.user.models import LENGTHS, REGION_DIM, captions, images, pairs, tiny_vse
@@ -40,7 +40,7 @@ def test_what_it_reads() -> None:
     bert, words = inputs(VSEConfig()), inputs(VSEConfig(text="bigru"))
     assert bert.image == words.image == RegionInput(36, 2048, drop=0.2)
     assert (bert.text.codec, bert.text.max_length, bert.text.augment) == ("wordpiece", None, "word_drop")
-    assert (words.text.codec, words.text.mask_token, words.text.augment) == ("words", True, "word_drop_ends")
+    assert words.text == WordText(mask_token=True, augment="word_drop_ends")
     assert inputs(VSEConfig(text="bigru", augment="none")).text.augment == "none"
     assert bert.last_batch == words.last_batch == "drop"
     assert pretrained_parts(VSEConfig()) == ["google-bert/bert-base-uncased"]

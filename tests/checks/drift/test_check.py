@@ -258,7 +258,7 @@ def test_full_trains_each_model_once_and_compares(checked: Path, monkeypatch: py
     train_model, run_drift = module.train_model, drift.run_drift
 
     def noted(job: Job, model: Any) -> Any:
-        trained.append(job.run)
+        trained.append(job.run.name)
         return train_model(job, model)
 
     def kept(*args: Any, **more: Any) -> Report:

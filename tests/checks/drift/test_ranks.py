@@ -16,8 +16,8 @@ from benchmark.data.splits import NoPictures, Split
 from benchmark.errors import UserError
 from benchmark.evaluation.ranking import rank
 from benchmark.files import sha256_file
-from benchmark.recipe.schema import Recipe
 from benchmark.run.job import Job, Settings, prepare
+from benchmark.run.runs import Run
 from tests.checks.drift.test_check import FOLDER, change_reference, check, checked, referenced, single
 from tests.tiny import contents, rematch
 
@@ -177,9 +177,9 @@ def test_no_progress_reaches_the_data(
     monkeypatch.chdir(tmp_path / "home")
     seen: list[bool] = []
 
-    def noted(path: Path, recipe: Recipe, seed: int, settings: Settings) -> Job:
+    def noted(run: Run, settings: Settings) -> Job:
         seen.append(settings.show_progress)
-        return prepare(path, recipe, seed, settings)
+        return prepare(run, settings)
 
     for module in (check_module, update):
         monkeypatch.setattr(module, "prepare", noted)

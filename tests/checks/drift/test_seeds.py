@@ -16,6 +16,7 @@ from benchmark.checks.drift.seeds import LEVEL, seed_findings, tolerated
 from benchmark.errors import UserError
 from benchmark.records.record import RUNS, RunRecord, write_record
 from benchmark.run.job import Settings
+from benchmark.run.runs import Run
 from tests.checks.drift.test_check import checked, referenced
 from tests.reporting.factory import RECALLS, recipe, record
 from tests.tiny import rematch
@@ -161,9 +162,9 @@ def test_only_runs_that_can_be_decided_are_trained(checked: Path, monkeypatch: p
     def committed() -> list[RunRecord]:
         return [*seeds([490.0, 488.0, 487.0]), *seeds([480.0], run="hat-t2i")]
 
-    def stand_in(path: Path, seed: int, _settings: Settings) -> RunRecord:
-        trained.append((path.stem, seed))
-        return of_rsum(430.0, seed)
+    def stand_in(run: Run, _settings: Settings) -> RunRecord:
+        trained.append((run.path.stem, run.seed))
+        return of_rsum(430.0, run.seed)
 
     monkeypatch.setattr(drift, "read_all", committed)
     monkeypatch.setattr(drift, "reproduce", stand_in)

@@ -19,13 +19,13 @@ from benchmark.data.load import load_dataset, make_codec
 from benchmark.data.regions.grid import FeatureStore
 from benchmark.data.splits import Dataset, Split, SplitName
 from benchmark.errors import UserError
-from benchmark.inputs import InputSpec, PixelInput, RegionInput, TextInput
+from benchmark.inputs import InputSpec, PixelInput, RegionInput, WordPieceText
 from benchmark.recipe.schema import FileGuides, GridRegions, RandomGuides, StoredRegions
 from tests.data.region_files import features, scan_part
 
 SCAN, GRID = StoredRegions(source="scan"), GridRegions(source="grid")
 FILE, RANDOM = FileGuides(source="file"), RandomGuides(source="random")
-TEXT = TextInput("wordpiece", None, "letters")
+TEXT = WordPieceText(None, "letters")
 CPU = torch.device("cpu")
 TINY = "someone/tiny-clip"
 

@@ -14,7 +14,7 @@ from benchmark.data.batches import image_batches
 from benchmark.data.load import load_dataset
 from benchmark.data.splits import Dataset, SplitName
 from benchmark.errors import UserError
-from benchmark.inputs import InputSpec, PixelInput, TextInput
+from benchmark.inputs import InputSpec, PixelInput, WordPieceText
 from tests.hub.repositories import LAYOUTS, karpathy_folder, write_parquet
 from tests.hub.rows import Row, flickr8k_rows, flickr30k_rows, mscoco_rows
 
@@ -76,7 +76,7 @@ def test_other_contents_in_a_known_schema_are_refused_or_marked(tmp_path: Path) 
     data = load("flickr30k", folder)
     assert data.departures
     assert all(line.startswith("not verified") for line in data.departures)
-    spec = InputSpec(PixelInput(16, "plain", "resize_center_crop", 20), TextInput("wordpiece", 8))
+    spec = InputSpec(PixelInput(16, "plain", "resize_center_crop", 20), WordPieceText(8))
     (batch,) = image_batches(data.splits["test"], spec, batch_size=8, workers=1)
     assert batch.pixels.shape == (3, 3, 16, 16)
 

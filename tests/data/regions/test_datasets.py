@@ -23,7 +23,7 @@ from benchmark.data.regions.random_cells import DIM, RandomCells
 from benchmark.data.regions.scan import flickr30k_by_id
 from benchmark.data.splits import Dataset, SplitName
 from benchmark.errors import UserError
-from benchmark.inputs import InputSpec, PixelInput, RegionInput, TextInput
+from benchmark.inputs import InputSpec, PixelInput, RegionInput, WordPieceText
 from benchmark.recipe.schema import GridRegions, RegionSettings, StoredRegions
 from tests.data.published.splits import flickr, naive_facts
 from tests.data.published.test_captions import (
@@ -40,7 +40,7 @@ from tests.tiny import Outcome, rematch
 
 SCAN, TSV = StoredRegions(source="scan"), StoredRegions(source="tsv")
 GRID = GridRegions(source="grid")
-TEXT = TextInput("wordpiece", 20, "letters")
+TEXT = WordPieceText(20, "letters")
 
 
 def load(name: str, folder: Path | None, split: SplitName, regions: RegionSettings, **more: Any) -> Dataset:

@@ -19,8 +19,7 @@ import json, sys, time
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from benchmark.inputs import InputSpec, RegionInput, TextInput
-from benchmark.data.text.codec import codec_for
+from benchmark.inputs import InputSpec, RegionInput, WordPieceText
 from benchmark.data.batches import image_batches
 from benchmark.data.regions.scan import scan_split
 
@@ -29,7 +28,7 @@ fingerprint = split.fingerprint
 regions = split.regions
 marks = regions.regions([0, 61_000, len(split) - 1])[:, 35, 2047].tolist()
 batch = len(regions.regions(range(0, len(split), 123)))  # 1,003 images in one piece: 296 MB
-spec = InputSpec(RegionInput(36, 2048), TextInput("wordpiece", 8))
+spec = InputSpec(RegionInput(36, 2048), WordPieceText(8))
 start, rows = time.perf_counter(), 0
 for found in image_batches(split.first_images(int(sys.argv[2])), spec, batch_size=128):
     rows += len(found.pixels)

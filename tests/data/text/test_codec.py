@@ -10,19 +10,21 @@ import pytest
 from huggingface_hub import constants
 
 from benchmark.data.load import load_dataset, make_codec
+from benchmark.data.published.catalogue import get_entry
 from benchmark.data.scenes.captions import vocabulary
 from benchmark.data.text.codec import (
     BERT,
     BERT_REVISION,
     WordPieceCodec,
-    codec_for,
     letters,
+    make_piece_codec,
     vocabulary_size_of,
 )
 from benchmark.errors import UserError
-from benchmark.inputs import TextInput
+from benchmark.inputs import WordPieceText
 from tests.paths import ROOT
 
+SCENES = get_entry("scenes").vocabulary
 GOLDEN = json.loads((ROOT / "tests/golden/hat/text_preprocess.json").read_text(encoding="utf-8"))
 
 
@@ -60,7 +62,7 @@ def test_one_caption_or_many_is_the_same() -> None:
 
 def test_scenes_words_are_whole() -> None:
     data = load_dataset("scenes", splits=["test"])
-    codec = make_codec(TextInput("wordpiece", 20), data)
+    codec = make_codec(WordPieceText(20), data)
     split = data.splits["test"]
     ids, lengths = codec.encode(split.captions)
     words = vocabulary()
@@ -90,8 +92,7 @@ def test_identity_names_vocabulary_and_length() -> None:
     }
     assert len(identities) == 4
     assert (
-        WordPieceCodec(words, 20, "scenes").identity
-        == codec_for(TextInput("wordpiece", 20), "scenes").identity
+        WordPieceCodec(words, 20, "scenes").identity == make_piece_codec(WordPieceText(20), SCENES).identity
     )
 
 
@@ -99,9 +100,9 @@ def test_letters_spell_any_text_and_need_nothing() -> None:
     words = letters()
     assert len(words) == len(set(words))
     assert words[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    asked = TextInput("wordpiece", 40, "letters")
+    asked = WordPieceText(40, "letters")
     for dataset in ("flickr30k", "mscoco", "scenes"):
-        codec = codec_for(asked, dataset)
+        codec = make_piece_codec(asked, get_entry(dataset).vocabulary)
         assert codec.vocab_size == vocabulary_size_of(asked, dataset) == len(words)
         assert codec.identity.startswith(f"wordpiece:letters:{len(words)}:")
     printable = "".join(chr(code) for code in range(33, 127))
@@ -114,8 +115,7 @@ def test_letters_spell_any_text_and_need_nothing() -> None:
 
 
 def test_without_a_length_no_caption_is_cut() -> None:
-    codec = codec_for(TextInput("wordpiece"), "scenes")
-    assert isinstance(codec, WordPieceCodec)
+    codec = make_piece_codec(WordPieceText(), SCENES)
     short, long = "a red zebra", " ".join(["a greenish red"] * 30)
     ids, lengths = codec.encode([short, long, ""])
     assert lengths.tolist() == [2 + 2 + len("zebra"), 2 + 4 * 30, 2]
@@ -124,7 +124,7 @@ def test_without_a_length_no_caption_is_cut() -> None:
     assert codec.words(long) == [["a"], ["green", "##ish"], ["red"]] * 30
     assert codec.encode([])[0].shape == (0, 0)
     assert codec.identity.endswith(":uncut")
-    assert codec.identity != codec_for(TextInput("wordpiece", 122), "scenes").identity
+    assert codec.identity != make_piece_codec(WordPieceText(122), SCENES).identity
 
 
 def test_bad_vocabulary_and_length_are_user_errors() -> None:
@@ -132,15 +132,13 @@ def test_bad_vocabulary_and_length_are_user_errors() -> None:
         WordPieceCodec(["a", "[PAD]"], 10, "mine")
     with pytest.raises(UserError, match="max_length"):
         WordPieceCodec(vocabulary(), 2, "scenes")
-    with pytest.raises(UserError, match="text codec 'word_vectors'"):
-        codec_for(TextInput("word_vectors", 10), "scenes")
 
 
 def test_bert_vocabulary_offline_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="HF_HUB_OFFLINE") as caught:
-        codec_for(TextInput("wordpiece", 32), "flickr30k")
+        make_piece_codec(WordPieceText(32), None)
     assert "\n" not in str(caught.value)
     assert BERT in str(caught.value)
 
@@ -152,4 +150,4 @@ def test_another_vocabulary_in_the_cache_is_refused(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="sha256"):
-        codec_for(TextInput("wordpiece", 32), "flickr30k")
+        make_piece_codec(WordPieceText(32), None)

@@ -18,14 +18,12 @@ from benchmark.data.text.vectors import (
     Dictionary,
     WordVectorCodec,
     dictionary_words,
-    keep_dictionary,
     make_vector_codec,
     spaced,
     splitter,
-    vector_departures,
 )
 from benchmark.errors import UserError
-from benchmark.inputs import TextInput
+from benchmark.inputs import VectorText
 
 WORDS = {"the": [1.0, 2.0], "Dog": [0.5, -1.0], "dog": [3.0, 4.0], "Übung": [0.0, 0.25]}
 
@@ -113,34 +111,32 @@ def test_the_order_is_that_of_the_vectors_file() -> None:
 
 def test_scenes_has_its_own_words_and_word2vec_restricts_them(tmp_path: Path) -> None:
     dataset = load_dataset("scenes", {"n_train": 20, "n_val": 5, "n_test": 5})
-    spec = TextInput("word_vectors", 20, vectors="random", word_dim=2)
+    spec = VectorText(20, vectors="random", word_dim=2)
     codec = make_vector_codec(spec, dataset)
     assert all(
         set(codec.tokens(text)) <= set(codec.dictionary.words) for text in dataset.splits["train"].captions
     )
     assert codec.encode(dataset.splits["train"].captions)[1].min() >= 3
-    assert vector_departures(codec, spec, "scenes") == []
+    assert dataset.vocabulary is not None
+    assert codec.dictionary.words == dataset.vocabulary.words
     (tmp_path / "w.txt").write_text("2 2\nred 1 2\ncircle 3 4\n")
-    spec = TextInput("word_vectors", 20, vectors="word2vec", word_dim=2)
+    spec = VectorText(20, vectors="word2vec", word_dim=2)
     few = make_vector_codec(spec, dataset, vectors=tmp_path / "w.txt")
     assert few.dictionary.words == ("red", "circle")
     assert few.dictionary.vectors is not None
     assert few.dictionary.vectors.tolist() == [[1, 2], [3, 4]]
-    assert vector_departures(few, spec, "flickr30k") == ["dictionary of 2 words; the authors' has 20,074"]
+    assert few.departures("flickr30k") == ["dictionary of 2 words; the authors' has 20,074"]
     with pytest.raises(UserError, match="width 2, expected 300"):
-        make_vector_codec(
-            TextInput("word_vectors", 20, vectors="word2vec"), dataset, vectors=tmp_path / "w.txt"
-        )
+        make_vector_codec(VectorText(20, vectors="word2vec"), dataset, vectors=tmp_path / "w.txt")
 
 
 def test_a_dictionary_stays_with_its_checkpoint(tmp_path: Path) -> None:
-    path = tmp_path / "vocabulary.json"
     first, second = (WordVectorCodec(Dictionary(words, "x"), 4) for words in (("a", "b"), ("a",)))
-    keep_dictionary(first, path, resume=False)
-    keep_dictionary(first, path, resume=True)
+    first.keep(tmp_path, resume=False)
+    first.keep(tmp_path, resume=True)
     with pytest.raises(UserError, match="began with 2 words"):
-        keep_dictionary(second, path, resume=True)
-    keep_dictionary(second, path, resume=False)
+        second.keep(tmp_path, resume=True)
+    second.keep(tmp_path, resume=False)
     assert read_dictionary(tmp_path / "previous/vocabulary.json")[0] == ("a", "b")
 
 

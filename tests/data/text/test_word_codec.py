@@ -19,18 +19,16 @@ from benchmark.data.text.vocabulary import Vocabulary, read_words, write_words
 from benchmark.data.text.word_codec import (
     KEPT,
     WordCodec,
-    keep_vocabulary,
     make_word_codec,
-    vocabulary_departures,
 )
 from benchmark.data.text.words import OWN, Tokeniser
 from benchmark.errors import UserError
-from benchmark.inputs import TextInput
+from benchmark.inputs import WordPieceText, WordText
 from tests.paths import ROOT
 
 GOLDEN = json.loads((ROOT / "tests/golden/rcar/text.json").read_text(encoding="utf-8"))
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
-WORDS = TextInput("words")
+WORDS = WordText()
 
 
 def golden_codec(name: str, max_length: int | None = None) -> WordCodec:
@@ -130,7 +128,7 @@ def test_scenes_hangs_on_nothing_installed(scenes: Dataset, monkeypatch: pytest.
 @pytest.fixture
 def published(scenes: Dataset) -> Dataset:
     """Splits under the name of a dataset whose vocabulary is built."""
-    return replace(scenes, name="flickr30k", whole_captions={})
+    return replace(scenes, name="flickr30k", whole_captions={}, vocabulary=None)
 
 
 def test_built_from_training_and_validation_captions(published: Dataset) -> None:
@@ -158,12 +156,14 @@ def test_a_word_of_devs_last_image_alone_is_in(
     scenes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = with_last_word(scenes, "zzqq")
-    monkeypatch.setattr(load_module, "_as_published", lambda *_: replace(made, name="flickr30k"))
+    monkeypatch.setattr(
+        load_module, "_as_published", lambda *_: replace(made, name="flickr30k", vocabulary=None)
+    )
     cut = load_dataset("flickr30k", first_images={"train": 20, "val": 39}, data_dir=tmp_path)
     assert len(cut.splits["val"]) == 39
     assert not any("zzqq" in caption for caption in cut.splits["val"].captions)
     codec = make_word_codec(WORDS, cut)
-    whole = make_word_codec(WORDS, replace(made, name="flickr30k"))
+    whole = make_word_codec(WORDS, replace(made, name="flickr30k", vocabulary=None))
     assert "zzqq" in codec.vocabulary.ids
     assert codec.vocabulary.words == whole.vocabulary.words
     assert len(make_word_codec(WORDS, replace(cut, whole_captions={})).vocabulary) < len(codec.vocabulary)
@@ -174,9 +174,9 @@ def test_a_word_of_devs_last_image_alone_is_in(
 )
 def test_only_the_published_rule_is_called_so(captions: int, least: int, by_rule: bool) -> None:
     options = {"n_train": 60, "n_val": 10, "n_test": 4}
-    data = replace(load_dataset("scenes", options, captions_per_image=captions), name="flickr30k")
-    vocabulary = make_word_codec(replace(WORDS, min_count=least), data).vocabulary
-    (said,) = vocabulary_departures(vocabulary, "flickr30k")
+    scenes = load_dataset("scenes", options, captions_per_image=captions)
+    data = replace(scenes, name="flickr30k", vocabulary=None)
+    (said,) = make_word_codec(replace(WORDS, min_count=least), data).departures("flickr30k")
     assert said.startswith("vocabulary built by the published rule, ") == by_rule
     assert said.startswith("vocabulary built-flickr30k-min") != by_rule
 
@@ -189,7 +189,7 @@ def test_a_named_file_goes_before_all(published: Dataset, scenes: Dataset, tmp_p
         assert make_codec(WORDS, data, given, kept).identity.startswith("words:mine:5:")
     assert vocabulary_size_of(WORDS, "mscoco", given) == 5
     with pytest.raises(UserError, match=r"option '--vocab': the recipe reads captions as wordpiece"):
-        make_codec(TextInput("wordpiece", 9), scenes, given)
+        make_codec(WordPieceText(9), scenes, given)
 
 
 def without_training(data: Dataset) -> Dataset:
@@ -200,7 +200,7 @@ def test_an_evaluation_reads_what_lies_beside_the_checkpoint(
     published: Dataset, scenes: Dataset, tmp_path: Path
 ) -> None:
     trained = make_word_codec(replace(WORDS, mask_token=True), published)
-    keep_vocabulary(trained, tmp_path, resume=False)
+    trained.keep(tmp_path, resume=False)
     again = make_word_codec(
         replace(WORDS, mask_token=True), without_training(published), None, tmp_path / KEPT
     )
@@ -237,19 +237,19 @@ def codec_of(*words: str) -> WordCodec:
 
 
 def test_a_training_keeps_its_vocabulary_and_puts_the_former_aside(tmp_path: Path) -> None:
-    keep_vocabulary(codec_of("a"), tmp_path / "run", resume=False)
-    keep_vocabulary(codec_of("b"), tmp_path / "run", resume=False)
+    codec_of("a").keep(tmp_path / "run", resume=False)
+    codec_of("b").keep(tmp_path / "run", resume=False)
     assert read_words(tmp_path / "run" / KEPT).words[4:] == ("b",)
     assert read_words(tmp_path / "run" / "previous" / KEPT).words[4:] == ("a",)
 
 
 def test_a_training_goes_on_with_the_same_words_only(tmp_path: Path) -> None:
-    keep_vocabulary(codec_of("a", "b"), tmp_path, resume=True)
-    keep_vocabulary(codec_of("a", "b"), tmp_path, resume=True)
+    codec_of("a", "b").keep(tmp_path, resume=True)
+    codec_of("a", "b").keep(tmp_path, resume=True)
     assert not (tmp_path / "previous").exists()
     for words in (("b", "a"), ("a",)):
         with pytest.raises(UserError, match="the training began with 6 words") as caught:
-            keep_vocabulary(codec_of(*words), tmp_path, resume=True)
+            codec_of(*words).keep(tmp_path, resume=True)
         assert "\n" not in str(caught.value)
     assert read_words(tmp_path / KEPT).words[4:] == ("a", "b")
 
@@ -261,7 +261,6 @@ def test_a_training_goes_on_with_the_same_words_only(tmp_path: Path) -> None:
     ("dataset", "name", "reasons"),
     [
         ("flickr30k", "authors-flickr30k", []),
-        ("scenes", "scenes", []),
         (
             "flickr30k",
             "built-flickr30k-min4",
@@ -273,5 +272,5 @@ def test_a_training_goes_on_with_the_same_words_only(tmp_path: Path) -> None:
 )
 def test_other_words_than_the_authors_are_a_departure(dataset: str, name: str, reasons: list[str]) -> None:
     vocabulary = Vocabulary((*SPECIAL[:4], "a", "dog"), name)
-    assert vocabulary_departures(vocabulary, dataset) == reasons
-    assert vocabulary_departures(vocabulary.with_mask(), dataset) == reasons
+    assert WordCodec(vocabulary).departures(dataset) == reasons
+    assert WordCodec(vocabulary.with_mask()).departures(dataset) == reasons

@@ -1,0 +1,80 @@
+"""Whole runs of a method that brings its own codec: any tokenizer that gives ids and lengths will do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from torch import Tensor, nn
+
+from benchmark import registry
+from benchmark.data.text.augmentation import padded
+from benchmark.inputs import Codec, OwnText
+from benchmark.method import DataFacts, Method
+from tests.tiny import Outcome, record_of, rematch, tiny_recipe, write_recipe
+from tests.toy import TOY, Toy, ToyConfig
+from tests.toy import inputs as toy_inputs
+
+RECIPE = Path("recipes/hat/scenes-letters.yaml")
+
+
+class Letters(Codec):
+    """A caption as the numbers of its letters."""
+
+    vocab_size, pad_id, identity = 128, 0, "letters of ASCII"
+
+    def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        return padded([[ord(letter) for letter in caption] for caption in captions])
+
+
+def build(config: ToyConfig, facts: DataFacts) -> Toy:
+    """A toy whose embedding has a row for each id."""
+    model = Toy(config)
+    model.words = nn.Embedding(facts.vocab_size, config.width, padding_idx=facts.pad_id)
+    return model
+
+
+METHOD = replace(TOY, build=build, inputs=lambda config: replace(toy_inputs(config), text=OwnText(Letters)))
+
+
+@dataclass(frozen=True)
+class Point:
+    """An entry point that is there already."""
+
+    method: Method
+
+    def load(self) -> Method:
+        return self.method
+
+
+@pytest.fixture(autouse=True)
+def letters(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a recipe for the toy."""
+    points = registry._entry_points()
+    monkeypatch.setattr(registry, "_entry_points", lambda: {**points, "toy": Point(METHOD)})
+    document = tiny_recipe() | {"method": "toy", "model": {}}
+    document["training"]["stages"] = [{"epochs": 1}]
+    write_recipe(RECIPE, document)
+    return fresh
+
+
+def command(name: str, *arguments: object) -> Outcome:
+    return rematch(name, *arguments, "--no-progress", "--device", "cpu")
+
+
+def test_a_run_with_a_codec_of_the_methods_own() -> None:
+    assert command("reproduce", RECIPE, "--no-latency", "--no-tables").good
+    record = record_of("hat-letters")
+    assert record.codec == "letters of ASCII"
+    assert record.departures == ["a model for tests"]
+    assert not Path(".rematch/scenes/hat-letters/0/vocabulary.json").exists()
+    assert command("evaluate", "--recipe", RECIPE).good
+    assert command("query", RECIPE, "any words at all").good
+
+
+def test_its_size_is_known_before_a_run_and_it_takes_no_file() -> None:
+    assert command("reproduce", RECIPE, "--dry-run").good
+    error = command("reproduce", RECIPE, "--vocab", "words.json").error
+    assert "the recipe reads captions as own, which takes no such file" in error
