@@ -9,9 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from torch import Tensor
+if TYPE_CHECKING:  # lists read what a recipe may say, and need no torch for it
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,16 @@ sound is checked where they are used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmark.data.published.catalogue import CATALOG
-from benchmark.errors import UserError
+from benchmark.errors import UserError, nearest
 from benchmark.evaluation.protocol import protocols_of
 from benchmark.recipe.files import RECIPES, profile_names, read_document
+from benchmark.recipe.schema import EnsembleRecipe, Recipe
 from benchmark.records.frame import COLUMNS, frame
 from benchmark.records.record import RUNS
 from benchmark.registry import method_names, method_title
@@ -75,16 +77,29 @@ def _list_recipes(folder: Path, wanted: Wanted) -> Sheet:
         if not wanted.takes(path.parent.name, path.stem.split("-")[0]):
             continue
         document = read_document(path)
-        for field, kind in (("summary", str), ("departures", list)):
-            if not isinstance(document.get(field), kind):
-                found = document.get(field, "nothing")
-                raise UserError(
-                    f"{path.as_posix()}: field '{field}': found {found!r}, expected a {kind.__name__}"
-                )
+        check_head(path, document)
         profiles = ", ".join(profile_names(path.parent))
         rows.append((path.as_posix(), document["summary"], len(document["departures"]), profiles))
     profiles_column = Column("profiles", "profiles", "text")
     return make_sheet("recipes", ("recipe", "summary", "departures", profiles_column), rows, left=2)
+
+
+def check_head(path: Path, document: Mapping[str, Any]) -> None:
+    """Raise UserError for the faults of a recipe that show without its method: top-level fields, and the method's name.
+
+    The method's own fields are checked where the recipe is used, since that imports the method.
+    """
+    name, fields = path.as_posix(), {*Recipe.model_fields, *EnsembleRecipe.model_fields}
+    for field in document:
+        if field not in fields:
+            raise UserError(f"{name}: field '{field}' is not known{nearest(field, fields)}")
+    method = document.get("method")
+    if method is not None and method not in method_names():
+        raise UserError(f"{name}: unknown method '{method}'{nearest(str(method), method_names())}")
+    for field, kind in (("summary", str), ("departures", list)):
+        if not isinstance(document.get(field), kind):
+            found = document.get(field, "nothing")
+            raise UserError(f"{name}: field '{field}': found {found!r}, expected a {kind.__name__}")
 
 
 def _list_runs(folder: Path, wanted: Wanted) -> Sheet:

@@ -99,7 +99,6 @@ def test_a_misspelt_recipe_is_one_line(home: Path, mistake: str) -> None:
         ("reproduce", BOTH),
         ("evaluate", "--recipe", I2T),
         ("latency", I2T),
-        ("list", "recipes"),
         ("latency",),
     ],
 )
@@ -111,6 +110,17 @@ def test_every_command_refuses_a_misspelt_recipe(
     change_recipe(I2T, change)
     before = contents()
     error = rematch(*arguments).error
+    assert error.startswith(f"{I2T.as_posix()}: ")
+    assert message in error
+    assert contents() == before, home
+
+
+@pytest.mark.parametrize("mistake", ["top level", "method"])
+def test_the_list_refuses_what_shows_without_the_method(home: Path, mistake: str) -> None:
+    change, message = MISTAKES[mistake]
+    change_recipe(I2T, change)
+    before = contents()
+    error = rematch("list", "recipes").error
     assert error.startswith(f"{I2T.as_posix()}: ")
     assert message in error
     assert contents() == before, home

@@ -51,8 +51,8 @@ def test_clean_checkout(checkout: Path) -> None:
 def test_what_runs_write_does_not_make_it_dirty(checkout: Path) -> None:
     (checkout.parent / "results" / "a.json").write_text("{1}")
     (checkout.parent / "results" / "new.json").write_text("{}")
-    (checkout / "data").mkdir()
-    (checkout / "data" / "revisions.yaml").write_text("commits: {}\n")
+    (checkout / "data" / "published").mkdir(parents=True)
+    (checkout / "data" / "published" / "revisions.yaml").write_text("commits: {}\n")
     assert git_state(checkout)[1] is False
 
 
