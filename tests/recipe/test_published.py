@@ -193,7 +193,10 @@ class Held:
 
     @property
     def reads(self) -> dict[str, Any]:
-        return asdict(get_method(self.single.method).inputs(self.config))
+        spec = get_method(self.single.method).inputs(self.config)
+        read = asdict(spec)
+        read["text"]["codec"] = spec.text.codec  # the tag of the union, which is no field of the instance
+        return read
 
     @property
     def members(self) -> list[str]:
