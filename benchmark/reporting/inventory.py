@@ -19,7 +19,7 @@ from benchmark.recipe.schema import EnsembleRecipe, Recipe
 from benchmark.records.frame import COLUMNS, frame
 from benchmark.records.record import RUNS
 from benchmark.registry import method_names, method_title
-from benchmark.reporting.sheet import Column, Sheet, make_sheet
+from benchmark.reporting.sheet import Cell, Column, Sheet, make_sheet
 
 LISTS = ("methods", "recipes", "datasets", "runs")
 NUMBERS = ("seed", "i2t_r1", "t2i_r1", "rsum")
@@ -117,4 +117,10 @@ def _list_runs(folder: Path, wanted: Wanted) -> Sheet:
         )
         for key in COLUMNS
     ]
-    return make_sheet("runs", columns, found.where(found.notna(), None).to_numpy().tolist())
+    rows = found.where(found.notna(), None).to_numpy().tolist()
+    place, reasons = COLUMNS.index("comparable"), COLUMNS.index("reasons")
+    for row in rows:
+        if row[reasons]:  # a run that is not the paper's set-up says why, with the first of its reasons
+            first = row[reasons].split("; ")[0]
+            row[place] = Cell(f"no: {first}", row[place])
+    return make_sheet("runs", columns, rows)
