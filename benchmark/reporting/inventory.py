@@ -16,7 +16,7 @@ from benchmark.errors import UserError, nearest
 from benchmark.evaluation.protocol import protocols_of
 from benchmark.recipe.files import RECIPES, profile_names, read_document
 from benchmark.recipe.schema import EnsembleRecipe, Recipe
-from benchmark.records.frame import COLUMNS, frame
+from benchmark.records.frame import COLUMNS, frame_rows
 from benchmark.records.record import RUNS
 from benchmark.registry import method_names, method_title
 from benchmark.reporting.sheet import Cell, Column, Sheet, make_sheet
@@ -103,10 +103,8 @@ def check_head(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def _list_runs(folder: Path, wanted: Wanted) -> Sheet:
-    """Some columns of the records' frame; CSV and JSON have all of them."""
-    found = frame(runs=folder)
-    chosen = [wanted.takes(*pair) for pair in zip(found["method"], found["dataset"], strict=True)]
-    found = found[chosen].astype(object)
+    """Some columns of the rows of `records.frame`; CSV and JSON have all of them."""
+    found = [row for row in frame_rows(runs=folder) if wanted.takes(row["method"], row["dataset"])]
     columns = [
         Column(
             key,
@@ -117,10 +115,9 @@ def _list_runs(folder: Path, wanted: Wanted) -> Sheet:
         )
         for key in COLUMNS
     ]
-    rows = found.where(found.notna(), None).to_numpy().tolist()
-    place, reasons = COLUMNS.index("comparable"), COLUMNS.index("reasons")
-    for row in rows:
-        if row[reasons]:  # a run that is not the paper's set-up says why, with the first of its reasons
-            first = row[reasons].split("; ")[0]
-            row[place] = Cell(f"no: {first}", row[place])
+    rows: list[list[object]] = [[row.get(key) for key in COLUMNS] for row in found]
+    place = COLUMNS.index("comparable")
+    for row, cells in zip(found, rows, strict=True):
+        if row["reasons"]:  # a run that is not the paper's set-up says why, with the first of its reasons
+            cells[place] = Cell(f"no: {row['reasons'].split('; ')[0]}", row["comparable"])
     return make_sheet("runs", columns, rows)
