@@ -70,6 +70,6 @@ def test_what_the_project_asks_for_is_pinned_within_its_bounds(python: str) -> N
 @pytest.mark.parametrize("python", ["3.11", "3.14"])
 def test_torch_and_torchvision_are_the_pair_that_works(python: str) -> None:
     pinned = versions(python)
-    assert (pinned["torch"], pinned["torchvision"]) == ("2.12.1", "0.27.1")
+    assert (pinned["torch"], pinned["torchvision"]) == ("2.14.1", "0.29.1")
     for constraint in map(Requirement, PROJECT["tool"]["uv"]["constraint-dependencies"]):
         assert constraint.specifier == SpecifierSet(f"=={pinned[constraint.name]}")
