@@ -209,6 +209,7 @@ class _Run:
 
     def finish(self) -> list[dict[str, Any]]:
         """Load the best weights and return the log; raises UserError where either is not what was written."""
+        self._check_chosen()
         path = self.folder.best
         notes = checkpoints.load_weights(path, self.trainer.model)
         wanted = {"epoch": self.best_epoch, "recipe_digest": self.digest}
@@ -257,6 +258,8 @@ class _Run:
         """Set up the stage; the weights that one begins with must be those that were chosen."""
         plan, best = stage_of(self.trainer.plans, epoch), self.folder.best
         begins = plan.from_checkpoint and epoch == plan.first_epoch
+        if begins:
+            self._check_chosen()
         if begins and sha256_file(best) != self.best_sha256:
             raise UserError(f"{best.as_posix()}: not the weights of epoch {self.best_epoch}; {ANEW}")
         self.trainer.enter(epoch, best)
@@ -273,7 +276,11 @@ class _Run:
             return {name: float(value) for name, value in validate().items()}
 
     def _choose(self, epoch: int, validation: dict[str, float] | None) -> bool:
-        """Return True if this epoch is the best so far; equal values keep the earlier one."""
+        """Return True if this epoch is the best so far; equal values keep the earlier one.
+
+        The value must be above 0, where the published programs begin: an epoch that retrieves nothing is never the
+        best one.
+        """
         select = self.trainer.training.select
         if select == "last":
             chosen = epoch == self.trainer.training.epochs - 1
@@ -283,11 +290,19 @@ class _Run:
             value = validation[select]
             if not math.isfinite(value):
                 raise TrainingDivergedError(f"epoch {epoch}: the validation value '{select}' is {value}")
-            chosen = self.best_value is None or value > self.best_value
+            chosen = value > (self.best_value or 0.0)
             self.best_value = value if chosen else self.best_value
         if chosen:
             self.best_epoch = epoch
         return chosen
+
+    def _check_chosen(self) -> None:
+        """Raise TrainingDivergedError where validation has chosen no epoch yet."""
+        if self.best_epoch is None:
+            raise TrainingDivergedError(
+                f"no validated epoch has a '{self.trainer.training.select}' above 0, so none is the best one; "
+                "'training.select: last' keeps the last weights instead"
+            )
 
     def _save(self, best_before: str | None) -> None:
         trainer = self.trainer

@@ -274,6 +274,21 @@ def test_a_validation_value_that_is_not_finite_stops(tmp_path: Path) -> None:
         fresh(toy_training(), tmp_path, validate=lambda: {"rsum": math.nan})
 
 
+def test_an_epoch_that_retrieves_nothing_is_never_the_best(tmp_path: Path) -> None:
+    values = iter([0.0, 0.0, 12.5, 3.0])
+    training = toy_training(stages=[{"epochs": 4}])
+    _, result = fresh(training, tmp_path, validate=lambda: {"rsum": next(values)})
+    assert (result.best_epoch, result.best_value) == (2, 12.5)
+    assert [entry["best"] for entry in result.log] == [False, False, True, False]
+
+
+def test_a_training_without_a_best_epoch_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDivergedError, match=r"no validated epoch has a 'rsum' above 0.*select: last"):
+        fresh(toy_training(), tmp_path, validate=lambda: {"rsum": 0.0})
+    assert (tmp_path / "checkpoint.pt").is_file()
+    assert not (tmp_path / "best.safetensors").exists()
+
+
 def test_a_loader_that_breaks_its_promise_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="epoch 1 has 3 batches, epoch 0 has 4"):
         fresh(toy_training(), tmp_path, make_batches=lambda epoch: ToyBatches(0, epoch, items=40 - 8 * epoch))
