@@ -16,7 +16,7 @@ Order = Sequence[set[str]]
 """Rooms of a folder from the ground up: a room imports lower ones and itself, never one beside or above it."""
 
 HARNESS: Order = (
-    {"errors", "files", "strict"},
+    {"errors", "files", "places", "strict"},
     {"inputs", "batches"},
     {"method"},
     {"registry"},

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from benchmark.errors import UserError
 from benchmark.files import plain, sha256_bytes, write_text
+from benchmark.places import RUNS, locate
 from benchmark.recipe.faults import explain
 from benchmark.recipe.schema import PaperRow
 from benchmark.records.environment import Environment
@@ -32,7 +33,6 @@ from benchmark.records.parts import (
 from benchmark.records.signature import Signature
 
 SCHEMA_VERSION = 1
-RUNS = Path("results/runs")
 VOLATILE = ("canonical_hash", "environment", "latency", "wall_seconds")
 """Fields that the canonical hash leaves out."""
 
@@ -241,7 +241,7 @@ def read_record(path: Path) -> RunRecord:
     """
     name = path.as_posix()
     try:
-        content = path.read_bytes()
+        content = locate(path).read_bytes()
     except FileNotFoundError:
         raise UserError(f"{name}: no such run record") from None
     except OSError as error:

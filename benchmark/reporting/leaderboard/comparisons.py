@@ -22,7 +22,8 @@ import numpy as np
 
 from benchmark.errors import UserError
 from benchmark.evaluation.ranking import Ranks
-from benchmark.records.record import RUNS, RunRecord
+from benchmark.places import RUNS
+from benchmark.records.record import RunRecord
 from benchmark.records.sidecar import Sidecar, read_sidecar
 from benchmark.records.signature import Signature, differences, parse
 from benchmark.reporting.leaderboard.rows import Group, Row

@@ -13,7 +13,8 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
-from benchmark.records.paper import PAPER, find_paper
+from benchmark.places import PAPER
+from benchmark.records.paper import find_paper
 from benchmark.records.parts import METRICS, RECALLS
 from benchmark.records.record import RunRecord
 from benchmark.records.signature import Signature, parse

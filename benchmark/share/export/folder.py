@@ -15,11 +15,11 @@ import yaml
 from benchmark.data.text.word_codec import KEPT
 from benchmark.errors import UserError, nearest
 from benchmark.files import replacing, sha256_file
+from benchmark.places import RUNS, WORK
 from benchmark.recipe.faults import validated
 from benchmark.recipe.schema import Recipe
-from benchmark.records.record import RUNS, RunRecord, read_record
+from benchmark.records.record import RunRecord, read_record
 from benchmark.records.sidecar import checked
-from benchmark.run.job import WORK
 from benchmark.share.export.card import model_card
 
 MODEL, RECIPE, RECORD, SIDECAR, CARD = (
