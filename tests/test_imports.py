@@ -29,7 +29,7 @@ HARNESS: Order = (
     {"run"},
     {"reporting"},
     {"share", "checks", "studies"},
-    {"cli"},
+    {"cli", "api"},
     {"__main__"},
 )
 
@@ -46,7 +46,7 @@ INSIDE: Mapping[str, Order] = {
         {"sheet"},
         {"writers", "inventory", "scores", "timings", "estimates", "verification"},
         {"leaderboard", "diff", "studies"},
-        {"claims"},
+        {"claims", "against"},
         {"tables", "index", "page"},
         {"generated"},
     ),

@@ -26,6 +26,7 @@ TOP = {
     "benchmark",
     "docs",
     "findings",
+    "hatch_build.py",
     "noxfile.py",
     "pyproject.toml",
     "recipes",

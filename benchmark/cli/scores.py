@@ -23,19 +23,35 @@ from benchmark.cli.extra import (
     score_processed,
     score_relevance,
 )
-from benchmark.cli.options import Output, ReportFormat, ScoredDataset, TieRule, put_sheets
+from benchmark.cli.options import Output, ReportFormat, ScoredDataset, TieRule, put_sheets, talk
+from benchmark.errors import UserError
 
 
 def score(
     matrix: Annotated[
         Path, typer.Argument(help="A .npy file: images in rows, captions in columns, higher is better.")
     ],
-    dataset: ScoredDataset,
+    dataset: ScoredDataset = None,
     protocol: Annotated[
         str | None, typer.Option(help="One protocol of the dataset. Default: all of them.")
     ] = None,
     caption_map: Annotated[
         Path | None, typer.Option(help="A .npy file: the image row of each caption.")
+    ] = None,
+    captions_per_image: Annotated[
+        int | None,
+        typer.Option(min=1, help="So many captions an image, one image after the other. Default: 5."),
+    ] = None,
+    k: Annotated[
+        list[int] | None, typer.Option("--k", min=1, help="One more K of R@K; may be given several times.")
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Also test against a run whose ranks lie here: RUN or DATASET/RUN/SEED."),
+    ] = None,
+    record: Annotated[
+        str | None,
+        typer.Option(help="Also write a record, NAME or NAME/SEED: into the tables, marked there."),
     ] = None,
     ties: Annotated[TieRule, typer.Option(help="How equal scores are ranked.")] = "lower_index",
     relevance: RelevanceName = None,
@@ -56,23 +72,53 @@ def score(
 
       rematch score sims.npy --dataset mscoco --format csv --output scores.csv
 
+      rematch score sims.npy --captions-per-image 1 --k 50     (own sizes)
+
+      rematch score sims.npy --dataset scenes --against rcar-i2t --record my-model
+
       rematch score sims.npy --dataset mscoco --relevance cxc --relevance-file sits_test.csv --image-ids images.txt
       --caption-ids captions.txt
 
       rematch score sims.npy --dataset flickr30k --postprocess qbnorm --bank captions=train.npy
     """
-    from benchmark.evaluation.protocol import read_matrix, score_matrix
+    from benchmark.evaluation.metrics import KS
+    from benchmark.evaluation.protocol import evaluate_places, read_matrix, score_matrix
     from benchmark.records.signature import foreign_signature
     from benchmark.reporting.scores import results_sheet
 
     labels = load_labels(relevance, relevance_file, dataset, image_ids, caption_ids)
     hubs = load_hubs(postprocess, bank, transductive)
-    results = score_matrix(matrix, dataset, protocol=protocol, caption_map=caption_map, tie_rule=ties)
-    sims, owner = read_matrix(matrix, dataset, caption_map)
+    if dataset is None and captions_per_image is None and caption_map is None:
+        sizes = "for own sizes --captions-per-image or --caption-map"
+        raise UserError(f"option '--dataset': not given; say whose scores these are, or {sizes}")
+    if captions_per_image is not None and caption_map is not None:
+        raise UserError("options '--captions-per-image' and '--caption-map': give one of them")
+    each = captions_per_image or 5
+    results = score_matrix(
+        matrix,
+        dataset,
+        protocol=protocol,
+        caption_map=caption_map,
+        captions_per_image=each,
+        tie_rule=ties,
+        ks=[*KS, *(k or [])],
+    )
+    sims, owner = read_matrix(matrix, dataset, caption_map, captions_per_image=each)
     signatures = [str(foreign_signature(result, str(sims.dtype))) for result in results]
-    sheets = [results_sheet(results, matrix.name, signatures)]
+    places = [evaluate_places(sims, owner, result) for result in results]
+    sheets = [results_sheet(results, matrix.name, signatures, places)]
+    if against is not None:
+        from benchmark.reporting.against import against_sheet
+
+        sheets.append(against_sheet(matrix.name, results, owner, against))
     if labels is not None:
         sheets.append(score_relevance(sims, labels, ties))
     if hubs is not None:
-        sheets.append(score_processed(sims, owner, dataset, protocol, hubs, ties))
+        sheets.append(score_processed(sims, owner, [result.protocol for result in results], hubs, ties))
     put_sheets(sheets, form, output)
+    if record is not None:
+        from benchmark.records.elsewhere import record_scores
+
+        path = record_scores(record, matrix, sims, owner, results)
+        said = f"wrote {path.as_posix()}; `rematch leaderboard` puts it into the tables"
+        talk(form, output).print(said, highlight=False, markup=False, soft_wrap=True)

@@ -22,6 +22,8 @@ from benchmark.recipe.schema import PaperRow
 from benchmark.registry import method_names
 from benchmark.strict import Strict
 
+ELSEWHERE = "scores from elsewhere"
+"""The method of records that `rematch score --record` writes; no paper is theirs."""
 ReportedProtocol = Literal["flickr30k", "mscoco-1k", "mscoco-5k", "cuhk-pedes"]
 """Protocols that papers report; the embedded data is none."""
 
@@ -160,11 +162,12 @@ def load_papers(folder: Path = PAPER) -> Iterator[Paper]:
 
 
 def find_paper(method: str, folder: Path = PAPER) -> Paper | None:
-    """The paper of a method; None where a method that is registered has no file, since a file is optional.
+    """The paper of a method; None where a method that is registered has no file, and for scores from elsewhere.
 
     Raises UserError with the nearest name for any other method, and for a fault of the file.
     """
-    if method in method_names() and not locate(folder / f"{method}.yaml").is_file():
+    optional = method == ELSEWHERE or method in method_names()
+    if optional and not locate(folder / f"{method}.yaml").is_file():
         return None
     return load_paper(method, folder)
 

@@ -30,7 +30,7 @@ from benchmark.records.parts import (
     Sha256,
     TrainingSummary,
 )
-from benchmark.records.signature import Signature
+from benchmark.records.signature import Signature, unknown_origin
 
 SCHEMA_VERSION = 1
 VOLATILE = ("canonical_hash", "environment", "latency", "wall_seconds")
@@ -54,7 +54,8 @@ class RunRecord(Part):
     comparable: bool
     departures: list[str]
     """The reasons why the numbers cannot be compared with the paper's; empty means the paper's set-up."""
-    weights: Literal["trained", "official", "members"]
+    weights: Literal["trained", "official", "members", "elsewhere"]
+    """`elsewhere`: only scores were given (elsewhere.py)."""
     weights_sha256: Sha256 | None = None
     members: list[Member] = []
     dataset: DatasetFacts
@@ -85,6 +86,13 @@ class RunRecord(Part):
             raise ValueError("comparable, but a member departs from the paper's set-up")
         if (self.weights == "members") != (len(self.members) >= 2):
             raise ValueError(f"weights '{self.weights}' with {len(self.members)} members")
+        unknown = [facts.fingerprint == "unknown" for facts in (self.dataset, *self.dataset.splits.values())]
+        if (self.weights == "elsewhere") != any(unknown) or any(unknown) != all(unknown):
+            raise ValueError(
+                f"weights '{self.weights}', and {sum(unknown)} of {len(unknown)} fingerprints are unknown"
+            )
+        if self.weights == "elsewhere" and self.comparable:
+            raise ValueError("comparable, but the scores are from elsewhere")
         if self.split not in self.dataset.splits:
             raise ValueError(
                 f"split '{self.split}' is not one of the dataset's: {', '.join(self.dataset.splits)}"
@@ -133,6 +141,10 @@ def signature_line(document: Mapping[str, Any], result: Mapping[str, Any]) -> st
     """The signature of one of a record's results, from the record's other fields."""
     members = document.get("members") or []
     dataset = document["dataset"]
+    if document["weights"] == "elsewhere":
+        sizes = (result["images"], result["captions"], len(result["folds"]))
+        settings = (result["tie_rule"], document["score_precision"], document["version"])
+        return str(unknown_origin(dataset["name"], *sizes, *settings))
     split = document.get("split", "test")
     signature = Signature(
         dataset=dataset["name"],

@@ -126,6 +126,8 @@ def _check_single(record: RunRecord) -> None:
         raise UserError(
             f"run '{record.run}': an ensemble has no weights of its own; export its members: {members}"
         )
+    if record.weights == "elsewhere":
+        raise UserError(f"run '{record.run}': its scores are from elsewhere; there are no weights to export")
     if record.weights == "official":
         raise UserError(
             f"run '{record.run}': its weights are the authors'; what may be done with them is theirs to say"
