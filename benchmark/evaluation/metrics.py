@@ -65,7 +65,7 @@ def mean_reciprocal_rank(ranks: Ints) -> float:
 
 def _reciprocal_values(ranks: Ints) -> NDArray[np.float64]:
     """1 / (rank(q) + 1) of every query."""
-    return 1.0 / (ranks + 1.0)
+    return np.asarray(1.0 / (ranks + 1.0), np.float64)
 
 
 def mean_average_precision(places: Ints, query: Ints) -> float:
