@@ -1,7 +1,8 @@
 """Records of scores from elsewhere, `rematch score --record NAME`: into the tables, and marked there.
 
 Such a record has a run's form. What Rematch cannot vouch for stands as unknown: model, training, data, captions' rule.
-Its recipe names the file of the scores with its sha256, and its signature is that of no run that was made here.
+Its recipe is its name alone, so that seeds of one name are one row; a note has the file's sha256; its signature is that of
+no run that was made here.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def _record(
         seed=seed,
         method=ELSEWHERE,
         recipe_path=source.name,
-        recipe={"scores": {"file": source.name, "sha256": sha256_file(source)}},
+        recipe={"scores": run},
         paper_row={"method": ELSEWHERE, "variant": run},
         departures=[REASON],
         weights="elsewhere",
@@ -117,6 +118,7 @@ def _record(
         results={result.protocol.name: protocol_part(result) for result in results},
         block_plan={},
         sidecar_sha256=sidecar_sha256,
+        notes=[f"scores read from {source.name}, sha256 {sha256_file(source)}"],
         wall_seconds={},
         environment=collect("cpu", precision),
     )

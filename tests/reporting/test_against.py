@@ -65,7 +65,8 @@ def test_a_record_says_where_the_scores_are_from() -> None:
     assert read_all() == [found]
     ranks = read_sidecar(found).ranks["scenes"]
     assert [side.tolist() for side in ranks] == list(naive_ranks(sims, OWNER, "lower_index"))
-    (group,) = leaderboard([found])
+    (group,) = leaderboard([found, put("mine/4", matrix(1))])
+    assert [row.seeds for row in group.rows] == [[3, 4]]
     assert not group.comparable
     assert "scores from elsewhere" in group.rows[0].departures[0]
     assert put("mine/3", matrix(1)).canonical_hash != found.canonical_hash  # an earlier one is replaced
@@ -134,9 +135,10 @@ def test_the_command() -> None:
     said = rematch(*command, "--against", "theirs", "--record", "mine", "--k", 20).good
     assert {"R@20", "MRR", "mAP", "nDCG"} <= set(said.replace("┃", " ").split())
     assert "sims.npy less theirs" in said
-    assert (
-        read_record(RUNS / "scenes/mine/0.json").results == read_record(RUNS / "scenes/theirs/0.json").results
+    mine, theirs = (
+        read_record(RUNS / f"scenes/{run}/0.json").results["scenes"] for run in ("mine", "theirs")
     )
+    assert mine.metrics == theirs.metrics
     np.save("own.npy", matrix(0)[:4, :12])
     for sizes in (("--captions-per-image", 3), ("--caption-map", "map.npy")):
         np.save("map.npy", np.arange(12) // 3)
