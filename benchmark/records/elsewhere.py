@@ -1,8 +1,8 @@
 """Records of scores from elsewhere, `rematch score --record NAME`: into the tables, and marked there.
 
 Such a record has a run's form. What Rematch cannot vouch for stands as unknown: model, training, data, captions' rule.
-Its recipe is its name alone, so that seeds of one name are one row; a note has the file's sha256; its signature is that of
-no run that was made here.
+Its recipe is its name alone, so that seeds of one name are one row; a note has the file's sha256; its signature is that
+of no run that was made here.
 """
 
 from __future__ import annotations
