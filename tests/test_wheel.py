@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +86,11 @@ def test_it_works_from_an_empty_folder(rematch: Command, empty: Path) -> None:
     assert listed.stderr.count("\n") == 1
     assert "installed package" in listed.stderr
 
-    profile = {"summary": "tiny", "departures": ["for a test"], "evaluation": {"precision": "float32"}}
+    profile: dict[str, Any] = {
+        "summary": "tiny",
+        "departures": ["for a test"],
+        "evaluation": {"precision": "float32"},
+    }
     document = tiny_recipe()
     options = {"options": document["data"]["options"]}
     profile |= {"model": document["model"], "training": document["training"], "data": options}

@@ -86,10 +86,11 @@ class RunRecord(Part):
             raise ValueError("comparable, but a member departs from the paper's set-up")
         if (self.weights == "members") != (len(self.members) >= 2):
             raise ValueError(f"weights '{self.weights}' with {len(self.members)} members")
-        unknown = [facts.fingerprint == "unknown" for facts in (self.dataset, *self.dataset.splits.values())]
-        if (self.weights == "elsewhere") != any(unknown) or any(unknown) != all(unknown):
+        prints = [self.dataset.fingerprint, *(facts.fingerprint for facts in self.dataset.splits.values())]
+        unknown = prints.count("unknown")
+        if unknown != (len(prints) if self.weights == "elsewhere" else 0):
             raise ValueError(
-                f"weights '{self.weights}', and {sum(unknown)} of {len(unknown)} fingerprints are unknown"
+                f"weights '{self.weights}', and {unknown} of {len(prints)} fingerprints are unknown"
             )
         if self.weights == "elsewhere" and self.comparable:
             raise ValueError("comparable, but the scores are from elsewhere")
