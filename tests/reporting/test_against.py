@@ -105,12 +105,12 @@ def test_a_difference_is_that_of_the_images() -> None:
     assert found.test.difference == pytest.approx(sum(expected) / IMAGES)
     assert (found.seeds, found.test.n) == ((1, 2), IMAGES)
     assert found.interval.low <= found.test.difference <= found.interval.high
-    named = compare_named("theirs/0", "theirs/1")
+    named = compare_named("scenes/theirs/0", "scenes/theirs/1")
     assert named.test.difference == pytest.approx(np.mean(seeds[0]) - np.mean(seeds[1]))
     sheet = against_sheet("mine", [result_of(matrix(0))], OWNER, "theirs")
     assert len(sheet.rows) == 3
     with pytest.raises(UserError, match=r"theirs.*no results under protocol 'flickr30k'"):
-        compare_named("theirs/0", "theirs/1", protocol="flickr30k")
+        compare_named("scenes/theirs/0", "scenes/theirs/1", protocol="flickr30k")
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
