@@ -23,7 +23,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 (the Python that nox was installed
 import tomllib  # noqa: E402 (older Pythons do not have it)
 
 ROOT = Path(__file__).parent
-SOURCES = ("benchmark", "baselines", "tests", "noxfile.py")
+SOURCES = ("benchmark", "baselines", "tests", "hatch_build.py", "noxfile.py")
 INSTALL_INPUTS = ("requirements.lock", "pyproject.toml")
 
 tools = Path(sys.executable).parent
@@ -139,6 +139,13 @@ def parity(session: nox.Session) -> None:
 def doctor(session: nox.Session) -> None:
     """Say whether this machine can run Rematch, and what to do where it cannot."""
     run(session, "rematch", "doctor", *session.posargs)
+
+
+@nox.session(requires=["env"], venv_backend="none", default=False)
+def wheel(session: nox.Session) -> None:
+    """Build the wheel into dist/, and run it from an empty folder; nothing is downloaded."""
+    run(session, "hatchling", "build", "-t", "wheel")
+    run(session, "pytest", "tests/test_wheel.py", *session.posargs, OMP_NUM_THREADS="1")
 
 
 @nox.session(venv_backend="none", default=False)

@@ -16,7 +16,7 @@ Order = Sequence[set[str]]
 """Rooms of a folder from the ground up: a room imports lower ones and itself, never one beside or above it."""
 
 HARNESS: Order = (
-    {"errors", "files", "strict"},
+    {"errors", "files", "places", "strict"},
     {"inputs", "batches"},
     {"method"},
     {"registry"},
@@ -29,7 +29,7 @@ HARNESS: Order = (
     {"run"},
     {"reporting"},
     {"share", "checks", "studies"},
-    {"cli"},
+    {"cli", "api"},
     {"__main__"},
 )
 
@@ -46,7 +46,7 @@ INSIDE: Mapping[str, Order] = {
         {"sheet"},
         {"writers", "inventory", "scores", "timings", "estimates", "verification"},
         {"leaderboard", "diff", "studies"},
-        {"claims"},
+        {"claims", "against"},
         {"tables", "index", "page"},
         {"generated"},
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import tomllib
@@ -26,6 +27,7 @@ TOP = {
     "benchmark",
     "docs",
     "findings",
+    "hatch_build.py",
     "noxfile.py",
     "pyproject.toml",
     "recipes",
@@ -136,14 +138,43 @@ def workflow(name: str) -> tuple[list[str], list[str]]:
 def test_workflows_pin_their_actions_and_run_the_sessions() -> None:
     actions, runs = workflow("ci.yml")
     nightly_actions, nightly_runs = workflow("nightly.yml")
-    assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", action) for action in actions + nightly_actions)
+    own = [action for action in actions if action.startswith("./")]
+    assert [yaml.safe_load((ROOT / action / "action.yml").read_text())["name"] for action in own] == [
+        "rematch"
+    ]
+    others = [action for action in actions + nightly_actions if action not in own]
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", action) for action in others)
     wanted = (".ci/run", ".nox/cli/bin/nox -s drift -- ", ".nox/cli/bin/nox -s tables -- --check")
     assert all(run.startswith(start) for run, start in zip(runs, wanted, strict=False))
     assert any(run.startswith(".nox/cli/bin/nox -s drift -- --full") for run in nightly_runs)
     assert commands("README.md")[1].split(" && ")[1] in nightly_runs[0]
 
 
+def test_the_action_for_other_repositories_runs_the_command_and_keeps_its_status(tmp_path: Path) -> None:
+    """Its last step, with a command in place of `rematch` that says what it was given."""
+    action = yaml.safe_load((ROOT / ".github/actions/rematch-drift/action.yml").read_text(encoding="utf-8"))
+    steps = action["runs"]["steps"]
+    uses = [step["uses"] for step in steps if "uses" in step]
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", used) for used in uses)
+    assert all(name in (ROOT / "docs/ci.md").read_text(encoding="utf-8") for name in action["inputs"])
+    program = tmp_path / "rematch/bin/rematch"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "[$*]"\nexit 1\n')
+    program.chmod(0o755)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "RUNNER_TEMP": str(tmp_path),
+        "COMMAND": "drift mine --no-progress",
+    }
+    environment["GITHUB_STEP_SUMMARY"] = str(tmp_path / "summary.md")
+    command = ["bash", "-e", "-c", steps[-1]["run"]]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "[drift mine --no-progress]\n")
+    assert (tmp_path / "summary.md").read_text() == "```text\n[drift mine --no-progress]\n```\n"
+
+
 def test_links_in_the_pages_lead_somewhere() -> None:
-    for page in ("README.md", "CONTRIBUTING.md"):
+    for page in ("README.md", "CONTRIBUTING.md", "docs/api.md", "docs/ci.md"):
+        folder = (ROOT / page).parent
         for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text(encoding="utf-8")):
-            assert (ROOT / target).exists(), f"{page}: {target}"
+            assert (folder / target).exists(), f"{page}: {target}"

@@ -27,12 +27,11 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from rich.console import Console
 
+from benchmark.places import WORK
 from benchmark.reporting.sheet import Sheet, make_sheet
 from benchmark.reporting.writers.terminal import print_sheets
 
 DISTRIBUTION = "rematch-bench"
-WORK = Path(".rematch")
-"""The folder for checkpoints, logs and similarity matrices, relative to the folder in which Rematch is started."""
 REINSTALL = "run `uv pip install --no-deps -e .` in the repository"
 INSTALL_LOCK = "run `uv pip install --require-hashes -r requirements.lock`"
 OFFLINE_FLAGS = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")

@@ -186,7 +186,9 @@ def show(
     (name,) = split_names([split])
     if first and seed is not None:
         raise UserError("options --first and --seed: found both, expected one of them")
-    path = output or Path(".rematch") / "data" / f"{dataset}-{name}.html"
+    from benchmark.places import WORK
+
+    path = output or WORK / "data" / f"{dataset}-{name}.html"
     if path.suffix.lower() != ".html":
         raise UserError(f"option --output: found '{path.as_posix()}', expected a name that ends in .html")
     choose_rows(0, count, None)  # a bad count shows before a download does

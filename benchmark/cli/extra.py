@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from benchmark.evaluation.extra.hubness import PostProcess
     from benchmark.evaluation.extra.postprocess import Banks, ProcessedResult
     from benchmark.evaluation.extra.relevance import Relevance
+    from benchmark.evaluation.protocol import Protocol
     from benchmark.evaluation.ranking import Floats, Ints, TieRule
     from benchmark.reporting.sheet import Sheet
     from benchmark.run.evaluate import Evaluated
@@ -68,7 +69,7 @@ class Labels:
 
 
 def load_labels(
-    name: str | None, file: Path | None, dataset: str, image_ids: Path | None, caption_ids: Path | None
+    name: str | None, file: Path | None, dataset: str | None, image_ids: Path | None, caption_ids: Path | None
 ) -> Labels | None:
     """Load the labels named by `--relevance` and its neighbours; None where none are asked for."""
     from benchmark.evaluation.extra.labels import read_ids
@@ -84,14 +85,15 @@ def load_labels(
     return Labels(relevance, read_ids(image_ids), read_ids(caption_ids))
 
 
-def load_table(name: str | None, file: Path | None, dataset: str) -> Relevance | None:
+def load_table(name: str | None, file: Path | None, dataset: str | None) -> Relevance | None:
     """Load the table of positives of that name; raises UserError where it is about another dataset."""
     from benchmark.evaluation.extra.labels import DATASET, TABLES, load_relevance
 
     if name is None and file is not None:
         raise UserError(f"option '--relevance-file': say what it is (--relevance {' or '.join(TABLES)})")
     if name is not None and dataset != DATASET:
-        raise UserError(f"option '--relevance': the tables are about {DATASET}, found dataset '{dataset}'")
+        found = f"dataset '{dataset}'" if dataset else "no dataset"
+        raise UserError(f"option '--relevance': the tables are about {DATASET}, found {found}")
     return None if name is None else load_relevance(name, file)
 
 
@@ -140,18 +142,15 @@ def score_relevance(sims: Floats, labels: Labels, tie_rule: TieRule) -> Sheet:
 def score_processed(
     sims: Floats,
     owner: Ints,
-    dataset: str,
-    protocol: str | None,
+    protocols: Sequence[Protocol],
     hubs: Hubs,
     tie_rule: TieRule,
 ) -> Sheet:
     """Score a foreign matrix under each protocol after post-processing."""
     from benchmark.evaluation.extra.postprocess import evaluate_processed
-    from benchmark.evaluation.protocol import get_protocol, protocols_of
     from benchmark.reporting.scores import processed_sheet
 
-    chosen = protocols_of(dataset) if protocol is None else [get_protocol(protocol)]
-    results = [evaluate_processed(sims, owner, item, hubs.method, hubs.banks, tie_rule) for item in chosen]
+    results = [evaluate_processed(sims, owner, item, hubs.method, hubs.banks, tie_rule) for item in protocols]
     return processed_sheet(results, [_processed_line(result, str(sims.dtype)) for result in results])
 
 

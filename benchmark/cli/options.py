@@ -24,7 +24,10 @@ console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ e
 
 TieRule = Literal["lower_index", "pessimistic"]
 ScoredDataset = Annotated[
-    str, typer.Option("--dataset", help="Whose protocols: scenes, flickr30k, mscoco or flickr8k.")
+    str | None,
+    typer.Option(
+        "--dataset", help="Whose protocols: scenes, flickr30k, mscoco, flickr8k. Default: own sizes."
+    ),
 ]
 Seeds = Annotated[
     list[int] | None, typer.Option("--seeds", help="One or several: --seeds 0 1 2. Default: the recipe's.")

@@ -1,4 +1,4 @@
-"""Retrieval metrics from ranks: recall at K, median and mean rank, rsum.
+"""Retrieval metrics from ranks: recall at K, median and mean rank, rsum; from right answers' places: MRR, mAP, nDCG.
 
 Every metric comes in the same three parts: the formula in the docstring, the value of every query
 (`_..._values`), and how the queries make one number. Ranks count from 0 (best); recalls are in percent.
@@ -53,6 +53,83 @@ def mean_rank(ranks: Ints) -> float:
 def _rank_values(ranks: Ints) -> Ints:
     """rank(q) of every query, from 0."""
     return ranks
+
+
+def mean_reciprocal_rank(ranks: Ints) -> float:
+    r"""The mean of one over the rank counted from 1, in percent.
+
+    $$ \mathrm{MRR} = \frac{100}{|Q|} \sum_{q \in Q} \frac{1}{\mathrm{rank}(q) + 1} $$
+    """
+    return float(100.0 * _reciprocal_values(ranks).mean())
+
+
+def _reciprocal_values(ranks: Ints) -> NDArray[np.float64]:
+    """1 / (rank(q) + 1) of every query."""
+    return np.asarray(1.0 / (ranks + 1.0), np.float64)
+
+
+def mean_average_precision(places: Ints, query: Ints) -> float:
+    r"""Precision at every right answer of a query, averaged over these, then over the queries, in percent.
+
+    $$ \mathrm{mAP} = \frac{100}{|Q|} \sum_{q \in Q} \frac{1}{R_q} \sum_{j=1}^{R_q} \frac{j}{p_{q,j} + 1},
+       \quad p_{q,1} < p_{q,2} < \dots \text{ the places of its right answers, from 0} $$
+
+    places: (answers,) of every right answer in its query's ranking; query: (answers,) the query of each, from 0, each
+    with an answer at least.
+    """
+    return float(100.0 * _precision_values(places, query).mean())
+
+
+def _precision_values(places: Ints, query: Ints) -> NDArray[np.float64]:
+    """Average precision of every query."""
+    order = np.lexsort((places, query))
+    counts = np.bincount(query)  # (queries,)
+    gains = _order_within(counts) / (places[order] + 1.0)  # (answers,)
+    return np.asarray(np.bincount(query[order], weights=gains) / counts, np.float64)
+
+
+def mean_ndcg(places: Ints, query: Ints) -> float:
+    r"""Normalised discounted cumulative gain of whole rankings with gains of 0 and 1, in percent.
+
+    $$ \mathrm{nDCG} = \frac{100}{|Q|} \sum_{q \in Q}
+       \frac{\sum_{j=1}^{R_q} 1 / \log_2(p_{q,j} + 2)}{\sum_{j=1}^{R_q} 1 / \log_2(j + 1)} $$
+
+    places and query: as in `mean_average_precision`.
+    """
+    return float(100.0 * _ndcg_values(places, query).mean())
+
+
+def _ndcg_values(places: Ints, query: Ints) -> NDArray[np.float64]:
+    """nDCG of every query."""
+    counts = np.bincount(query)  # (queries,)
+    found = np.bincount(query, weights=1.0 / np.log2(places + 2.0))
+    best = np.bincount(
+        np.repeat(np.arange(len(counts)), counts), weights=1.0 / np.log2(_order_within(counts) + 1.0)
+    )
+    return np.asarray(found / best, np.float64)
+
+
+def _order_within(counts: Ints) -> Ints:
+    """1, 2, ... within each query, where queries stand one after the other with so many answers."""
+    return np.arange(1, counts.sum() + 1) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+@dataclass(frozen=True)
+class PlaceMetrics:
+    """Metrics of the places of all right answers, in percent; one direction, means over folds where there are any."""
+
+    mrr: float
+    map: float
+    ndcg: float
+
+
+def place_metrics(places: Ints, query: Ints) -> PlaceMetrics:
+    """All of them; places and query as in `mean_average_precision`."""
+    first = np.full(int(query.max()) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, query, places)
+    return PlaceMetrics(
+        mean_reciprocal_rank(first), mean_average_precision(places, query), mean_ndcg(places, query)
+    )
 
 
 @dataclass(frozen=True)

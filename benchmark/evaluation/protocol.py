@@ -17,8 +17,24 @@ import numpy as np
 
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.bootstrap import Intervals, bootstrap
-from benchmark.evaluation.metrics import KS, RetrievalMetrics, mean_metrics, retrieval_metrics
-from benchmark.evaluation.ranking import Floats, Ints, Ranks, TieRule, captions_of, check_matrix, rank
+from benchmark.evaluation.metrics import (
+    KS,
+    PlaceMetrics,
+    RetrievalMetrics,
+    mean_metrics,
+    place_metrics,
+    retrieval_metrics,
+)
+from benchmark.evaluation.ranking import (
+    Floats,
+    Ints,
+    Ranks,
+    TieRule,
+    captions_of,
+    check_matrix,
+    positions,
+    rank,
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,10 @@ PROTOCOLS = {
         Protocol("mscoco-5k", "mscoco", 5000, 1, "all 5,000 test images"),
     )
 }
+
+
+OWN = Protocol("own", "own", None, 1, "own sizes, of no dataset that is known here")
+"""The protocol of scores that belong to no dataset; no table has it."""
 
 
 def get_protocol(name: str) -> Protocol:
@@ -112,6 +132,26 @@ def evaluate(
     intervals = bootstrap(ranked, resamples=resamples, seed=seed, ks=ks)
     n_rows, n_columns = sims.shape
     return ProtocolResult(protocol, n_rows, n_columns, metrics, folds, intervals, ranks)
+
+
+def evaluate_places(sims: Floats, caption_image: Ints, result: ProtocolResult) -> dict[str, PlaceMetrics]:
+    """MRR, mAP and nDCG of the matrix that `result` was made of, by direction; means over its folds."""
+    own = captions_of(caption_image, *sims.shape)
+    size = len(own) // result.protocol.folds
+    found: dict[str, list[PlaceMetrics]] = {"i2t": [], "t2i": []}
+    for fold, columns in enumerate(_fold_columns(own, result.protocol.folds)):
+        images = range(fold * size, (fold + 1) * size)
+        local = [np.searchsorted(columns, own[image]) for image in images]
+        rows = (np.ascontiguousarray(sims[image, columns]) for image in images)
+        placed = [positions(row, mine, result.ranks.tie_rule) for row, mine in zip(rows, local, strict=True)]
+        query = np.repeat(np.arange(size), [len(mine) for mine in local])
+        found["i2t"].append(place_metrics(np.concatenate(placed), query))
+        found["t2i"].append(place_metrics(result.ranks.t2i[columns], np.arange(len(columns))))
+    return {way: _mean_places(folds) for way, folds in found.items()}
+
+
+def _mean_places(folds: Sequence[PlaceMetrics]) -> PlaceMetrics:
+    return PlaceMetrics(*np.mean([(fold.mrr, fold.map, fold.ndcg) for fold in folds], axis=0).tolist())
 
 
 def check_test_size(dataset: str, n_images: int) -> None:
@@ -196,10 +236,11 @@ def ensemble(matrices: Sequence[Floats]) -> Floats:
 
 def score_matrix(
     path: Path,
-    dataset: str,
+    dataset: str | None,
     *,
     protocol: str | None = None,
     caption_map: Path | None = None,
+    captions_per_image: int = 5,
     tie_rule: TieRule = "lower_index",
     n_images: int | None = None,
     ks: Sequence[int] = KS,
@@ -208,19 +249,14 @@ def score_matrix(
 ) -> list[ProtocolResult]:
     """Evaluate a matrix from elsewhere, `rematch score`: a .npy file (n_images, n_captions), higher is better.
 
-    caption_map: a .npy file of integers (n_captions,), the row of each caption's image; without it, captions
-    5i to 5i+4 belong to image i. Without `protocol`, all protocols of the dataset. The file is mapped, not
-    loaded. Raises UserError for an unreadable file, a shape that does not fit (a transposed matrix is told
-    apart), NaN and infinite scores.
+    caption_map: a .npy file of integers (n_captions,), the row of each caption's image; without it, the first
+    `captions_per_image` captions belong to the first image, and so on. Without `protocol`, all protocols of the
+    dataset; without a dataset, the sizes are the matrix's own. The file is mapped, not loaded. Raises UserError for an
+    unreadable file, a shape that does not fit (a transposed matrix is told apart), NaN and infinite scores.
     """
-    chosen = protocols_of(dataset)
-    if protocol is not None:
-        if get_protocol(protocol) not in chosen:
-            names = ", ".join(item.name for item in chosen)
-            raise UserError(f"protocol '{protocol}' is not one of dataset '{dataset}'; valid: {names}")
-        chosen = [get_protocol(protocol)]
+    chosen = choose_protocols(dataset, protocol)
     expected = n_images if n_images is not None else chosen[0].n_images
-    sims, caption_image = read_matrix(path, dataset, caption_map, expected)
+    sims, caption_image = read_matrix(path, dataset, caption_map, expected, captions_per_image)
     try:
         options: dict[str, Any] = {"n_images": n_images, "ks": ks, "resamples": resamples, "seed": seed}
         return [evaluate(sims, caption_image, item, tie_rule, **options) for item in chosen]
@@ -228,8 +264,32 @@ def score_matrix(
         raise UserError(f"{path.as_posix()}: {error}") from None
 
 
+def choose_protocols(dataset: str | None, protocol: str | None = None) -> list[Protocol]:
+    """The protocols of a dataset, or the named one of them; without a dataset, that of own sizes.
+
+    Raises UserError for unknown names, and for a protocol that is not the dataset's.
+    """
+    if dataset is None:
+        if protocol is not None:
+            raise UserError(
+                f"protocol '{protocol}' is about dataset '{get_protocol(protocol).dataset}': name it too"
+            )
+        return [OWN]
+    chosen = protocols_of(dataset)
+    if protocol is None:
+        return chosen
+    if get_protocol(protocol) not in chosen:
+        names = ", ".join(item.name for item in chosen)
+        raise UserError(f"protocol '{protocol}' is not one of dataset '{dataset}'; valid: {names}")
+    return [get_protocol(protocol)]
+
+
 def read_matrix(
-    path: Path, dataset: str, caption_map: Path | None = None, n_images: int | None = None
+    path: Path,
+    dataset: str | None,
+    caption_map: Path | None = None,
+    n_images: int | None = None,
+    captions_per_image: int = 5,
 ) -> tuple[Floats, Ints]:
     """A matrix and its caption-to-image map, as `score_matrix` reads them; n_images: the count to expect."""
     sims = load_array(path, mapped=True)
@@ -237,7 +297,7 @@ def read_matrix(
     try:
         check_matrix(sims)
         if given is None:
-            return sims, _five_each(sims.shape, n_images, dataset)
+            return sims, captions_each(sims.shape, captions_per_image, n_images, dataset)
         _check_transposed(sims.shape, given.shape[0] if given.ndim else None, n_images)
     except UserError as error:
         raise UserError(f"{path.as_posix()}: {error}") from None
@@ -259,17 +319,21 @@ def load_array(path: Path, mapped: bool = False) -> Floats:
     return array
 
 
-def _five_each(shape: tuple[int, ...], expected: int | None, dataset: str) -> Ints:
-    """The usual map of five captions an image, where the shape allows it."""
+def captions_each(
+    shape: tuple[int, ...], each: int = 5, expected: int | None = None, dataset: str | None = None
+) -> Ints:
+    """The map of `each` captions an image, one image after the other, where the shape allows it."""
+    if each < 1:
+        raise UserError(f"captions an image: found {each}, expected 1 at least")
     n_images, n_captions = shape
-    _check_transposed(shape, 5 * (expected or n_captions), expected or n_captions)
-    if n_captions != 5 * n_images:
-        wanted = f"({expected}, {5 * expected})" if expected else "(n, 5n)"
+    _check_transposed(shape, each * (expected or n_captions), expected or n_captions)
+    if n_captions != each * n_images:
+        wanted = f"({expected}, {each * expected})" if expected else f"(n, {each}n)"
         raise UserError(
-            f"found scores of shape {shape}, expected {wanted} for {dataset}; "
+            f"found scores of shape {shape}, expected {wanted} for {dataset or OWN.summary}; "
             "with another number of captions an image, give a caption map"
         )
-    return np.repeat(np.arange(n_images), 5)
+    return np.repeat(np.arange(n_images), each)
 
 
 def _check_transposed(shape: tuple[int, ...], n_captions: int | None, n_images: int | None) -> None:

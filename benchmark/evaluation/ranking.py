@@ -150,6 +150,27 @@ def _best_of_rows(sims: Floats, k: int) -> tuple[Ints, Floats]:
     return index, scores
 
 
+def positions(scores: Floats, positives: Ints, tie_rule: TieRule = "lower_index") -> Ints:
+    """Places (R,) of the positives in the ranking of scores (n,), from 0, ascending.
+
+    positives: ascending rows. Equal scores stand in gallery order, or (`pessimistic`) what is not positive first.
+    """
+    true = scores[positives]  # (R,)
+    places = np.empty(len(positives), np.int64)
+    for k, (item, score) in enumerate(
+        zip(positives, true, strict=True)
+    ):  # whole rows are what counts fastest
+        places[k] = np.count_nonzero(scores > score)
+        equal = scores == score
+        tied = np.count_nonzero(equal)
+        if tied > 1 and tie_rule == "lower_index":
+            places[k] += np.count_nonzero(equal[:item])
+        elif tied > 1:
+            among = true == score
+            places[k] += tied - np.count_nonzero(among) + np.count_nonzero(among[:k])
+    return np.sort(places)
+
+
 # ---------------------------------------------------------------------------------------- checks
 
 

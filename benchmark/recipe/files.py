@@ -14,12 +14,10 @@ import yaml
 from pydantic import Field, model_validator
 
 from benchmark.errors import UserError, nearest
+from benchmark.places import RECIPES, listing, locate
 from benchmark.recipe.faults import validated
 from benchmark.recipe.schema import EnsembleRecipe, Recipe
 from benchmark.strict import Strict
-
-RECIPES = Path("recipes")
-
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The safe loader, in C where PyYAML was built with it: ten times as fast."""
@@ -66,15 +64,15 @@ def load_recipe(
     user can get wrong.
     """
     read = read or read_document
-    if not path.is_file():
-        known = [item.as_posix() for item in RECIPES.glob("*/*.yaml")]
+    if not locate(path).is_file():
+        known = [item.as_posix() for item in listing(RECIPES, "*/*.yaml")]
         raise UserError(f"{path.as_posix()}: no such recipe{nearest(path.as_posix(), known)}")
     document = read(path)
     recipe = _checked(path, document)
     if isinstance(recipe, EnsembleRecipe):
         for member in recipe.ensemble:
-            if not (path.parent / f"{member}.yaml").is_file():
-                known = [item.stem for item in path.parent.glob("*.yaml")]
+            if not locate(path.parent / f"{member}.yaml").is_file():
+                known = [item.stem for item in listing(path.parent, "*.yaml")]
                 raise UserError(
                     f"{path.as_posix()}: field 'ensemble': no recipe '{member}'{nearest(member, known)}"
                 )
@@ -85,7 +83,7 @@ def load_recipe(
 
 def profile_names(folder: Path) -> list[str]:
     """Names of the profiles of the recipes in `folder`."""
-    return sorted(path.stem for path in (folder / PROFILES).glob("*.yaml"))
+    return [path.stem for path in listing(folder / PROFILES, "*.yaml")]
 
 
 def load_profile(folder: Path, name: str, read: Callable[[Path], dict[str, Any]] | None = None) -> Profile:
@@ -113,7 +111,7 @@ def _with_profile(
     path: Path, document: dict[str, Any], name: str, profile: Profile
 ) -> Recipe | EnsembleRecipe:
     namesake = path.with_name(f"{path.stem}-{name}.yaml")
-    if namesake.is_file():  # both would write the same run record
+    if locate(namesake).is_file():  # both would write the same run record
         raise UserError(
             f"{path.as_posix()}: profile '{name}' gives runs the name of {namesake.name}'s; rename it"
         )
@@ -128,7 +126,7 @@ def _with_profile(
 def read_document(path: Path) -> dict[str, Any]:
     """A YAML file that holds a mapping; raises UserError for any other."""
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
+        document = yaml.load(locate(path).read_text(encoding="utf-8"), Loader=LOADER)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path.as_posix()}: not valid YAML: {reason}") from None

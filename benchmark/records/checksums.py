@@ -10,10 +10,9 @@ import re
 from pathlib import Path
 
 from benchmark.files import sha256_file
-from benchmark.records.record import RUNS
-from benchmark.records.study import STUDIES
+from benchmark.places import RUNS, STUDIES, TABLES
 
-LIST = Path("results/tables/records.sha256")
+LIST = TABLES / "records.sha256"
 LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 

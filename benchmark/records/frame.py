@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.places import RUNS
 from benchmark.records.parts import METRICS
-from benchmark.records.record import RUNS, RunRecord, read_all
+from benchmark.records.record import RunRecord, read_all
 
 if TYPE_CHECKING:
     from pandas import DataFrame

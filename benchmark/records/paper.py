@@ -16,12 +16,14 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from benchmark.errors import UserError, nearest
+from benchmark.places import PAPER, listing, locate
 from benchmark.recipe.faults import explain
 from benchmark.recipe.schema import PaperRow
 from benchmark.registry import method_names
 from benchmark.strict import Strict
 
-PAPER = Path("results/paper")
+ELSEWHERE = "scores from elsewhere"
+"""The method of records that `rematch score --record` writes; no paper is theirs."""
 ReportedProtocol = Literal["flickr30k", "mscoco-1k", "mscoco-5k", "cuhk-pedes"]
 """Protocols that papers report; the embedded data is none."""
 
@@ -128,11 +130,11 @@ def load_paper(method: str, folder: Path = PAPER) -> Paper:
     """Read results/paper/<method>.yaml; raises UserError (file, field, nearest name) for any fault."""
     path = folder / f"{method}.yaml"
     name = path.as_posix()
-    if not path.is_file():
-        known = [item.stem for item in folder.glob("*.yaml")]
+    if not locate(path).is_file():
+        known = [item.stem for item in listing(folder, "*.yaml")]
         raise UserError(f"{name}: no paper numbers for method '{method}'{nearest(method, known)}")
     try:
-        paper = _parsed(path.read_bytes())
+        paper = _parsed(locate(path).read_bytes())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
@@ -155,16 +157,17 @@ def _parsed(content: bytes) -> Paper:
 
 def load_papers(folder: Path = PAPER) -> Iterator[Paper]:
     """All papers, by method name."""
-    for path in sorted(folder.glob("*.yaml")):
+    for path in listing(folder, "*.yaml"):
         yield load_paper(path.stem, folder)
 
 
 def find_paper(method: str, folder: Path = PAPER) -> Paper | None:
-    """The paper of a method; None where a method that is registered has no file, since a file is optional.
+    """The paper of a method; None where a method that is registered has no file, and for scores from elsewhere.
 
     Raises UserError with the nearest name for any other method, and for a fault of the file.
     """
-    if method in method_names() and not (folder / f"{method}.yaml").is_file():
+    optional = method == ELSEWHERE or method in method_names()
+    if optional and not locate(folder / f"{method}.yaml").is_file():
         return None
     return load_paper(method, folder)
 

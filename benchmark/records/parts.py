@@ -101,7 +101,7 @@ class SplitFacts(Part):
 
     images: Count
     captions: Count
-    fingerprint: Sha256
+    fingerprint: Sha256 | Literal["unknown"]
     """The sha256 of the split alone: the test split's is part of the signature, whatever else was loaded."""
 
 
@@ -111,8 +111,8 @@ class DatasetFacts(Part):
     name: str
     revision: str | None
     source: str
-    fingerprint: Sha256
-    """The sha256 of all splits that were loaded."""
+    fingerprint: Sha256 | Literal["unknown"]
+    """The sha256 of all splits that were loaded; `unknown` of scores from elsewhere."""
     splits: dict[str, SplitFacts]
     options: dict[str, int | float | str | bool | None]
     captions_per_image: Annotated[int, Field(ge=1)]

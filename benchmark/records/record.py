@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from benchmark.errors import UserError
 from benchmark.files import plain, sha256_bytes, write_text
+from benchmark.places import RUNS, locate
 from benchmark.recipe.faults import explain
 from benchmark.recipe.schema import PaperRow
 from benchmark.records.environment import Environment
@@ -29,10 +30,9 @@ from benchmark.records.parts import (
     Sha256,
     TrainingSummary,
 )
-from benchmark.records.signature import Signature
+from benchmark.records.signature import Signature, unknown_origin
 
 SCHEMA_VERSION = 1
-RUNS = Path("results/runs")
 VOLATILE = ("canonical_hash", "environment", "latency", "wall_seconds")
 """Fields that the canonical hash leaves out."""
 
@@ -54,7 +54,8 @@ class RunRecord(Part):
     comparable: bool
     departures: list[str]
     """The reasons why the numbers cannot be compared with the paper's; empty means the paper's set-up."""
-    weights: Literal["trained", "official", "members"]
+    weights: Literal["trained", "official", "members", "elsewhere"]
+    """`elsewhere`: only scores were given (elsewhere.py)."""
     weights_sha256: Sha256 | None = None
     members: list[Member] = []
     dataset: DatasetFacts
@@ -85,6 +86,14 @@ class RunRecord(Part):
             raise ValueError("comparable, but a member departs from the paper's set-up")
         if (self.weights == "members") != (len(self.members) >= 2):
             raise ValueError(f"weights '{self.weights}' with {len(self.members)} members")
+        prints = [self.dataset.fingerprint, *(facts.fingerprint for facts in self.dataset.splits.values())]
+        unknown = prints.count("unknown")
+        if unknown != (len(prints) if self.weights == "elsewhere" else 0):
+            raise ValueError(
+                f"weights '{self.weights}', and {unknown} of {len(prints)} fingerprints are unknown"
+            )
+        if self.weights == "elsewhere" and self.comparable:
+            raise ValueError("comparable, but the scores are from elsewhere")
         if self.split not in self.dataset.splits:
             raise ValueError(
                 f"split '{self.split}' is not one of the dataset's: {', '.join(self.dataset.splits)}"
@@ -133,6 +142,10 @@ def signature_line(document: Mapping[str, Any], result: Mapping[str, Any]) -> st
     """The signature of one of a record's results, from the record's other fields."""
     members = document.get("members") or []
     dataset = document["dataset"]
+    if document["weights"] == "elsewhere":
+        sizes = (result["images"], result["captions"], len(result["folds"]))
+        settings = (result["tie_rule"], document["score_precision"], document["version"])
+        return str(unknown_origin(dataset["name"], *sizes, *settings))
     split = document.get("split", "test")
     signature = Signature(
         dataset=dataset["name"],
@@ -241,7 +254,7 @@ def read_record(path: Path) -> RunRecord:
     """
     name = path.as_posix()
     try:
-        content = path.read_bytes()
+        content = locate(path).read_bytes()
     except FileNotFoundError:
         raise UserError(f"{name}: no such run record") from None
     except OSError as error:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from benchmark.errors import UserError
 from benchmark.files import plain, replacing, sha256_bytes
-from benchmark.records.record import RUNS, RunRecord, tidy
+from benchmark.places import RUNS, locate
+from benchmark.records.record import RunRecord, tidy
 
 Ints = NDArray[np.integer[Any]]
 TOP = 10
@@ -134,7 +135,7 @@ def read_sidecar(record: RunRecord, runs_dir: Path = RUNS) -> Sidecar:
     """Read the sidecar of a record; raises UserError where it is missing, changed or not of this record."""
     path = (runs_dir / record.path).with_suffix(".npz")
     try:
-        packed = path.read_bytes()
+        packed = locate(path).read_bytes()
     except OSError:
         raise UserError(
             f"{path.as_posix()}: the sidecar of {record.path.as_posix()} is missing; run again"

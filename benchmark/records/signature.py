@@ -103,10 +103,16 @@ def processed_line(result: ProcessedResult, base: Signature) -> str:
 
 
 def unknown_origin(
-    dataset: str, n_images: int, n_captions: int, folds: int, ties: str, precision: str
+    dataset: str,
+    n_images: int,
+    n_captions: int,
+    folds: int,
+    ties: str,
+    precision: str,
+    version: str = __version__,
 ) -> Signature:
     """Return the plain signature of scores from elsewhere, of which only sizes, folds, ties and precision are known."""
     unknown = "unknown"
     return Signature(
-        dataset, unknown, unknown, n_images, n_captions, unknown, folds, ties, unknown, precision, __version__
+        dataset, unknown, unknown, n_images, n_captions, unknown, folds, ties, unknown, precision, version
     )

@@ -20,8 +20,6 @@ from benchmark.records.environment import Environment
 from benchmark.records.parts import METRICS, Count, Part, Real, Sha256
 from benchmark.records.record import absolute_paths
 
-STUDIES = Path("results/studies")
-
 
 class Comparison(Part):
     """Two variants whose difference, `of` less `against`, is reported over the seeds that both have."""

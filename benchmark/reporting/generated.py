@@ -10,17 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from benchmark.files import replacing, sweep
+from benchmark.places import CLAIMS, RESULTS, STUDIES, TABLES, locate
 from benchmark.records.checksums import LIST, checksum_list
-from benchmark.records.study import STUDIES
-from benchmark.reporting.claims.definition import CLAIMS
 from benchmark.reporting.claims.page import claims_files
 from benchmark.reporting.index import index
 from benchmark.reporting.leaderboard.content import HEAD
 from benchmark.reporting.page import render_page
 from benchmark.reporting.studies import runs as study_table
-from benchmark.reporting.tables import TABLES, table_files
+from benchmark.reporting.tables import table_files
 
-RESULTS = Path("results")
 REPORT = RESULTS / "report.html"
 FOLDERS = (TABLES, STUDIES)
 """The folders in which files may be left over."""
@@ -44,7 +42,7 @@ def generated_files(root: Path = Path()) -> dict[Path, bytes]:
     Raises UserError where there is no run record, or a record, a study's results or a paper's file is at fault.
     """
     texts = {root / TABLES / name: text for name, text in table_files(root).items()}
-    if (root / CLAIMS).is_file():
+    if locate(root / CLAIMS).is_file():
         texts |= {root / TABLES / name: text for name, text in claims_files(root).items()}
     texts |= study_table.render(root / STUDIES)
     below = [PurePosixPath(path.relative_to(root / RESULTS).as_posix()) for path in (*texts, root / REPORT)]

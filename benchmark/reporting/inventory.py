@@ -14,10 +14,10 @@ from typing import Any
 from benchmark.data.published.catalogue import CATALOG
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.protocol import protocols_of
-from benchmark.recipe.files import RECIPES, profile_names, read_document
+from benchmark.places import RECIPES, RUNS, listing
+from benchmark.recipe.files import profile_names, read_document
 from benchmark.recipe.schema import EnsembleRecipe, Recipe
 from benchmark.records.frame import COLUMNS, frame_rows
-from benchmark.records.record import RUNS
 from benchmark.registry import method_names, method_title
 from benchmark.reporting.sheet import Cell, Column, Sheet, make_sheet
 
@@ -73,7 +73,7 @@ def _list_datasets(wanted: Wanted) -> Sheet:
 
 def _list_recipes(folder: Path, wanted: Wanted) -> Sheet:
     rows = []
-    for path in sorted(folder.glob("*/*.yaml")):
+    for path in listing(folder, "*/*.yaml"):
         if not wanted.takes(path.parent.name, path.stem.split("-")[0]):
             continue
         document = read_document(path)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmark.evaluation.extra.postprocess import ProcessedResult
 from benchmark.evaluation.extra.relevance import RelevanceResult
-from benchmark.evaluation.metrics import KS
+from benchmark.evaluation.metrics import KS, PlaceMetrics
 from benchmark.evaluation.protocol import ProtocolResult
 from benchmark.reporting.sheet import Cell, Column, Sheet, make_sheet
 
@@ -14,25 +14,43 @@ HEAD = [Column("protocol", "protocol", "text"), Column("direction", "direction",
 RECALLS = [Column(f"r{k}", f"R@{k}") for k in KS]
 RANKS = [Column("median_rank", "median rank", spec="g"), Column("mean_rank", "mean rank", spec=".1f")]
 BOUNDS = [Column(f"r{k}_{side}", hidden=True) for k in KS for side in ("low", "high")]
+PLACES = [
+    Column(key, heading, spec=".1f") for key, heading in (("mrr", "MRR"), ("map", "mAP"), ("ndcg", "nDCG"))
+]
 SIGNATURE = Column("signature", hidden=True)
 
 
-def results_sheet(results: Sequence[ProtocolResult], title: str, signatures: Sequence[str] = ()) -> Sheet:
-    """Recalls of both directions with their 95 % intervals, ranks and rsum; a row a protocol and direction."""
+def results_sheet(
+    results: Sequence[ProtocolResult],
+    title: str,
+    signatures: Sequence[str] = (),
+    places: Sequence[Mapping[str, PlaceMetrics]] = (),
+) -> Sheet:
+    """Recalls of both directions with their 95 % intervals, ranks and rsum; a row a protocol and direction.
+
+    places: also MRR, mAP and nDCG of each result.
+    """
+    ks = list(results[0].metrics.i2t.recall)
+    columns_k = [Column(f"r{k}", f"R@{k}") for k in ks]
+    bounds_k = [Column(f"r{k}_{side}", hidden=True) for k in ks for side in ("low", "high")]
+    more = PLACES if places else []
     rsum = [Column("rsum", "rsum"), *(Column(f"rsum_{side}", hidden=True) for side in ("low", "high"))]
-    columns = [*HEAD, *RECALLS, *RANKS, Column("tied", "tied", spec=".2%"), *rsum, *BOUNDS, SIGNATURE]
+    tied = Column("tied", "tied", spec=".2%")
+    columns = [*HEAD, *columns_k, *RANKS, *more, tied, *rsum, *bounds_k, SIGNATURE]
     rows: list[list[object]] = []
     for number, result in enumerate(results):
         name, bounds = result.protocol.name, result.intervals.bounds
         signature = signatures[number] if signatures else None
         for way in ("i2t", "t2i"):
             side, ties = getattr(result.metrics, way), getattr(result.ranks, f"ties_{way}")
-            pairs = [bounds[f"{way}_r{k}"] for k in KS]
-            recalls = [_between(side.recall[k], *pair) for k, pair in zip(KS, pairs, strict=True)]
-            found = [*recalls, side.median_rank, side.mean_rank, ties, None, None, None]
+            pairs = [bounds[f"{way}_r{k}"] for k in ks]
+            recalls = [_between(side.recall[k], *pair) for k, pair in zip(ks, pairs, strict=True)]
+            placed = [getattr(places[number][way], column.key) for column in more]
+            found = [*recalls, side.median_rank, side.mean_rank, *placed, ties, None, None, None]
             rows.append([name, way, *found, *(bound for pair in pairs for bound in pair), signature])
         whole = [_between(result.metrics.rsum, *bounds["rsum"]), *bounds["rsum"]]
-        rows.append([name, "both", *[None] * (len(KS) + 3), *whole, *[None] * len(BOUNDS), signature])
+        blank = [None] * (len(ks) + len(RANKS) + len(more) + 1)
+        rows.append([name, "both", *blank, *whole, *[None] * len(bounds_k), signature])
     notes = ("intervals: 95 % bootstrap over images", *dict.fromkeys(signatures))
     return make_sheet(title, columns, rows, notes=notes)
 

@@ -11,15 +11,13 @@ from itertools import groupby
 from pathlib import Path
 
 from benchmark.errors import UserError
-from benchmark.records.paper import PAPER
-from benchmark.records.record import RUNS, RunRecord, read_all
+from benchmark.places import PAPER, RUNS
+from benchmark.records.record import RunRecord, read_all
 from benchmark.reporting.leaderboard.comparisons import tied_with_best
 from benchmark.reporting.leaderboard.content import MARK, make_page, values_sheet
 from benchmark.reporting.leaderboard.rows import Group, leaderboard
 from benchmark.reporting.writers import html, latex, markdown
 from benchmark.reporting.writers.csv import write_csv
-
-TABLES = Path("results/tables")
 
 
 def render(
@@ -53,5 +51,5 @@ def table_files(root: Path = Path()) -> dict[str, str]:
     """`render` of the run records below `root`; raises UserError where there is none or one is at fault."""
     records = read_all(root / RUNS)
     if not records:
-        raise UserError(f"{(root / RUNS).as_posix()}: no run records; make some with `nox -s reproduce-hat`")
+        raise UserError(f"{(root / RUNS).as_posix()}: no run records; make some with `rematch reproduce hat`")
     return render(records, root / PAPER, root / RUNS)

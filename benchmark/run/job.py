@@ -21,16 +21,16 @@ from benchmark.data.text.word_codec import KEPT
 from benchmark.evaluation.protocol import check_test_size, protocols_of
 from benchmark.inputs import Codec, InputSpec
 from benchmark.method import Baseline, DataFacts, Method
+from benchmark.places import RUNS, WORK
 from benchmark.recipe.faults import about, check_fields
 from benchmark.recipe.schema import Recipe
 from benchmark.recipe.training import Training
 from benchmark.records.paper import ReportedProtocol
-from benchmark.records.record import RUNS, recipe_digest
+from benchmark.records.record import recipe_digest
 from benchmark.registry import get_method
 from benchmark.run.runs import Run
 from benchmark.training import seed_initialisation
 
-WORK = Path(".rematch")
 RECONSTRUCTION = "reconstruction: no authors' code is known"
 """The first departure of a method that is one: tables have room for the first."""
 

@@ -10,8 +10,8 @@ import torch
 from benchmark.data.published.catalogue import get_entry
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.protocol import check_test_size, protocols_of
+from benchmark.places import RECIPES, listing
 from benchmark.recipe.faults import check_fields
-from benchmark.recipe.files import RECIPES
 from benchmark.recipe.schema import DataSettings, StoredRegions
 from benchmark.records.paper import resolve
 from benchmark.records.record import RunRecord
@@ -118,7 +118,7 @@ def single_models(dataset: str, profile: str | None = None, folder: Path = RECIP
 
 def _ordered(folder: Path, dataset: str, reader: RunReader) -> list[Run]:
     """A folder's runs on a dataset: single models first, since ensembles are made of them."""
-    paths = [path for path in sorted(folder.glob("*.yaml")) if path.stem.split("-")[0] == dataset]
+    paths = [path for path in listing(folder, "*.yaml") if path.stem.split("-")[0] == dataset]
     return sorted(map(reader.run, paths), key=lambda run: bool(run.members))
 
 

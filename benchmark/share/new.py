@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from benchmark.errors import UserError
-from benchmark.recipe.files import RECIPES
+from benchmark.places import RECIPES
 from benchmark.registry import method_names
 
 TEMPLATE = Path(__file__).parent / "template"

@@ -16,8 +16,9 @@ from pydantic import Field, StringConstraints, model_validator
 
 from benchmark.data.published.catalogue import get_entry
 from benchmark.errors import UserError, nearest
+from benchmark.places import RECIPES, listing, locate
 from benchmark.recipe.faults import check_fields, validated
-from benchmark.recipe.files import RECIPES, merged, read_document
+from benchmark.recipe.files import merged, read_document
 from benchmark.recipe.schema import Recipe
 from benchmark.records.record import recipe_digest
 from benchmark.records.study import Comparison
@@ -103,7 +104,7 @@ class Study(Strict):
 def study_paths(folder: Path = RECIPES) -> dict[str, Path]:
     """The files of all studies by name; raises UserError where two have the same."""
     paths: dict[str, Path] = {}
-    for path in sorted(folder.glob(f"*/{FOLDER}/*.yaml")):
+    for path in listing(folder, f"*/{FOLDER}/*.yaml"):
         if path.stem in paths:
             raise UserError(f"{path.as_posix()}: {paths[path.stem].as_posix()} has the same name; rename one")
         paths[path.stem] = path
@@ -203,9 +204,9 @@ def _base_path(path: Path, variant: str, recipe: str) -> Path:
     """The recipe's file: of the study's own method, or of the method named before the slash."""
     own = path.parent.parent
     base = own.parent / f"{recipe}.yaml" if "/" in recipe else own / f"{recipe}.yaml"
-    if base.is_file():
+    if locate(base).is_file():
         return base
-    known = [item.stem for item in own.glob("*.yaml")]
+    known = [item.stem for item in listing(own, "*.yaml")]
     if "/" in recipe:
-        known = [f"{item.parent.name}/{item.stem}" for item in own.parent.glob("*/*.yaml")]
+        known = [f"{item.parent.name}/{item.stem}" for item in listing(own.parent, "*/*.yaml")]
     raise UserError(f"{path.as_posix()}: variant '{variant}': no recipe '{recipe}'{nearest(recipe, known)}")

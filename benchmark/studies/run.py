@@ -19,10 +19,10 @@ from benchmark import __version__
 from benchmark.data.splits import Split
 from benchmark.errors import UserError, nearest
 from benchmark.files import sweep
+from benchmark.places import STUDIES, WORK
 from benchmark.records.parts import METRICS
 from benchmark.records.record import RunRecord, tidy
 from benchmark.records.study import (
-    STUDIES,
     RunFile,
     StudyResults,
     StudyRun,
@@ -33,7 +33,7 @@ from benchmark.records.study import (
 )
 from benchmark.reporting.sheet import Sheet, make_sheet
 from benchmark.reporting.studies.runs import lines, runs_sheet, write_study_tables
-from benchmark.run.job import WORK, Job, Settings, build_model, prepare
+from benchmark.run.job import Job, Settings, build_model, prepare
 from benchmark.run.lock import locked
 from benchmark.run.reproduce import evaluate_model, train_model
 from benchmark.run.runs import Run

@@ -21,15 +21,15 @@ from benchmark import __version__
 from benchmark.errors import UserError
 from benchmark.files import sweep
 from benchmark.method import TimingGroup
+from benchmark.places import STUDIES, WORK
 from benchmark.recipe.faults import validated
 from benchmark.recipe.files import read_document
 from benchmark.records.environment import Environment, collect
 from benchmark.records.parts import Part
-from benchmark.records.study import STUDIES, read_part, write_part
+from benchmark.records.study import read_part, write_part
 from benchmark.records.timed_study import TimedGroup, TimingResults
 from benchmark.registry import get_method
 from benchmark.reporting.studies.runs import write_study_tables
-from benchmark.run.job import WORK
 from benchmark.strict import Strict
 from benchmark.studies.definition import FOLDER
 from benchmark.timing.contenders import time_group

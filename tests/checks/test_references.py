@@ -14,7 +14,8 @@ from baselines.layers import gpo
 from benchmark.checks.drift import check as drift
 from benchmark.checks.drift.ranks import compare_ranks, read_ranks
 from benchmark.evaluation.ranking import Floats
-from benchmark.records.reference import REFERENCE, Reference, Rescored, read_reference
+from benchmark.places import REFERENCE
+from benchmark.records.reference import Reference, Rescored, read_reference
 from benchmark.run.job import Job, Settings, build_model, prepare
 from benchmark.run.runs import read_run
 from tests.paths import ROOT

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import UserError
+from benchmark.places import PAPER
 from benchmark.recipe.schema import PaperRow
-from benchmark.records.paper import PAPER, ReportedRow, find_row, load_paper, load_papers, resolve
+from benchmark.records.paper import ReportedRow, find_row, load_paper, load_papers, resolve
 from tests.paths import ROOT
 
 FOLDER = ROOT / PAPER

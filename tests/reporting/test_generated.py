@@ -11,11 +11,11 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes
+from benchmark.places import RUNS, TABLES
 from benchmark.records.checksums import LIST, changed_inputs, checksum_list
-from benchmark.records.record import RUNS, RunRecord, new_record, write_record
+from benchmark.records.record import RunRecord, new_record, write_record
 from benchmark.records.sidecar import pack, write_sidecar
 from benchmark.reporting.generated import check_generated, generated_files, write_generated
-from benchmark.reporting.tables import TABLES
 from tests.paths import ROOT
 from tests.reporting import factory
 from tests.reporting.leaderboard.test_rows import PAPERS, sgr
@@ -96,7 +96,7 @@ def test_files_without_runs_go_and_other_files_stay(home: Path) -> None:
 
 
 def test_no_runs_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no run records; make some with `nox -s reproduce-hat`"):
+    with pytest.raises(UserError, match="no run records; make some with `rematch reproduce hat`"):
         write_generated(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.places import RUNS, STUDIES
 from benchmark.records.checksums import LIST, checksummed_files
-from benchmark.records.record import RUNS, read_all
-from benchmark.records.study import STUDIES
+from benchmark.records.record import read_all
 from tests.paths import ROOT
 from tests.tiny import rematch
 

@@ -21,8 +21,9 @@ from benchmark.checks.drift.seeds import ENOUGH, committed_and_new, seed_finding
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.ranking import Floats
 from benchmark.files import sha256_file
-from benchmark.records.record import RUNS, RunRecord, read_all
-from benchmark.records.reference import REFERENCE, Reference, Rescored, Trace, read_reference
+from benchmark.places import REFERENCE, RUNS, listing, locate
+from benchmark.records.record import RunRecord, read_all
+from benchmark.records.reference import Reference, Rescored, Trace, read_reference
 from benchmark.registry import method_names
 from benchmark.run.job import Job, Settings, build_model, prepare
 from benchmark.run.reproduce import reproduce, results_of, score_split
@@ -111,7 +112,7 @@ def compare_seeds(method: str | None, runs: Path) -> Report:
 def choose(method: str | None, folder: Path) -> Chosen:
     """The references of a method, or all; raises UserError where there are none."""
     check_method(method)
-    references = [(path, read_reference(path)) for path in sorted(folder.glob("*/*.json"))]
+    references = [(path, read_reference(path)) for path in listing(folder, "*/*.json")]
     chosen = [(p, r) for p, r in references if method in (None, Path(r.recipe_path).parent.name)]
     if not chosen:
         raise UserError(
@@ -207,6 +208,7 @@ class Rescoring:
 
 def rescore(job: Job, weights: Path, sha256: str | None = None) -> Rescoring:
     """Score the weights on the test split; raises UserError where they are missing or others."""
+    weights = locate(weights)
     if not weights.is_file():
         raise UserError(
             f"{weights.as_posix()}: the reference's weights are missing; get them from the repository"

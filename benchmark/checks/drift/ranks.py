@@ -22,6 +22,7 @@ from benchmark.data.splits import Split
 from benchmark.errors import UserError
 from benchmark.evaluation.ranking import Floats, Ints, Ranks, TieRule, rank
 from benchmark.files import replacing, sha256_bytes
+from benchmark.places import locate
 from benchmark.records.sidecar import pack_arrays, small
 from benchmark.reporting.diff.queries import Items, QueryChanges, Retrieved, query_changes
 
@@ -57,7 +58,7 @@ def read_ranks(path: Path, sha256: str | None) -> Retrieved:
             f"{path.with_suffix('.json').as_posix()}: has no ranks yet; `rematch drift --update-ranks`"
         )
     try:
-        packed = path.read_bytes()
+        packed = locate(path).read_bytes()
     except OSError:
         raise UserError(
             f"{path.as_posix()}: the reference's ranks are missing; get them from the repository"

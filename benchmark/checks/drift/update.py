@@ -22,10 +22,10 @@ from benchmark.checks.drift.check import (
 from benchmark.checks.drift.ranks import retrieved, write_ranks
 from benchmark.errors import UserError
 from benchmark.files import replacing, sha256_file
+from benchmark.places import REFERENCE
 from benchmark.records.environment import collect
 from benchmark.records.record import RunRecord, read_all
 from benchmark.records.reference import (
-    REFERENCE,
     FullTraining,
     Reference,
     Rescored,

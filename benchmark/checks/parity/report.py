@@ -22,10 +22,10 @@ from benchmark.checks.parity.vectors import dictionary_cases, is_dictionary_file
 from benchmark.checks.parity.words import is_word_file, word_cases
 from benchmark.errors import UserError, nearest
 from benchmark.method import ParityCase
+from benchmark.places import GOLDEN
 from benchmark.registry import get_method, method_names
 from benchmark.reporting.sheet import Cell, Sheet, make_sheet
 
-GOLDEN = Path("tests/golden")
 SHARED = "evaluation"
 """The cases that belong to no method, by the name of their folder."""
 SUFFIXES = (".npz", ".json", ".mat")

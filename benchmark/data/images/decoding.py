@@ -26,6 +26,7 @@ from benchmark.data.checksums import copies_of
 from benchmark.data.splits import Images, NoPictures
 from benchmark.errors import UserError
 from benchmark.files import replacing, sha256_bytes, write_text
+from benchmark.places import WORK
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -33,7 +34,7 @@ Integers = np.ndarray[Any, np.dtype[np.int64]]
 PICTURES = "pictures.npy"
 """The file in the folder of a prepared copy with the sha256 of each picture."""
 
-STORE = Path(".rematch/pictures")
+STORE = WORK / "pictures"
 """The folder that keeps the sha256 of pictures in folders."""
 
 

@@ -17,9 +17,7 @@ from benchmark.data.published.karpathy import flickr30k_names
 from benchmark.data.splits import Split, SplitName
 from benchmark.errors import UserError
 from benchmark.inputs import ListedSplit
-
-WORK = Path(".rematch")
-"""A list that is not in the data folder is looked for in the folder of the split's name in here."""
+from benchmark.places import WORK
 
 
 def number_of(filename: str) -> str:

@@ -1,8 +1,8 @@
 """The lock: which commit of which repository is used, and which source a dataset came from.
 
 The first download of a repository writes its commit here, and every later one takes that commit, so that a
-table made in a year is made from the same files. The file is meant to be committed. `REMATCH_REVISIONS` names
-another one.
+table made in a year is made from the same files. The file is meant to be committed; where Rematch is installed from a
+distribution, new commits go into a file of the work folder. `REMATCH_REVISIONS` names another one.
 """
 
 from __future__ import annotations
@@ -15,12 +15,17 @@ from pydantic import Field, ValidationError
 
 from benchmark.errors import UserError
 from benchmark.files import write_text
+from benchmark.places import PACKAGED, WORK
 from benchmark.strict import Strict
 
 HEADER = """\
 # Commits of the dataset repositories in use, written by the first download of each.
 # Commit this file. `rematch data download DATASET --update` chooses anew; nothing else changes an entry.
 """
+
+
+SHIPPED = Path(__file__).with_name("revisions.yaml")
+"""The lock that comes with the code."""
 
 
 class Revisions(Strict):
@@ -33,16 +38,20 @@ class Revisions(Strict):
 
 
 def lock_path() -> Path:
-    """The lock file in use."""
+    """The lock file that is written."""
     told = os.environ.get("REMATCH_REVISIONS")
-    return Path(told) if told else Path(__file__).with_name("revisions.yaml")
+    if told:
+        return Path(told)
+    return WORK / SHIPPED.name if PACKAGED.is_dir() else SHIPPED
 
 
 def read_revisions() -> Revisions:
     """Read the lock; raises UserError for a file that is not a lock."""
     path = lock_path()
     if not path.is_file():
-        return Revisions()
+        if path != WORK / SHIPPED.name:
+            return Revisions()
+        path = SHIPPED
     try:
         found = Revisions.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:

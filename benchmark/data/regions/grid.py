@@ -19,6 +19,7 @@ from benchmark.data.regions.arrays import ArrayRegions, Floats
 from benchmark.data.regions.cache import Chunks
 from benchmark.data.splits import Split
 from benchmark.files import sha256_bytes
+from benchmark.places import WORK
 from benchmark.recipe.schema import GridRegions
 
 PROXY = "proxy region features: {} in place of a detector's 36 regions"
@@ -45,7 +46,7 @@ class Extractor(Protocol):
 class FeatureStore:
     """The folder of computed features and the device that computes them; neither changes a result but by rounding."""
 
-    folder: Path = Path(".rematch/features")
+    folder: Path = WORK / "features"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.metrics import KS
-from benchmark.evaluation.ranking import Floats, Ints, TieRule, check_finite, check_matrix
+from benchmark.evaluation.ranking import Floats, Ints, TieRule, check_finite, check_matrix, positions
 from benchmark.files import sha256_bytes
 
 Positives = Mapping[int, tuple[int, ...]]
@@ -197,27 +197,6 @@ def _scores_of(sims: Floats, queries: Sequence[_Query]) -> Iterator[tuple[Floats
         rows = sims[[query.row for query in block]]
         rows = np.ascontiguousarray(rows.astype(sims.dtype.newbyteorder("="), copy=False))
         yield from zip(rows, block, strict=True)
-
-
-def positions(scores: Floats, positives: Ints, tie_rule: TieRule = "lower_index") -> Ints:
-    """Places (R,) of the positives in the ranking of scores (n,), from 0, ascending.
-
-    positives: ascending rows. Equal scores stand in gallery order, or (`pessimistic`) what is not positive first.
-    """
-    true = scores[positives]  # (R,)
-    places = np.empty(len(positives), np.int64)
-    for k, (item, score) in enumerate(
-        zip(positives, true, strict=True)
-    ):  # whole rows are what counts fastest
-        places[k] = np.count_nonzero(scores > score)
-        equal = scores == score
-        tied = np.count_nonzero(equal)
-        if tied > 1 and tie_rule == "lower_index":
-            places[k] += np.count_nonzero(equal[:item])
-        elif tied > 1:
-            among = true == score
-            places[k] += tied - np.count_nonzero(among) + np.count_nonzero(among[:k])
-    return np.sort(places)
 
 
 def r_precision(places: Ints, count: int) -> float:

@@ -12,10 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from benchmark.records.paper import PAPER, find_row, load_paper
-from benchmark.records.record import RUNS, read_all
+from benchmark.places import PAPER, RUNS, STUDIES
+from benchmark.records.paper import find_row, load_paper
+from benchmark.records.record import read_all
 from benchmark.records.signature import differences, parse
-from benchmark.records.study import STUDIES, StudyResults, read_part, read_results
+from benchmark.records.study import StudyResults, read_part, read_results
 from benchmark.records.timed_study import TimedGroup, TimingResults
 from benchmark.reporting.claims.definition import (
     Check,

@@ -14,14 +14,14 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from benchmark.errors import UserError, nearest
+from benchmark.places import CLAIMS, PAPER, RECIPES, STUDIES, listing
 from benchmark.recipe.faults import validated
-from benchmark.recipe.files import RECIPES, read_document, run_name
-from benchmark.records.paper import PAPER, Paper, RelativeGain, ReportedProtocol, load_paper
-from benchmark.records.study import STUDIES, read_part, read_results
+from benchmark.recipe.files import read_document, run_name
+from benchmark.records.paper import Paper, RelativeGain, ReportedProtocol, load_paper
+from benchmark.records.study import read_part, read_results
 from benchmark.records.timed_study import TimingResults, is_timing
 from benchmark.strict import Strict
 
-CLAIMS = Path("results/claims.yaml")
 Protocol = Literal["scenes", "flickr30k", "mscoco-1k", "mscoco-5k"]
 Metric = Literal["i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum", "mean_r1"]
 Text = Annotated[str, Field(min_length=1)]
@@ -180,7 +180,7 @@ class Known:
         """Read the definitions of studies, their results and the recipes' names."""
         studies: dict[str, frozenset[str]] = {}
         latency: dict[str, TimingResults | None] = {}
-        for path in sorted((root / RECIPES).glob("*/studies/*.yaml")):
+        for path in listing(root / RECIPES, "*/studies/*.yaml"):
             document = read_document(path)
             if document.get("kind") == "latency":
                 latency[path.stem] = None
@@ -192,13 +192,13 @@ class Known:
             else:
                 names = frozenset(variant.name for variant in read_results(path).variants)
                 studies[path.stem] = studies.get(path.stem, frozenset()) | names
-        recipes = sorted((root / RECIPES).glob("*/*.yaml"))
+        recipes = listing(root / RECIPES, "*/*.yaml")
         named = {(path.stem.split("-")[0], path) for path in recipes}
         return cls(root, studies, latency, frozenset((data, run_name(path, data)) for data, path in named))
 
     def check_claim(self, claim: Claim, where: str) -> None:
         """Raise UserError, beginning with `where`, for the first name that is none."""
-        papers = [path.stem for path in sorted((self.root / PAPER).glob("*.yaml"))]
+        papers = [path.stem for path in listing(self.root / PAPER, "*.yaml")]
         _one_of(claim.paper, papers, f"{where}.paper'", "paper")
         for number, check in enumerate(claim.checks):
             self._check(claim, check, f"{where}.checks.{number}")
@@ -228,7 +228,7 @@ class Known:
         )
 
     def _row(self, row: BaselineRow, where: str) -> None:
-        papers = [path.stem for path in sorted((self.root / PAPER).glob("*.yaml"))]
+        papers = [path.stem for path in listing(self.root / PAPER, "*.yaml")]
         _one_of(row.method, papers, f"{where}method'", "paper")
         _one_of(row.variant, self._paper(row.method).variants, f"{where}variant'", "variant")
 

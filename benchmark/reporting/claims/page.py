@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.records.paper import PAPER, Paper, load_paper
+from benchmark.places import CLAIMS, PAPER
+from benchmark.records.paper import Paper, load_paper
 from benchmark.reporting.claims.checks import OPEN, JudgedCheck, Setting, over_images
-from benchmark.reporting.claims.definition import CLAIMS
 from benchmark.reporting.claims.judge import JudgedClaim, Total, judge_claims
 from benchmark.reporting.sheet import Cell, Column, Sheet, make_sheet
 from benchmark.reporting.writers import markdown

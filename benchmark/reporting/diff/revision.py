@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import UserError
-from benchmark.records.record import RUNS
+from benchmark.places import RUNS
 from benchmark.reporting.diff.compare import RunDiff, compare
 from benchmark.reporting.diff.sides import changed_files, load_side
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import UserError, nearest
-from benchmark.records.record import RUNS, RunRecord, parse_record, read_record
+from benchmark.places import RUNS, listing, locate
+from benchmark.records.record import RunRecord, parse_record, read_record
 from benchmark.records.sidecar import Sidecar, checked
 from benchmark.records.signature import differences, parse
 
@@ -33,11 +34,13 @@ class Side:
 def load_side(name: str, runs: Path = RUNS) -> Side:
     """The runs that a name stands for; raises UserError where there are none, or they do not belong together."""
     path = Path(name)
-    if path.suffix == ".json" and (path.is_file() or ":" not in name):
+    if path.suffix == ".json" and (locate(path).is_file() or ":" not in name):
         return _single(name, read_record(path), path)
     revision, colon, rest = name.partition(":")
     if not colon:
-        files = [path.relative_to(runs).as_posix() for path in sorted(runs.rglob("*.json"))]
+        paths = listing(runs, "*/*/*.json")
+        own = [path for path in paths if path.is_file() or not path.parent.is_dir()]  # seeds of one origin
+        files = [path.relative_to(runs).as_posix() for path in own]
         return _several(name, name, files, lambda file: _read(runs / file), runs)
     check_revision(revision)
     listed = git("ls-tree", "-r", "-z", "--name-only", revision, "--", f"{runs.as_posix()}/").decode()
@@ -100,7 +103,7 @@ def _check_seeds(side: Side) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return locate(path).read_bytes()
     except OSError as error:
         raise UserError(
             f"{path.as_posix()}: cannot be read ({error.strerror}); a record and its sidecar lie together"

@@ -22,7 +22,8 @@ import numpy as np
 
 from benchmark.errors import UserError
 from benchmark.evaluation.ranking import Ranks
-from benchmark.records.record import RUNS, RunRecord
+from benchmark.places import RUNS
+from benchmark.records.record import RunRecord
 from benchmark.records.sidecar import Sidecar, read_sidecar
 from benchmark.records.signature import Signature, differences, parse
 from benchmark.reporting.leaderboard.rows import Group, Row
@@ -72,7 +73,7 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Sample:
+class Sample:
     """A row's images."""
 
     name: str
@@ -89,7 +90,7 @@ def compare_runs(a: Row, b: Row, metric: str = "rsum", runs_dir: Path = RUNS) ->
     that differ), and where a sidecar is missing or changed.
     """
     one, other = _sample(a, metric, runs_dir), _sample(b, metric, runs_dir)
-    change = _difference(one, other)
+    change = image_differences(one, other)
     seeds, test = (len(a.records), len(b.records)), sign_flip(change, permutations=FLIPS)
     interval, seeds_p = paired_bootstrap(change), _seeds_p(a, b, metric)
     return RunComparison(a.name, b.name, metric, seeds, test, interval, seeds_p)
@@ -100,7 +101,7 @@ def pairwise(rows: Group | Sequence[Row], metric: str = "rsum", runs_dir: Path =
     samples = [_sample(row, metric, runs_dir) for row in _rows(rows)]
     pairs = list(combinations(_rows(rows), 2))
     flips = max(FLIPS, 200 * len(pairs))  # the smallest p there is must survive the correction
-    tests = [sign_flip(_difference(a, b), permutations=flips) for a, b in combinations(samples, 2)]
+    tests = [sign_flip(image_differences(a, b), permutations=flips) for a, b in combinations(samples, 2)]
     over_seeds = [_seeds_p(a, b, metric) for a, b in pairs]
     adjusted = holm([max(test.p_value, p or 0.0) for test, p in zip(tests, over_seeds, strict=True)])
     found = zip(pairs, tests, adjusted, over_seeds, strict=True)
@@ -133,7 +134,8 @@ def image_means(
     for record, sidecar in zip(records, sidecars, strict=True):
         _check_images(sidecars[0], sidecar, records[0].path.as_posix(), record.path.as_posix())
     values = [
-        _values(record, sidecar, protocol, metric) for record, sidecar in zip(records, sidecars, strict=True)
+        run_values(record, sidecar, protocol, metric)
+        for record, sidecar in zip(records, sidecars, strict=True)
     ]
     mean: Values = np.stack(values).mean(axis=0)
     return mean, sidecars[0]
@@ -145,20 +147,21 @@ def _seeds_p(a: Row, b: Row, metric: str) -> float | None:
     return welch(a.values(metric), b.values(metric))
 
 
-def _values(record: RunRecord, sidecar: Sidecar, protocol: str, metric: str) -> Values:
+def run_values(record: RunRecord, sidecar: Sidecar, protocol: str, metric: str) -> Values:
+    """Each image's share in a metric (n_images,), from the ranks beside a record."""
     result = record.results[protocol]
     i2t, t2i = (ranks.astype(np.int64) for ranks in sidecar.ranks[protocol])
     ranks = Ranks(i2t, t2i, result.ties_i2t, result.ties_t2i, result.tie_rule)
     return image_values(ranks, sidecar.caption_image.astype(np.int64), metric, folds=len(result.folds))
 
 
-def _sample(row: Row, metric: str, runs_dir: Path) -> _Sample:
+def _sample(row: Row, metric: str, runs_dir: Path) -> Sample:
     values, sidecar = image_means(row.records, row.protocol, metric, runs_dir)
-    return _Sample(row.name, parse(row.records[0].results[row.protocol].signature), sidecar, values)
+    return Sample(row.name, parse(row.records[0].results[row.protocol].signature), sidecar, values)
 
 
-def _difference(a: _Sample, b: _Sample) -> Values:
-    """Image by image, first less second."""
+def image_differences(a: Sample, b: Sample) -> Values:
+    """Image by image, first less second; raises UserError where they are not of the same images in the same way."""
     fields = [name for name in differences(a.signature, b.signature) if name not in MAY_DIFFER]
     if fields:
         found = "; ".join(

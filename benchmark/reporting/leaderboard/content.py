@@ -13,7 +13,8 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
-from benchmark.records.paper import PAPER, find_paper
+from benchmark.places import PAPER
+from benchmark.records.paper import find_paper
 from benchmark.records.parts import METRICS, RECALLS
 from benchmark.records.record import RunRecord
 from benchmark.records.signature import Signature, parse
@@ -357,6 +358,8 @@ def setting(group: Group, groups: Iterable[Group]) -> str:
 
 def features(record: RunRecord) -> str:
     """Name the models' input: pixels, or the region features, and image vectors that guide these."""
+    if record.weights == "elsewhere":
+        return record.method
     notes = [INPUTS.fullmatch(note) for note in record.notes]
     found = [note for note in notes if note is not None and note[2] == record.split]
     return " and ".join(f"{INPUT_NAMES[note[1]]} ({note[3]})" for note in found) or "pixels"

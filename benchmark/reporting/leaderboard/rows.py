@@ -14,7 +14,8 @@ from typing import get_args
 
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes
-from benchmark.records.paper import PAPER, ReportedProtocol, ReportedRow, find_row
+from benchmark.places import PAPER
+from benchmark.records.paper import ReportedProtocol, ReportedRow, find_row
 from benchmark.records.record import RunRecord
 from benchmark.statistics.verdict import Verdict, Z, judge
 

@@ -8,11 +8,12 @@ from functools import cached_property
 from pathlib import Path
 
 from benchmark.errors import UserError
-from benchmark.records.paper import PAPER, Paper, load_papers
-from benchmark.records.record import RUNS, RunRecord, read_all
-from benchmark.records.reference import REFERENCE, Reference, read_reference
+from benchmark.places import PAPER, REFERENCE, RUNS, STUDIES
+from benchmark.records.paper import Paper, load_papers
+from benchmark.records.record import RunRecord, read_all
+from benchmark.records.reference import Reference, read_reference
 from benchmark.records.sidecar import Sidecar, read_sidecar
-from benchmark.records.study import STUDIES, StudyResults, read_part, read_results
+from benchmark.records.study import StudyResults, read_part, read_results
 from benchmark.records.timed_study import TimingResults, is_timing
 from benchmark.reporting.leaderboard.comparisons import tied_with_best
 from benchmark.reporting.leaderboard.rows import Group, leaderboard
@@ -47,7 +48,7 @@ def read_evidence(root: Path) -> PageEvidence:
     """
     records = read_all(root / RUNS)
     if not records:
-        raise UserError(f"{(root / RUNS).as_posix()}: no run records; make some with `nox -s reproduce-hat`")
+        raise UserError(f"{(root / RUNS).as_posix()}: no run records; make some with `rematch reproduce hat`")
     groups = leaderboard(records, root / PAPER)
     studies = sorted((root / STUDIES).glob("*.json"))
     return PageEvidence(

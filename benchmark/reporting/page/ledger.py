@@ -8,8 +8,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from benchmark.places import CLAIMS, locate
 from benchmark.reporting.claims.checks import JudgedCheck
-from benchmark.reporting.claims.definition import CLAIMS, Growth
+from benchmark.reporting.claims.definition import Growth
 from benchmark.reporting.claims.judge import JudgedClaim, judge_claims
 from benchmark.reporting.claims.page import CERTAINTY, SETTINGS, checks_sheet, summary
 from benchmark.reporting.page.svg import Marks, strips
@@ -37,7 +38,7 @@ class ClaimSection:
 
 def claims(root: Path) -> list[ClaimSection]:
     """All claims in their order; [] where there is no ledger. Raises UserError as `judge_claims` does."""
-    return [_show(judged) for judged in judge_claims(root)] if (root / CLAIMS).is_file() else []
+    return [_show(judged) for judged in judge_claims(root)] if locate(root / CLAIMS).is_file() else []
 
 
 def _show(judged: JudgedClaim) -> ClaimSection:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.files import write_text
-from benchmark.records.study import STUDIES, Comparison, StudyResults, StudyRun, read_part, read_results
+from benchmark.places import STUDIES
+from benchmark.records.study import Comparison, StudyResults, StudyRun, read_part, read_results
 from benchmark.records.timed_study import TimingResults, is_timing
 from benchmark.reporting.sheet import NONE, Cell, Column, Sheet, make_sheet
 from benchmark.reporting.studies import timing as timing_table

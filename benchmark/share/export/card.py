@@ -11,7 +11,8 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from benchmark.data.published.catalogue import get_entry
-from benchmark.records.paper import PAPER, Paper, load_paper
+from benchmark.places import PAPER, locate
+from benchmark.records.paper import Paper, load_paper
 from benchmark.records.parts import Interval, ProtocolRecord
 from benchmark.records.record import RunRecord
 from benchmark.registry import get_method
@@ -119,4 +120,4 @@ def _interval(bounds: Interval) -> str:
 def _find_paper(record: RunRecord) -> Paper | None:
     """The paper in results/paper/; None where it has none, as for a method of another distribution."""
     method = record.paper_row.method
-    return load_paper(method) if (PAPER / f"{method}.yaml").is_file() else None
+    return load_paper(method) if locate(PAPER / f"{method}.yaml").is_file() else None

@@ -15,11 +15,11 @@ import yaml
 from benchmark.data.text.word_codec import KEPT
 from benchmark.errors import UserError, nearest
 from benchmark.files import replacing, sha256_file
+from benchmark.places import RUNS, WORK
 from benchmark.recipe.faults import validated
 from benchmark.recipe.schema import Recipe
-from benchmark.records.record import RUNS, RunRecord, read_record
+from benchmark.records.record import RunRecord, read_record
 from benchmark.records.sidecar import checked
-from benchmark.run.job import WORK
 from benchmark.share.export.card import model_card
 
 MODEL, RECIPE, RECORD, SIDECAR, CARD = (
@@ -126,6 +126,8 @@ def _check_single(record: RunRecord) -> None:
         raise UserError(
             f"run '{record.run}': an ensemble has no weights of its own; export its members: {members}"
         )
+    if record.weights == "elsewhere":
+        raise UserError(f"run '{record.run}': its scores are from elsewhere; there are no weights to export")
     if record.weights == "official":
         raise UserError(
             f"run '{record.run}': its weights are the authors'; what may be done with them is theirs to say"

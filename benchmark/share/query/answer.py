@@ -34,6 +34,7 @@ from benchmark.evaluation.scoring import encode_captions, encode_images, score
 from benchmark.files import replacing, sha256_bytes, sha256_file, sweep
 from benchmark.inputs import Codec, PixelInput
 from benchmark.method import Baseline
+from benchmark.places import locate
 from benchmark.recipe.schema import FileGuides, GridRegions
 from benchmark.records.reference import reference_path
 from benchmark.run.evaluate import check_words
@@ -243,9 +244,9 @@ def find_weights(job: Job, checkpoint: Path | None) -> Weights:
         check_trained(job.folder)
         return Weights(trained, f"the last training, seed {job.seed}")
     committed = reference_path(job.dataset.name, job.run.name).with_suffix(".safetensors")
-    if committed.is_file():
+    if locate(committed).is_file():
         said = f"the committed reference, {committed.as_posix()} (no training of this recipe lies here)"
-        return Weights(committed, said, halved=True)
+        return Weights(locate(committed), said, halved=True)
     raise UserError(
         f"{trained.as_posix()}: no such weights; train them (rematch reproduce {job.run.path.as_posix()}), or name "
         "some (--checkpoint)"

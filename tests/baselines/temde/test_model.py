@@ -21,9 +21,10 @@ from baselines.temde.checks import parity
 from baselines.temde.checks.speed import full_size, scoring_cases
 from baselines.temde.model import TEMDEConfig
 from benchmark.batches import CaptionBatch, Codes, ImageBatch
-from benchmark.checks.parity.report import GOLDEN, compare, run_parity
+from benchmark.checks.parity.report import compare, run_parity
 from benchmark.errors import UserError
 from benchmark.method import DataFacts, Progress
+from benchmark.places import GOLDEN
 from benchmark.registry import get_method
 from tests.baselines.sgraf.models import (
     captions,

@@ -22,7 +22,7 @@ from baselines.vse_infty.model import VSEInfinity
 from benchmark.batches import TrainingCodes
 from benchmark.checks.drift import check
 from benchmark.method import DualEncoder, Progress
-from benchmark.records.reference import REFERENCE
+from benchmark.places import REFERENCE
 from benchmark.run.job import Job, build_model
 from tests.paths import ROOT
 from tests.tiny import rematch

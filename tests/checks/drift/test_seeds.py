@@ -14,7 +14,8 @@ from scipy import stats
 from benchmark.checks.drift import check as drift
 from benchmark.checks.drift.seeds import LEVEL, seed_findings, tolerated
 from benchmark.errors import UserError
-from benchmark.records.record import RUNS, RunRecord, write_record
+from benchmark.places import RUNS
+from benchmark.records.record import RunRecord, write_record
 from benchmark.run.job import Settings
 from benchmark.run.runs import Run
 from tests.checks.drift.test_check import checked, referenced

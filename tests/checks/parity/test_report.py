@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from benchmark.checks.parity.official_ranks import bounds_of, scalar_argsort
-from benchmark.checks.parity.report import GOLDEN, compare, not_compared, read_golden, run_parity
+from benchmark.checks.parity.report import compare, not_compared, read_golden, run_parity
 from benchmark.errors import UserError
 from benchmark.method import ParityCase
+from benchmark.places import GOLDEN
 from benchmark.reporting.writers.terminal import write_text
 from tests.evaluation.naive import naive_ranks
 

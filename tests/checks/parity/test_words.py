@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from benchmark.checks.parity import words as parity_words
-from benchmark.checks.parity.report import GOLDEN, run_parity
+from benchmark.checks.parity.report import run_parity
 from benchmark.data.text.words import OWN, Tokeniser
 from benchmark.errors import UserError
+from benchmark.places import GOLDEN
 
 TEXT = GOLDEN / "rcar" / "text.json"
 CONTENT = json.loads(TEXT.read_text(encoding="utf-8"))

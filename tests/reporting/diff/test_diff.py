@@ -15,7 +15,8 @@ from benchmark.data.load import load_dataset
 from benchmark.errors import UserError
 from benchmark.evaluation.ranking import Ranks
 from benchmark.files import sha256_bytes
-from benchmark.records.record import RUNS, RunRecord, new_record, write_record
+from benchmark.places import RUNS
+from benchmark.records.record import RunRecord, new_record, write_record
 from benchmark.records.sidecar import Sidecar, caption_ids_hash, pack, write_sidecar
 from benchmark.reporting.diff.captions import caption_texts
 from benchmark.reporting.diff.compare import METRIC_NAMES, RunDiff, compare

@@ -16,7 +16,8 @@ from benchmark.errors import UserError
 from benchmark.evaluation.metrics import retrieval_metrics
 from benchmark.evaluation.ranking import Ranks
 from benchmark.files import sha256_bytes
-from benchmark.records.record import RUNS, RunRecord, read_all, write_record
+from benchmark.places import RUNS
+from benchmark.records.record import RunRecord, read_all, write_record
 from benchmark.records.sidecar import Sidecar, pack, write_sidecar
 from benchmark.reporting.leaderboard.comparisons import compare_runs, image_means, pairwise, tied_with_best
 from benchmark.reporting.leaderboard.rows import Row, leaderboard

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.records.paper import PAPER
+from benchmark.places import PAPER
 from benchmark.records.record import RunRecord
 from benchmark.reporting.leaderboard.rows import Group, Row, leaderboard
 from tests.paths import ROOT

@@ -11,7 +11,8 @@ import numpy as np
 
 from benchmark.data.load import load_dataset
 from benchmark.files import sha256_bytes
-from benchmark.records.record import RUNS, RunRecord, new_record, read_all, write_record
+from benchmark.places import RUNS
+from benchmark.records.record import RunRecord, new_record, read_all, write_record
 from benchmark.records.sidecar import Sidecar, caption_ids_hash, log_text, pack, write_sidecar
 from tests.paths import ROOT
 from tests.reporting import factory

@@ -18,7 +18,8 @@ from PIL import Image
 
 from benchmark.data.load import load_dataset
 from benchmark.errors import UserError
-from benchmark.records.record import RUNS, RunRecord
+from benchmark.places import RUNS
+from benchmark.records.record import RunRecord
 from benchmark.records.sidecar import Sidecar, read_sidecar
 from benchmark.reporting.page import TEMPLATES, render_page
 from benchmark.reporting.page.examples import BEST, SHOWN, WORST, Gallery, examples
@@ -182,7 +183,7 @@ def test_a_changed_digit_is_refused(made: Made, tmp_path: Path) -> None:
 
 
 def test_no_records_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no run records; make some with `nox -s reproduce-hat`"):
+    with pytest.raises(UserError, match="no run records; make some with `rematch reproduce hat`"):
         render_page(tmp_path)
 
 

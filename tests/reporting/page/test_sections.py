@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.places import STUDIES
 from benchmark.records.parts import METRICS
 from benchmark.records.record import RunRecord
 from benchmark.records.reference import FullTraining, Reference
-from benchmark.records.study import STUDIES, read_part, read_results
+from benchmark.records.study import read_part, read_results
 from benchmark.records.timed_study import TimingResults, is_timing
 from benchmark.reporting.claims.judge import judge_claims
 from benchmark.reporting.leaderboard.rows import leaderboard
