@@ -6,8 +6,9 @@ one seed each, another seed may turn the order round, and no test over images ca
 three seeds or more, Welch's t test over the seeds is asked too, and the larger p-value counts: a difference
 must hold for other images and for other seeds.
 
-Signatures must be the same except for `ensemble` and `precision`: whether an ensemble or float64 scores help
-is a fair question on the same gallery, but other images, folds, tie rules or versions make another number.
+Both rows must be of the same test split under the same rules (rows.same_split): whether an ensemble, float64 scores or
+region features help is a fair question on the same gallery, but other images, folds, tie rules or versions make another
+number.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from benchmark.errors import UserError
 from benchmark.evaluation.ranking import Ranks
 from benchmark.records.record import RUNS, RunRecord
 from benchmark.records.sidecar import Sidecar, read_sidecar
-from benchmark.records.signature import Signature, differences, parse
-from benchmark.reporting.leaderboard.rows import Group, Row
+from benchmark.records.signature import differences, parse
+from benchmark.reporting.leaderboard.rows import Group, Row, same_split
 from benchmark.statistics.bootstrap_difference import DifferenceInterval, paired_bootstrap
 from benchmark.statistics.holm import holm
 from benchmark.statistics.permutation import PairedTest, sign_flip
@@ -34,7 +35,8 @@ from benchmark.statistics.seeds import welch
 from benchmark.statistics.verdict import ENOUGH_SEEDS
 
 MAY_DIFFER = ("ensemble", "precision")
-"""Fields of the signature that two runs of a comparison need not share."""
+"""Fields of the signature that two runs of a comparison need not share; nor the fingerprint, where they read other
+vectors of the same split."""
 LEVEL = 0.05
 FLIPS = 10_000
 
@@ -75,8 +77,7 @@ class Pair(NamedTuple):
 class _Sample:
     """A row's images."""
 
-    name: str
-    signature: Signature
+    row: Row
     sidecar: Sidecar
     values: Values
     """(n_images,) mean over the seeds."""
@@ -98,13 +99,16 @@ def compare_runs(a: Row, b: Row, metric: str = "rsum", runs_dir: Path = RUNS) ->
 def pairwise(rows: Group | Sequence[Row], metric: str = "rsum", runs_dir: Path = RUNS) -> list[Pair]:
     """All pairs of the rows in their order, p-values Holm-adjusted over all pairs; raises as `compare_runs`."""
     samples = [_sample(row, metric, runs_dir) for row in _rows(rows)]
-    pairs = list(combinations(_rows(rows), 2))
+    return _test_pairs(list(combinations(samples, 2)), metric)
+
+
+def _test_pairs(pairs: Sequence[tuple[_Sample, _Sample]], metric: str) -> list[Pair]:
     flips = max(FLIPS, 200 * len(pairs))  # the smallest p there is must survive the correction
-    tests = [sign_flip(_difference(a, b), permutations=flips) for a, b in combinations(samples, 2)]
-    over_seeds = [_seeds_p(a, b, metric) for a, b in pairs]
+    tests = [sign_flip(_difference(a, b), permutations=flips) for a, b in pairs]
+    over_seeds = [_seeds_p(a.row, b.row, metric) for a, b in pairs]
     adjusted = holm([max(test.p_value, p or 0.0) for test, p in zip(tests, over_seeds, strict=True)])
     found = zip(pairs, tests, adjusted, over_seeds, strict=True)
-    return [Pair(a.name, b.name, test, p, seeds_p) for (a, b), test, p, seeds_p in found]
+    return [Pair(a.row.name, b.row.name, test, p, seeds_p) for (a, b), test, p, seeds_p in found]
 
 
 def tied_with_best(
@@ -112,12 +116,15 @@ def tied_with_best(
 ) -> frozenset[str]:
     """Names of the rows that tests do not tell apart from the row with the highest metric, that one left out.
 
-    The best row is chosen by looking at all, so the correction is over all pairs, not over those with it.
+    The best row is chosen by looking at all, so the correction is over all pairs, not over those with it. Rows whose
+    sources name the images otherwise (pictures of the Hub, features of a folder) are not tested against each other.
     """
     best = max(_rows(rows), key=lambda row: row.mean(metric)).name
+    samples = [_sample(row, metric, runs_dir) for row in _rows(rows)]
+    pairs = [(a, b) for a, b in combinations(samples, 2) if not _image_differences(a.sidecar, b.sidecar)]
     return frozenset(
         (set(pair[:2]) - {best}).pop()
-        for pair in pairwise(rows, metric, runs_dir)
+        for pair in _test_pairs(pairs, metric)
         if best in pair[:2] and pair.p > level
     )
 
@@ -154,32 +161,39 @@ def _values(record: RunRecord, sidecar: Sidecar, protocol: str, metric: str) -> 
 
 def _sample(row: Row, metric: str, runs_dir: Path) -> _Sample:
     values, sidecar = image_means(row.records, row.protocol, metric, runs_dir)
-    return _Sample(row.name, parse(row.records[0].results[row.protocol].signature), sidecar, values)
+    return _Sample(row, sidecar, values)
 
 
 def _difference(a: _Sample, b: _Sample) -> Values:
     """Image by image, first less second."""
-    fields = [name for name in differences(a.signature, b.signature) if name not in MAY_DIFFER]
-    if fields:
-        found = "; ".join(
-            f"{name}: {getattr(a.signature, name)} and {getattr(b.signature, name)}" for name in fields
+    if not same_split(a.row, b.row):
+        one, other = parse(a.row.signature), parse(b.row.signature)
+        fields = [name for name in differences(one, other) if name not in MAY_DIFFER]
+        found = "; ".join(f"{name}: {vars(one)[name]} and {vars(other)[name]}" for name in fields)
+        raise UserError(
+            f"{a.row.name} and {b.row.name} cannot be compared, their signatures differ in "
+            f"{found or 'the options of the dataset'}"
         )
-        raise UserError(f"{a.name} and {b.name} cannot be compared, their signatures differ in {found}")
-    _check_images(a.sidecar, b.sidecar, a.name, b.name)
+    _check_images(a.sidecar, b.sidecar, a.row.name, b.row.name)
     return a.values - b.values
 
 
 def _check_images(a: Sidecar, b: Sidecar, name: str, other: str) -> None:
+    differ = _image_differences(a, b)
+    if differ:
+        raise UserError(
+            f"{name} and {other} cannot be compared: their sidecars differ in {', '.join(differ)}"
+        )
+
+
+def _image_differences(a: Sidecar, b: Sidecar) -> list[str]:
+    """The parts in which the images and captions of two sidecars differ; []: they are the same."""
     same = {
         "images": a.image_ids == b.image_ids,
         "captions": a.caption_ids_sha256 == b.caption_ids_sha256,
         "caption-to-image map": np.array_equal(a.caption_image, b.caption_image),
     }
-    differ = [what for what, equal in same.items() if not equal]
-    if differ:
-        raise UserError(
-            f"{name} and {other} cannot be compared: their sidecars differ in {', '.join(differ)}"
-        )
+    return [what for what, equal in same.items() if not equal]
 
 
 def _rows(rows: Group | Sequence[Row]) -> Sequence[Row]:
