@@ -29,7 +29,7 @@ from benchmark.records.signature import differences, parse
 from benchmark.reporting.leaderboard.rows import Group, Row, same_split
 from benchmark.statistics.bootstrap_difference import DifferenceInterval, paired_bootstrap
 from benchmark.statistics.holm import holm
-from benchmark.statistics.permutation import PairedTest, sign_flip
+from benchmark.statistics.permutation import PairedTest, flip_bound, sign_flip
 from benchmark.statistics.queries import Values, image_values
 from benchmark.statistics.seeds import welch
 from benchmark.statistics.verdict import ENOUGH_SEEDS
@@ -39,6 +39,9 @@ MAY_DIFFER = ("ensemble", "precision")
 vectors of the same split."""
 LEVEL = 0.05
 FLIPS = 10_000
+FEW_FLIPS = 1_000
+"""Flips after which a difference that is not significant by itself is tested no further."""
+MOST_FLIPS = 100_000
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,7 @@ def compare_runs(a: Row, b: Row, metric: str = "rsum", runs_dir: Path = RUNS) ->
 def pairwise(rows: Group | Sequence[Row], metric: str = "rsum", runs_dir: Path = RUNS) -> list[Pair]:
     """All pairs of the rows in their order, p-values Holm-adjusted over all pairs; raises as `compare_runs`."""
     samples = [_sample(row, metric, runs_dir) for row in _rows(rows)]
-    return _test_pairs(list(combinations(samples, 2)), metric)
-
-
-def _test_pairs(pairs: Sequence[tuple[_Sample, _Sample]], metric: str) -> list[Pair]:
+    pairs = list(combinations(samples, 2))
     flips = max(FLIPS, 200 * len(pairs))  # the smallest p there is must survive the correction
     tests = [sign_flip(_difference(a, b), permutations=flips) for a, b in pairs]
     over_seeds = [_seeds_p(a.row, b.row, metric) for a, b in pairs]
@@ -116,17 +116,29 @@ def tied_with_best(
 ) -> frozenset[str]:
     """Names of the rows that tests do not tell apart from the row with the highest metric, that one left out.
 
-    The best row is chosen by looking at all, so the correction is over all pairs, not over those with it. Rows whose
-    sources name the images otherwise (pictures of the Hub, features of a folder) are not tested against each other.
+    The best row is chosen by looking at all, so the correction is over all pairs, not over those with it; the p-values of
+    the others are replaced by an upper bound that takes no flips. Rows whose sources name the images otherwise
+    (pictures of the Hub, features of a folder) are not tested against each other.
     """
     best = max(_rows(rows), key=lambda row: row.mean(metric)).name
     samples = [_sample(row, metric, runs_dir) for row in _rows(rows)]
     pairs = [(a, b) for a, b in combinations(samples, 2) if not _image_differences(a.sidecar, b.sidecar)]
+    adjusted = holm([_pair_p(a, b, metric, best, len(pairs), level) for a, b in pairs])
+    names = [{a.row.name, b.row.name} for a, b in pairs]
     return frozenset(
-        (set(pair[:2]) - {best}).pop()
-        for pair in _test_pairs(pairs, metric)
-        if best in pair[:2] and pair.p > level
+        (pair - {best}).pop() for pair, p in zip(names, adjusted, strict=True) if best in pair and p > level
     )
+
+
+def _pair_p(a: _Sample, b: _Sample, metric: str, best: str, pairs: int, level: float) -> float:
+    """The larger p-value of a pair over images and seeds, or an upper bound of it where the best row is not in it."""
+    change = _difference(a, b)
+    p = flip_bound(change)
+    if best in (a.row.name, b.row.name) and p > level / pairs:
+        few = sign_flip(change, permutations=FEW_FLIPS).p_value
+        flips = min(max(FLIPS, 200 * pairs), MOST_FLIPS)
+        p = min(p, few if few > level else sign_flip(change, permutations=flips).p_value)
+    return max(p, _seeds_p(a.row, b.row, metric) or 0.0)
 
 
 def image_means(

@@ -11,6 +11,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
+from benchmark.evaluation.protocol import PROTOCOLS
 from benchmark.records.parts import RECALLS, Latency
 from benchmark.registry import method_names, method_title
 from benchmark.reporting.leaderboard.content import NAMES
@@ -31,6 +32,8 @@ COLUMNS = (
 )
 FORMATS = {"md": "Markdown", "csv": "CSV", "tex": "LaTeX", "json": "JSON"}
 """The formats in which a table lies beside the page."""
+UNKNOWN = "unknown"
+"""The grid's word for a row whose value in the paper could not be read."""
 SMOKE = "smoke test"
 """The grid's word for a run on embedded data, which is never held against a paper."""
 MEAN_R1 = "mean R@1"
@@ -229,21 +232,27 @@ class Verdicts:
 
 
 def grid(evidence: PageEvidence) -> dict[str, list[Verdicts]]:
-    """Method's title -> a cell for each protocol of `evidence.waiting`."""
+    """Method's title -> a cell for each of `grid_protocols`."""
     methods = dict.fromkeys([*(record.method for record in evidence.records), *evidence.papers])
     return {
         method_title(method) if method in method_names() else method: [
-            _verdicts(method, protocol, evidence) for protocol in evidence.waiting
+            _verdicts(method, protocol, evidence) for protocol in grid_protocols(evidence)
         ]
         for method in sorted(methods)
     }
+
+
+def grid_protocols(evidence: PageEvidence) -> list[str]:
+    """The protocols of the grid: those that Rematch can run."""
+    return [protocol for protocol in evidence.waiting if protocol in PROTOCOLS]
 
 
 def _verdicts(method: str, protocol: str, evidence: PageEvidence) -> Verdicts:
     rows = [row for row in rows_of(evidence.groups, protocol) if row.method == method]
     found = [row.judgement.kind if protocol in BENCHMARKS else SMOKE for row in rows]
     waits = [row for row in evidence.waiting[protocol] if row.method == method]
-    found += ["paper value unknown" if row.paper is None else "not run" for row in waits]
+    found += [UNKNOWN if row.paper is None else "not run" for row in waits]
+    found = [UNKNOWN if kind == "paper value unknown" else kind for kind in found]
     return Verdicts({kind: found.count(kind) for kind in dict.fromkeys(found)}, f"board-{protocol}")
 
 
