@@ -24,7 +24,14 @@ RESULTS = Path("results")
 REPORT = RESULTS / "report.html"
 FOLDERS = (TABLES, STUDIES)
 """The folders in which files may be left over."""
-HEADS = (b"; do not edit", ",".join(HEAD).encode(), b"claim,paper,", b"study,kind,", b"<?xml", b'"title": "leaderboard"')
+HEADS = (
+    b"; do not edit",
+    ",".join(HEAD).encode(),
+    b"claim,paper,",
+    b"study,kind,",
+    b"<?xml",
+    b'"title": "leaderboard"',
+)
 """One of these stands at the beginning of every generated file."""
 
 

@@ -19,6 +19,7 @@ from benchmark.reporting.leaderboard.content import (
     board_protocols,
     make_page,
     of_protocol,
+    print_page,
     values_sheet,
 )
 from benchmark.reporting.leaderboard.rows import Group, leaderboard
@@ -52,7 +53,7 @@ def render(
         values = values_sheet(found, paper_dir, waiting_rows(protocol, rows, paper_dir, recipes))
         files[f"{protocol}.md"] = markdown.page(page, MARK)
         files[f"{protocol}.html"] = html.page(page, MARK)
-        files[f"{protocol}.tex"] = latex.tables(page, MARK)
+        files[f"{protocol}.tex"] = latex.tables(print_page(page), MARK)
         files[f"{protocol}.csv"] = write_csv([values])
         files[f"{protocol}.json"] = write_json([values])
     return files

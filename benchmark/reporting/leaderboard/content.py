@@ -27,6 +27,7 @@ from benchmark.reporting.sheet import (
     Sheet,
     SheetRow,
     Value,
+    capital,
     make_sheet,
 )
 from benchmark.statistics.verdict import ENOUGH_SEEDS, explain_verdict
@@ -72,6 +73,8 @@ COLUMNS = (
 """All columns that a table of the leaderboard may have."""
 BRIEF = ("method", "n", "i2t_r1", "t2i_r1", "rsum", "interval", "difference", "verdict")
 """The columns that fit in a terminal."""
+PRINTED = ("method", "run", "models", "n", *NUMBERS, "difference", "verdict")
+"""The columns that fit in a paper's two-column float."""
 KINDS = {
     "reported": ("paper", "Paper's row: {}"),
     "cited": ("paper (cited)", "Second-hand, read in another paper: {}"),
@@ -140,9 +143,16 @@ def make_page(
     return Page(NAMES.get(protocol, protocol), tuple(sections), reading, "README.md", notes.items())
 
 
-def make_pages(
-    groups: Sequence[Group], paper_dir: Path = PAPER, recipes: Path = RECIPES
-) -> dict[str, Page]:
+def print_page(page: Page) -> Page:
+    """The page as it goes into a paper: fewer columns, and no lists of departures, which the verdict stands for."""
+    sections = [
+        replace(section, sheets=tuple(replace(sheet.only(PRINTED), items={}) for sheet in section.sheets))
+        for section in page.sections
+    ]
+    return replace(page, sections=tuple(sections))
+
+
+def make_pages(groups: Sequence[Group], paper_dir: Path = PAPER, recipes: Path = RECIPES) -> dict[str, Page]:
     """The pages of all protocols, by protocol."""
     return {
         protocol: make_page(protocol, of_protocol(groups, protocol), paper_dir, recipes=recipes)
@@ -159,17 +169,26 @@ def brief_pages(groups: Sequence[Group], paper_dir: Path = PAPER, recipes: Path 
     """The same as far as they fit in a terminal: some columns, the runs that there are, a count of the rest."""
     pages = []
     for protocol, page in make_pages(groups, paper_dir, recipes).items():
-        sheets = [_shorten(sheet, f"{page.title}. {section.title}") for section in page.sections for sheet in section.sheets]
-        more = f"results/tables/{protocol}.md has every column and note"
-        pages.append(replace(page, sections=(Section("", tuple(sheets), more),), footnotes={}))
+        sections = [
+            replace(
+                section,
+                sheets=tuple(
+                    _shorten(sheet, f"{page.title}. {capital(section.title)}", protocol in BENCHMARKS)
+                    for sheet in section.sheets
+                ),
+            )
+            for section in page.sections
+        ]
+        pages.append(replace(page, sections=tuple(sections), footnotes={}))
     return pages
 
 
-def _shorten(sheet: Sheet, title: str) -> Sheet:
+def _shorten(sheet: Sheet, title: str, judged: bool) -> Sheet:
     waits = sum(row.kind == "waiting" for row in sheet.rows)
     shown = replace(sheet, rows=tuple(row for row in sheet.rows if row.kind != "waiting"))
-    notes = (f"{waits} rows of the papers wait for a run.",) if waits else ()
-    return replace(shown.only(BRIEF), title=title, subtitle="", notes=notes, items={}, signature="")
+    notes = [f"{waits} rows of the papers wait for a run."] if waits else []
+    notes += [] if judged else ["A smoke test on embedded data: comparable with no paper."]
+    return replace(shown.only(BRIEF), title=title, subtitle="", notes=tuple(notes), items={}, signature="")
 
 
 def _sheet(
@@ -219,7 +238,19 @@ def column_names(group: Group) -> tuple[str, ...]:
     precision = ["precision"] if len(precisions) > 1 else []
     departures = ["departures"] if any(row.departures for row in group.rows) else []
     judged = ["difference", "verdict"] if group.protocol in BENCHMARKS else []
-    return ("method", "run", "reads", *models, *precision, "n", *NUMBERS, "interval", *latency, *judged, *departures)
+    return (
+        "method",
+        "run",
+        "reads",
+        *models,
+        *precision,
+        "n",
+        *NUMBERS,
+        "interval",
+        *latency,
+        *judged,
+        *departures,
+    )
 
 
 def _cells(row: Row, places: Mapping[str, Emphasis]) -> dict[str, Cell]:
@@ -418,7 +449,10 @@ def _shared_departures(group: Group) -> list[str]:
 
 def _items(group: Group) -> dict[str, str]:
     """For each run why it cannot be held against its paper, or how the verdict came about."""
-    shared, known = set(_shared_departures(group)), {row.records[0].run: set(row.departures) for row in group.rows}
+    shared, known = (
+        set(_shared_departures(group)),
+        {row.records[0].run: set(row.departures) for row in group.rows},
+    )
     items = {}
     for row in group.rows:
         if row.comparable:

@@ -119,4 +119,3 @@ def _head(path: Path) -> tuple[str, int]:
     """The variant that a recipe answers to, and the number of its departures."""
     document = read_document(path)
     return document["paper_row"]["variant"], len(document["departures"])
-

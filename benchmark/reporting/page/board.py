@@ -111,7 +111,9 @@ def boards(evidence: PageEvidence) -> list[Board]:
     """All tables of the leaderboard: those of the papers' benchmarks first, the embedded data last."""
     found = []
     for protocol, waits in evidence.waiting.items():
-        pairs = [(g, t) for g, t in zip(evidence.groups, evidence.tied, strict=True) if g.protocol == protocol]
+        pairs = [
+            (g, t) for g, t in zip(evidence.groups, evidence.tied, strict=True) if g.protocol == protocol
+        ]
         lines = [_waiting_line(row, evidence) for row in waits]
         made = [
             _board(group, _lines(group, tied, evidence), lines if number == 0 else [])
@@ -263,7 +265,9 @@ def basis(evidence: PageEvidence) -> str:
     kinds: dict[str, int] = {}
     for row in judged:
         kinds[row.judgement.kind] = kinds.get(row.judgement.kind, 0) + 1
-    others = len({record.path for record in evidence.records}) - len({r.path for row in real for r in row.records})
+    others = len({record.path for record in evidence.records}) - len(
+        {r.path for row in real for r in row.records}
+    )
     if not judged:
         said = "No run in a paper's set-up is committed yet, so nothing here says whether a paper reproduces."
     else:
