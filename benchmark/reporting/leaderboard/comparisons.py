@@ -116,8 +116,8 @@ def tied_with_best(
 ) -> frozenset[str]:
     """Names of the rows that tests do not tell apart from the row with the highest metric, that one left out.
 
-    The best row is chosen by looking at all, so the correction is over all pairs, not over those with it; the p-values of
-    the others are replaced by an upper bound that takes no flips. Rows whose sources name the images otherwise
+    The best row is chosen by looking at all, so the correction is over all pairs, not over those with it; the p-values
+    of the others are replaced by an upper bound that takes no flips. Rows whose sources name the images otherwise
     (pictures of the Hub, features of a folder) are not tested against each other.
     """
     best = max(_rows(rows), key=lambda row: row.mean(metric)).name

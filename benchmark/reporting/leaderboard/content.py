@@ -231,7 +231,7 @@ def _waiting_sheet(waiting: Sequence[Waiting], notes: Notes, paper_dir: Path) ->
 
 
 def column_names(group: Group) -> tuple[str, ...]:
-    """The keys of the columns that a group needs; what is the same in all rows needs none, but for the number of seeds."""
+    """The keys of the columns that a group needs; what all rows share needs none, but for the number of seeds."""
     latency = ["query_ms"] if any(row.query_ms is not None for row in group.rows) else []
     models = ["models"] if any(row.models > 1 for row in group.rows) else []
     precisions = {row.records[0].score_precision for row in group.rows}
@@ -430,7 +430,8 @@ def paper_remark(method: str, paper_dir: Path = PAPER) -> str | None:
         return None
     add = ""
     if paper.status == "missing":
-        add = f" Whoever can read them adds one entry a row, with its source, under `rows` in {PAPER.as_posix()}/{method}.yaml."
+        file = f"{PAPER.as_posix()}/{method}.yaml"
+        add = f" Whoever can read them adds one entry a row, with its source, under `rows` in {file}."
     return f"On the numbers of the paper ({paper.title}): {' '.join(paper.notes)}{add}"
 
 

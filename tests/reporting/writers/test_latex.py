@@ -97,7 +97,7 @@ def test_marks_best_second_and_paper() -> None:
     assert r"\textbf{76.7}" in text
     assert r"\quad paper\textsuperscript{a} &" in text
     assert "SGR (repository) (sgr) & 3 & " in text
-    assert r"491.5 $\pm$ 0.60" in text
+    assert r"\underline{491.5} $\pm$ 0.60" in text
     assert r"\textsuperscript{a}~Paper's row: " in text
     assert "& not comparable" in text
     assert "half of the data" not in text  # departures are for the page, not for a paper
