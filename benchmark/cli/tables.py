@@ -56,7 +56,7 @@ def show_leaderboard(form: Format = "text", output: Path | None = None) -> None:
     if form in ("csv", "json"):
         put_sheets([values_sheet(groups)], form, output)
     elif form == "markdown":
-        put_report("\n".join(markdown.page(page, MARK) for page in make_pages(groups)), output)
+        put_report("\n".join(markdown.page(page, MARK) for page in make_pages(groups).values()), output)
     elif output is not None:
         put_report("\n".join(write_text(page.sheets, page.footnotes) for page in brief_pages(groups)), output)
     else:

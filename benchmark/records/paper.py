@@ -107,6 +107,8 @@ class Paper(Strict):
     rows: list[ReportedRow]
     expected_variants: list[str]
     """Variants that are known to exist and whose values could not be read."""
+    names: dict[str, str] = {}
+    """The rows' names in our tables, by the recipe's name without its dataset, or by the variant."""
     relative_gain_claims: list[RelativeGain]
     latency: list[ReportedLatency]
 

@@ -13,7 +13,6 @@ import numpy as np
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.protocol import ProtocolResult
 from benchmark.evaluation.ranking import Ints
-from benchmark.records.signature import parse
 from benchmark.reporting.diff.sides import Side, load_side
 from benchmark.reporting.leaderboard.comparisons import (
     FLIPS,
@@ -89,7 +88,7 @@ def _tested(
 
 def _sample(side: Side, protocol: str, metric: str) -> Sample:
     values = _values(side, protocol, metric)
-    return Sample(side.name, parse(side.records[0].results[protocol].signature), side.sidecars[0], values)
+    return Sample(side.name, side.records[0], protocol, side.sidecars[0], values)
 
 
 def _values(side: Side, protocol: str, metric: str) -> Values:

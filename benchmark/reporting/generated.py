@@ -22,7 +22,14 @@ from benchmark.reporting.tables import table_files
 REPORT = RESULTS / "report.html"
 FOLDERS = (TABLES, STUDIES)
 """The folders in which files may be left over."""
-HEADS = (b"; do not edit", ",".join(HEAD).encode(), b"claim,paper,", b"study,kind,", b"<?xml")
+HEADS = (
+    b"; do not edit",
+    ",".join(HEAD).encode(),
+    b"claim,paper,",
+    b"study,kind,",
+    b"<?xml",
+    b'"title": "leaderboard"',
+)
 """One of these stands at the beginning of every generated file."""
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 Value = str | int | float | None
 Emphasis = Literal["", "best", "second"]
+RowKind = Literal["", "reference", "waiting", "alarm"]
 NONE = "n/a"
 """Stands for a value that is not known, was not measured, or does not exist."""
 
@@ -89,8 +90,9 @@ class SheetRow:
     cells: tuple[Cell, ...]
     marks: tuple[str, ...] = ()
     """Letters or signs that lead to the footnotes."""
-    kind: Literal["", "reference", "alarm"] = ""
-    """A reference belongs to the row above it, e.g. the paper's numbers; an alarm is a row to look at."""
+    kind: RowKind = ""
+    """A reference belongs to the row above it, e.g. the paper's numbers; a waiting row has no number of ours yet; an
+    alarm is a row to look at."""
     group: str = ""
     """Rows of one group stand together; a line is drawn between groups."""
 

@@ -1,44 +1,58 @@
-"""The leaderboard's tables, results/tables/: Markdown, LaTeX (booktabs), CSV and HTML, one of each a protocol.
+"""The leaderboard's tables, results/tables/: Markdown, LaTeX (booktabs), CSV, HTML and JSON, one of each a protocol.
 
-They are made of the run records alone and are the same byte for byte each time; content.py makes the sheets, and
-the writers turn them into text.
+They are made of the run records, the papers' numbers and the recipes, and are the same byte for byte each time;
+leaderboard/content.py makes the sheets, and the writers turn them into text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 
 from benchmark.errors import UserError
-from benchmark.places import PAPER, RUNS
+from benchmark.places import PAPER, RECIPES, RUNS
 from benchmark.records.record import RunRecord, read_all
 from benchmark.reporting.leaderboard.comparisons import tied_with_best
-from benchmark.reporting.leaderboard.content import MARK, make_page, values_sheet
+from benchmark.reporting.leaderboard.content import (
+    MARK,
+    board_protocols,
+    make_page,
+    of_protocol,
+    print_page,
+    values_sheet,
+)
 from benchmark.reporting.leaderboard.rows import Group, leaderboard
+from benchmark.reporting.leaderboard.waiting import waiting_rows
 from benchmark.reporting.writers import html, latex, markdown
 from benchmark.reporting.writers.csv import write_csv
+from benchmark.reporting.writers.json import write_json
 
 
 def render(
-    records: Sequence[RunRecord], paper_dir: Path = PAPER, runs_dir: Path | None = None
+    records: Sequence[RunRecord],
+    paper_dir: Path = PAPER,
+    runs_dir: Path | None = None,
+    recipes: Path = RECIPES,
 ) -> dict[str, str]:
     """File name -> content of the tables.
 
     runs_dir: where the records' sidecars lie; None: rows are not tested against each other.
-    Raises UserError where a paper's file is at fault, a record's `paper_row` names none of its variants, or a
-    sidecar is missing or changed.
+    Raises UserError where a paper's file or a recipe is at fault, a record's `paper_row` names none of the paper's
+    variants, or a sidecar is missing or changed.
     """
     files: dict[str, str] = {}
-    for protocol, found in groupby(leaderboard(records, paper_dir), key=lambda group: group.protocol):
-        groups = list(found)
-        tied = None if runs_dir is None else _tied(groups, runs_dir)
-        page = make_page(protocol, groups, paper_dir, tied)
+    groups = leaderboard(records, paper_dir)
+    for protocol in board_protocols(groups, paper_dir, recipes):
+        found = of_protocol(groups, protocol)
+        tied = None if runs_dir is None else _tied(found, runs_dir)
+        page = make_page(protocol, found, paper_dir, tied, recipes)
+        rows = [row for group in found for row in group.rows]
+        values = values_sheet(found, paper_dir, waiting_rows(protocol, rows, paper_dir, recipes))
         files[f"{protocol}.md"] = markdown.page(page, MARK)
         files[f"{protocol}.html"] = html.page(page, MARK)
-        alone = [make_page(protocol, groups, paper_dir, tied, [group]) for group in groups]
-        files[f"{protocol}.tex"] = latex.tables(alone, MARK)
-        files[f"{protocol}.csv"] = write_csv([values_sheet(groups, paper_dir)])
+        files[f"{protocol}.tex"] = latex.tables(print_page(page), MARK)
+        files[f"{protocol}.csv"] = write_csv([values])
+        files[f"{protocol}.json"] = write_json([values])
     return files
 
 
@@ -52,4 +66,4 @@ def table_files(root: Path = Path()) -> dict[str, str]:
     records = read_all(root / RUNS)
     if not records:
         raise UserError(f"{(root / RUNS).as_posix()}: no run records; make some with `rematch reproduce hat`")
-    return render(records, root / PAPER, root / RUNS)
+    return render(records, root / PAPER, root / RUNS, root / RECIPES)

@@ -8,6 +8,7 @@ Smyth 2010: p is never 0); where 2^n flips are no more than those asked for, all
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,16 @@ def sign_flip(
         count = _random_flips(moving, bar, permutations, seed)
         p, flips = (1 + count) / (1 + permutations), permutations
     return PairedTest(float(d.mean()), float(p), len(d), flips, seed, exact)
+
+
+def flip_bound(differences: NDArray[np.floating[Any]]) -> float:
+    """An upper bound of the sign-flip test's p-value, without a flip: 2 exp(-(sum d)^2 / (2 sum d^2)), at most 1.
+
+    Hoeffding 1963, theorem 2, for independent signs; differences are (n_images,).
+    """
+    d = np.asarray(differences, np.float64)
+    squares = float(d @ d)
+    return 1.0 if squares == 0 else min(1.0, 2.0 * math.exp(-(float(d.sum()) ** 2) / (2.0 * squares)))
 
 
 def _all_flips(d: NDArray[np.float64], bar: float) -> int:

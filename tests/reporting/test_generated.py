@@ -21,7 +21,8 @@ from tests.reporting import factory
 from tests.reporting.leaderboard.test_rows import PAPERS, sgr
 from tests.reporting.writers.samples import RECORDS
 
-FORMATS = ("md", "html", "tex", "csv")
+FORMATS = ("md", "html", "tex", "csv", "json")
+PROTOCOLS = ("flickr30k", "mscoco-1k", "mscoco-5k", "cuhk-pedes", "scenes")
 
 
 def save(record: RunRecord, root: Path) -> None:
@@ -54,7 +55,7 @@ def contents(home: Path) -> dict[str, bytes]:
 
 def test_everything_is_written_and_twice_the_same(home: Path) -> None:
     written = write_generated(home)
-    expected = {f"results/tables/{name}.{kind}" for name in ("flickr30k", "scenes") for kind in FORMATS}
+    expected = {f"results/tables/{name}.{kind}" for name in PROTOCOLS for kind in FORMATS}
     expected |= {"results/tables/README.md", "results/report.html", LIST.as_posix()}
     assert names(written.files, home) == names(written.changed, home) == expected
     before = contents(home)

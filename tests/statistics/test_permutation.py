@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from benchmark.errors import UserError
-from benchmark.statistics.permutation import PairedTest, sign_flip
+from benchmark.statistics.permutation import PairedTest, flip_bound, sign_flip
 
 
 def difference(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
@@ -113,3 +113,18 @@ def test_what_can_not_be_tested() -> None:
             sign_flip(bad)
     with pytest.raises(UserError, match="0 permutations"):
         sign_flip(np.ones(20), permutations=0)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.2, 0.5, 2.0])
+def test_the_bound_is_never_below_the_share_of_all_flips(shift: float) -> None:
+    for seed in range(20):
+        d = np.random.default_rng(seed).normal(shift, 1, 12)
+        exact = np.mean([abs(np.dot(signs, d)) >= abs(d.sum()) for signs in product((1, -1), repeat=12)])
+        assert exact <= flip_bound(d) <= 1
+
+
+def test_the_bound_by_hand() -> None:
+    assert flip_bound(np.array([3.0, 4.0])) == pytest.approx(2 * np.exp(-49 / 50))
+    assert flip_bound(np.array([1.0, -1.0])) == 1
+    assert flip_bound(np.zeros(3)) == 1
+    assert flip_bound(np.full(400, 20.0)) < 1e-80

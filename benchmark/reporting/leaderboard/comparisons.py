@@ -6,8 +6,9 @@ one seed each, another seed may turn the order round, and no test over images ca
 three seeds or more, Welch's t test over the seeds is asked too, and the larger p-value counts: a difference
 must hold for other images and for other seeds.
 
-Signatures must be the same except for `ensemble` and `precision`: whether an ensemble or float64 scores help
-is a fair question on the same gallery, but other images, folds, tie rules or versions make another number.
+Both rows must be of the same test split under the same rules (rows.same_split): whether an ensemble, float64 scores or
+region features help is a fair question on the same gallery, but other images, folds, tie rules or versions make another
+number.
 """
 
 from __future__ import annotations
@@ -25,19 +26,23 @@ from benchmark.evaluation.ranking import Ranks
 from benchmark.places import RUNS
 from benchmark.records.record import RunRecord
 from benchmark.records.sidecar import Sidecar, read_sidecar
-from benchmark.records.signature import Signature, differences, parse
-from benchmark.reporting.leaderboard.rows import Group, Row
+from benchmark.records.signature import differences, parse
+from benchmark.reporting.leaderboard.rows import Group, Row, same_split
 from benchmark.statistics.bootstrap_difference import DifferenceInterval, paired_bootstrap
 from benchmark.statistics.holm import holm
-from benchmark.statistics.permutation import PairedTest, sign_flip
+from benchmark.statistics.permutation import PairedTest, flip_bound, sign_flip
 from benchmark.statistics.queries import Values, image_values
 from benchmark.statistics.seeds import welch
 from benchmark.statistics.verdict import ENOUGH_SEEDS
 
 MAY_DIFFER = ("ensemble", "precision")
-"""Fields of the signature that two runs of a comparison need not share."""
+"""Fields of the signature that two runs of a comparison need not share; nor the fingerprint, where they read other
+vectors of the same split."""
 LEVEL = 0.05
 FLIPS = 10_000
+FEW_FLIPS = 1_000
+"""Flips after which a difference that is not significant by itself is tested no further."""
+MOST_FLIPS = 100_000
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,9 @@ class Sample:
     """A row's images."""
 
     name: str
-    signature: Signature
+    record: RunRecord
+    """The first of its records."""
+    protocol: str
     sidecar: Sidecar
     values: Values
     """(n_images,) mean over the seeds."""
@@ -113,14 +120,37 @@ def tied_with_best(
 ) -> frozenset[str]:
     """Names of the rows that tests do not tell apart from the row with the highest metric, that one left out.
 
-    The best row is chosen by looking at all, so the correction is over all pairs, not over those with it.
+    The best row is chosen by looking at all, so the correction is over all pairs, not over those with it; the p-values
+    of the others are replaced by an upper bound that takes no flips. Rows whose sources name the images otherwise
+    (pictures of the Hub, features of a folder) are not tested against each other.
     """
     best = max(_rows(rows), key=lambda row: row.mean(metric)).name
-    return frozenset(
-        (set(pair[:2]) - {best}).pop()
-        for pair in pairwise(rows, metric, runs_dir)
-        if best in pair[:2] and pair.p > level
-    )
+    samples = {row.name: _sample(row, metric, runs_dir) for row in _rows(rows)}
+    pairs = [
+        (a, b)
+        for a, b in combinations(_rows(rows), 2)
+        if not _differing_parts(samples[a.name].sidecar, samples[b.name].sidecar)
+    ]
+    adjusted = []
+    for a, b in pairs:
+        change = image_differences(samples[a.name], samples[b.name])
+        p = _images_p(change, len(pairs), level) if best in (a.name, b.name) else flip_bound(change)
+        adjusted.append(max(p, _seeds_p(a, b, metric) or 0.0))
+    names = [{a.name, b.name} for a, b in pairs]
+    tested = zip(names, holm(adjusted), strict=True)
+    return frozenset((pair - {best}).pop() for pair, p in tested if best in pair and p > level)
+
+
+def _images_p(change: Values, pairs: int, level: float) -> float:
+    """The sign-flip test's p-value of one of several pairs, with as few flips as decide whether it is below `level`."""
+    p = flip_bound(change)
+    if p <= level / pairs:
+        return p
+    few = sign_flip(change, permutations=FEW_FLIPS).p_value
+    if few > level:
+        return few
+    flips = min(max(FLIPS, 200 * pairs), MOST_FLIPS)
+    return min(p, sign_flip(change, permutations=flips).p_value)
 
 
 def image_means(
@@ -157,32 +187,39 @@ def run_values(record: RunRecord, sidecar: Sidecar, protocol: str, metric: str) 
 
 def _sample(row: Row, metric: str, runs_dir: Path) -> Sample:
     values, sidecar = image_means(row.records, row.protocol, metric, runs_dir)
-    return Sample(row.name, parse(row.records[0].results[row.protocol].signature), sidecar, values)
+    return Sample(row.name, row.records[0], row.protocol, sidecar, values)
 
 
 def image_differences(a: Sample, b: Sample) -> Values:
     """Image by image, first less second; raises UserError where they are not of the same images in the same way."""
-    fields = [name for name in differences(a.signature, b.signature) if name not in MAY_DIFFER]
-    if fields:
-        found = "; ".join(
-            f"{name}: {getattr(a.signature, name)} and {getattr(b.signature, name)}" for name in fields
+    if not same_split(a.record, b.record, a.protocol):
+        one, other = (parse(sample.record.results[sample.protocol].signature) for sample in (a, b))
+        fields = [name for name in differences(one, other) if name not in MAY_DIFFER]
+        found = "; ".join(f"{name}: {vars(one)[name]} and {vars(other)[name]}" for name in fields)
+        raise UserError(
+            f"{a.name} and {b.name} cannot be compared, their signatures differ in "
+            f"{found or 'the options of the dataset'}"
         )
-        raise UserError(f"{a.name} and {b.name} cannot be compared, their signatures differ in {found}")
     _check_images(a.sidecar, b.sidecar, a.name, b.name)
     return a.values - b.values
 
 
 def _check_images(a: Sidecar, b: Sidecar, name: str, other: str) -> None:
+    differ = _differing_parts(a, b)
+    if differ:
+        raise UserError(
+            f"{name} and {other} cannot be compared: their sidecars differ in {', '.join(differ)}"
+        )
+
+
+def _differing_parts(a: Sidecar, b: Sidecar) -> list[str]:
+    """The parts in which the images and captions of two sidecars differ; []: they are the same."""
     same = {
         "images": a.image_ids == b.image_ids,
         "captions": a.caption_ids_sha256 == b.caption_ids_sha256,
         "caption-to-image map": np.array_equal(a.caption_image, b.caption_image),
     }
-    differ = [what for what, equal in same.items() if not equal]
-    if differ:
-        raise UserError(
-            f"{name} and {other} cannot be compared: their sidecars differ in {', '.join(differ)}"
-        )
+    return [what for what, equal in same.items() if not equal]
 
 
 def _rows(rows: Group | Sequence[Row]) -> Sequence[Row]:

@@ -1,11 +1,12 @@
 """The leaderboard: run records in, rows with the paper's value, ours, the difference and a verdict out.
 
-A row is one run over its seeds. Rows share a group only where their signatures are the same; runs that are
-not the paper's set-up, and ensembles, stand in groups of their own.
+A row is one run over its seeds. Rows share a table where they were scored on the same test split under the same rules;
+what a method reads, the precision of its scores and the number of its models are told in the row.
 """
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +16,16 @@ from typing import get_args
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes
 from benchmark.places import PAPER
-from benchmark.records.paper import ReportedProtocol, ReportedRow, find_row
+from benchmark.records.paper import ReportedProtocol, ReportedRow, find_paper, find_row
 from benchmark.records.record import RunRecord
+from benchmark.records.signature import Signature, parse
 from benchmark.statistics.verdict import Verdict, Z, judge
+
+INPUTS = re.compile(r"(regions|guides) of '(\w+)': (.*) \(identity \w+\)")
+"""A record's note about vectors that a model reads in place of pixels, or beside them."""
+INPUT_NAMES = {"regions": "region features", "guides": "image vectors"}
+TRAINING_OPTIONS = ("n_train", "n_val", "restval")
+"""Options of a dataset that leave its test split as it is."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +35,56 @@ class Row:
     name: str
     """The run's name; with a digest where runs of that name differ in more than the seed."""
     variant: str
+    """The paper's name of the row that the run answers to."""
     protocol: str
     records: tuple[RunRecord, ...]
     """The records by seed."""
     paper: ReportedRow | None
     """None: its values are unknown."""
     departures: tuple[str, ...]
+    title: str = ""
+    """The method and its variant as the tables call them."""
+
+    @property
+    def method(self) -> str:
+        """The method's registered name."""
+        return self.records[0].method
+
+    @property
+    def comparable(self) -> bool:
+        """True where the run is the paper's set-up."""
+        return not self.departures
+
+    @property
+    def models(self) -> int:
+        """The number of models whose similarities are averaged."""
+        return max(1, len(self.records[0].members))
+
+    @property
+    def signature(self) -> str:
+        """The signature line that all seeds share."""
+        return self.records[0].results[self.protocol].signature
+
+    @property
+    def inputs(self) -> tuple[tuple[str, str], ...]:
+        """Kind and description of the vectors that the models read in place of pixels, or beside them."""
+        first = self.records[0]
+        notes = [INPUTS.fullmatch(note) for note in first.notes]
+        return tuple((note[1], note[3]) for note in notes if note is not None and note[2] == first.split)
+
+    @property
+    def reads(self) -> str:
+        """The kind of the models' input: pixels, or vectors of regions, and vectors that guide these."""
+        if self.records[0].weights == "elsewhere":
+            return "unknown"
+        return " + ".join(kind for kind, _ in self.inputs) or "pixels"
+
+    @property
+    def features(self) -> str:
+        """The models' input in full."""
+        if self.records[0].weights == "elsewhere":
+            return self.method
+        return " and ".join(f"{INPUT_NAMES[kind]} ({text})" for kind, text in self.inputs) or "pixels"
 
     @property
     def seeds(self) -> list[int]:
@@ -118,24 +170,31 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows whose numbers may stand in one column."""
+    """Rows of one table: the same test split under the same rules."""
 
     protocol: str
-    signature: str
-    comparable: bool
-    ensemble: bool
     rows: tuple[Row, ...]
     """Best rsum first."""
 
     @property
-    def title(self) -> str:
-        kind = "ensembles" if self.ensemble else "single models"
-        place = "The papers' set-up" if self.comparable else "Not comparable with the papers"
-        return f"{place}: {kind}"
+    def signature(self) -> str:
+        """The rows' signature, with `*` in the fields in which they differ."""
+        found = [parse(row.signature) for row in self.rows]
+        fields = {name: {str(vars(item)[name]) for item in found} for name in vars(found[0])}
+        return "|".join(
+            f"{name}:{values.pop() if len(values) == 1 else '*'}" for name, values in fields.items()
+        )
+
+    @property
+    def size(self) -> str:
+        """The test split in words."""
+        first = parse(self.rows[0].signature)
+        folds = f", {first.folds} folds" if first.folds > 1 else ""
+        return f"{first.split} split of {first.images:,} images, {first.captions:,} captions{folds}"
 
 
 def leaderboard(records: Sequence[RunRecord], paper_dir: Path = PAPER) -> list[Group]:
-    """All groups, by protocol, the papers' set-up first, single models before ensembles.
+    """All groups, by protocol, the largest first.
 
     Raises UserError where a record's `paper_row` names no variant of the paper.
     """
@@ -144,7 +203,7 @@ def leaderboard(records: Sequence[RunRecord], paper_dir: Path = PAPER) -> list[G
         for protocol in record.results:
             rows.setdefault((protocol, *_identity(record, protocol)), []).append(record)
     names = [(key[0], found[0].run) for key, found in rows.items()]
-    groups: dict[tuple[str, bool, bool, str], list[Row]] = {}
+    made: dict[str, list[Row]] = {}
     for key, found in rows.items():
         first, protocol = found[0], key[0]
         double = names.count((protocol, first.run)) > 1
@@ -155,13 +214,57 @@ def leaderboard(records: Sequence[RunRecord], paper_dir: Path = PAPER) -> list[G
             records=tuple(sorted(found, key=lambda record: record.seed)),
             paper=_reported(first, protocol, paper_dir),
             departures=tuple(_departures(first, protocol)),
+            title=row_title(first.method, first.recipe_path, first.paper_row.variant, paper_dir),
         )
-        place = (protocol, bool(row.departures), bool(first.members), first.results[protocol].signature)
-        groups.setdefault(place, []).append(row)
-    return [
-        Group(protocol, signature, not departs, ensemble, tuple(sorted(found, key=_order)))
-        for (protocol, departs, ensemble, signature), found in sorted(groups.items())
-    ]
+        made.setdefault(protocol, []).append(row)
+    return [group for protocol in sorted(made) for group in _groups(protocol, made[protocol])]
+
+
+def row_title(method: str, recipe: str, variant: str, paper_dir: Path = PAPER) -> str:
+    """The name of a recipe's row in the tables: the one that the paper's file gives it, else the paper's variant."""
+    paper = find_paper(method, paper_dir)
+    key = "-".join(Path(recipe).stem.split("-")[1:])  # the recipe's name without its dataset
+    return variant if paper is None else paper.names.get(key, variant)
+
+
+def _groups(protocol: str, rows: Sequence[Row]) -> list[Group]:
+    """The rows of a protocol by test split, most rows first."""
+    splits: list[list[Row]] = []
+    for row in sorted(rows, key=_order):
+        for found in splits:
+            if all(same_split(row.records[0], other.records[0], protocol) for other in found):
+                found.append(row)
+                break
+        else:
+            splits.append([row])
+    return [Group(protocol, tuple(found)) for found in sorted(splits, key=len, reverse=True)]
+
+
+def same_split(a: RunRecord, b: RunRecord, protocol: str) -> bool:
+    """Return True where two records were scored on the same test split under the same rules.
+
+    A fingerprint covers pictures, captions and the vectors that are read: where two runs read the same and their
+    fingerprints differ, their splits do. What scores from elsewhere were made of is unknown, and is like nothing else.
+    """
+    one, other = (parse(record.results[protocol].signature) for record in (a, b))
+    alike = a.notes == b.notes or "elsewhere" in (a.weights, b.weights)
+    return (
+        _rules(one) == _rules(other)
+        and _options(a) == _options(b)
+        and (not alike or one.fingerprint == other.fingerprint)
+    )
+
+
+def _rules(signature: Signature) -> tuple[object, ...]:
+    """The fields of a signature that all rows of a table share."""
+    told = ("fingerprint", "ensemble", "precision")
+    return tuple(value for name, value in vars(signature).items() if name not in told)
+
+
+def _options(record: RunRecord) -> dict[str, object]:
+    """The options of the dataset that decide its test split."""
+    found = record.dataset.options.items()
+    return {name: value for name, value in found if name not in TRAINING_OPTIONS}
 
 
 def _identity(record: RunRecord, protocol: str) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from benchmark.reporting.leaderboard.content import NAMES
 from benchmark.reporting.page import board, curves, history, ledger, runs, studies
 from benchmark.reporting.page.evidence import read_evidence
 from benchmark.reporting.page.examples import Gallery
@@ -31,6 +32,7 @@ def render_page(root: Path = Path()) -> bytes:
     evidence = read_evidence(root)
     gallery = Gallery()
     courses = curves.all_courses(evidence)
+    tables = board.boards(evidence)
     pages = runs.run_pages(evidence, courses, gallery)
     script = _text("script.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -40,10 +42,12 @@ def render_page(root: Path = Path()) -> bytes:
         style=Markup(_text("style.css")),  # the package's own files, no data
         script=Markup(script),
         script_hash=f"sha256-{digest}",
-        tally=board.tally(evidence),
-        boards=board.boards(evidence),
+        basis=board.basis(evidence),
+        grid=board.grid(evidence),
+        protocols=[NAMES.get(name, name) for name in board.grid_protocols(evidence)],
+        boards=tables,
+        methods=sorted({line.method for found in tables for line in found.lines}),
         versus=board.versus(evidence),
-        waiting=board.waiting(evidence),
         speeds=board.speeds(evidence),
         seed_strips=board.seed_strips(evidence),
         curves=curves.overview(evidence, courses),
@@ -67,6 +71,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["between"] = board.between
     environment.filters["explain"] = explain_verdict
     environment.filters["remark"] = board.remark
+    environment.filters["protocol"] = lambda name: NAMES.get(name, name)
     environment.filters["milliseconds"] = board.milliseconds
     environment.filters["metric"] = runs.title
     return environment

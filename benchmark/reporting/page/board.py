@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Literal
 
 from markupsafe import Markup
 
-from benchmark.records.paper import ReportedRow
+from benchmark.evaluation.protocol import PROTOCOLS
 from benchmark.records.parts import RECALLS, Latency
+from benchmark.registry import method_names, method_title
+from benchmark.reporting.leaderboard.content import NAMES
 from benchmark.reporting.leaderboard.rows import Group, Row
-from benchmark.reporting.page.evidence import PageEvidence
+from benchmark.reporting.leaderboard.waiting import BENCHMARKS, Waiting
+from benchmark.reporting.page.evidence import PageEvidence, rows_of
 from benchmark.reporting.page.svg import Marks, Point, scatter, strips
 from benchmark.reporting.sheet import NONE, Cell, Column
-from benchmark.statistics.verdict import Kind
 
 COLUMNS = (
     *(Column(name, name.replace("_r", " R@"), spec=".1f", missing=NONE) for name in (*RECALLS, "rsum")),
@@ -25,13 +27,15 @@ COLUMNS = (
     *(Column(name, name) for name in ("95 % interval", "paper")),
     Column("difference", "difference", spec="+.2f", missing=NONE),
     Column("query_ms", "query", unit="ms"),
+    Column("reads", "reads", "text"),
+    Column("departures", "departures"),
 )
-NAMES = {
-    "flickr30k": "Flickr30K",
-    "mscoco-1k": "MSCOCO 1K",
-    "mscoco-5k": "MSCOCO 5K",
-    "cuhk-pedes": "CUHK-PEDES",
-}
+FORMATS = {"md": "Markdown", "csv": "CSV", "tex": "LaTeX", "json": "JSON"}
+"""The formats in which a table lies beside the page."""
+UNKNOWN = "unknown"
+"""The grid's word for a row whose value in the paper could not be read."""
+SMOKE = "smoke test"
+"""The grid's word for a run on embedded data, which is never held against a paper."""
 MEAN_R1 = "mean R@1"
 
 
@@ -65,61 +69,133 @@ def remark(row: Row) -> str:
 
 @dataclass(frozen=True)
 class BoardRow:
-    """A row of the leaderboard with where its pages are."""
+    """A row of the leaderboard: a run with where its pages are, or a row of a paper that waits for one."""
 
-    row: Row
+    title: str
+    name: str
+    """The run's name; empty: it waits for one."""
     method: str
     status: str
+    remark: str
+    kind: Literal["single", "ensemble"]
+    comparable: Literal["yes", "no"]
+    protocol: str
     seeds: list[tuple[int, str]]
     """Each seed and the address of its page."""
     cells: list[Cell]
+    links: list[tuple[str, str]]
+    """Names and targets: recipe, record, paper, code."""
 
     @property
     def words(self) -> str:
         """The text that the filter searches."""
-        return f"{self.row.name} {self.row.variant} {self.method} {self.row.protocol} {self.status}".lower()
+        return f"{self.name} {self.title} {self.method} {self.protocol} {self.status}".lower()
 
 
 @dataclass(frozen=True)
 class Board:
-    """A group of the leaderboard: numbers that may stand in one column."""
+    """A table of the leaderboard: one protocol and test split."""
 
-    group: Group
+    protocol: str
+    title: str
+    size: str
+    signature: str
     columns: list[Column]
     """The columns of COLUMNS for which a row has a value."""
     lines: list[BoardRow]
-    apart: str
-    """The difference of its signature from others of the same protocol; empty: there is none."""
-
-    @property
-    def kind(self) -> str:
-        return "ensemble" if self.group.ensemble else "single"
-
-    @property
-    def comparable(self) -> str:
-        return "yes" if self.group.comparable else "no"
+    files: list[tuple[str, str]]
+    """Name and target of each format in which the table lies beside the page."""
 
 
 def boards(evidence: PageEvidence) -> list[Board]:
-    """All groups of the leaderboard."""
-    return [_board(group, tied, evidence) for group, tied in zip(evidence.groups, evidence.tied, strict=True)]
+    """All tables of the leaderboard: those of the papers' benchmarks first, the embedded data last."""
+    found = []
+    for protocol, waits in evidence.waiting.items():
+        pairs = [
+            (g, t) for g, t in zip(evidence.groups, evidence.tied, strict=True) if g.protocol == protocol
+        ]
+        lines = [_waiting_line(row, evidence) for row in waits]
+        made = [
+            _board(group, _lines(group, tied, evidence), lines if number == 0 else [])
+            for number, (group, tied) in enumerate(pairs)
+        ]
+        found += made or [_board(protocol, [], lines)]
+    return found
 
 
-def _board(group: Group, tied: frozenset[str], evidence: PageEvidence) -> Board:
+def _board(group: Group | str, runs: Sequence[BoardRow], waits: Sequence[BoardRow]) -> Board:
+    protocol = group if isinstance(group, str) else group.protocol
+    lines = [*runs, *waits]
+    filled = [n for n in range(len(COLUMNS)) if any(line.cells[n].value is not None for line in lines)]
+    lines = [replace(line, cells=[line.cells[place] for place in filled]) for line in lines]
+    return Board(
+        protocol=protocol,
+        title=NAMES.get(protocol, protocol),
+        size="no run of ours yet" if isinstance(group, str) else group.size,
+        signature="" if isinstance(group, str) else group.signature,
+        columns=[COLUMNS[place] for place in filled],
+        lines=lines,
+        files=[(name, f"tables/{protocol}.{kind}") for kind, name in FORMATS.items()],
+    )
+
+
+def _lines(group: Group, tied: frozenset[str], evidence: PageEvidence) -> list[BoardRow]:
     cells = [_cells(row, row.name in tied) for row in group.rows]
-    filled = [
-        place for place in range(len(COLUMNS)) if any(found[place].value is not None for found in cells)
-    ]
     for place in range(len(RECALLS) + 1) if len(cells) > 1 else ():
         best = max((found[place] for found in cells), key=lambda cell: float(cell.value or 0)).text
         for found in cells:
             found[place] = replace(found[place], emphasis="best" if found[place].text == best else "")
-    lines = []
-    for row, found in zip(group.rows, cells, strict=True):
-        seeds = [(record.seed, evidence.addresses[record.path]) for record in row.records]
-        shown = [found[place] for place in filled]
-        lines.append(BoardRow(row, row.records[0].method, row.judgement.kind, seeds, shown))
-    return Board(group, [COLUMNS[place] for place in filled], lines, apart(group, evidence.groups))
+    return [_line(row, found, evidence) for row, found in zip(group.rows, cells, strict=True)]
+
+
+def _line(row: Row, cells: list[Cell], evidence: PageEvidence) -> BoardRow:
+    record = row.records[0]
+    return BoardRow(
+        title=row.title,
+        name=row.name,
+        method=row.method,
+        status=row.judgement.kind,
+        remark=remark(row),
+        kind="ensemble" if row.models > 1 else "single",
+        comparable="yes" if row.comparable else "no",
+        protocol=row.protocol,
+        seeds=[(found.seed, evidence.addresses[found.path]) for found in row.records],
+        cells=cells,
+        links=[
+            ("recipe", f"../{record.recipe_path}"),
+            ("record", f"runs/{record.path.as_posix()}"),
+            *_paper_links(record.paper_row.method, evidence),
+        ],
+    )
+
+
+def _waiting_line(row: Waiting, evidence: PageEvidence) -> BoardRow:
+    """A row of a paper; its numbers stand where ours will."""
+    values = {name: None if row.paper is None else row.paper.value(name) for name in (*RECALLS, "rsum")}
+    cells = [column.cell(values.get(column.key)) for column in COLUMNS]
+    recipe = [] if row.recipe is None else [("recipe", f"../{row.recipe}")]
+    return BoardRow(
+        title=row.title,
+        name="",
+        method=row.method,
+        status="not run",
+        remark=row.status,
+        kind="ensemble" if row.paper is not None and row.paper.ensemble else "single",
+        comparable="no",
+        protocol=row.protocol,
+        seeds=[],
+        cells=cells,
+        links=[*recipe, *_paper_links(row.method, evidence)],
+    )
+
+
+def _paper_links(method: str, evidence: PageEvidence) -> list[tuple[str, str]]:
+    """The paper and its code, where they are known."""
+    paper = evidence.papers.get(method)
+    if paper is None:
+        return []
+    code = [] if paper.code is None else [("code", paper.code)]
+    return [("paper", f"https://arxiv.org/abs/{paper.arxiv}"), *code]
 
 
 def _cells(row: Row, tied: bool) -> list[Cell]:
@@ -136,31 +212,68 @@ def _cells(row: Row, tied: bool) -> list[Cell]:
         Cell(fixed(paper), paper, tail=metric + kind),
         row.difference,
         Cell(milliseconds(row.query_ms), row.query_ms),
+        row.reads,
+        len(row.departures),
     ]
     cells = [column.cell(value) for column, value in zip(COLUMNS, values, strict=True)]
     cells[len(RECALLS)] = replace(cells[len(RECALLS)], tied=tied)
     return cells
 
 
-def apart(group: Group, groups: Sequence[Group]) -> str:
-    """Fields of the signature in which it differs from others of the same protocol and kind."""
-    alike = [other for other in groups if (other.protocol, other.title) == (group.protocol, group.title)]
-    signatures = [other.signature.split("|") for other in alike]
-    parts = [
-        part
-        for place, part in enumerate(group.signature.split("|"))
-        if any(signature[place] != part for signature in signatures)
-    ]
-    return ", ".join(part.replace(":", " ") for part in parts)
+# -------------------------------------------------------------------------------------- first screen
 
 
-def tally(evidence: PageEvidence) -> dict[str, int]:
-    """Count the rows of each verdict."""
-    counts: dict[str, int] = {}
-    for group in evidence.groups:
-        for row in group.rows:
-            counts[row.judgement.kind] = counts.get(row.judgement.kind, 0) + 1
-    return {kind: counts[kind] for kind in get_args(Kind) if kind in counts}
+@dataclass(frozen=True)
+class Verdicts:
+    """A cell of the grid: what is known of a method on a benchmark."""
+
+    kinds: dict[str, int]
+    """The number of rows of each verdict."""
+    target: str
+    """The board that has them."""
+
+
+def grid(evidence: PageEvidence) -> dict[str, list[Verdicts]]:
+    """Method's title -> a cell for each of `grid_protocols`."""
+    methods = dict.fromkeys([*(record.method for record in evidence.records), *evidence.papers])
+    return {
+        method_title(method) if method in method_names() else method: [
+            _verdicts(method, protocol, evidence) for protocol in grid_protocols(evidence)
+        ]
+        for method in sorted(methods)
+    }
+
+
+def grid_protocols(evidence: PageEvidence) -> list[str]:
+    """The protocols of the grid: those that Rematch can run."""
+    return [protocol for protocol in evidence.waiting if protocol in PROTOCOLS]
+
+
+def _verdicts(method: str, protocol: str, evidence: PageEvidence) -> Verdicts:
+    rows = [row for row in rows_of(evidence.groups, protocol) if row.method == method]
+    found = [row.judgement.kind if protocol in BENCHMARKS else SMOKE for row in rows]
+    waits = [row for row in evidence.waiting[protocol] if row.method == method]
+    found += [UNKNOWN if row.paper is None else "not run" for row in waits]
+    found = [UNKNOWN if kind == "paper value unknown" else kind for kind in found]
+    return Verdicts({kind: found.count(kind) for kind in dict.fromkeys(found)}, f"board-{protocol}")
+
+
+def basis(evidence: PageEvidence) -> str:
+    """Say in a sentence what the verdicts rest on today."""
+    real = [row for group in evidence.groups for row in group.rows if group.protocol in BENCHMARKS]
+    judged = [row for row in real if row.comparable]
+    kinds: dict[str, int] = {}
+    for row in judged:
+        kinds[row.judgement.kind] = kinds.get(row.judgement.kind, 0) + 1
+    others = len({record.path for record in evidence.records}) - len(
+        {r.path for row in real for r in row.records}
+    )
+    if not judged:
+        said = "No run in a paper's set-up is committed yet, so nothing here says whether a paper reproduces."
+    else:
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        said = f"{len(judged)} rows are in a paper's set-up: {counts}."
+    return f"{said} {others} of the {len(evidence.records)} run records are smoke tests on embedded data."
 
 
 # ------------------------------------------------------------------------------ paper against ours
@@ -176,10 +289,10 @@ class Drawn:
 
 
 def versus(evidence: PageEvidence) -> list[Drawn]:
-    """Each comparable group with its papers' values; groups that cannot be compared are left to `waiting`."""
+    """The rows of each group that are in the paper's set-up, with the papers' values."""
     found = []
     for group in evidence.groups:
-        rows = [row for row in group.rows if group.comparable]
+        rows = [row for row in group.rows if row.comparable]
         for metric in ("rsum", "mean_r1"):
             same = [row for row in rows if row.headline == metric]
             marks = [
@@ -190,27 +303,6 @@ def versus(evidence: PageEvidence) -> list[Drawn]:
                 axis, *drawn = strips(marks)
                 found.append(Drawn(group, axis, list(zip(same, drawn, strict=True))))
     return found
-
-
-def waiting(evidence: PageEvidence) -> list[tuple[Row, str]]:
-    """List the rows that cannot be compared with their paper, with the paper's report of the variant."""
-    rows = [row for group in evidence.groups if not group.comparable for row in group.rows]
-    return [(row, _reported(evidence, row)) for row in rows]
-
-
-def _reported(evidence: PageEvidence, row: Row) -> str:
-    paper = evidence.papers.get(row.records[0].paper_row.method)
-    rows = [] if paper is None else paper.rows
-    found = [item for item in rows if item.variant == row.variant]
-    return "; ".join(f"{NAMES[item.dataset]} {_value(item)}" for item in found) or "unknown"
-
-
-def _value(item: ReportedRow) -> str:
-    kind = "" if item.kind == "reported" else f" ({item.kind})"
-    if item.rsum is not None:
-        return f"rsum {item.rsum:.1f}{kind}"
-    mean = item.value("mean_r1")
-    return f"no rsum{kind}" if mean is None else f"{MEAN_R1} {mean:.1f}{kind}"
 
 
 # ------------------------------------------------------------------------------------------- seeds
@@ -224,7 +316,7 @@ def seed_strips(evidence: PageEvidence) -> list[Drawn]:
             Marks(
                 mean=row.mean("rsum"),
                 dots=row.values("rsum"),
-                paper=row.paper.rsum if row.paper is not None and group.comparable else None,
+                paper=row.paper.rsum if row.paper is not None and row.comparable else None,
             )
             for row in group.rows
         ]

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from benchmark.errors import UserError
-from benchmark.places import PAPER, REFERENCE, RUNS, STUDIES
+from benchmark.places import PAPER, RECIPES, REFERENCE, RUNS, STUDIES
 from benchmark.records.paper import Paper, load_papers
 from benchmark.records.record import RunRecord, read_all
 from benchmark.records.reference import Reference, read_reference
@@ -16,7 +16,9 @@ from benchmark.records.sidecar import Sidecar, read_sidecar
 from benchmark.records.study import StudyResults, read_part, read_results
 from benchmark.records.timed_study import TimingResults, is_timing
 from benchmark.reporting.leaderboard.comparisons import tied_with_best
-from benchmark.reporting.leaderboard.rows import Group, leaderboard
+from benchmark.reporting.leaderboard.content import board_protocols, of_protocol
+from benchmark.reporting.leaderboard.rows import Group, Row, leaderboard
+from benchmark.reporting.leaderboard.waiting import Waiting, waiting_rows
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class PageEvidence:
     groups: list[Group]
     tied: list[frozenset[str]]
     """For each group, the rows that the paired test over images does not tell apart from the best."""
+    waiting: Mapping[str, list[Waiting]]
+    """The rows of the papers that wait for a run, by protocol."""
     papers: Mapping[str, Paper]
     references: Mapping[tuple[str, str], Reference]
     """The references by dataset and run."""
@@ -56,6 +60,10 @@ def read_evidence(root: Path) -> PageEvidence:
         sidecars={record.path: read_sidecar(record, root / RUNS) for record in records},
         groups=groups,
         tied=[tied_with_best(group, runs_dir=root / RUNS) for group in groups],
+        waiting={
+            protocol: waiting_rows(protocol, rows_of(groups, protocol), root / PAPER, root / RECIPES)
+            for protocol in board_protocols(groups, root / PAPER, root / RECIPES)
+        },
         papers={paper.method: paper for paper in load_papers(root / PAPER)},
         references={
             (path.parent.name, path.stem): read_reference(path)
@@ -64,3 +72,8 @@ def read_evidence(root: Path) -> PageEvidence:
         studies=[read_results(path) for path in studies if not is_timing(path)],
         timings=[read_part(path, TimingResults) for path in studies if is_timing(path)],
     )
+
+
+def rows_of(groups: list[Group], protocol: str) -> list[Row]:
+    """The rows of all groups of a protocol."""
+    return [row for group in of_protocol(groups, protocol) for row in group.rows]

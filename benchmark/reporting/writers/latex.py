@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from benchmark.reporting.sheet import Cell, Column, Page, Sheet, SheetRow, capital
+from benchmark.reporting.sheet import Cell, Column, Page, Section, Sheet, SheetRow, capital
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -44,19 +44,26 @@ LONG = 30
 """A name of more characters is broken into lines."""
 
 
-def tables(pages: Sequence[Page], mark: str) -> str:
-    """Pages of one sheet each as tables, numbered in their labels; `mark` says what generated them."""
-    found = [_table(f"tab:{page.title}-{number}", page) for number, page in enumerate(pages, start=1)]
+def tables(page: Page, mark: str) -> str:
+    """A page's sheets as tables, numbered in their labels; `mark` says what generated them."""
+    name = page.title.lower().replace(" ", "-")
+    sheets = [(section, sheet) for section in page.sections for sheet in section.sheets]
+    found = [
+        _table(f"tab:{name}-{number}", page, section, sheet)
+        for number, (section, sheet) in enumerate(sheets, start=1)
+    ]
     return "\n".join([f"% {mark}; needs \\usepackage{{booktabs}}", *found])
 
 
-def _table(label: str, page: Page) -> str:
-    sheet = page.sheets[0].shown
+def _table(label: str, page: Page, section: Section, sheet: Sheet) -> str:
+    sheet = sheet.shown
     names = [row.cells[0].text for row in sheet.rows]
     broken = max(map(len, names), default=0) > LONG
     columns = [column for column in sheet.columns[1:] if not column.second_name]
     spec = ("p{40mm}" if broken else "l") + "".join("l" if c.kind == "text" else "r" for c in columns)
-    words = f"{page.title}. {page.sections[0].title}; {sheet.title}. {capital(sheet.subtitle)}."
+    words = f"{page.title}. {capital(section.title)}."
+    used = {mark for row in sheet.rows for mark in row.marks}
+    footnotes = {mark: text for mark, text in page.footnotes.items() if mark in used}
     return "\n".join(
         [
             r"\begin{table*}[t]",
@@ -70,7 +77,7 @@ def _table(label: str, page: Page) -> str:
             *[f"    {_row(row, sheet.columns, names, broken)} \\\\" for row in sheet.rows],
             r"    \bottomrule",
             r"  \end{tabular}",
-            *_below(sheet, page.footnotes),
+            *_below(sheet, footnotes),
             r"\end{table*}",
             "",
         ]
@@ -124,12 +131,14 @@ def _below(sheet: Sheet, footnotes: Mapping[str, str]) -> list[str]:
         rf"\textsuperscript{{{escape(mark)}}}~{escape(text.rstrip('.'))}." for mark, text in footnotes.items()
     ]
     texts += [escape(note) for note in sheet.notes]
+    texts += [rf"{escape(name)}: {escape(text.rstrip('.'))}." for name, text in sheet.items.items()]
+    texts += [rf"Signature: \texttt{{{signature}}}."] if sheet.signature else []
     return [
         r"",
         r"  \smallskip",
         r"  \parbox{\linewidth}{\scriptsize\raggedright",
         *[f"    {text}" for text in texts],
-        rf"    Signature: \texttt{{{signature}}}.}}",
+        r"  }",
     ]
 
 

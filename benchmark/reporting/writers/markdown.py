@@ -17,9 +17,9 @@ def page(page: Page, mark: str) -> str:
     guide = f" [How to read this]({page.guide})." if page.guide else ""
     parts = [f"<!-- {mark} -->\n# {escape(page.title)}", escape(page.reading) + guide]
     for section in page.sections:
-        parts += [f"## {escape(section.title)}", *([escape(section.lead)] if section.lead else [])]
+        parts += [f"## {escape(capital(section.title))}", *([escape(section.lead)] if section.lead else [])]
         for sheet in section.sheets:
-            parts += [f"### {escape(capital(sheet.title))}", *below(sheet, f"{capital(sheet.subtitle)}.")]
+            parts += [f"### {escape(capital(sheet.title))}", *below(sheet, capital(sheet.subtitle))]
     if page.footnotes:
         notes = "\n".join(f"- **{mark}**: {escape(text)}" for mark, text in page.footnotes.items())
         parts += ["## Notes", notes]

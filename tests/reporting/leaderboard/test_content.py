@@ -1,31 +1,18 @@
-"""What tables show: settings in words, marks that runs share, ensembles that refer to members, best, second, ties."""
+"""What tables show: departures by run, ensembles that refer to members, best, second, ties, the papers' rows."""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmark.reporting.leaderboard.content import (
-    DAGGER,
-    OF_MEMBERS,
-    features,
-    letter,
-    paper_remark,
-)
+from benchmark.reporting.leaderboard.content import SMOKE, letter, paper_remark
 from benchmark.reporting.sheet import Cell, Page
-from tests.reporting import factory
 from tests.reporting.leaderboard.test_rows import PAPERS, sgr
-from tests.reporting.writers.samples import RECORDS, SHARED, cells_of, ensemble, keys_of, page, pages, row_of
-
-GRID = "regions of 'test': 6 x 6 cells through fixed random filters (identity 780cf7491c4d)"
+from tests.reporting.writers.samples import RECORDS, SHARED, cells_of, ensemble, keys_of, page, row_of
 
 
 def cells(found: Page, run: str) -> dict[str, Cell]:
     """The cells of a run's row by their columns' keys."""
     return cells_of(found, row_of(found, run))
-
-
-def reasons(found: Page, run: str) -> list[str]:
-    return [found.footnotes[mark] for mark in row_of(found, run).marks]
 
 
 @pytest.mark.parametrize(
@@ -35,12 +22,24 @@ def test_letters_go_on_after_z(number: int, text: str) -> None:
     assert letter(number) == text
 
 
-def test_runs_share_the_mark_of_a_shared_departure() -> None:
+def test_departures_are_counted_in_the_row_and_said_below_by_run() -> None:
     found = page(RECORDS)
-    assert set(reasons(found, "short")) == {"10 of 30 epochs", SHARED}
-    assert SHARED in reasons(found, "odd")
-    assert list(found.footnotes.values()).count(SHARED) == 1
-    assert row_of(found, "sgr").marks == ()
+    (sheet,) = found.sheets
+    assert {run: cells(found, run)["departures"].value for run in ("sgr", "short", "odd")} == {
+        "sgr": 0,
+        "short": 2,
+        "odd": 2,
+    }
+    assert sheet.items["short"] == f"10 of 30 epochs; {SHARED}"
+    assert sheet.items["odd"].startswith(SHARED)
+    assert cells(found, "short")["verdict"].text == "not comparable"
+
+
+def test_a_departure_of_all_runs_is_said_once() -> None:
+    found = page([sgr(run="one", departures=["x", "y"]), sgr(run="other", departures=["y", "z"])])
+    (sheet,) = found.sheets
+    assert sheet.notes[-1] == "Every run of this table departs from its paper: y."
+    assert sheet.items == {"one": "x", "other": "z"}
 
 
 def test_every_mark_has_a_note_and_every_note_a_mark() -> None:
@@ -48,66 +47,32 @@ def test_every_mark_has_a_note_and_every_note_a_mark() -> None:
         found = page(RECORDS, protocol)
         used = {mark for sheet in found.sheets for row in sheet.rows for mark in row.marks}
         assert used == found.footnotes.keys()
-        for alone in pages(RECORDS, protocol):
-            used = {mark for row in alone.sheets[0].rows for mark in row.marks}
-            assert used == alone.footnotes.keys()
-            assert list(alone.footnotes) == [letter(number) for number in range(len(alone.footnotes))]
+        assert list(found.footnotes) == [letter(number) for number in range(len(found.footnotes))]
 
 
 def test_an_ensemble_refers_to_its_members() -> None:
     one, other = sgr(run="one", departures=["x", "y"]), sgr(run="other", departures=["y: z"])
     found = page([one, other, ensemble(one, other, departures=["x", "only together"])])
-    assert reasons(found, "both") == ["x", "only together", OF_MEMBERS]
-    assert row_of(found, "both").marks[-1] == DAGGER
-    assert cells(found, "both")["members"].text == "one + other"
-    assert not [text for text in found.footnotes.values() if text.startswith(("one: ", "other: "))]
-    alone = pages([one, other, ensemble(one, other)])[1]  # LaTeX's table, without those of the members
-    assert reasons(alone, "both") == [OF_MEMBERS]
-    assert not {"x", "y", "y: z"} & set(alone.footnotes.values())
+    (sheet,) = found.sheets
+    assert sheet.items["both"] == "x; only together; those of its members one + other"
+    assert cells(found, "both")["models"].value == 2
+    assert cells(found, "one")["models"].value == 1
 
 
 def test_a_departure_of_a_member_that_is_not_on_the_page_is_spelled_out() -> None:
     one, other = sgr(run="one", departures=["x", "y"]), sgr(run="other", departures=["y"])
-    assert reasons(page([ensemble(one, other)]), "both") == ["one: x", "one: y", "other: y"]
-    changed = sgr(run="one", departures=["x"])
-    assert reasons(page([changed, other, ensemble(one, other)]), "both") == ["one: y", OF_MEMBERS]
+    assert page([ensemble(one, other)]).sheets[0].items["both"] == "one: x; one: y; other: y"
 
 
-def test_the_setting_says_in_words_what_differs() -> None:
-    pixels = sgr(departures=["a"])
-    regions = sgr(run="regions", departures=["a"], notes=[GRID], score_precision="float64")
-    pessimistic = sgr(
-        run="ties",
-        departures=["a"],
-        results={"flickr30k": factory.result("flickr30k", tie_rule="pessimistic")},
-    )
-    assert {sheet.title for sheet in page([pixels, regions]).sheets} == {
-        "pixels, similarities in float32",
-        "region features (6 x 6 cells through fixed random filters), similarities in float64",
-    }
-    assert {sheet.title for sheet in page([pixels, pessimistic]).sheets} == {
-        "pixels, similarities in float32, ties lower_index",
-        "pixels, similarities in float32, ties pessimistic",
-    }
-    both = page([pixels, regions, ensemble(pixels, regions)]).sheets[-1]
-    assert both.title == "pixels, similarities in float32, averaged over 2 models"
-    assert both.subtitle.endswith(": 1,000 images, 5,000 captions")
+def test_a_column_that_says_the_same_of_all_runs_is_left_out() -> None:
+    assert not {"models", "precision", "departures"} & set(keys_of(page([sgr()]).sheets[0]))
+    (sheet,) = page([sgr(), sgr(run="double", score_precision="float64")]).sheets
+    assert "precision" in keys_of(sheet)
 
 
-def test_features_are_those_of_the_split_that_was_scored() -> None:
-    other = GRID.replace("test", "train")
-    assert features(factory.record(notes=[other])) == "pixels"
-    assert features(factory.record(notes=[other.replace("6 x 6", "3 x 3"), GRID])).startswith(
-        "region features (6 x 6"
-    )
-
-
-def test_image_vectors_beside_regions_are_named() -> None:
-    guides = "guides of 'test': a random projection (identity f8f345586923)"
-    words = (
-        "region features (6 x 6 cells through fixed random filters) and image vectors (a random projection)"
-    )
-    assert features(factory.record(notes=[GRID, guides])) == words
+def test_embedded_data_are_called_a_smoke_test() -> None:
+    assert page(RECORDS, "scenes").reading.startswith(SMOKE)
+    assert SMOKE not in page(RECORDS).reading
 
 
 def test_best_and_second_are_ours_and_by_what_is_shown() -> None:
@@ -161,12 +126,10 @@ def test_spread_and_number_of_seeds_are_always_there() -> None:
     assert (one["n"].text, one["rsum"].spread, one["i2t_r1"].spread) == ("1", "n/a", "")
 
 
-def test_verdict_and_difference_are_columns_of_the_papers_set_up_only() -> None:
+def test_verdict_and_difference_are_columns_of_the_papers_benchmarks_only() -> None:
     found = page(RECORDS)
-    for section in found.sections:
-        for sheet in section.sheets:
-            judged = section.title.startswith("The papers' set-up")
-            assert ({"difference", "verdict"} <= set(keys_of(sheet))) == bool(sheet.items) == judged
+    assert {"difference", "verdict"} <= set(keys_of(found.sheets[0]))
+    assert not {"difference", "verdict"} & set(keys_of(page(RECORDS, "scenes").sheets[0]))
     ours = cells(found, "sgr")
     assert ours["difference"].text == "+0.60"
     assert ours["difference"].value == pytest.approx(0.6)
@@ -198,21 +161,21 @@ def test_a_rsum_that_the_paper_does_not_print_says_so() -> None:
     found = page([sgr(run="d", method="dualpath", variant="ResNet-50 Stage II")])
     computed = found.sheets[0].rows[1]
     assert cells_of(found, computed)["rsum"].text == "414.5"
-    assert found.footnotes[computed.marks[0]].endswith(
-        "prints no rsum, which is the sum of its rounded recalls"
-    )
+    assert "prints no rsum, which is the sum of its rounded recalls" in found.footnotes[computed.marks[0]]
     variant = "USER (as cited by AAHR; variant not stated, probably CLIP-guided)"
     printed = page([sgr(run="user", method="user", variant=variant)])
-    assert not any("prints no rsum" in note for note in printed.footnotes.values())
+    paper = printed.sheets[0].rows[1]
+    assert "prints no rsum" not in printed.footnotes[paper.marks[0]]
 
 
 def test_runs_of_a_paper_with_second_hand_rows_carry_what_is_known_of_them() -> None:
     variant = "USER without external knowledge (presumably SGE, the released code)"
     for protocol in ("flickr30k", "mscoco-5k"):
         found = page([sgr(run="user", method="user", variant=variant, protocols=(protocol,))], protocol)
-        (text,) = reasons(found, "user")
+        (mark,) = row_of(found, "user").marks
+        text = found.footnotes[mark]
         assert "is to be held against it, not against the cited rows" in text
-    row, paper = (cells_of(found, row) for row in found.sheets[0].rows)
+    row, paper = (cells_of(found, row) for row in found.sheets[0].rows[:2])
     assert paper["run"].text == "paper (derived)"
     assert (paper["i2t_r1"].text, paper["rsum"].text) == ("63.9", "n/a")
     assert row["difference"].tail == " (mean R@1)"

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from benchmark.errors import UserError
+from benchmark.files import sha256_bytes
 from benchmark.places import PAPER
 from benchmark.records.record import RunRecord
-from benchmark.reporting.leaderboard.rows import Group, Row, leaderboard
+from benchmark.reporting.leaderboard.rows import Group, Row, leaderboard, row_title
 from tests.paths import ROOT
 from tests.reporting import factory
 
@@ -143,35 +144,83 @@ def test_an_unknown_variant_is_an_error() -> None:
 # ------------------------------------------------------------------------------------------ groups
 
 
-def test_groups_split_by_set_up_kind_and_signature() -> None:
+GRID = "regions of 'test': 6 x 6 cells through fixed random filters (identity 780cf7491c4d)"
+GUIDES = "guides of 'test': a random projection (identity f8f345586923)"
+
+
+def test_one_table_holds_what_was_scored_on_one_split_by_the_same_rules() -> None:
     pair = [sgr(run="saf"), sgr(run="sgr")]
-    members = [factory.member(record) for record in pair]
-    both: dict[str, Any] = {
-        "weights": "members",
-        "weights_sha256": None,
-        "training": None,
-        "members": members,
-    }
-    found = board(
+    both: dict[str, Any] = {"weights": "members", "weights_sha256": None, "training": None}
+    (found,) = board(
         *pair,
         sgr(run="short", departures=["fewer epochs"]),
-        sgr(run="sgraf", variant="SGRAF (repository)", **both),
+        sgr(run="sgraf", members=[factory.member(record) for record in pair], **both),
         sgr(run="double", score_precision="float64"),
-        sgr(run="pessimist", results={"flickr30k": factory.result("flickr30k", tie_rule="pessimistic")}),
+        sgr(run="regions", notes=[GRID], dataset=on_other_files()),
     )
-    shape = {(group.comparable, group.ensemble, tuple(row.name for row in group.rows)) for group in found}
-    assert shape == {
-        (True, False, ("saf", "sgr")),
-        (True, False, ("double",)),
-        (True, False, ("pessimist",)),
-        (True, True, ("sgraf",)),
-        (False, False, ("short",)),
+    assert {row.name: (row.comparable, row.models, row.reads) for row in found.rows} == {
+        "saf": (True, 1, "pixels"),
+        "sgr": (True, 1, "pixels"),
+        "short": (False, 1, "pixels"),
+        "sgraf": (True, 2, "pixels"),
+        "double": (True, 1, "pixels"),
+        "regions": (True, 1, "regions"),
     }
-    assert len({group.signature for group in found if group.comparable}) == 4
-    for group in found:
-        for row in group.rows:
-            assert {record.results["flickr30k"].signature for record in row.records} == {group.signature}
-    assert [group.comparable for group in found] == [True, True, True, True, False]
+    for field, stands in {"fingerprint": False, "ensemble": False, "precision": False, "ties": True}.items():
+        assert (f"{field}:*" not in found.signature) == stands
+    assert found.size == "test split of 1,000 images, 5,000 captions"
+
+
+@pytest.mark.parametrize("change", ["ties", "options", "fingerprint", "size"])
+def test_another_split_or_rule_is_another_table(change: str) -> None:
+    smaller = factory.result("flickr30k") | {"images": 50, "captions": 250}
+    facts = factory.parts(protocols=("flickr30k",))["dataset"]
+    few = {"test": facts["splits"]["test"] | {"images": 50, "captions": 250}}
+    changes: dict[str, dict[str, Any]] = {
+        "ties": {"results": {"flickr30k": factory.result("flickr30k", tie_rule="pessimistic")}},
+        "options": {"dataset": facts | {"options": {"seed": 7, "split": "flickr8k"}}},
+        "fingerprint": {"dataset": on_other_files()},
+        "size": {"results": {"flickr30k": smaller}, "dataset": facts | {"splits": few}},
+    }
+    found = board(sgr(run="a"), sgr(run="b"), sgr(run="other", **changes[change]))
+    assert [[row.name for row in group.rows] for group in found] == [["a", "b"], ["other"]]
+
+
+def test_options_of_the_training_split_part_no_table() -> None:
+    facts = factory.parts(protocols=("flickr30k",))["dataset"]
+    more = facts | {"options": {"seed": 7, "restval": True}}
+    (found,) = board(sgr(run="a"), sgr(run="b", dataset=more))
+    assert len(found.rows) == 2
+
+
+def on_other_files() -> dict[str, Any]:
+    """The data of the same split, read from other files."""
+    facts: dict[str, Any] = factory.parts(protocols=("flickr30k",))["dataset"]
+    test = facts["splits"]["test"] | {"fingerprint": sha256_bytes(b"other files")}
+    return facts | {"splits": {"test": test}}
+
+
+def test_input_is_that_of_the_split_that_was_scored() -> None:
+    other = GRID.replace("test", "train")
+    assert only(sgr(notes=[other])).features == "pixels"
+    row = only(sgr(notes=[other.replace("6 x 6", "3 x 3"), GRID, GUIDES]))
+    assert row.reads == "regions + guides"
+    assert row.features == (
+        "region features (6 x 6 cells through fixed random filters) and image vectors (a random projection)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "recipe", "variant", "title"),
+    [
+        ("user", "recipes/user/scenes-cge.yaml", "USER (as cited by AAHR; ...)", "USER-CGE"),
+        ("sgraf", "recipes/sgraf/flickr30k-saf.yaml", "SAF (paper)", "SAF"),
+        ("dualpath", "recipes/dualpath/scenes.yaml", "ResNet-50 Stage II", "Dual-Path ResNet-50, stage II"),
+        ("hat", "recipes/hat/mscoco-i2t.yaml", "HAT (i2t)", "HAT (i2t)"),
+    ],
+)
+def test_rows_are_named_by_method_and_variant(method: str, recipe: str, variant: str, title: str) -> None:
+    assert row_title(method, recipe, variant, PAPERS) == title
 
 
 def test_each_protocol_of_a_run_has_its_group() -> None:

@@ -30,7 +30,9 @@ def evidence(
     """What the page is made of, without files."""
     groups = leaderboard(records, PAPERS)
     sidecars = {record.path: factory.sidecar(record.seed) for record in records}
-    return PageEvidence(records, sidecars, groups, [frozenset()] * len(groups), {}, references or {}, [], [])
+    return PageEvidence(
+        records, sidecars, groups, [frozenset()] * len(groups), {}, {}, references or {}, [], []
+    )
 
 
 # -------------------------------------------------------------------------------------------- drift
@@ -150,14 +152,6 @@ def test_remarks_say_what_it_would_take() -> None:
     assert (row.judgement.kind, board.remark(row)) == ("above", "no more than other test images could change")
     (row,) = leaderboard([sgr(seed, 2 + seed / 100) for seed in range(3)], PAPERS)[0].rows
     assert (row.judgement.kind, board.remark(row)) == ("above", "")
-
-
-def test_what_sets_signatures_apart_is_named() -> None:
-    one, other = sgr(), sgr(run="double", score_precision="float64")
-    groups = leaderboard([one, other], PAPERS)
-    assert [board.apart(group, groups) for group in groups] == ["precision float32", "precision float64"]
-    (alone,) = leaderboard([one], PAPERS)
-    assert board.apart(alone, [alone]) == ""
 
 
 def test_latencies_of_different_machines_share_no_chart() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmark.records.record import RunRecord
-from benchmark.reporting.leaderboard.content import make_page
+from benchmark.reporting.leaderboard.content import make_page, of_protocol
 from benchmark.reporting.leaderboard.rows import leaderboard
 from benchmark.reporting.sheet import Cell, Page, Sheet, SheetRow
 from tests.reporting import factory
@@ -39,15 +40,9 @@ def ensemble(*members: RunRecord, departures: Sequence[str] = (), run: str = "bo
 def page(
     records: Sequence[RunRecord], protocol: str = "flickr30k", tied: frozenset[str] | None = None
 ) -> Page:
-    """The page of a protocol."""
-    groups = [group for group in leaderboard(records, PAPERS) if group.protocol == protocol]
-    return make_page(protocol, groups, PAPERS, tied)
-
-
-def pages(records: Sequence[RunRecord], protocol: str = "flickr30k") -> list[Page]:
-    """The same, each table with a page of its own, as LaTeX has it."""
-    groups = [group for group in leaderboard(records, PAPERS) if group.protocol == protocol]
-    return [make_page(protocol, groups, PAPERS, None, [group]) for group in groups]
+    """The page of a protocol; no recipe answers to a row of a paper."""
+    groups = of_protocol(leaderboard(records, PAPERS), protocol)
+    return make_page(protocol, groups, PAPERS, tied, Path("no recipes"))
 
 
 def row_of(found: Page, run: str) -> SheetRow:

@@ -30,7 +30,7 @@ def test_every_number() -> None:
     assert float(row["i2t_r1_sd"]) == pytest.approx(0.1)
     assert (row["t2i_r10_paper"], row["mean_r1_low"]) == ("87.0000", "")
     assert (row["seeds"], row["n_seeds"]) == ("0 1 2", "3")
-    assert (row["comparable"], row["ensemble"]) == ("yes", "no")
+    assert (row["comparable"], row["models"]) == ("yes", "1")
     assert row["verdict"].startswith("reproduced")
     assert rows["short"]["difference"] == ""
 

@@ -65,6 +65,14 @@
       if (first) first.setAttribute("aria-sort", "descending");
     }
 
+    // an address inside a folded part opens it
+    const unfold = () => {
+      const place = named(location.hash.slice(1));
+      for (let part = place && place.closest("details"); part; part = part.parentElement.closest("details")) part.open = true;
+    };
+    window.addEventListener("hashchange", unfold);
+    unfold();
+
     // filters: rows that do not fit go, and tables without rows with them
     const form = document.querySelector(".filters");
     if (!form) return;
@@ -73,16 +81,18 @@
       const wanted = Object.fromEntries(new FormData(form));
       const words = wanted.text.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0, all = 0;
-      for (const board of document.querySelectorAll(".boards > div")) {
-        const fits = ["protocol", "kind", "comparable"].every((name) => !wanted[name] || board.dataset[name] === wanted[name]);
+      const asked = words.length || Object.values(wanted).some(Boolean);
+      for (const board of document.querySelectorAll(".boards > details")) {
+        const fits = !wanted.protocol || board.dataset.protocol === wanted.protocol;
         let left = 0;
         for (const row of board.querySelectorAll("tbody tr")) {
-          const method = !wanted.method || row.dataset.method === wanted.method;
-          row.hidden = !(fits && method && words.every((word) => row.dataset.words.includes(word)));
+          const same = ["method", "kind", "comparable"].every((name) => !wanted[name] || row.dataset[name] === wanted[name]);
+          row.hidden = !(fits && same && words.every((word) => row.dataset.words.includes(word)));
           left += !row.hidden;
           all += 1;
         }
         board.hidden = left === 0;
+        if (asked && left) board.open = true;
         shown += left;
       }
       form.querySelector("output").textContent = shown + " of " + all + " rows";
