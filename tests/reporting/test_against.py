@@ -67,7 +67,7 @@ def test_a_record_says_where_the_scores_are_from() -> None:
     assert [side.tolist() for side in ranks] == list(naive_ranks(sims, OWNER, "lower_index"))
     (group,) = leaderboard([found, put("mine/4", matrix(1))])
     assert [row.seeds for row in group.rows] == [[3, 4]]
-    assert not group.comparable
+    assert (group.rows[0].comparable, group.rows[0].reads) == (False, "unknown")
     assert "scores from elsewhere" in group.rows[0].departures[0]
     assert put("mine/3", matrix(1)).canonical_hash != found.canonical_hash  # an earlier one is replaced
 

@@ -192,7 +192,7 @@ def _sample(row: Row, metric: str, runs_dir: Path) -> Sample:
 
 def image_differences(a: Sample, b: Sample) -> Values:
     """Image by image, first less second; raises UserError where they are not of the same images in the same way."""
-    if not same_split(a.record, b.record, a.protocol):
+    if a.protocol != b.protocol or not same_split(a.record, b.record, a.protocol):
         one, other = (parse(sample.record.results[sample.protocol].signature) for sample in (a, b))
         fields = [name for name in differences(one, other) if name not in MAY_DIFFER]
         found = "; ".join(f"{name}: {vars(one)[name]} and {vars(other)[name]}" for name in fields)
