@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from PIL import Image
 
 from benchmark.errors import UserError
+from benchmark.strict import Strict
 
 SplitName = Literal["train", "val", "test"]
 
@@ -30,22 +33,40 @@ class OwnVocabulary:
     """Of WordPiece, special tokens included, in the order of their ids."""
 
 
-class Images(Protocol):
-    """Pictures of a split by row, decoded when asked for. Sequences that can be pickled, for loader processes."""
+class DatasetOptions(Strict):
+    """Options of a dataset in a recipe's `data.options`."""
 
-    def __len__(self) -> int: ...
+    def counts(self, published: Mapping[SplitName, int]) -> Mapping[SplitName, int]:
+        """Return the images of each split; `published` has them at the default options."""
+        return published
 
+
+class Images(ABC):
+    """Pictures of a split by row, decoded when asked for. They can be pickled, for loader processes."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    @abstractmethod
     def __getitem__(self, row: int, /) -> Image.Image:
-        """RGB picture of one row."""
-        ...
+        """Return the RGB picture of one row."""
 
+    @abstractmethod
     def select(self, rows: Sequence[int]) -> Images:
-        """The same pictures, fewer rows."""
-        ...
+        """Return the same pictures, fewer rows."""
 
+    @abstractmethod
     def identity(self) -> bytes:
         """Return the identity of the pictures for the fingerprint: pixels, or the place they come from."""
-        ...
+
+    def digests(self) -> list[bytes] | None:
+        """Return the sha256 of each picture: of its file, or of its pixels where code makes it; None: there is none."""
+        return [hashlib.sha256(self[row].tobytes()).digest() for row in range(len(self))]
+
+    def files(self) -> list[Path] | None:
+        """Return the prepared files that the pictures are read from; None: they were not prepared."""
+        return None
 
 
 class Regions(Protocol):
@@ -53,7 +74,7 @@ class Regions(Protocol):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Regions of an image, and their width."""
+        """The regions of an image, and their width."""
         ...
 
     @property
@@ -64,11 +85,15 @@ class Regions(Protocol):
     def __len__(self) -> int: ...
 
     def regions(self, rows: Sequence[int], /) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Features (n, R, D) of some rows; raises UserError where they cannot be read or are not finite."""
+        """Return features (n, R, D) of some rows; raises UserError where they cannot be read or are not finite."""
+        ...
+
+    def heads(self) -> list[bytes]:
+        """Return a key of the first region of each image, which equal features share; b"": it is all zeros."""
         ...
 
     def select(self, rows: Sequence[int]) -> Regions:
-        """The features of fewer images."""
+        """Return the features of fewer images."""
         ...
 
     def identity(self) -> bytes:
@@ -100,7 +125,7 @@ class Guides:
 
 
 @dataclass(frozen=True)
-class NoPictures:
+class NoPictures(Images):
     """Pictures of a split that has none, such as one of region features."""
 
     count: int
@@ -116,6 +141,9 @@ class NoPictures:
 
     def identity(self) -> bytes:
         return b""
+
+    def digests(self) -> None:
+        """Return None: there is no picture."""
 
 
 @dataclass(frozen=True, eq=False)

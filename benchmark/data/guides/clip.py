@@ -30,7 +30,9 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class CLIPVectors:
-    """Vectors (n, D) of pictures; an `Extractor` of sources.py."""
+    """Vectors (n, D) of pictures; a `GuideExtractor` of sources.py."""
+
+    proxy = False
 
     def __init__(self, name: str, revision: str, device: torch.device) -> None:
         """Fetch a CLIP's configuration and weights.

@@ -23,7 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmark.data.checksums import copies_of
-from benchmark.data.splits import Images, NoPictures
+from benchmark.data.splits import Images
 from benchmark.errors import UserError
 from benchmark.files import replacing, sha256_bytes, write_text
 
@@ -63,7 +63,7 @@ def decode(encoded: bytes, what: str) -> Image.Image:
         raise broken from None
 
 
-class EncodedImages:
+class EncodedImages(Images):
     """Pictures of a split: rows of an Arrow table whose column `column` holds picture files.
 
     `table` is a `datasets.Dataset` with that column not decoded, `rows` (n,) its row for each of ours, `filenames`
@@ -204,7 +204,7 @@ def _place(buffer: Any, mapped: list[tuple[int, int, int, str]]) -> tuple[str | 
 
 
 @dataclass(frozen=True, eq=False)
-class FileImages:
+class FileImages(Images):
     """Pictures in a local folder: `paths` below `folder` (n,), and the names of the pictures."""
 
     folder: Path
@@ -266,15 +266,6 @@ class FileImages:
             )
         status = path.stat()
         return Path(self.paths[row]).as_posix(), status.st_size, status.st_mtime_ns
-
-
-def picture_digests(images: Images) -> list[bytes] | None:
-    """sha256 of each picture's file, or of its pixels where code makes it; None where there are no pictures."""
-    if isinstance(images, EncodedImages | FileImages):
-        return images.digests()
-    if isinstance(images, NoPictures):
-        return None
-    return [hashlib.sha256(images[row].tobytes()).digest() for row in range(len(images))]
 
 
 def _digests_of(read: Callable[[int], bytes], rows: Sequence[int]) -> list[bytes]:

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from benchmark.data.checksums import copies_of, damage_of
-from benchmark.data.images.decoding import EncodedImages, picture_digests
 from benchmark.data.published.captions import CaptionFacts, Verdict, judge, plain
 from benchmark.data.published.catalogue import Entry, Facts, facts_of
 from benchmark.data.published.karpathy import captions_by_sha256, in_order, lines_sha256, lists_by_sha256
@@ -82,7 +81,7 @@ class Subject:
     def contents(self) -> dict[str, list[Any]]:
         """For each kind, picture and captions, a key of each image by which the same image is found elsewhere."""
         split = self.split
-        pictures = picture_digests(split.images) if len(split.images) == len(split) else None
+        pictures = split.images.digests() if len(split.images) == len(split) else None
         found: dict[str, list[Any]] = {} if pictures is None else {"picture": pictures}
         if self.entry.sources or pictures is None:  # captions made by code may be alike by chance
             texts = [tuple(plain(split.captions[k]) for k in five) for five in split.rows_of_images()]
@@ -380,10 +379,11 @@ def check_copies(splits: Mapping[SplitName, Split]) -> list[Check]:
     """The files that pictures are read from are as they were when they were prepared; all are read."""
     checks = []
     for name, split in splits.items():
-        if not isinstance(split.images, EncodedImages):
+        files = split.images.files()
+        if files is None:
             continue
         what, expected = "prepared files", "their sha256 when they were prepared"
-        folders = copies_of(split.images.files())
+        folders = copies_of(files)
         fault = next(filter(None, map(damage_of, folders)), "")
         if fault:
             checks.append(Check(name, what, expected, fault, "differs", "see what was found"))

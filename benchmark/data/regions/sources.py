@@ -38,7 +38,7 @@ def stored_dataset(
 ) -> Dataset:
     """Splits whose features lie in a folder, not verified yet; raises UserError where they cannot be read."""
     found = f"field 'data.regions.source': found '{settings.source}'"
-    if not entry.sources:
+    if entry.embedded:
         raise UserError(f"{found}, {entry.name} is made by code; valid: grid")
     if folder.path is None:
         raise UserError(f"{found}, which reads a folder: name it with --data-dir; {WHERE}")

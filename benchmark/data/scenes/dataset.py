@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,14 +21,13 @@ from pydantic import Field
 
 from benchmark.data.scenes.captions import captions
 from benchmark.data.scenes.drawing import BACKGROUNDS, CENTRES, COLOURS, SHAPES, SIZES, TEXTURES, render
-from benchmark.data.splits import Split, SplitName, flatten_captions
-from benchmark.strict import Strict
+from benchmark.data.splits import DatasetOptions, Images, Split, SplitName, flatten_captions
 
 VERSION = "scenes-1"
 """Changes when the same options give other pixels or captions."""
 
 
-class ScenesOptions(Strict):
+class ScenesOptions(DatasetOptions):
     """Options of `scenes` in a recipe's `data.options`."""
 
     n_train: int = Field(default=2000, ge=2)
@@ -41,8 +40,9 @@ class ScenesOptions(Strict):
     hard_share: float = Field(default=0.25, ge=0, le=1)
     """Share of images that come in hard pairs (rows 2k and 2k + 1)."""
 
-    def size_of(self, split: SplitName) -> int:
-        return {"train": self.n_train, "val": self.n_val, "test": self.n_test}[split]
+    def counts(self, published: Mapping[SplitName, int] | None = None) -> Mapping[SplitName, int]:  # noqa: ARG002
+        """Return the images of each split, which the options say themselves."""
+        return {"train": self.n_train, "val": self.n_val, "test": self.n_test}
 
 
 class Draws:
@@ -158,7 +158,7 @@ def scene_at(options: ScenesOptions, split: SplitName, row: int) -> Scene:
 
 
 @dataclass(frozen=True)
-class SceneImages:
+class SceneImages(Images):
     """Pictures of a split, drawn when asked for (about a tenth of a millisecond at 64 pixels)."""
 
     options: ScenesOptions
@@ -200,7 +200,7 @@ class SceneImages:
 
 def scenes_split(options: ScenesOptions, split: SplitName, captions_per_image: int = 5) -> Split:
     """One split of `scenes`, captions written, pictures not drawn yet."""
-    count = options.size_of(split)
+    count = options.counts()[split]
     scenes = [scene_at(options, split, row) for row in range(count)]
     texts = [
         captions(scene.things, scene.background, Draws(options.seed, split, "text", row))[:captions_per_image]

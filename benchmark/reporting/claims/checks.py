@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from benchmark.data.published.catalogue import get_entry
+from benchmark.evaluation.protocol import get_protocol
 from benchmark.records.paper import PAPER, find_row, load_paper
 from benchmark.records.record import RUNS, read_all
 from benchmark.records.signature import differences, parse
@@ -22,6 +24,7 @@ from benchmark.reporting.claims.definition import (
     Claim,
     Growth,
     LatencyRatio,
+    NoCheck,
     PaperGain,
     RunDifference,
     StudyDifference,
@@ -90,17 +93,19 @@ class Evidence:
 
     def judged(self, claim: Claim, check: Check) -> JudgedCheck:
         """A check by itself; Holm's correction comes after."""
-        if isinstance(check, StudyDifference):
-            return self._study_difference(check)
-        if isinstance(check, RunDifference):
-            return self._run_difference(check)
-        if isinstance(check, PaperGain):
-            return self._paper_gain(claim, check)
-        if isinstance(check, LatencyRatio):
-            return self._latency_ratio(check)
-        if isinstance(check, Growth):
-            return self._growth(check)
-        return JudgedCheck(check, "no check", "-", "other", OPEN, "no check", check.why)
+        match check:
+            case StudyDifference():
+                return self._study_difference(check)
+            case RunDifference():
+                return self._run_difference(check)
+            case PaperGain():
+                return self._paper_gain(claim, check)
+            case LatencyRatio():
+                return self._latency_ratio(check)
+            case Growth():
+                return self._growth(check)
+            case NoCheck():
+                return JudgedCheck(check, "no check", "-", "other", OPEN, "no check", check.why)
 
     def _study_difference(self, check: StudyDifference) -> JudgedCheck:
         label = f"{check.study}: {check.of} - {check.against}, {title(check.metric)}"
@@ -116,7 +121,8 @@ class Evidence:
 
     def _run_difference(self, check: RunDifference) -> JudgedCheck:
         label = f"runs {check.of} - {check.against}, {title(check.metric)}"
-        setting: Setting = "analogue" if check.protocol == "scenes" else "paper"
+        embedded = get_entry(get_protocol(check.protocol).dataset).embedded
+        setting: Setting = "analogue" if embedded else "paper"
         blank = JudgedCheck(check, label, check.protocol, setting, OPEN, unit=unit(check.metric))
         pair = [self._row(name, check.protocol) for name in (check.of, check.against)]
         for found in pair:
