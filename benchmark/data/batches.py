@@ -148,7 +148,7 @@ def _table(split: Split, shape: tuple[int, ...], transform: PictureTransform, wo
 
 
 def encoded(split: Split, codec: Codec) -> tuple[Tensor, Tensor]:
-    """All captions of a split as ids (n_captions, L) and lengths (n_captions,), made once."""
+    """Return all captions of a split as ids (n_captions, L) and lengths (n_captions,), made once."""
     kept = _captions.setdefault(split, {})
     if codec.identity not in kept:
         kept[codec.identity] = codec.encode(split.captions)
@@ -156,7 +156,7 @@ def encoded(split: Split, codec: Codec) -> tuple[Tensor, Tensor]:
 
 
 def _guides(split: Split, rows: Sequence[int]) -> Tensor | None:
-    """Vectors (B, D) of some images."""
+    """Return vectors (B, D) of some images."""
     return None if split.guides is None else torch.from_numpy(split.guides.vectors[np.asarray(rows)])
 
 
@@ -209,12 +209,12 @@ class PairLoader:
         return np.random.Generator(np.random.PCG64([self.seed, self.epoch, *purpose]))
 
     def _first_captions(self) -> tuple[np.ndarray, np.ndarray]:
-        """The first caption of each image, and how many it has."""
+        """Return the first caption of each image, and how many it has."""
         counts = np.bincount(self.split.caption_image, minlength=len(self.split))
         return np.cumsum(counts) - counts, counts
 
     def _caption_rows(self) -> np.ndarray:
-        """The caption of each sample: itself, or one of its image's at random."""
+        """Return the caption of each sample: itself, or one of its image's at random."""
         if self.spec.unit == "caption":
             return np.arange(self.samples)
         first, counts = self._first_captions()
@@ -240,7 +240,7 @@ class PairLoader:
             )
 
     def _candidates(self, number: int, in_batch: np.ndarray) -> dict[str, Tensor]:
-        """Captions of images that the batch of that number does not hold, each of a random image, with replacement."""
+        """Draw captions of random images, with replacement, that the batch of that number does not hold."""
         ids, lengths = encoded(self.split, self.codec)
         count, generator = self.spec.candidates, self._random(_CANDIDATES, number)
         barred = np.unique(in_batch if self.spec.exclude == "batch" else in_batch[: len(in_batch) // 2])
@@ -268,7 +268,7 @@ class PairLoader:
         }
 
     def _as_seen(self, pixels: Tensor, rows: Tensor, samples: list[int]) -> ImageBatch:
-        """Images as the method trains on them: some regions dropped."""
+        """Return images as the method trains on them: some regions dropped."""
         guides = _guides(self.split, rows.tolist())
         if not self.spec.image.drop:
             return ImageBatch(pixels, rows, guides=guides)
@@ -278,7 +278,7 @@ class PairLoader:
     def _as_read(
         self, ids: Tensor, lengths: Tensor, keys: Sequence[tuple[int, ...]]
     ) -> tuple[Tensor, Tensor]:
-        """Captions (B, L) as the method trains on them: uncut ones are padded to the batch's longest, words dropped."""
+        """Return captions (B, L) as the method trains on them: padded to the batch's longest, words dropped."""
         text, codec = self.spec.text, self.codec
         if text.augment == "position_shift":
             assert text.max_length is not None, "a shift needs the number of places"
@@ -304,7 +304,7 @@ class PairLoader:
 def train_batches(
     split: Split, spec: InputSpec, codec: Codec, *, seed: int, epoch: int, batch_size: int, workers: int = 0
 ) -> PairLoader:
-    """Pairs of one epoch, shuffled by (seed, epoch). `images.index`: image rows; `captions.index`: caption rows.
+    """Return pairs of one epoch, shuffled by (seed, epoch). `images.index`: image rows; `captions.index`: caption rows.
 
     `spec.unit` says whether every caption comes once, or every image with one of its captions at random.
     """
@@ -314,7 +314,7 @@ def train_batches(
 def image_batches(
     split: Split, spec: InputSpec, *, batch_size: int, workers: int = 0
 ) -> Iterator[ImageBatch]:
-    """Images of a split as they are evaluated: pixels (B, 3, H, W) or regions (B, R, D), and rows (B,).
+    """Yield images of a split as they are evaluated: pixels (B, 3, H, W) or regions (B, R, D), and rows (B,).
 
     They come in order, but for pictures that differ in shape: those of one shape come together.
     """
@@ -356,7 +356,7 @@ def _batches_by_shape(
 def caption_batches(
     split: Split, spec: InputSpec, codec: Codec, *, batch_size: int
 ) -> Iterator[CaptionBatch]:
-    """Captions of a split in order: ids (B, L), lengths (B,) and rows (B,). `spec` is the method's, unused so far."""
+    """Yield captions of a split in order: ids (B, L), lengths (B,) and rows (B,). `spec` is not used so far."""
     del spec
     ids, lengths = encoded(split, codec)
     for batch in _in_order(len(split.captions), batch_size):

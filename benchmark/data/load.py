@@ -133,7 +133,7 @@ def _check_numbers(captions_per_image: int, first_images: Mapping[SplitName, int
 
 
 def _cut(dataset: Dataset, wanted: Mapping[SplitName, int]) -> Dataset:
-    """The dataset with the first images of some splits."""
+    """Return the dataset with the first images of some splits."""
     kept = {
         split: found.first_images(wanted[split]) if split in wanted else found
         for split, found in dataset.splits.items()
@@ -172,7 +172,7 @@ def _published(
     data_dir: Path | None,
     show_progress: bool,
 ) -> Dataset:
-    """The splits from the Hub or a local folder, as they are."""
+    """Return the splits from the Hub or a local folder, as they are."""
     from benchmark.data.published.hub import Request, hub_split  # `datasets` takes a second to import
     from benchmark.data.published.local import local_split
     from benchmark.data.published.tables import progress_bars
@@ -203,7 +203,7 @@ def _as_published(
     show_progress: bool,
     unverified: bool,
 ) -> Dataset:
-    """The published splits, verified."""
+    """Return the published splits, verified."""
     dataset = _published(entry, options, splits, captions_per_image, data_dir, show_progress)
     return _verified(dataset, entry, captions_per_image, unverified=unverified)
 
@@ -248,7 +248,7 @@ def _check_no_files(
 def _verified(
     dataset: Dataset, entry: Entry, captions_per_image: int, others: Sequence[Check] = (), *, unverified: bool
 ) -> Dataset:
-    """The dataset, with what differs from the published one in `departures`; refused unless `unverified`.
+    """Return the dataset, with what differs from the published one in `departures`; refused unless `unverified`.
 
     others: checks of what lies beside pictures and captions.
     """
@@ -301,7 +301,7 @@ def make_codec(
     kept: Path | None = None,
     vectors: Path | None = None,
 ) -> Codec:
-    """The codec that a method's text input and a dataset call for.
+    """Return the codec that a method's text input and a dataset call for.
 
     vocabulary, kept: a word vocabulary or dictionary that the user names, and the one beside a checkpoint
     (word_codec.py, vectors.py). vectors: a local file of word vectors.

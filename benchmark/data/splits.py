@@ -30,7 +30,7 @@ class OwnVocabulary:
     signs: tuple[str, ...]
     """Punctuation that a caption may hold."""
     pieces: tuple[str, ...]
-    """Of WordPiece, special tokens included, in the order of their ids."""
+    """The pieces of WordPiece, special tokens included, in the order of their ids."""
 
 
 class DatasetOptions(Strict):
@@ -115,11 +115,11 @@ class Guides:
         return len(self.vectors)
 
     def select(self, rows: Sequence[int]) -> Guides:
-        """The vectors of fewer images."""
+        """Return the vectors of fewer images."""
         return replace(self, vectors=self.vectors[np.asarray(rows, dtype=np.int64)])
 
     def identity(self) -> bytes:
-        """sha256 over how they are made, or over the vectors."""
+        """Return the sha256 over how they are made, or over the vectors."""
         content = self.made_by.encode() if self.made_by else self.vectors.astype("<f4").tobytes()
         return hashlib.sha256(f"guides {self.vectors.shape}\n".encode() + content).hexdigest().encode()
 
@@ -189,7 +189,7 @@ class Split:
         return digest.hexdigest()
 
     def rows_of_images(self) -> list[range]:
-        """Caption rows of each image, in image order."""
+        """Return caption rows of each image, in image order."""
         ends = np.searchsorted(self.caption_image, np.arange(len(self) + 1))
         return [range(int(start), int(stop)) for start, stop in pairwise(ends)]
 
@@ -213,7 +213,7 @@ class Split:
         )
 
     def first_images(self, count: int) -> Split:
-        """The first `count` images with their captions; all where there are fewer."""
+        """Return the first `count` images with their captions; all where there are fewer."""
         return self if count >= len(self) else self.select_images(range(count))
 
 

@@ -86,7 +86,7 @@ class CLIPVectors:
 
 
 def prepared(picture: Image.Image, size: int) -> torch.Tensor:
-    """A picture as CLIP reads it, (3, size, size)."""
+    """Return a picture as CLIP reads it, (3, size, size)."""
     width, height = picture.size
     scale = size / min(width, height)
     wide, high = (size, int(height * scale)) if width <= height else (int(width * scale), size)

@@ -46,7 +46,7 @@ class RandomProjection:
 
 
 def _colours(picture: Image.Image) -> Doubles:
-    """Mean colours of the squares, from -1 to 1, (768,)."""
+    """Return the mean colours of the squares, from -1 to 1, (768,)."""
     taken = (
         picture if picture.size == (SIDE, SIDE) else picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     )

@@ -50,7 +50,7 @@ class GuideExtractor(Protocol):
 
 
 def guide_extractor_for(settings: CLIPGuides | RandomGuides, device: torch.device) -> GuideExtractor:
-    """The extractor that a recipe names; raises UserError where its weights cannot be had."""
+    """Return the extractor that a recipe names; raises UserError where its weights cannot be had."""
     if settings.source == "random":
         from benchmark.data.guides.projection import RandomProjection
 
@@ -61,7 +61,7 @@ def guide_extractor_for(settings: CLIPGuides | RandomGuides, device: torch.devic
 
 
 def with_stored_guides(dataset: Dataset, regions: RegionSettings | None, folder: Path | None) -> Dataset:
-    """The dataset, whole still, with the vectors that lie beside its features; raises UserError as `stored_guides`."""
+    """Add the vectors that lie beside the features of a whole dataset; raises UserError as `stored_guides`."""
     if regions is None or regions.source != "scan" or folder is None:
         raise UserError(
             "field 'data.guides.source': found 'file', whose vectors lie beside SCAN's features (data.regions: "
@@ -107,7 +107,7 @@ def with_computed_guides(
 def computed_guides(
     split: Split, extractor: GuideExtractor, store: FeatureStore, *, show_progress: bool = True
 ) -> Guides:
-    """Vectors of a split's pictures: from the cache, else computed and kept as float32.
+    """Return vectors of a split's pictures: from the cache, else computed and kept as float32.
 
     Raises UserError for a picture that cannot be decoded and for a disk that cannot be written to.
     """
@@ -124,7 +124,7 @@ def computed_guides(
 
 
 def rows_among(pictures: Split, split: Split) -> list[int]:
-    """The row of each image among the pictures, by file name or by the number in it.
+    """Return the row of each image among the pictures, by file name or by the number in it.
 
     Raises UserError that counts the images without a picture and names the first.
     """
@@ -144,7 +144,7 @@ def rows_among(pictures: Split, split: Split) -> list[int]:
 
 
 def guides_described(dataset: Dataset) -> Dataset:
-    """The dataset with a note for each split: which vectors, and their identity."""
+    """Return the dataset with a note for each split: which vectors, and their identity."""
     notes = [
         f"guides of '{name}': {split.guides.description} (identity {split.guides.identity().decode()[:12]})"
         for name, split in dataset.splits.items()

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import io
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -161,34 +162,32 @@ def normalise(pixels: Tensor, spec: PixelInput | WholePixelInput) -> Tensor:
 # the transform of an input
 
 
-class PictureTransform(Protocol):
+class PictureTransform(ABC):
     """Turns a picture into a tensor that can be kept, and a batch of those into the model's input."""
+
+    one_shape: ClassVar[bool] = False
+    """True where evaluated pictures have the same shape as those of training."""
 
     @property
     def fixed(self) -> bool:
         """True where a training picture is the same (3, size, size) uint8 in every epoch."""
-        ...
+        return False
 
-    @property
-    def one_shape(self) -> bool:
-        """True where evaluated pictures have the same shape as those of training."""
-        ...
-
-    def train(self, picture: Image.Image, key: Sequence[int], /) -> Tensor:
+    @abstractmethod
+    def train(self, picture: Image.Image, key: Sequence[int]) -> Tensor:
         """Return a picture as it is trained on; random numbers depend on `key` only."""
-        ...
 
-    def evaluate(self, picture: Image.Image, /) -> Tensor:
+    @abstractmethod
+    def evaluate(self, picture: Image.Image) -> Tensor:
         """Return a picture as it is evaluated."""
-        ...
 
-    def finish(self, batch: Tensor, /) -> Tensor:
+    def finish(self, batch: Tensor) -> Tensor:
         """Return the model's input, float32."""
-        ...
+        return batch
 
 
 @dataclass(frozen=True)
-class SquareTransform:
+class SquareTransform(PictureTransform):
     """The transform of pictures that are cut and scaled to a square, kept as uint8."""
 
     spec: PixelInput
@@ -209,11 +208,10 @@ class SquareTransform:
 
 
 @dataclass(frozen=True)
-class WholeTransform:
+class WholeTransform(PictureTransform):
     """The transform of pictures that are trained on as large crops, and evaluated whole."""
 
     spec: WholePixelInput
-    one_shape: ClassVar[bool] = False
 
     @property
     def fixed(self) -> bool:
@@ -234,12 +232,10 @@ class WholeTransform:
 
 
 @dataclass(frozen=True)
-class OwnTransform:
+class OwnTransform(PictureTransform):
     """The transform that a method brings; torch's generator is seeded for each training picture, and put back."""
 
     transform: ImageTransform
-    fixed: ClassVar[bool] = False
-    one_shape: ClassVar[bool] = False
 
     def train(self, picture: Image.Image, key: Sequence[int]) -> Tensor:
         with torch.random.fork_rng(devices=[]):
@@ -248,9 +244,6 @@ class OwnTransform:
 
     def evaluate(self, picture: Image.Image) -> Tensor:
         return self.transform.evaluate(picture)
-
-    def finish(self, batch: Tensor) -> Tensor:
-        return batch
 
 
 def transform_of(image: ImageInput) -> PictureTransform | None:

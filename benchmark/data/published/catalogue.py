@@ -87,7 +87,7 @@ class Entry:
     """Images of each split with default options."""
     revision: str
     terms: str = ""
-    """Said once, before the first download."""
+    """The terms, said once, before the first download."""
     facts: Mapping[SplitName, Facts] = field(default_factory=dict)
     train_images_with_restval: int | None = None
     """Images of `train` with option `restval`; None: the dataset has no such part."""
@@ -116,7 +116,7 @@ _FLICKR_TERMS = (
 
 
 def _by_name(images: int, names_sha256: str, captions: CaptionFacts) -> Facts:
-    """A split whose order is the string order of its file names."""
+    """Return a split whose order is the string order of its file names."""
     return Facts(images, ids_sha256=names_sha256, ordered_sha256=names_sha256, captions=captions)
 
 
@@ -235,12 +235,12 @@ CATALOG: dict[str, Entry] = {
 
 
 def dataset_names() -> list[str]:
-    """Names of all datasets."""
+    """Return names of all datasets."""
     return list(CATALOG)
 
 
 def get_entry(name: str) -> Entry:
-    """The catalog's entry of `name`; raises UserError that names the nearest one."""
+    """Return the catalog's entry of `name`; raises UserError that names the nearest one."""
     if name not in CATALOG:
         raise UserError(f"unknown dataset '{name}'{nearest(name, CATALOG)}")
     return CATALOG[name]

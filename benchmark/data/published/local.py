@@ -22,7 +22,7 @@ PICTURES = (".jpg", ".jpeg", ".png")
 
 
 def local_split(request: Request, folder: Path) -> Loaded:
-    """One split from a local folder; raises UserError where it holds nothing that can be read."""
+    """Return one split from a local folder; raises UserError where it holds nothing that can be read."""
     if not folder.is_dir():
         raise UserError(f"data folder {folder.as_posix()}: no such folder")
     parquet = parquet_files(folder, request.split, restval=request.restval)
@@ -41,7 +41,7 @@ def local_split(request: Request, folder: Path) -> Loaded:
 
 
 def captions_split(request: Request, folder: Path) -> Loaded:
-    """One split without pictures: by Karpathy's JSON in the folder, else captions that the Hub has by themselves.
+    """Load one split without pictures: by Karpathy's JSON in the folder, else captions that the Hub has alone.
 
     Raises UserError where there are neither.
     """
@@ -67,7 +67,7 @@ def parquet_files(folder: Path, split: SplitName, *, restval: bool) -> list[Path
 
 
 def karpathy_file(folder: Path) -> Path | None:
-    """The folder's `dataset_*.json`; raises UserError where there are several."""
+    """Return the folder's `dataset_*.json`; raises UserError where there are several."""
     found = sorted(folder.glob("dataset_*.json"))
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
@@ -110,7 +110,7 @@ def _read_karpathy(path: Path, _modified: int) -> Rows:
 
 @lru_cache(maxsize=2)
 def pictures_of(folder: Path) -> dict[str, Path]:
-    """Pictures at any depth by file name."""
+    """Return pictures at any depth by file name."""
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in PICTURES:
@@ -119,7 +119,7 @@ def pictures_of(folder: Path) -> dict[str, Path]:
 
 
 def find_pictures(folder: Path, rows: Rows, kept: Sequence[int]) -> FileImages:
-    """The pictures of some rows: by file name, for MSCOCO also by the cocoid at the end of the name.
+    """Return the pictures of some rows: by file name, for MSCOCO also by the cocoid at the end of the name.
 
     Raises UserError that names the first picture that is not there and says how many there are.
     """
@@ -140,6 +140,6 @@ def find_pictures(folder: Path, rows: Rows, kept: Sequence[int]) -> FileImages:
 
 
 def _number(name: str) -> str:
-    """The twelve digits at the end of an MSCOCO file name (2014 and 2017 releases); else the whole stem."""
+    """Return the twelve digits at the end of an MSCOCO file name (2014 and 2017 releases); else the whole stem."""
     stem = Path(name).stem
     return stem[-12:] if stem[-12:].isdigit() else stem

@@ -33,7 +33,7 @@ class Revisions(Strict):
 
 
 def lock_path() -> Path:
-    """The lock file in use."""
+    """Return the lock file in use."""
     told = os.environ.get("REMATCH_REVISIONS")
     return Path(told) if told else Path(__file__).with_name("revisions.yaml")
 

@@ -79,7 +79,7 @@ class Subject:
 
     @cached_property
     def contents(self) -> dict[str, list[Any]]:
-        """For each kind, picture and captions, a key of each image by which the same image is found elsewhere."""
+        """A key of each image, by its picture and by its captions, that finds the same image elsewhere."""
         split = self.split
         pictures = split.images.digests() if len(split.images) == len(split) else None
         found: dict[str, list[Any]] = {} if pictures is None else {"picture": pictures}
@@ -114,11 +114,11 @@ class Subject:
         return Check(self.split.name, what, expected, found, "ok" if ok else "differs", "" if ok else hint)
 
     def unknown(self, what: str, expected: str, why: str) -> Check:
-        """A check that these data do not allow."""
+        """Return a check that these data do not allow."""
         return Check(self.split.name, what, expected, why, "cannot be checked", recorded=True)
 
     def published_rows(self) -> list[int]:
-        """Rows of the images in the published order, as far as it is known."""
+        """Return rows of the images in the published order, as far as it is known."""
         rows = list(range(len(self.split)))
         if self.facts is None or not self.named or self.facts.ordered_sha256 is None:
             return rows
@@ -134,7 +134,7 @@ class Subject:
 def check_dataset(
     entry: Entry, splits: Mapping[SplitName, Split], options: Mapping[str, Any], captions_per_image: int
 ) -> list[Check]:
-    """Every check that makes sense for these splits, those of one split together.
+    """Return every check that makes sense for these splits, those of one split together.
 
     `splits` are as loaded, before images are left out; `captions_per_image` is how many captions each image has.
     A dataset without published facts is checked for what holds of any.
@@ -183,7 +183,7 @@ def check_images(subject: Subject, options: Mapping[str, Any]) -> Check:
 
 
 def _training_splits(subject: Subject) -> tuple[int, ...]:
-    """Images of a training split without and with restval; () where there is no such choice."""
+    """Return images of a training split without and with restval; () where there is no such choice."""
     entry = subject.entry
     if subject.split.name != "train" or entry.train_images_with_restval is None:
         return ()
@@ -398,7 +398,7 @@ def check_copies(splits: Mapping[SplitName, Split]) -> list[Check]:
 
 
 def first_fault(checks: Iterable[Check]) -> str | None:
-    """The first check that failed in one line, with what to do; None where all agree."""
+    """Return the first check that failed in one line, with what to do; None where all agree."""
     failed = [check for check in checks if check.differs]
     if not failed:
         return None

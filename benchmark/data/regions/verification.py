@@ -22,7 +22,7 @@ AGAIN = "the extraction was interrupted or a file is another split's: fetch or m
 
 
 def check_features(splits: Mapping[SplitName, Split]) -> list[Check]:
-    """Images whose features are all zero, and those that two splits share; [] for splits without features."""
+    """Return images whose features are all zero, and those that two splits share; [] for splits without features."""
     stored = {name: (split, split.regions) for name, split in splits.items() if split.regions is not None}
     heads = {name: regions.heads() for name, (_, regions) in stored.items()}
     checks = [_check_zeros(split, regions, heads[name]) for name, (split, regions) in stored.items()]
@@ -47,7 +47,7 @@ def _check_zeros(split: Split, regions: Regions, heads: list[bytes]) -> Check:
 
 
 def _same_rows(one: Regions, other: Regions, heads: list[bytes], other_heads: list[bytes]) -> list[int]:
-    """Rows of `one` whose features `other` has too; zeros are looked for elsewhere."""
+    """Return rows of `one` whose features `other` has too; zeros are looked for elsewhere."""
     if one.shape != other.shape:
         return []
     theirs = {head: row for row, head in enumerate(other_heads)}

@@ -59,7 +59,7 @@ class Draws:
             block += 1
 
     def below(self, n: int) -> int:
-        """A number from 0 to n - 1."""
+        """Return a number from 0 to n - 1."""
         return next(self._words) * n >> 32
 
     def shuffled(self, n: int) -> list[int]:
@@ -98,7 +98,7 @@ def _kind(draws: Draws) -> tuple[str, str]:
 
 
 def make_scene(draws: Draws) -> Scene:
-    """Two to four objects in different cells, no two of the same colour and shape."""
+    """Return two to four objects in different cells, no two of the same colour and shape."""
     count = (2, 3, 3, 4)[draws.below(4)]
     things: list[Object] = []
     for cell in draws.shuffled(9)[:count]:
@@ -119,7 +119,7 @@ _VALUES: dict[str, Iterable[str]] = {"colour": COLOURS, "shape": SHAPES, "size":
 
 
 def twin(scene: Scene, draws: Draws) -> Scene:
-    """A hard negative: the first object changes in one attribute, or swaps colour or place with the second."""
+    """Return a hard negative: the first object changes in one attribute, or swaps colour or place with the second."""
     first, second, *rest = scene.things
     while True:
         change = _TRIED[draws.below(len(_TRIED))]
@@ -149,7 +149,7 @@ def twin(scene: Scene, draws: Draws) -> Scene:
 
 
 def scene_at(options: ScenesOptions, split: SplitName, row: int) -> Scene:
-    """The scene of one row; in a hard pair the odd row is the twin of the even one."""
+    """Return the scene of one row; in a hard pair the odd row is the twin of the even one."""
     pair = Draws(options.seed, split, "pair", row // 2)
     hard = pair.below(10_000) < round(options.hard_share * 10_000)
     if hard and row % 2:
@@ -169,7 +169,7 @@ class SceneImages(Images):
         return len(self.rows)
 
     def array(self, row: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """Pixels of one row, (size, size, 3) uint8."""
+        """Return pixels of one row, (size, size, 3) uint8."""
         number = self.rows[row]
         scene, size = scene_at(self.options, self.split, number), self.options.image_size
         things = [
@@ -199,7 +199,7 @@ class SceneImages(Images):
 
 
 def scenes_split(options: ScenesOptions, split: SplitName, captions_per_image: int = 5) -> Split:
-    """One split of `scenes`, captions written, pictures not drawn yet."""
+    """Return one split of `scenes`, captions written, pictures not drawn yet."""
     count = options.counts()[split]
     scenes = [scene_at(options, split, row) for row in range(count)]
     texts = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, singledispatchmethod
 from pathlib import Path
 from typing import Literal
 
@@ -91,23 +91,17 @@ class Evidence:
         groups = leaderboard(read_all(self.root / RUNS), self.root / PAPER)
         return [row for group in groups for row in group.rows]
 
-    def judged(self, claim: Claim, check: Check) -> JudgedCheck:
-        """A check by itself; Holm's correction comes after."""
-        match check:
-            case StudyDifference():
-                return self._study_difference(check)
-            case RunDifference():
-                return self._run_difference(check)
-            case PaperGain():
-                return self._paper_gain(claim, check)
-            case LatencyRatio():
-                return self._latency_ratio(check)
-            case Growth():
-                return self._growth(check)
-            case NoCheck():
-                return JudgedCheck(check, "no check", "-", "other", OPEN, "no check", check.why)
+    @singledispatchmethod
+    def judged(self, check: Check, claim: Claim) -> JudgedCheck:
+        """Judge a check by itself; Holm's correction comes after."""
+        raise NotImplementedError(f"{check.kind} of {claim.id}")
 
-    def _study_difference(self, check: StudyDifference) -> JudgedCheck:
+    @judged.register
+    def _no_check(self, check: NoCheck, claim: Claim) -> JudgedCheck:  # noqa: ARG002
+        return JudgedCheck(check, "no check", "-", "other", OPEN, "no check", check.why)
+
+    @judged.register
+    def _study_difference(self, check: StudyDifference, claim: Claim) -> JudgedCheck:  # noqa: ARG002
         label = f"{check.study}: {check.of} - {check.against}, {title(check.metric)}"
         blank = JudgedCheck(check, label, "scenes", "analogue", OPEN, unit=unit(check.metric))
         path = self.root / STUDIES / f"{check.study}.json"
@@ -119,7 +113,8 @@ class Evidence:
             return _none_yet(blank, f"study {check.study} has no seed of both")
         return _told_by_seeds(blank, values)
 
-    def _run_difference(self, check: RunDifference) -> JudgedCheck:
+    @judged.register
+    def _run_difference(self, check: RunDifference, claim: Claim) -> JudgedCheck:  # noqa: ARG002
         label = f"runs {check.of} - {check.against}, {title(check.metric)}"
         embedded = get_entry(get_protocol(check.protocol).dataset).embedded
         setting: Setting = "analogue" if embedded else "paper"
@@ -150,7 +145,8 @@ class Evidence:
             return f"the records of {run} on {protocol} are of {len(found)} recipes"
         return found[0]
 
-    def _paper_gain(self, claim: Claim, check: PaperGain) -> JudgedCheck:
+    @judged.register
+    def _paper_gain(self, check: PaperGain, claim: Claim) -> JudgedCheck:
         gain = gain_claim(load_paper(claim.paper, self.root / PAPER), check)
         percent = gain.i2t_r1_percent if check.metric == "i2t_r1" else gain.t2i_r1_percent
         label = f"run {check.run}: {title(check.metric)} {percent:g} % over the baseline's"
@@ -179,7 +175,8 @@ class Evidence:
         blank = replace(blank, n=found.n, estimate=found.mean, low=found.low, high=found.high)
         return _told_of_size(blank, percent)
 
-    def _latency_ratio(self, check: LatencyRatio) -> JudgedCheck:
+    @judged.register
+    def _latency_ratio(self, check: LatencyRatio, claim: Claim) -> JudgedCheck:  # noqa: ARG002
         label = f"{check.study}: {check.task}: {check.of} / {check.against}"
         blank = JudgedCheck(check, label, "latency", "timing", OPEN, unit="% saved", counted="rounds")
         groups = self._groups(check.study, check.task)
@@ -193,7 +190,8 @@ class Evidence:
             return _told_of_size(blank, check.saving)
         return _told_of_side(blank, saved[1], saved[2])
 
-    def _growth(self, check: Growth) -> JudgedCheck:
+    @judged.register
+    def _growth(self, check: Growth, claim: Claim) -> JudgedCheck:  # noqa: ARG002
         label = f"{check.study}: {check.task}: {check.contender}, exponent {check.exponent:g}"
         blank = JudgedCheck(check, label, "latency", "timing", OPEN, unit="exponent", counted="rounds")
         groups = self._groups(check.study, check.task)
