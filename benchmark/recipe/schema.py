@@ -49,6 +49,7 @@ class StoredRegions(Strict):
 
     source: Literal["scan", "tsv"]
     in_folder: ClassVar[Literal[True]] = True
+    """True where features are read from that folder, and not made of pictures."""
 
 
 class GridRegions(Strict):
@@ -68,7 +69,9 @@ class FileGuides(Strict):
 
     source: Literal["file"]
     in_folder: ClassVar[Literal[True]] = True
+    """True where vectors are read from that folder, and not made of pictures."""
     model: ClassVar[None] = None
+    """The repository of weights that make the vectors; None: none do."""
 
 
 class CLIPGuides(Strict):
@@ -95,7 +98,7 @@ GuideSettings = Annotated[FileGuides | CLIPGuides | RandomGuides, Field(discrimi
 
 
 class DataSettings(Grown):
-    """Which dataset, and the choices a paper makes about it."""
+    """The dataset, and the choices that a paper makes about it."""
 
     name: str
     """`scenes`, `flickr30k`, `mscoco` or `flickr8k` (`rematch list` shows all)."""
@@ -142,9 +145,9 @@ class Recipe(Strict):
     paper_row: PaperRow
     data: DataSettings
     model: dict[str, Any]
-    """Checked against the method's own schema."""
+    """The method's own settings, checked against its schema."""
     pretrained: bool
-    """Start the parts that the method names from their published weights."""
+    """True where the parts that the method names start from their published weights."""
     training: Training
     evaluation: Evaluation = Evaluation()
     expected: list[Expected] = []

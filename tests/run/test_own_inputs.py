@@ -51,7 +51,8 @@ class Grains(ImageTransform):
         return self.evaluate(picture) + 0.01 * torch.randn(3, SIZE, SIZE)
 
     def evaluate(self, picture: Image.Image) -> Tensor:
-        return to_tensor(picture.resize((SIZE, SIZE)))
+        pixels: Tensor = to_tensor(picture.resize((SIZE, SIZE)))
+        return pixels
 
 
 def inputs(_config: ToyConfig) -> InputSpec:

@@ -31,7 +31,9 @@ def local_split(request: Request, folder: Path) -> Loaded:
         return Loaded(split, "local", "local parquet files", [])
     annotations = karpathy_file(folder)
     if annotations is not None:
-        return _karpathy_split(request, annotations, lambda rows, kept: find_pictures(folder, rows, kept))
+        return _karpathy_split(
+            request, annotations, "pictures", lambda rows, kept: find_pictures(folder, rows, kept)
+        )
     if any(source.needs_pictures for source in request.entry.sources) and pictures_of(folder):
         return hub_split(request, lambda rows, kept: find_pictures(folder, rows, kept))
     raise UserError(
@@ -47,7 +49,7 @@ def captions_split(request: Request, folder: Path) -> Loaded:
     """
     annotations = karpathy_file(folder)
     if annotations is not None:
-        return _karpathy_split(request, annotations, lambda _rows, kept: NoPictures(len(kept)))
+        return _karpathy_split(request, annotations, "features", lambda _rows, kept: NoPictures(len(kept)))
     if any(source.needs_pictures for source in request.entry.sources):
         return hub_split(request, lambda _rows, kept: NoPictures(len(kept)))
     raise UserError(
@@ -75,12 +77,11 @@ def karpathy_file(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _karpathy_split(request: Request, annotations: Path, pictures: PicturesOf) -> Loaded:
+def _karpathy_split(request: Request, annotations: Path, what: str, pictures: PicturesOf) -> Loaded:
     rows = _read_karpathy(annotations, annotations.stat().st_mtime_ns)
     kept = rows_in_order(rows, request.split, restval=request.restval, published=(), where=annotations.name)
     images = pictures(rows, kept)
     split = assemble(request.split, rows, kept, images, request.captions_per_image)
-    what = "features" if isinstance(images, NoPictures) else "pictures"
     return Loaded(split, "local", f"local {what} with {annotations.name}", [])
 
 

@@ -17,14 +17,14 @@ from PIL import Image
 from benchmark.data.images.decoding import decode
 from benchmark.data.load import load_dataset
 from benchmark.data.look.contact_sheet import DISPLAY, ContactSheet, choose_rows, make_sheet, write_html
-from benchmark.data.splits import Dataset, Split
+from benchmark.data.splits import Dataset, Images, Split
 from benchmark.errors import UserError
 
 NASTY = 'a <script>alert("x")</script> & a café — naïve "quotes"'
 
 
 @dataclass(frozen=True)
-class Encoded:
+class Encoded(Images):
     """Pictures as the files that a dataset holds."""
 
     files: list[bytes]
