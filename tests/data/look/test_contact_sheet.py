@@ -27,16 +27,16 @@ NASTY = 'a <script>alert("x")</script> & a café — naïve "quotes"'
 class Encoded(Images):
     """Pictures as the files that a dataset holds."""
 
-    files: list[bytes]
+    content: list[bytes]
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.content)
 
     def __getitem__(self, row: int) -> Image.Image:
-        return decode(self.files[row], f"image {row}")
+        return decode(self.content[row], f"image {row}")
 
     def select(self, rows: Sequence[int]) -> Encoded:
-        return Encoded([self.files[row] for row in rows])
+        return Encoded([self.content[row] for row in rows])
 
     def identity(self) -> bytes:
         return b"tests"
