@@ -27,7 +27,7 @@ class ImageBatch:
         return ImageBatch(self.pixels.to(device, non_blocking=True), self.index.to(device), lengths, guides)
 
     def first(self, count: int) -> ImageBatch:
-        """The first `count` images."""
+        """Return the first `count` images."""
         lengths, guides = (None if part is None else part[:count] for part in (self.lengths, self.guides))
         return ImageBatch(self.pixels[:count], self.index[:count], lengths, guides)
 
@@ -80,7 +80,7 @@ class Codes:
         return self.tensors[name]
 
     def rows(self, index: slice | Tensor) -> Codes:
-        """The items at `index`."""
+        """Return the items at `index`."""
         return Codes({name: tensor[index] for name, tensor in self.tensors.items()})
 
     def to(self, device: torch.device) -> Codes:

@@ -25,12 +25,12 @@ from benchmark.strict import Strict
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands, as the objective sees it."""
+    """The place of a step in training, as the objective sees it."""
 
     epoch: int
-    """0-based, running on across stages."""
+    """The epoch from 0, running on across stages."""
     step: int
-    """0-based optimiser step since the start of training."""
+    """The optimiser step from 0 since the start of training."""
     stage: int
     loss: BaseModel
     """The stage's loss settings, of the type `Method.loss`."""
@@ -45,7 +45,7 @@ class TripletLoss(Strict):
     """Only the worst negative of each row and column counts; false: all of them, summed."""
 
     def __call__(self, scores: Tensor) -> Tensor:
-        """Hinge loss of `scores` (B, B), summed over both directions: row = image, column = caption, S_ii matches.
+        """Return the hinge loss of `scores` (B, B) over both directions: row = image, column = caption, S_ii matches.
 
         With `hardest`, each image pays for its worst caption and each caption for its worst image:
 
@@ -73,38 +73,38 @@ class Baseline(nn.Module, ABC):
 
     @abstractmethod
     def encode_images(self, batch: ImageBatch) -> Codes:
-        """Codes of n images; every pass that test features are made of happens in here."""
+        """Return codes of n images; every pass that test features are made of happens in here."""
 
     @abstractmethod
     def encode_captions(self, batch: CaptionBatch) -> Codes:
-        """Codes of m captions."""
+        """Return codes of m captions."""
 
     @abstractmethod
     def similarity(self, images: Codes, captions: Codes) -> Tensor:
-        """Scores (n_images, n_captions); another division into blocks changes them by rounding at most (1e-6)."""
+        """Return scores (n_images, n_captions); other blocks change them by rounding at most (1e-6)."""
 
     @abstractmethod
     def pair_bytes(self, images: Codes, captions: Codes) -> int:
-        """Upper estimate of the temporary bytes one image x caption pair takes in `similarity`."""
+        """Return an upper estimate of the temporary bytes one image x caption pair takes in `similarity`."""
 
     @abstractmethod
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
-        """The loss of the whole batch, a scalar; no side effects.
+        """Return the loss of the whole batch, a scalar; no side effects.
 
         `pair_budget`: bytes that temporary pair tensors may take (None: no limit). Over it, pairs are scored
         in chunks that are computed again in the backward pass; results do not depend on the chunk size.
         """
 
     def prepare_batch(self, batch: PairBatch, progress: Progress) -> PairBatch:  # noqa: ARG002
-        """Once a step, without gradient: mining, momentum updates. Returns the batch, perhaps with `extra`."""
+        """Mine, or update by momentum, once a step and without gradient; returns the batch, perhaps with `extra`."""
         return batch
 
     def training_codes(self, batch: PairBatch) -> TrainingCodes:
-        """Codes of this rank's part of the batch, those of evaluation by default; no side effects."""
+        """Return codes of this rank's part of the batch, those of evaluation by default; no side effects."""
         return TrainingCodes(self.encode_images(batch.images), self.encode_captions(batch.captions))
 
     def after_step(self, codes: TrainingCodes) -> None:
-        """Side effects that must happen exactly once a step (enqueue, running statistics)."""
+        """Do what must happen exactly once a step (enqueue, running statistics)."""
 
 
 class DualEncoder(Baseline):
@@ -115,35 +115,35 @@ class DualEncoder(Baseline):
     """
 
     def similarity(self, images: Codes, captions: Codes) -> Tensor:
-        """Products (n, m) of the vectors: cosines, where they have unit length."""
+        """Return products (n, m) of the vectors: cosines, where they have unit length."""
         return images["vectors"] @ captions["vectors"].T
 
     def pair_bytes(self, images: Codes, captions: Codes) -> int:  # noqa: ARG002
-        """A pair takes no more than its score."""
+        """Return the bytes of a score; a pair takes no more."""
         return images["vectors"].element_size()
 
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:  # noqa: ARG002
-        """The stage's loss of the batch's B x B scores; such a matrix needs no budget."""
+        """Return the stage's loss of the batch's B x B scores; such a matrix needs no budget."""
         assert isinstance(progress.loss, TripletLoss), "a method with another loss needs an objective"
         return progress.loss(self.similarity(codes.images, codes.captions))
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What only the data know when a model is built."""
+    """The facts that only the data know when a model is built."""
 
     vocab_size: int
     pad_id: int = 0
     n_train_images: int = 0
-    """The instance loss has one class for each."""
+    """The number of training images; the instance loss has one class for each."""
     n_regions: int = 36
     region_dim: int = 2048
     pretrained: bool = False
-    """Fetch the pretrained parts that the configuration names (needs the Hub); False: random weights."""
+    """True where the pretrained parts that the configuration names are fetched; False: weights are random."""
     trunk: nn.Module | None = None
-    """Parity may hand in a stand-in for an image trunk."""
+    """A stand-in for an image trunk, which parity may hand in."""
     word_vectors: Tensor | None = None
-    """(vocab_size, dim): what a word layer begins with; None: random."""
+    """The vectors that a word layer begins with, (vocab_size, dim); None: random ones."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class OfficialWeights:
     missing: list[str]
     unexpected: list[str]
     dropped: list[str]
-    """Keys that have no counterpart by design (recomputed buffers)."""
+    """The keys that have no counterpart by design (recomputed buffers)."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class ScoringCase:
 
     name: str
     form: str
-    """How the fast code goes about it, where it has a choice."""
+    """The way that the fast code takes, where it has a choice."""
     naive: Callable[[], Tensor]
     fast: Callable[[], Tensor]
     floor_flops: float
@@ -194,7 +194,7 @@ class TimingGroup:
 
     task: str
     size: int | None
-    """Of what time may grow with, such as tokens; None where a task has one size."""
+    """The size that time may grow with, such as tokens; None where a task has one size."""
     calls: Mapping[str, Callable[[], object]]
 
 
@@ -206,25 +206,25 @@ class Method:
     title: str
     config: type[Strict]
     inputs: Callable[[Any], InputSpec]
-    """What a model of this configuration reads; asked before it is built, since the vocabulary sizes it."""
+    """Gives the inputs of a model of this configuration, before it is built, since the vocabulary sizes it."""
     build: Callable[[Any, DataFacts], Baseline]
-    """Usually the model's class itself; `facts` say what only the data know."""
+    """Builds a model, and is usually its class; `facts` say what only the data know."""
     loss: type[Strict] = TripletLoss
-    """Settings of the objective that a stage may change."""
+    """The settings of the objective that a stage may change."""
     parity_cases: Callable[[Path], list[ParityCase]] = lambda _path: []
-    """Every recorded quantity of one golden file beside ours; [] where the file is not of this method."""
+    """Puts every recorded quantity of one golden file beside ours; [] where the file is not of this method."""
     golden: str | None = None
-    """Folder in tests/golden/ that `rematch parity` takes without files. None: that of the method's name."""
+    """The folder in tests/golden/ that `rematch parity` takes without files. None: that of the method's name."""
     splits: tuple[ListedSplit, ...] = ()
-    """Splits of a dataset's whole corpus that the method's authors made by lists of file names."""
+    """The splits of a dataset's whole corpus that the method's authors made by lists of file names."""
     reconstruction: bool = False
-    """No authors' code is known: all runs say so, in the record and wherever their numbers stand."""
+    """True where no authors' code is known: all runs say so, in the record and wherever their numbers stand."""
     read_official: Callable[[Path, Baseline], OfficialWeights] | None = None
     check_batch: Callable[[Any, int], None] = lambda _config, _batch_size: None
     """Raises UserError where a configuration cannot be trained in batches of that size; asked when a recipe is read."""
     pretrained_parts: Callable[[Any], list[str]] = lambda _config: []
-    """What `pretrained=True` would download, for `--dry-run`."""
+    """Names all that `pretrained=True` would download, for `--dry-run`."""
     scoring_cases: Callable[[torch.device], Iterable[ScoringCase]] | None = None
-    """What `rematch time scoring` times: full-size scores of random codes on a device."""
+    """Gives the cases of `rematch time scoring`: full-size scores of random codes on a device."""
     timing_groups: Callable[[torch.device], Iterable[TimingGroup]] | None = None
-    """What a study of latency times, of this method beside others; drawn one by one, so tensors may be made then."""
+    """Gives the groups of a study of latency, one by one, so that tensors may be made then."""

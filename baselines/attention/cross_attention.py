@@ -67,7 +67,7 @@ def attention_scores(
     with torch.autocast(device, enabled=False):
         if form == "naive":
             return _naive_scores(images, captions, lengths, attention)
-        scores: Tensor = _Scores.apply(images, captions, lengths, attention, form)  # type: ignore[no-untyped-call]
+        scores: Tensor = _Scores.apply(images, captions, lengths, attention, form)
         return scores
 
 

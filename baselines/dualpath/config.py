@@ -8,7 +8,7 @@ from pydantic import Field
 
 from baselines.dualpath.text import TextConfig
 from baselines.dualpath.trunks import TrunkConfig
-from benchmark.inputs import InputSpec, PixelInput, VectorText
+from benchmark.inputs import InputSpec, VectorText, WholePixelInput
 from benchmark.strict import Strict
 
 
@@ -57,14 +57,11 @@ class DualPathLoss(Strict):
 
 def inputs(config: DualPathConfig) -> InputSpec:
     """Every training image with one of its captions at random; candidates to mine from come with a batch."""
-    image = PixelInput(
+    image = WholePixelInput(
         config.image_size,
         config.train_transform,
-        "whole",
         config.stored_size,
-        mean=config.pixel_mean,
-        std=(1.0, 1.0, 1.0),
-        divisor=1.0,
+        config.pixel_mean,
         stored_quality=config.stored_quality,
     )
     text = VectorText(

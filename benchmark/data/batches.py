@@ -25,19 +25,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmark.batches import CaptionBatch, ImageBatch, PairBatch
-from benchmark.data.images.transforms import (
-    as_pixels,
-    evaluation_image,
-    normalise,
-    scaled_crop,
-    training_image,
-    whole_pixels,
-)
+from benchmark.data.images.transforms import PictureTransform, transform_of
 from benchmark.data.inputs import check_input
 from benchmark.data.splits import Images, Regions, Split
 from benchmark.data.text.augmentation import drop_regions, drop_words, seeded_random, shift_words
 from benchmark.errors import UserError
-from benchmark.inputs import Codec, InputSpec, PixelInput, RegionInput
+from benchmark.inputs import Codec, InputSpec
 
 TABLE_BYTES = 768 * 2**20
 """Pixels that stay the same from epoch to epoch are made once and kept, as many splits as fit in this together;
@@ -53,7 +46,7 @@ WAITING = 512
 _PLAIN = (0, 0)
 """Seed and epoch of training pictures that do not change: nothing is drawn for them."""
 
-_tables: WeakKeyDictionary[Split, dict[PixelInput, Tensor]] = WeakKeyDictionary()
+_tables: WeakKeyDictionary[Split, dict[PictureTransform, Tensor]] = WeakKeyDictionary()
 _captions: WeakKeyDictionary[Split, dict[str, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
 
 
@@ -71,45 +64,35 @@ class Task(Protocol[Result]):
 
 
 @dataclass(frozen=True)
-class Pixels:
-    """The loading of pixels: rows of the split (and sample numbers) -> (B, 3, S, S) uint8, or float32 crops."""
+class Pictures:
+    """The loading of pictures: rows of the split (and sample numbers) -> a tensor of each."""
 
     images: Images
-    spec: PixelInput
+    transform: PictureTransform
     key: tuple[int, ...] | None = None
     """(seed, epoch) in training, None in evaluation."""
 
-    def __getitem__(self, work: Work) -> Tensor | UserError:
-        rows, samples = work
+    def __getitem__(self, work: Work) -> list[Tensor] | UserError:
         try:
             if self.key is None:
-                images = [evaluation_image(self.images[row], self.spec) for row in rows]
-            else:
-                keys = ((*self.key, _PIXELS, sample) for sample in samples)
-                if self.spec.train == "scale_crop_flip":
-                    crops = zip(rows, keys, strict=True)
-                    return torch.stack([scaled_crop(self.images[row], self.spec, key) for row, key in crops])
-                images = [
-                    training_image(self.images[row], self.spec, key)
-                    for row, key in zip(rows, keys, strict=True)
-                ]
+                return [self.transform.evaluate(self.images[row]) for row in work[0]]
+            return [
+                self.transform.train(self.images[row], (*self.key, _PIXELS, sample))
+                for row, sample in zip(*work, strict=True)
+            ]
         except UserError as error:
             return error
-        return as_pixels(images, self.spec.size)  # (B, 3, S, S)
 
 
 @dataclass(frozen=True)
-class WholePictures:
-    """The loading of pictures that keep their shapes: rows of the split -> (3, H, W) uint8 of each."""
+class Stacked:
+    """The loading of pictures of one shape, as one tensor (B, ...)."""
 
-    images: Images
-    spec: PixelInput
+    pictures: Pictures
 
-    def __getitem__(self, work: Work) -> list[Tensor] | UserError:
-        try:
-            return [whole_pixels(self.images[row], self.spec) for row in work[0]]
-        except UserError as error:
-            return error
+    def __getitem__(self, work: Work) -> Tensor | UserError:
+        found = self.pictures[work]
+        return found if isinstance(found, UserError) else torch.stack(found)
 
 
 @dataclass(frozen=True)
@@ -147,28 +130,25 @@ def _in_order(count: int, batch_size: int) -> list[list[int]]:
     return [list(range(start, min(start + batch_size, count))) for start in range(0, count, batch_size)]
 
 
-def _table(split: Split, spec: PixelInput, workers: int) -> Tensor | None:
-    """Evaluation pixels of a whole split, (n, 3, S, S) uint8, made once; None where they are too many."""
+def _table(split: Split, shape: tuple[int, ...], transform: PictureTransform, workers: int) -> Tensor | None:
+    """Make the pixels of a whole split that stay the same, (n, 3, S, S) uint8, once; None: they are too many."""
     kept = _tables.setdefault(split, {})
-    if spec not in kept:
-        shape = (len(split), 3, spec.size, spec.size)
+    if transform not in kept:
+        shape = (len(split), *shape)
         others = sum(table.nbytes for tables in _tables.values() for table in tables.values())
         if others + math.prod(shape) > TABLE_BYTES:
             return None
         table = torch.empty(shape, dtype=torch.uint8)
         work = [(rows, rows) for rows in _in_order(len(split), 64)]
-        # what is trained on as it is has a key that nothing draws from
-        made = run_batches(
-            Pixels(split.images, spec, _PLAIN if spec.evaluate == "whole" else None), work, workers
-        )
-        for (rows, _), pixels in zip(work, made, strict=True):
+        task = Stacked(Pictures(split.images, transform, _PLAIN if transform.fixed else None))
+        for (rows, _), pixels in zip(work, run_batches(task, work, workers), strict=True):
             table[rows[0] : rows[-1] + 1] = pixels
-        kept[spec] = table
-    return kept[spec]
+        kept[transform] = table
+    return kept[transform]
 
 
 def encoded(split: Split, codec: Codec) -> tuple[Tensor, Tensor]:
-    """All captions of a split as ids (n_captions, L) and lengths (n_captions,), made once."""
+    """Return all captions of a split as ids (n_captions, L) and lengths (n_captions,), made once."""
     kept = _captions.setdefault(split, {})
     if codec.identity not in kept:
         kept[codec.identity] = codec.encode(split.captions)
@@ -176,7 +156,7 @@ def encoded(split: Split, codec: Codec) -> tuple[Tensor, Tensor]:
 
 
 def _guides(split: Split, rows: Sequence[int]) -> Tensor | None:
-    """Vectors (B, D) of some images."""
+    """Return vectors (B, D) of some images."""
     return None if split.guides is None else torch.from_numpy(split.guides.vectors[np.asarray(rows)])
 
 
@@ -189,19 +169,19 @@ def _inputs(
 ) -> Iterator[Tensor]:
     """Yield the model's input for the images of each batch (rows, samples); `key`: (seed, epoch) in training."""
     check_input(split, spec)
-    wanted = spec.image
-    if isinstance(wanted, RegionInput):
+    transform = transform_of(spec.image)
+    if transform is None:
         assert split.regions is not None
         yield from run_batches(RegionRows(split.regions), batches, workers)
         return
-    unchanging = key is None or wanted.train == "plain"
-    table = _table(split, wanted, workers) if unchanging else None
+    unchanging = key is None or transform.fixed
+    table = _table(split, spec.image.shape, transform, workers) if unchanging else None
     if table is None:
-        raws = run_batches(Pixels(split.images, wanted, key), batches, workers)
+        raws = run_batches(Stacked(Pictures(split.images, transform, key)), batches, workers)
     else:
         raws = (table[torch.tensor(rows)] for rows, _ in batches)
     for raw in raws:
-        yield normalise(raw, wanted)
+        yield transform.finish(raw)
 
 
 @dataclass(frozen=True)
@@ -229,12 +209,12 @@ class PairLoader:
         return np.random.Generator(np.random.PCG64([self.seed, self.epoch, *purpose]))
 
     def _first_captions(self) -> tuple[np.ndarray, np.ndarray]:
-        """The first caption of each image, and how many it has."""
+        """Return the first caption of each image, and how many it has."""
         counts = np.bincount(self.split.caption_image, minlength=len(self.split))
         return np.cumsum(counts) - counts, counts
 
     def _caption_rows(self) -> np.ndarray:
-        """The caption of each sample: itself, or one of its image's at random."""
+        """Return the caption of each sample: itself, or one of its image's at random."""
         if self.spec.unit == "caption":
             return np.arange(self.samples)
         first, counts = self._first_captions()
@@ -260,7 +240,7 @@ class PairLoader:
             )
 
     def _candidates(self, number: int, in_batch: np.ndarray) -> dict[str, Tensor]:
-        """Captions of images that the batch of that number does not hold, each of a random image, with replacement."""
+        """Draw captions of random images, with replacement, that the batch of that number does not hold."""
         ids, lengths = encoded(self.split, self.codec)
         count, generator = self.spec.candidates, self._random(_CANDIDATES, number)
         barred = np.unique(in_batch if self.spec.exclude == "batch" else in_batch[: len(in_batch) // 2])
@@ -288,18 +268,17 @@ class PairLoader:
         }
 
     def _as_seen(self, pixels: Tensor, rows: Tensor, samples: list[int]) -> ImageBatch:
-        """Images as the method trains on them: some regions dropped."""
-        drop = self.spec.image.drop if isinstance(self.spec.image, RegionInput) else 0.0
+        """Return images as the method trains on them: some regions dropped."""
         guides = _guides(self.split, rows.tolist())
-        if not drop:
+        if not self.spec.image.drop:
             return ImageBatch(pixels, rows, guides=guides)
-        left, lengths = drop_regions(pixels, self._keys(_REGIONS, samples), drop)
+        left, lengths = drop_regions(pixels, self._keys(_REGIONS, samples), self.spec.image.drop)
         return ImageBatch(left, rows, lengths, guides)
 
     def _as_read(
         self, ids: Tensor, lengths: Tensor, keys: Sequence[tuple[int, ...]]
     ) -> tuple[Tensor, Tensor]:
-        """Captions (B, L) as the method trains on them: uncut ones are padded to the batch's longest, words dropped."""
+        """Return captions (B, L) as the method trains on them: padded to the batch's longest, words dropped."""
         text, codec = self.spec.text, self.codec
         if text.augment == "position_shift":
             assert text.max_length is not None, "a shift needs the number of places"
@@ -325,7 +304,7 @@ class PairLoader:
 def train_batches(
     split: Split, spec: InputSpec, codec: Codec, *, seed: int, epoch: int, batch_size: int, workers: int = 0
 ) -> PairLoader:
-    """Pairs of one epoch, shuffled by (seed, epoch). `images.index`: image rows; `captions.index`: caption rows.
+    """Return pairs of one epoch, shuffled by (seed, epoch). `images.index`: image rows; `captions.index`: caption rows.
 
     `spec.unit` says whether every caption comes once, or every image with one of its captions at random.
     """
@@ -335,13 +314,14 @@ def train_batches(
 def image_batches(
     split: Split, spec: InputSpec, *, batch_size: int, workers: int = 0
 ) -> Iterator[ImageBatch]:
-    """Images of a split as they are evaluated: pixels (B, 3, H, W) or regions (B, R, D), and rows (B,).
+    """Yield images of a split as they are evaluated: pixels (B, 3, H, W) or regions (B, R, D), and rows (B,).
 
-    They come in order, but for whole pictures: those of one shape come together.
+    They come in order, but for pictures that differ in shape: those of one shape come together.
     """
-    if isinstance(spec.image, PixelInput) and spec.image.evaluate == "whole":
+    transform = transform_of(spec.image)
+    if transform is not None and not transform.one_shape:
         check_input(split, spec)
-        yield from _whole_batches(split, spec.image, batch_size, workers)
+        yield from _batches_by_shape(split, transform, batch_size, workers)
         return
     rows = _in_order(len(split), batch_size)
     inputs = _inputs(split, spec, [(batch, batch) for batch in rows], workers)
@@ -349,16 +329,18 @@ def image_batches(
         yield ImageBatch(pixels, torch.tensor(batch), guides=_guides(split, batch))
 
 
-def _whole_batches(split: Split, spec: PixelInput, batch_size: int, workers: int) -> Iterator[ImageBatch]:
-    """Pictures that keep their shapes, in batches of one shape."""
+def _batches_by_shape(
+    split: Split, transform: PictureTransform, batch_size: int, workers: int
+) -> Iterator[ImageBatch]:
+    """Yield pictures that differ in shape, in batches of one shape."""
     work = [(rows, rows) for rows in _in_order(len(split), 16)]
     waiting: dict[torch.Size, list[tuple[int, Tensor]]] = {}
 
     def batch_of(shape: torch.Size) -> ImageBatch:
         rows, pixels = zip(*waiting.pop(shape), strict=True)
-        return ImageBatch(normalise(torch.stack(pixels), spec), torch.tensor(rows))
+        return ImageBatch(transform.finish(torch.stack(pixels)), torch.tensor(rows))
 
-    made = run_batches(WholePictures(split.images, spec), work, workers)
+    made = run_batches(Pictures(split.images, transform), work, workers)
     for (rows, _), pictures in zip(work, made, strict=True):
         for row, pixels in zip(rows, pictures, strict=True):
             alike = waiting.setdefault(pixels.shape, [])
@@ -374,7 +356,7 @@ def _whole_batches(split: Split, spec: PixelInput, batch_size: int, workers: int
 def caption_batches(
     split: Split, spec: InputSpec, codec: Codec, *, batch_size: int
 ) -> Iterator[CaptionBatch]:
-    """Captions of a split in order: ids (B, L), lengths (B,) and rows (B,). `spec` is the method's, unused so far."""
+    """Yield captions of a split in order: ids (B, L), lengths (B,) and rows (B,). `spec` is not used so far."""
     del spec
     ids, lengths = encoded(split, codec)
     for batch in _in_order(len(split.captions), batch_size):

@@ -44,7 +44,7 @@ def take_checksums(folder: Path, sources: Mapping[str, str]) -> None:
 
 
 def check_source(path: Path) -> str:
-    """sha256 of a file; raises DamagedError where the Hub announced another."""
+    """Return the sha256 of a file; raises DamagedError where the Hub announced another."""
     found, announced = sha256_file(path), announced_sha256(path)
     if announced is not None and found != announced:
         raise DamagedError(path, f"found sha256 {found[:16]}, the Hub announced {announced[:16]}")
@@ -85,7 +85,7 @@ def _compare_sources(sources: dict[str, str]) -> None:
 
 
 def copies_of(files: Iterable[Path]) -> list[Path]:
-    """Folders of prepared copies, with checksums, that these files are in."""
+    """Return folders of prepared copies, with checksums, that these files are in."""
     return sorted({path.parent for path in files if (path.parent / KEPT).is_file()})
 
 

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from benchmark.data.splits import Split
 from benchmark.errors import UserError
-from benchmark.inputs import InputSpec, PixelInput, RegionInput
+from benchmark.inputs import InputSpec
 
 
 def check_input(split: Split, spec: InputSpec) -> None:
     """Check that a split has the input that a method reads; raises UserError that says what it has."""
-    wanted, regions = spec.image, split.regions
-    if isinstance(wanted, PixelInput):
+    wanted, regions = spec.image.regions, split.regions
+    if wanted is None:
         if regions is not None:
             raise UserError(
                 "field 'data.regions': found region features, the model reads pixels; leave the field out"
             )
     elif regions is None:
         raise UserError(
-            f"field 'data.regions' is missing: the model reads {wanted.n_regions} x {wanted.dim} region features; say "
+            f"field 'data.regions' is missing: the model reads {wanted[0]} x {wanted[1]} region features; say "
             "where they come from (source: scan, tsv or grid)"
         )
-    elif regions.shape != (wanted.n_regions, wanted.dim):
+    elif regions.shape != wanted:
         count, width = regions.shape
         raise UserError(
             f"field 'data.regions': split '{split.name}' has {count} regions of width {width} an image "
-            f"({regions.description}), the model reads {wanted.n_regions} of width {wanted.dim}"
+            f"({regions.description}), the model reads {wanted[0]} of width {wanted[1]}"
         )
-    _check_guides(split, wanted.guide_dim if isinstance(wanted, RegionInput) else None)
+    _check_guides(split, spec.image.guide_dim)
 
 
 def _check_guides(split: Split, wanted: int | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,7 @@ from benchmark.data.regions.sources import (
     known_of,
     stored_dataset,
 )
-from benchmark.data.scenes.dataset import VERSION, ScenesOptions, scenes_split
-from benchmark.data.splits import Dataset, Split, SplitName
+from benchmark.data.splits import Dataset, DatasetOptions, Split, SplitName
 from benchmark.data.text.codec import make_piece_codec
 from benchmark.data.text.dictionary_files import read_dictionary
 from benchmark.data.text.vectors import make_vector_codec
@@ -34,7 +33,7 @@ from benchmark.data.text.word_codec import make_word_codec
 from benchmark.errors import UserError, nearest
 from benchmark.inputs import Codec, ListedSplit, OwnText, TextInput, VectorText, WordPieceText, WordText
 from benchmark.recipe.faults import check_fields
-from benchmark.recipe.schema import FileGuides, GridRegions, GuideSettings, RegionSettings, StoredRegions
+from benchmark.recipe.schema import GuideSettings, RegionSettings, StoredRegions
 
 if TYPE_CHECKING:
     from benchmark.data.published.verification import Check
@@ -80,28 +79,46 @@ def load_dataset(
         made = _as_published if declared is None else _by_lists
         return made(entry, chosen.model_dump(), splits, captions_per_image, folder, show_progress, unverified)
 
-    if isinstance(regions, StoredRegions):
+    stored = regions is not None and regions.in_folder
+    if regions is not None and regions.in_folder:
         where = Folder(data_dir, store, show_progress)
         dataset = stored_dataset(regions, entry, chosen.model_dump(), splits, captions_per_image, where)
         dataset = _verified_features(dataset, regions, entry, captions_per_image, unverified=unverified)
         wanted = cut_down(regions, wanted)
-    elif isinstance(chosen, ScenesOptions):
-        dataset = _scenes(entry, chosen, splits, captions_per_image, data_dir)
+    elif entry.generate is not None:
+        dataset = _made_by_code(entry, chosen, splits, captions_per_image, data_dir)
     else:
         dataset = pictures(data_dir)
-    if isinstance(guides, FileGuides):
+    if guides is not None and guides.in_folder:
         dataset = with_stored_guides(dataset, regions, data_dir)
     whole = {name: split.captions for name, split in dataset.splits.items()}
     dataset = replace(dataset, whole_captions=whole)  # vocabularies count the captions of all images
     if skip_corrupt:
         dataset = _without_corrupt(dataset, show_progress=show_progress)
     dataset = _cut(dataset, wanted)
-    if isinstance(regions, GridRegions):
-        dataset = grid_dataset(regions, dataset, store, show_progress=show_progress)
-    if guides is not None and not isinstance(guides, FileGuides):
-        bars = {"show_progress": show_progress}
-        dataset = with_computed_guides(guides, dataset, lambda: pictures(None), store, **bars)
+    others = (lambda: pictures(None)) if stored else None
+    dataset = with_computed(dataset, regions, guides, store, others, show_progress=show_progress)
     return guides_described(described(dataset))
+
+
+def with_computed(
+    dataset: Dataset,
+    regions: RegionSettings | None,
+    guides: GuideSettings | None,
+    store: FeatureStore,
+    pictures: Callable[[], Dataset] | None = None,
+    *,
+    show_progress: bool = True,
+) -> Dataset:
+    """Add the region features and guides that are computed from pictures; those of a folder are there already.
+
+    pictures: loads the same splits as pictures; None: the dataset has them.
+    """
+    if regions is not None and not regions.in_folder:
+        dataset = grid_dataset(regions, dataset, store, show_progress=show_progress)
+    if guides is not None and not guides.in_folder:
+        dataset = with_computed_guides(guides, dataset, pictures, store, show_progress=show_progress)
+    return dataset
 
 
 def _check_numbers(captions_per_image: int, first_images: Mapping[SplitName, int]) -> dict[SplitName, int]:
@@ -116,7 +133,7 @@ def _check_numbers(captions_per_image: int, first_images: Mapping[SplitName, int
 
 
 def _cut(dataset: Dataset, wanted: Mapping[SplitName, int]) -> Dataset:
-    """The dataset with the first images of some splits."""
+    """Return the dataset with the first images of some splits."""
     kept = {
         split: found.first_images(wanted[split]) if split in wanted else found
         for split, found in dataset.splits.items()
@@ -124,20 +141,27 @@ def _cut(dataset: Dataset, wanted: Mapping[SplitName, int]) -> Dataset:
     return replace(dataset, splits=kept)
 
 
-def _scenes(
+def _made_by_code(
     entry: Entry,
-    options: ScenesOptions,
+    options: DatasetOptions,
     splits: Sequence[SplitName],
     captions_per_image: int,
     data_dir: Path | None,
 ) -> Dataset:
     if captions_per_image > 5:
-        raise UserError(f"field 'data.captions_per_image': found {captions_per_image}, scenes has 5 an image")
+        raise UserError(
+            f"field 'data.captions_per_image': found {captions_per_image}, {entry.name} has 5 an image"
+        )
     if data_dir is not None:
-        raise UserError(f"data folder {data_dir.as_posix()}: scenes is made by code and reads no folder")
-    loaded = {split: scenes_split(options, split, captions_per_image) for split in splits}
+        raise UserError(
+            f"data folder {data_dir.as_posix()}: {entry.name} is made by code and reads no folder"
+        )
+    assert entry.generate is not None, "the entry has no sources"
+    loaded = {split: entry.generate(options, split, captions_per_image) for split in splits}
     words, chosen = entry.vocabulary, options.model_dump()
-    return Dataset(entry.name, VERSION, "made by code", entry.license, loaded, chosen, vocabulary=words)
+    return Dataset(
+        entry.name, entry.revision, "made by code", entry.license, loaded, chosen, vocabulary=words
+    )
 
 
 def _published(
@@ -148,7 +172,7 @@ def _published(
     data_dir: Path | None,
     show_progress: bool,
 ) -> Dataset:
-    """The splits from the Hub or a local folder, as they are."""
+    """Return the splits from the Hub or a local folder, as they are."""
     from benchmark.data.published.hub import Request, hub_split  # `datasets` takes a second to import
     from benchmark.data.published.local import local_split
     from benchmark.data.published.tables import progress_bars
@@ -179,7 +203,7 @@ def _as_published(
     show_progress: bool,
     unverified: bool,
 ) -> Dataset:
-    """The published splits, verified."""
+    """Return the published splits, verified."""
     dataset = _published(entry, options, splits, captions_per_image, data_dir, show_progress)
     return _verified(dataset, entry, captions_per_image, unverified=unverified)
 
@@ -213,11 +237,8 @@ def _check_no_files(
     declared: ListedSplit, regions: RegionSettings | None, guides: GuideSettings | None
 ) -> None:
     """Raise UserError where vectors come from files: those are in the order of Karpathy's splits."""
-    for field, given in (
-        ("regions", isinstance(regions, StoredRegions)),
-        ("guides", isinstance(guides, FileGuides)),
-    ):
-        if given:
+    for field, source in (("regions", regions), ("guides", guides)):
+        if source is not None and source.in_folder:
             raise UserError(
                 f"field 'data.{field}.source': files of features are of Karpathy's splits, expected one that computes "
                 f"them with data.options.split: {declared.name}"
@@ -227,7 +248,7 @@ def _check_no_files(
 def _verified(
     dataset: Dataset, entry: Entry, captions_per_image: int, others: Sequence[Check] = (), *, unverified: bool
 ) -> Dataset:
-    """The dataset, with what differs from the published one in `departures`; refused unless `unverified`.
+    """Return the dataset, with what differs from the published one in `departures`; refused unless `unverified`.
 
     others: checks of what lies beside pictures and captions.
     """
@@ -280,7 +301,7 @@ def make_codec(
     kept: Path | None = None,
     vectors: Path | None = None,
 ) -> Codec:
-    """The codec that a method's text input and a dataset call for.
+    """Return the codec that a method's text input and a dataset call for.
 
     vocabulary, kept: a word vocabulary or dictionary that the user names, and the one beside a checkpoint
     (word_codec.py, vectors.py). vectors: a local file of word vectors.

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from PIL import Image
 
 from benchmark.errors import UserError
+from benchmark.strict import Strict
 
 SplitName = Literal["train", "val", "test"]
 
@@ -27,25 +30,43 @@ class OwnVocabulary:
     signs: tuple[str, ...]
     """Punctuation that a caption may hold."""
     pieces: tuple[str, ...]
-    """Of WordPiece, special tokens included, in the order of their ids."""
+    """The pieces of WordPiece, special tokens included, in the order of their ids."""
 
 
-class Images(Protocol):
-    """Pictures of a split by row, decoded when asked for. Sequences that can be pickled, for loader processes."""
+class DatasetOptions(Strict):
+    """Options of a dataset in a recipe's `data.options`."""
 
-    def __len__(self) -> int: ...
+    def counts(self, published: Mapping[SplitName, int]) -> Mapping[SplitName, int]:
+        """Return the images of each split; `published` has them at the default options."""
+        return published
 
+
+class Images(ABC):
+    """Pictures of a split by row, decoded when asked for. They can be pickled, for loader processes."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    @abstractmethod
     def __getitem__(self, row: int, /) -> Image.Image:
-        """RGB picture of one row."""
-        ...
+        """Return the RGB picture of one row."""
 
+    @abstractmethod
     def select(self, rows: Sequence[int]) -> Images:
-        """The same pictures, fewer rows."""
-        ...
+        """Return the same pictures, fewer rows."""
 
+    @abstractmethod
     def identity(self) -> bytes:
         """Return the identity of the pictures for the fingerprint: pixels, or the place they come from."""
-        ...
+
+    def digests(self) -> list[bytes] | None:
+        """Return the sha256 of each picture: of its file, or of its pixels where code makes it; None: there is none."""
+        return [hashlib.sha256(self[row].tobytes()).digest() for row in range(len(self))]
+
+    def files(self) -> list[Path] | None:
+        """Return the prepared files that the pictures are read from; None: they were not prepared."""
+        return None
 
 
 class Regions(Protocol):
@@ -53,7 +74,7 @@ class Regions(Protocol):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Regions of an image, and their width."""
+        """The regions of an image, and their width."""
         ...
 
     @property
@@ -64,11 +85,15 @@ class Regions(Protocol):
     def __len__(self) -> int: ...
 
     def regions(self, rows: Sequence[int], /) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """Features (n, R, D) of some rows; raises UserError where they cannot be read or are not finite."""
+        """Return features (n, R, D) of some rows; raises UserError where they cannot be read or are not finite."""
+        ...
+
+    def heads(self) -> list[bytes]:
+        """Return a key of the first region of each image, which equal features share; b"": it is all zeros."""
         ...
 
     def select(self, rows: Sequence[int]) -> Regions:
-        """The features of fewer images."""
+        """Return the features of fewer images."""
         ...
 
     def identity(self) -> bytes:
@@ -90,17 +115,17 @@ class Guides:
         return len(self.vectors)
 
     def select(self, rows: Sequence[int]) -> Guides:
-        """The vectors of fewer images."""
+        """Return the vectors of fewer images."""
         return replace(self, vectors=self.vectors[np.asarray(rows, dtype=np.int64)])
 
     def identity(self) -> bytes:
-        """sha256 over how they are made, or over the vectors."""
+        """Return the sha256 over how they are made, or over the vectors."""
         content = self.made_by.encode() if self.made_by else self.vectors.astype("<f4").tobytes()
         return hashlib.sha256(f"guides {self.vectors.shape}\n".encode() + content).hexdigest().encode()
 
 
 @dataclass(frozen=True)
-class NoPictures:
+class NoPictures(Images):
     """Pictures of a split that has none, such as one of region features."""
 
     count: int
@@ -116,6 +141,9 @@ class NoPictures:
 
     def identity(self) -> bytes:
         return b""
+
+    def digests(self) -> None:
+        """Return None: there is no picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +189,7 @@ class Split:
         return digest.hexdigest()
 
     def rows_of_images(self) -> list[range]:
-        """Caption rows of each image, in image order."""
+        """Return caption rows of each image, in image order."""
         ends = np.searchsorted(self.caption_image, np.arange(len(self) + 1))
         return [range(int(start), int(stop)) for start, stop in pairwise(ends)]
 
@@ -185,7 +213,7 @@ class Split:
         )
 
     def first_images(self, count: int) -> Split:
-        """The first `count` images with their captions; all where there are fewer."""
+        """Return the first `count` images with their captions; all where there are fewer."""
         return self if count >= len(self) else self.select_images(range(count))
 
 

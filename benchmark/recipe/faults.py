@@ -11,8 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 from benchmark.errors import UserError, nearest
 
+Model = TypeVar("Model", bound=BaseModel)
 
-def check_fields(where: str, values: dict[str, Any], schema: type[BaseModel]) -> BaseModel:
+
+def check_fields(where: str, values: dict[str, Any], schema: type[Model]) -> Model:
     """Validate `values`, raising UserError lines whose field names begin with `where`."""
     try:
         return schema.model_validate(values)
@@ -38,7 +40,7 @@ def explain(error: ValidationError, schema: type[BaseModel], prefix: str = "") -
 
 
 def _field_names(schema: Any, path: list[str]) -> list[str]:
-    """Valid names at `path` inside a schema; list positions and union tags are passed over."""
+    """Return the valid names at `path` inside a schema; list positions and union tags are passed over."""
     candidates: list[Any] = [schema]
     for part in [*path, None]:
         models = []
@@ -55,11 +57,8 @@ def _field_names(schema: Any, path: list[str]) -> list[str]:
     return []
 
 
-Model = TypeVar("Model", bound=BaseModel)
-
-
 def validated(schema: type[Model], document: dict[str, Any], path: Path) -> Model:
-    """The document as `schema` has it; errors name `path`."""
+    """Return the document as `schema` has it; errors name `path`."""
     try:
         return schema.model_validate(document)
     except ValidationError as error:

@@ -29,12 +29,12 @@ class Profile(Strict):
     """Changes to every recipe of a method: the same method on the same data, in another size.
 
     Mappings are merged into the recipe's field by field; lists, and mappings that have a `name`, take the place
-    of the recipe's. What the recipe expects to score is dropped.
+    of the recipe's. The scores that the recipe expects are dropped.
     """
 
     summary: str
     departures: list[str] = Field(min_length=1)
-    """How the runs differ from the recipes'; such a run is never comparable with the paper."""
+    """The differences of the runs from the recipes'; such a run is never comparable with the paper."""
     data: dict[str, Any] = {}
     model: dict[str, Any] = {}
     pretrained: bool | None = None
@@ -50,7 +50,7 @@ class Profile(Strict):
         return self
 
     def changes(self) -> dict[str, Any]:
-        """The part of a recipe's document that it gives."""
+        """Return the part of a recipe's document that it gives."""
         return self.model_dump(exclude={"summary", "departures"}, exclude_unset=True)
 
 
@@ -82,7 +82,7 @@ def load_recipe(
 
 
 def profile_names(folder: Path) -> list[str]:
-    """Names of the profiles of the recipes in `folder`."""
+    """Return names of the profiles of the recipes in `folder`."""
     return [path.stem for path in listing(folder / PROFILES, "*.yaml")]
 
 
@@ -97,7 +97,7 @@ def load_profile(folder: Path, name: str, read: Callable[[Path], dict[str, Any]]
 
 
 def merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`document` with `changes`, as Profile says."""
+    """Return `document` with `changes`, as Profile says."""
     result = dict(document)
     for key, value in changes.items():
         former = result.get(key)
@@ -124,7 +124,7 @@ def _with_profile(
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping; raises UserError for any other."""
+    """Read a YAML file that holds a mapping; raises UserError for any other."""
     try:
         document = yaml.load(locate(path).read_text(encoding="utf-8"), Loader=LOADER)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -143,6 +143,6 @@ def _checked(path: Path, document: dict[str, Any]) -> Recipe | EnsembleRecipe:
 
 
 def run_name(path: Path, recipe_dataset: str, profile: str | None = None) -> str:
-    """`recipes/hat/scenes-i2t.yaml` -> `hat-i2t`: method, variant, profile; the dataset is the folder of the run."""
+    """Make `hat-i2t` of `recipes/hat/scenes-i2t.yaml`: method, variant, profile; the run's folder has the dataset."""
     variant = path.stem.removeprefix(recipe_dataset).strip("-")
     return "-".join(part for part in (path.parent.name, variant, profile) if part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,7 +22,7 @@ class PaperRow(Strict):
 
 
 class Expected(Strict):
-    """What this recipe should score, and how far off it may be."""
+    """A score that this recipe should reach, and how far off it may be."""
 
     protocol: str
     metric: Literal["i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum", "mean_r1"]
@@ -32,14 +32,14 @@ class Expected(Strict):
 
 
 class FirstImages(Strict):
-    """How many images of each split are used, the first ones in the dataset's order; None: all."""
+    """The number of images of each split that are used, the first ones in the dataset's order; None: all."""
 
     train: int | None = Field(default=None, ge=1)
     val: int | None = Field(default=None, ge=1)
     test: int | None = Field(default=None, ge=1)
 
     def counts(self) -> dict[SplitName, int]:
-        """The splits that are cut down, and to how many images."""
+        """Return the splits that are cut down, and to how many images."""
         names: tuple[SplitName, ...] = ("train", "val", "test")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
@@ -48,12 +48,15 @@ class StoredRegions(Strict):
     """Features in the folder that `--data-dir` names: SCAN's arrays, or bottom-up-attention TSV files."""
 
     source: Literal["scan", "tsv"]
+    in_folder: ClassVar[Literal[True]] = True
+    """True where features are read from that folder, and not made of pictures."""
 
 
 class GridRegions(Strict):
     """6 x 6 cells of each picture through a fixed extractor: a stand-in, never comparable with a paper."""
 
     source: Literal["grid"]
+    in_folder: ClassVar[Literal[False]] = False
     backbone: str = "random"
     """`random`: fixed random filters, 128 wide, made for scenes; else a timm model, with its weights from the Hub."""
 
@@ -65,30 +68,37 @@ class FileGuides(Strict):
     """`<part>_clip.npy` beside SCAN's features: float32, a row for each image, or each repeated for its captions."""
 
     source: Literal["file"]
+    in_folder: ClassVar[Literal[True]] = True
+    """True where vectors are read from that folder, and not made of pictures."""
+    model: ClassVar[None] = None
+    """The repository of weights that make the vectors; None: none do."""
 
 
 class CLIPGuides(Strict):
     """Image vectors of a CLIP from the Hub, computed once from the pictures and cached (data.md 7.8)."""
 
     source: Literal["clip"]
+    in_folder: ClassVar[Literal[False]] = False
     model: str = "openai/clip-vit-base-patch32"
     """Hub repository. UNCERTAIN: 512 numbers are those of ViT-B/32 and of ViT-B/16 (openai/clip-vit-base-patch16); the
     former is the one that CLIP's own examples load."""
     revision: str = "main"
-    """Of that repository; the sha256 of the weights is part of the data's fingerprint in any case."""
+    """The revision of that repository; the sha256 of the weights is part of the data's fingerprint in any case."""
 
 
 class RandomGuides(Strict):
     """A fixed random projection of each picture: a stand-in, never comparable with a paper."""
 
     source: Literal["random"]
+    in_folder: ClassVar[Literal[False]] = False
+    model: ClassVar[None] = None
 
 
 GuideSettings = Annotated[FileGuides | CLIPGuides | RandomGuides, Field(discriminator="source")]
 
 
 class DataSettings(Grown):
-    """Which dataset, and the choices a paper makes about it."""
+    """The dataset, and the choices that a paper makes about it."""
 
     name: str
     """`scenes`, `flickr30k`, `mscoco` or `flickr8k` (`rematch list` shows all)."""
@@ -99,35 +109,45 @@ class DataSettings(Grown):
     first_images: FirstImages = FirstImages()
     """`{val: 1000}`: the first 1,000 validation images. A run on fewer training or test images is not comparable."""
     regions: Annotated[RegionSettings | None, LATER] = None
-    """Where region features come from, for methods that read them."""
+    """The source of region features, for methods that read them."""
     guides: Annotated[GuideSettings | None, LATER] = None
-    """Where a vector of each whole image comes from, for methods that read one beside its regions."""
+    """The source of a vector of each whole image, for methods that read one beside its regions."""
+
+    @property
+    def regions_in_folder(self) -> bool:
+        """True where region features lie in the folder that `--data-dir` names."""
+        return self.regions is not None and self.regions.in_folder
+
+    @property
+    def features_in_folder(self) -> bool:
+        """True where region features or guides lie in that folder, and none can be made of another picture."""
+        return self.regions_in_folder or (self.guides is not None and self.guides.in_folder)
 
 
 class Evaluation(Strict):
-    """How the test split is scored."""
+    """The settings by which the test split is scored."""
 
     precision: Literal["float32", "float64"] = "float32"
-    """Of codes and scores; the encoders run in float32."""
+    """The precision of codes and scores; the encoders run in float32."""
     batch_size: int = Field(default=128, ge=1)
     memory_mb: int = Field(default=512, ge=16)
-    """Budget for a block of pairs."""
+    """The budget for a block of pairs, in MiB."""
     tie_rule: Literal["lower_index", "pessimistic"] = "lower_index"
 
 
 class Recipe(Strict):
-    """A single model: what it is trained on, how, and what it should reach."""
+    """A single model: its data, its training, and the scores that it should reach."""
 
     summary: str
     method: str
     departures: list[str]
-    """How this differs from the paper's set-up; empty means faithful. Shown wherever the numbers appear."""
+    """The differences from the paper's set-up, shown wherever the numbers appear; empty means faithful."""
     paper_row: PaperRow
     data: DataSettings
     model: dict[str, Any]
-    """Checked against the method's own schema."""
+    """The method's own settings, checked against its schema."""
     pretrained: bool
-    """Start the parts that the method names from their published weights."""
+    """True where the parts that the method names start from their published weights."""
     training: Training
     evaluation: Evaluation = Evaluation()
     expected: list[Expected] = []
@@ -142,7 +162,7 @@ class Recipe(Strict):
         return self
 
     def method_config(self) -> Strict:
-        """The method's own configuration, as an object of its type."""
+        """Return the method's own configuration, as an object of its type."""
         return get_method(self.method).config.model_validate(self.model)
 
 

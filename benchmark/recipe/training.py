@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
@@ -11,7 +12,7 @@ from benchmark.errors import UserError
 from benchmark.strict import LATER, Grown, Strict
 
 Metric = Literal["rsum", "r1_sum", "i2t_r1", "t2i_r1"]
-"""Values a best checkpoint is chosen by; `r1_sum` is R@1(i2t) + R@1(t2i), in percent."""
+"""The values that a best checkpoint is chosen by; `r1_sum` is R@1(i2t) + R@1(t2i), in percent."""
 
 
 class ParameterGroup(Strict):
@@ -22,26 +23,26 @@ class ParameterGroup(Strict):
     lr_factor: float = Field(default=1.0, gt=0)
     """Their learning rate is this times that of the schedule."""
     weight_decay: float | None = Field(default=None, ge=0)
-    """None: the optimiser's."""
+    """The weight decay of the group; None means the optimiser's."""
 
 
 class Optimizer(Grown):
-    """What updates the parameters; frozen ones get no update because they get no gradient."""
+    """The optimiser of the parameters; frozen ones get no update because they get no gradient."""
 
     name: Literal["adam", "adamw", "sgd"]
     lr: float = Field(gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
-    """Of adam and adamw, and so is `eps`."""
+    """The decay rates of Adam and AdamW's averages; SGD has neither these nor `eps`."""
     eps: float = 1e-8
     momentum: Annotated[float | None, LATER] = Field(default=None, ge=0, lt=1)
-    """Of sgd; None: 0."""
+    """The momentum of SGD; None means 0."""
     nesterov: Annotated[bool | None, LATER] = None
-    """Of sgd; None: false."""
+    """True where SGD takes Nesterov's momentum; None means false."""
     weight_decay: float = 0.0
     clip_norm: float | None = None
-    """Largest norm of all gradients together; None: no clipping."""
+    """The largest norm of all gradients together; None means no clipping."""
     groups: Annotated[list[ParameterGroup] | None, LATER] = None
-    """Parts with a learning rate of their own; None: all parameters alike."""
+    """The parts with a learning rate of their own; None means all parameters alike."""
 
     @model_validator(mode="after")
     def _of_this_kind(self) -> Self:
@@ -58,22 +59,40 @@ class Optimizer(Grown):
         return {key: value for key, value in document.items() if key not in unread}
 
 
-class ConstantSchedule(Strict):
+class BaseSchedule(Strict):
+    """Learning rates as a pure function of where training stands, so that a resumed run cannot be off by one.
+
+    Epochs and steps count from 0 and run on across stages, but for a stage with a schedule of its own.
+    """
+
+    def factor(self, epoch: int, step: int, total_steps: int) -> float:  # noqa: ARG002
+        """Return the learning rate of optimiser step `step` in `epoch`, as a multiple of the base."""
+        return 1.0
+
+    def check_steps(self, total_steps: int, where: str = "training.schedule") -> None:
+        """Raise UserError where the schedule at `where` does not fit into the steps of training."""
+
+
+class ConstantSchedule(BaseSchedule):
     """The same lr from the first step to the last; `schedule: constant` is short for it."""
 
     name: Literal["constant"]
 
 
-class StepSchedule(Strict):
+class StepSchedule(BaseSchedule):
     """lr * gamma ** floor(epoch / every); epochs from 0, running on across stages."""
 
     name: Literal["step"]
     every: int = Field(ge=1)
     gamma: float = Field(gt=0)
 
+    def factor(self, epoch: int, step: int, total_steps: int) -> float:  # noqa: ARG002
+        """Return the decay of the epoch."""
+        return float(self.gamma ** (epoch // self.every))
 
-class MilestoneSchedule(Strict):
-    """lr * gamma ** (how many of the epochs in `at` have begun)."""
+
+class MilestoneSchedule(BaseSchedule):
+    """lr * gamma ** (the number of epochs in `at` that have begun)."""
 
     name: Literal["milestones"]
     at: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
@@ -85,13 +104,33 @@ class MilestoneSchedule(Strict):
             raise UserError(f"field 'training.schedule.at': found {self.at}, expected rising epochs")
         return self
 
+    def factor(self, epoch: int, step: int, total_steps: int) -> float:  # noqa: ARG002
+        """Return the decay of the epoch."""
+        return float(self.gamma ** sum(epoch >= begin for begin in self.at))
 
-class CosineSchedule(Strict):
+
+class CosineSchedule(BaseSchedule):
     """Linear warm-up over `warmup_steps`, then half a cosine down to `floor` * lr at the last step."""
 
     name: Literal["cosine"]
     warmup_steps: int = Field(default=0, ge=0)
     floor: float = Field(default=0.0, ge=0, le=1)
+
+    def factor(self, epoch: int, step: int, total_steps: int) -> float:  # noqa: ARG002
+        """Return 1/warmup, 2/warmup, ..., 1, then half a cosine from 1 (first step after) to `floor` (last step)."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        rest = total_steps - 1 - self.warmup_steps
+        done = (step - self.warmup_steps) / rest if rest > 0 else 1.0
+        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def check_steps(self, total_steps: int, where: str = "training.schedule") -> None:
+        """Raise UserError where the warm-up would not end before training, or the stage at `where`, does."""
+        if self.warmup_steps >= total_steps:
+            raise UserError(
+                f"field '{where}.warmup_steps': found {self.warmup_steps}, "
+                f"expected less than the {total_steps} steps of this training"
+            )
 
 
 def _by_name(value: Any) -> Any:
@@ -110,7 +149,7 @@ class Stage(Grown):
 
     epochs: int = Field(ge=1)
     loss: dict[str, Any] = {}
-    """Settings of the method's objective, checked against its own schema."""
+    """The settings of the method's objective, checked against its own schema."""
     trainable: list[str] = ["*"]
     """Globs over parameter names; the rest has requires_grad=False and nothing else."""
     frozen: list[str] = []
@@ -119,7 +158,7 @@ class Stage(Grown):
     start_from: Literal["previous", "checkpoint"] = "previous"
     """`checkpoint`: begin with the best weights so far."""
     schedule: Annotated[Schedule | None, LATER] = None
-    """Of this stage alone, its epochs and steps counted from the stage's first; None: the training's, running on."""
+    """The stage's own schedule, with epochs and steps from its first; None means the training's, running on."""
 
 
 class Training(Strict):
@@ -133,14 +172,14 @@ class Training(Strict):
     schedule: Schedule
     stages: list[Stage] = Field(min_length=1)
     pair_budget_mb: int | None = None
-    """Memory for temporary pair tensors; over it the objective works in chunks. None: no limit."""
+    """The memory for temporary pair tensors; over it the objective works in chunks. None means no limit."""
     workers: int = Field(default=0, ge=0)
-    """Loader processes; they change speed, never results."""
+    """The number of loader processes; they change speed, never results."""
     validate_from_epoch: int = Field(default=0, ge=0)
-    """First epoch (from 0) that is validated."""
+    """The first epoch (from 0) that is validated."""
     validate_every: int = Field(default=1, ge=1)
     select: Metric | Literal["last"] = "rsum"
-    """Which validation value the best checkpoint has; `last`: the last epoch, no validation."""
+    """The validation value that chooses the best checkpoint; `last`: the last epoch, without validation."""
 
     @property
     def epochs(self) -> int:

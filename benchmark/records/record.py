@@ -31,13 +31,14 @@ from benchmark.records.parts import (
     TrainingSummary,
 )
 from benchmark.records.signature import Signature, unknown_origin
+from benchmark.strict import LATER, Grown
 
 SCHEMA_VERSION = 1
 VOLATILE = ("canonical_hash", "environment", "latency", "wall_seconds")
 """Fields that the canonical hash leaves out."""
 
 
-class RunRecord(Part):
+class RunRecord(Part, Grown):
     """One run, as results/runs/<dataset.name>/<run>/<seed>.json holds it."""
 
     schema_version: Literal[1]
@@ -60,6 +61,8 @@ class RunRecord(Part):
     members: list[Member] = []
     dataset: DatasetFacts
     codec: str
+    transform: Annotated[str | None, LATER] = None
+    """The identity of a method's own image transform; None: the recipe says all."""
     split: str = "test"
     score_precision: Literal["float32", "float64"]
     version: str

@@ -15,7 +15,6 @@ from benchmark.data.inputs import check_input
 from benchmark.data.load import check_vocabulary, load_dataset, make_codec
 from benchmark.data.published.catalogue import entry_under, get_entry
 from benchmark.data.regions.grid import FeatureStore
-from benchmark.data.scenes.dataset import ScenesOptions
 from benchmark.data.splits import Dataset, SplitName
 from benchmark.data.text.word_codec import KEPT
 from benchmark.evaluation.protocol import check_test_size, protocols_of
@@ -183,11 +182,7 @@ def split_sizes(recipe: Recipe) -> Mapping[SplitName, int]:
     """Images of each split, from the catalog, the recipe's options and its first images; nothing is loaded."""
     entry = get_entry(recipe.data.name)
     options = check_fields("data.options", recipe.data.options, entry.options)
-    sizes = dict(entry_under(entry, options.model_dump()).counts)
-    if isinstance(options, ScenesOptions):
-        sizes = {"train": options.n_train, "val": options.n_val, "test": options.n_test}
-    if entry.train_images_with_restval is not None and getattr(options, "restval", False):
-        sizes["train"] = entry.train_images_with_restval
+    sizes = options.counts(entry_under(entry, options.model_dump()).counts)
     kept = recipe.data.first_images.counts()
     return {name: min(size, kept.get(name, size)) for name, size in sizes.items()}
 

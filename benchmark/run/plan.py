@@ -23,9 +23,9 @@ from benchmark.data.load import check_vocabulary
 from benchmark.data.published.hub import Download, download_estimate
 from benchmark.data.splits import SplitName
 from benchmark.data.text.codec import vocabulary_size_of
-from benchmark.inputs import InputSpec, PixelInput
+from benchmark.inputs import InputSpec
 from benchmark.method import Baseline, DataFacts, Progress
-from benchmark.recipe.schema import CLIPGuides, Recipe, StoredRegions
+from benchmark.recipe.schema import Recipe
 from benchmark.recipe.training import Optimizer
 from benchmark.registry import get_method
 from benchmark.run.job import split_sizes
@@ -111,12 +111,9 @@ class RunEstimate:
 
 def synthetic_batch(spec: InputSpec, vocab_size: int, pairs: int) -> PairBatch:
     """`pairs` random pairs of the shapes that `spec` declares, captions of a typical length."""
-    index, guides = torch.arange(pairs), None
-    if isinstance(spec.image, PixelInput):
-        pixels = torch.randn(pairs, 3, spec.image.size, spec.image.size)  # (B, 3, H, W)
-    else:
-        pixels = torch.randn(pairs, spec.image.n_regions, spec.image.dim)  # (B, R, D)
-        guides = None if spec.image.guide_dim is None else torch.randn(pairs, spec.image.guide_dim)
+    index, image = torch.arange(pairs), spec.image
+    pixels = torch.randn(pairs, *image.shape)  # (B, 3, H, W) or (B, R, D)
+    guides = None if image.guide_dim is None else torch.randn(pairs, image.guide_dim)
     images = ImageBatch(pixels, index, guides=guides)
     length = min(TYPICAL_CAPTION, spec.text.max_length or TYPICAL_CAPTION)
     ids = torch.randint(1, vocab_size, (pairs, length))  # (B, L)
@@ -242,13 +239,14 @@ def _cut(codes: TrainingCodes, leaves: dict[Tensor, Tensor]) -> TrainingCodes:
 def what_is_fetched(recipe: Recipe, data_dir: Path | None) -> Download:
     """All splits as `load_dataset` would fetch them; features that users have are never fetched."""
     splits: tuple[SplitName, ...] = ("train", "val", "test")
-    stored, guides = isinstance(recipe.data.regions, StoredRegions), recipe.data.guides
-    if stored and not isinstance(guides, CLIPGuides):
+    data = recipe.data
+    model = None if data.guides is None else data.guides.model
+    if data.regions_in_folder and model is None:
         return Download(["nothing: the features are in the folder that --data-dir names"], 0, 0)
-    found = download_estimate(recipe.data.name, splits, None if stored else data_dir, recipe.data.options)
-    if not isinstance(guides, CLIPGuides):
+    found = download_estimate(data.name, splits, None if data.regions_in_folder else data_dir, data.options)
+    if model is None:
         return found
-    return replace(found, items=[*found.items, f"{guides.model}, to make guides of these pictures"])
+    return replace(found, items=[*found.items, f"{model}, to make guides of these pictures"])
 
 
 def make_plan(

@@ -154,6 +154,7 @@ def evaluate_model(
         weights_sha256=sha256_file(official) if official else weights_sha256,
         dataset=dataset_part(job.dataset, job.recipe.data.captions_per_image),
         codec=job.codec.identity,
+        transform=job.spec.image.identity,
         score_precision=job.recipe.evaluation.precision,
         version=__version__,
         results={result.protocol.name: protocol_part(result) for result in results},
@@ -238,6 +239,7 @@ def _ensemble_record(
         members=[_member_part(record) for record in members],
         dataset=dataset_part(job.dataset, first.dataset.captions_per_image),
         codec=" + ".join(dict.fromkeys(record.codec for record in members)),
+        transform=" + ".join(dict.fromkeys(filter(None, (record.transform for record in members)))) or None,
         score_precision="float64",
         version=__version__,
         results={result.protocol.name: protocol_part(result) for result in results},
@@ -270,10 +272,8 @@ def member_of(run: Run, settings: Settings) -> Member:
     if stored.is_file():
         record = read_record(stored)
         job = prepare(run, settings, splits=("test",))
-        same = (record.recipe_digest, record.dataset.splits["test"].fingerprint) == (
-            job.digest,
-            job.dataset.splits["test"].fingerprint,
-        )
+        theirs = (record.recipe_digest, record.dataset.splits["test"].fingerprint, record.transform)
+        same = theirs == (job.digest, job.dataset.splits["test"].fingerprint, job.spec.image.identity)
         named = settings.vocabulary is not None  # it may be another than that of the last run
         same = same and (not named or job.codec.identity == record.codec)
         sims = _read_matrix(matrix, record) if same else None

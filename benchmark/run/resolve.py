@@ -12,7 +12,7 @@ from benchmark.errors import UserError, nearest
 from benchmark.evaluation.protocol import check_test_size, protocols_of
 from benchmark.places import RECIPES, listing
 from benchmark.recipe.faults import check_fields
-from benchmark.recipe.schema import DataSettings, StoredRegions
+from benchmark.recipe.schema import DataSettings
 from benchmark.records.paper import resolve
 from benchmark.records.record import RunRecord
 from benchmark.registry import method_names
@@ -91,8 +91,8 @@ def check_folders(runs: Sequence[Run], data_dir: Path | None) -> None:
     """Raise UserError where recipes read features from a folder and none is named, before the first is trained."""
     if data_dir is not None:
         return
-    singles = {single.path: single.single.data.regions for run in runs for single in run.singles}
-    sources = {path: kind.source for path, kind in singles.items() if isinstance(kind, StoredRegions)}
+    regions = {single.path: single.single.data.regions for run in runs for single in run.singles}
+    sources = {path: kind.source for path, kind in regions.items() if kind is not None and kind.in_folder}
     if sources:
         lacking, named = (
             ", ".join(names) for names in (map(Path.as_posix, sources), dict.fromkeys(sources.values()))

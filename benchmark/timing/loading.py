@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from benchmark.data.batches import Pixels, Work, run_batches
-from benchmark.data.images.transforms import normalise
+from benchmark.data.batches import Pictures, Stacked, Work, run_batches
+from benchmark.data.images.transforms import SquareTransform
 from benchmark.data.splits import Images, Split
 from benchmark.errors import UserError
 from benchmark.inputs import PixelInput
@@ -67,11 +67,11 @@ def _batches(split: Split, spec: PixelInput, step: Step, work: list[Work], worke
     if step == "decode":
         yield from run_batches(_Decode(split.images), work, workers)
         return
-    made: Iterator[Tensor] = run_batches(
-        Pixels(split.images, spec, (0, 0) if step == "train" else None), work, workers
-    )
+    transform = SquareTransform(spec)
+    pictures = Pictures(split.images, transform, (0, 0) if step == "train" else None)
+    made: Iterator[Tensor] = run_batches(Stacked(pictures), work, workers)
     for pixels in made:
-        yield normalise(pixels, spec)
+        yield transform.finish(pixels)
 
 
 def _measure(

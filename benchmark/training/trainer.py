@@ -28,7 +28,6 @@ from benchmark.strict import Strict
 from benchmark.training.checkpoints import load_weights
 from benchmark.training.determinism import deterministic, seed_step
 from benchmark.training.optimizers import make_optimizer, set_rate
-from benchmark.training.schedules import check_schedule, learning_rate
 from benchmark.training.stages import plan_stages, set_trainable, stage_of
 
 _SMALLEST_SCALE = 1e-4
@@ -78,11 +77,11 @@ class Trainer:
             raise UserError(
                 f"field 'training.batch_size': found {training.batch_size}, which leaves no batch"
             )
-        check_schedule(training.schedule, self.total_steps)
+        training.schedule.check_steps(self.total_steps)
         for plan in self.plans:
             if plan.schedule is not None:
                 where = f"training.stages.{plan.index}.schedule"
-                check_schedule(plan.schedule, plan.epochs * self.steps_per_epoch, where)
+                plan.schedule.check_steps(plan.epochs * self.steps_per_epoch, where)
         budget = training.pair_budget_mb
         self.pair_budget = None if budget is None else budget * 2**20
         self.reset_optimizer()
@@ -160,11 +159,10 @@ class Trainer:
         """The schedule's learning rate; a stage that has a schedule of its own counts from its beginning."""
         plan, base = self.plans[where.stage], self.training.optimizer.lr
         if plan.schedule is None:
-            own = {"epoch": where.epoch, "step": where.step, "total_steps": self.total_steps}
-            return learning_rate(self.training.schedule, base, **own)
+            return base * self.training.schedule.factor(where.epoch, where.step, self.total_steps)
         first, length = plan.first_epoch, plan.epochs * self.steps_per_epoch
         step = where.step - first * self.steps_per_epoch
-        return learning_rate(plan.schedule, base, epoch=where.epoch - first, step=step, total_steps=length)
+        return base * plan.schedule.factor(where.epoch - first, step, length)
 
     def _checked(self, loss: Tensor, where: Progress, rate: float) -> float:
         """The loss as a number; every float32 value survives its nine digits."""

@@ -19,12 +19,36 @@ from benchmark.data.batches import caption_batches, image_batches, train_batches
 from benchmark.data.images.decoding import BrokenPictureError
 from benchmark.data.images.transforms import as_pixels, evaluation_image, normalise
 from benchmark.data.load import load_dataset, make_codec
-from benchmark.data.splits import Dataset
+from benchmark.data.splits import Dataset, Images
 from benchmark.errors import UserError
-from benchmark.inputs import Codec, InputSpec, PixelInput, RegionInput, WordPieceText
+from benchmark.inputs import (
+    Codec,
+    ImageTransform,
+    InputSpec,
+    OwnPixelInput,
+    PixelInput,
+    RegionInput,
+    WordPieceText,
+)
 
 PLAIN = InputSpec(PixelInput(64, "plain", "resize", 64), WordPieceText(20))
 CROPPED = InputSpec(PixelInput(48, "random_resized_crop_flip", "resize_center_crop", 56), WordPieceText(20))
+
+
+class Noisy(ImageTransform):
+    """Mean colours, with noise in training; a column of means where the picture is evaluated."""
+
+    identity = "mean colours"
+
+    def train(self, picture: Image.Image) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(picture).mean((0, 1), dtype=np.float32)) + torch.rand(3)
+
+    def evaluate(self, picture: Image.Image) -> torch.Tensor:
+        colours = np.asarray(picture).mean(1, dtype=np.float32)  # (H, 3)
+        return torch.from_numpy(colours[: 1 + int(colours[0, 0]) % 2])  # one row or two
+
+
+OWN = replace(PLAIN, image=OwnPixelInput(Noisy, (3,)))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +102,7 @@ def test_pairs_match_and_come_once(data: Dataset, codec: Codec, spec: InputSpec)
         assert torch.equal(batch.captions.lengths, lengths)
 
 
-@pytest.mark.parametrize("spec", [PLAIN, CROPPED], ids=["plain", "cropped"])
+@pytest.mark.parametrize("spec", [PLAIN, CROPPED, OWN], ids=["plain", "cropped", "own"])
 def test_workers_never_change_results(data: Dataset, codec: Codec, spec: InputSpec) -> None:
     before = torch.get_rng_state()
     alone = batches(data, codec, spec)
@@ -87,23 +111,26 @@ def test_workers_never_change_results(data: Dataset, codec: Codec, spec: InputSp
     assert torch.equal(torch.get_rng_state(), before)  # dropout must not depend on the loader either
 
 
-def test_repeating_an_epoch_repeats_it_and_seed_and_epoch_matter(data: Dataset, codec: Codec) -> None:
-    base = batches(data, codec, CROPPED)
+@pytest.mark.parametrize("spec", [CROPPED, OWN], ids=["cropped", "own"])
+def test_repeating_an_epoch_repeats_it_and_seed_and_epoch_matter(
+    data: Dataset, codec: Codec, spec: InputSpec
+) -> None:
+    base = batches(data, codec, spec)
     torch.manual_seed(99)
     np.random.seed(99)
-    assert_same(base, batches(data, codec, CROPPED))
+    assert_same(base, batches(data, codec, spec))
     for other in ({"seed": 4}, {"epoch": 2}):
-        changed = batches(data, codec, CROPPED, **other)
+        changed = batches(data, codec, spec, **other)
         assert not torch.equal(base[0].captions.index, changed[0].captions.index)
         ours, theirs = by_sample(base), by_sample(changed)
         assert sum(torch.equal(ours[row], theirs[row]) for row in ours) == 0
 
 
-def test_a_crop_depends_on_the_sample_not_on_its_neighbours(data: Dataset, codec: Codec) -> None:
-    ours, theirs = (
-        by_sample(batches(data, codec, CROPPED)),
-        by_sample(batches(data, codec, CROPPED, batch_size=7)),
-    )
+@pytest.mark.parametrize("spec", [CROPPED, OWN], ids=["cropped", "own"])
+def test_a_crop_depends_on_the_sample_not_on_its_neighbours(
+    data: Dataset, codec: Codec, spec: InputSpec
+) -> None:
+    ours, theirs = (by_sample(batches(data, codec, spec, batch_size=size)) for size in (16, 7))
     assert all(torch.equal(ours[row], theirs[row]) for row in range(70))
     assert not torch.equal(ours[0], ours[1])  # two captions of an image get crops of their own
 
@@ -148,6 +175,16 @@ def test_images_in_order_decoded_or_kept(
         assert len(loading._tables.get(split, {})) == tables
 
 
+def test_a_transform_of_the_methods_own_evaluates_each_picture_once(data: Dataset) -> None:
+    split, transform = data.splits["test"], Noisy()
+    found = list(image_batches(split, OWN, batch_size=2, workers=1))
+    assert sorted(int(row) for batch in found for row in batch.index) == list(range(len(split)))
+    assert {batch.pixels.shape[1:] for batch in found} == {(1, 3), (2, 3)}
+    for batch in found:
+        for row, pixels in zip(batch.index.tolist(), batch.pixels, strict=True):
+            assert torch.equal(pixels, transform.evaluate(split.images[row]))
+
+
 def test_kept_pixels_are_limited_in_all(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     size = 3 * 64 * 64
     monkeypatch.setattr(loading, "_tables", WeakKeyDictionary())
@@ -159,7 +196,7 @@ def test_kept_pixels_are_limited_in_all(data: Dataset, monkeypatch: pytest.Monke
 
 
 @dataclass(frozen=True)
-class BrokenImages:
+class BrokenImages(Images):
     """Grey pictures; one raises a UserError, as a damaged file does."""
 
     broken: int

@@ -22,7 +22,6 @@ from benchmark.recipe.schema import EnsembleRecipe, Recipe
 from benchmark.records.paper import find_row
 from benchmark.registry import get_method
 from benchmark.training.optimizers import FACTOR, parameter_groups
-from benchmark.training.schedules import learning_rate
 from benchmark.training.stages import plan_stages
 from tests.paths import ROOT
 from tests.recipe.networks import network, single
@@ -170,8 +169,7 @@ class Held:
     def rates(self) -> list[list[Any]]:
         training = self.single.training
         rates = [
-            learning_rate(training.schedule, training.optimizer.lr, epoch=epoch, step=0, total_steps=1)
-            for epoch in range(training.epochs)
+            training.optimizer.lr * training.schedule.factor(epoch, 0, 1) for epoch in range(training.epochs)
         ]
         return runs([float(f"{rate:.12g}") for rate in rates])
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data.splits import Dataset, Split
+from benchmark.data.splits import Dataset, Images, Split
 from benchmark.evaluation.protocol import evaluate
 from benchmark.evaluation.ranking import top_k
 from benchmark.files import sha256_bytes
@@ -25,7 +25,7 @@ N = 20
 CAPTION_IMAGE = np.repeat(np.arange(N), 5)
 
 
-class Pictures:
+class Pictures(Images):
     """No pictures, an identity only."""
 
     def __len__(self) -> int:

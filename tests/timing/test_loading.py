@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmark.data.images.decoding import BrokenPictureError, FileImages
 from benchmark.data.load import load_dataset
-from benchmark.data.splits import Split
+from benchmark.data.splits import Images, Split
 from benchmark.errors import UserError
 from benchmark.inputs import PixelInput
 from benchmark.reporting.timings import speed_sheet
@@ -28,7 +28,7 @@ def split() -> Split:
 
 
 @dataclass(frozen=True)
-class SlowImages:
+class SlowImages(Images):
     """Pictures that take five milliseconds each."""
 
     def __len__(self) -> int:

@@ -20,6 +20,7 @@ from benchmark.checks.drift.check import (
     weights_findings,
 )
 from benchmark.checks.drift.ranks import retrieved, write_ranks
+from benchmark.data.published.catalogue import get_entry
 from benchmark.errors import UserError
 from benchmark.files import replacing, sha256_file
 from benchmark.places import REFERENCE
@@ -55,7 +56,7 @@ def update_references(
     records = [
         record
         for record in read_all()
-        if record.dataset.name == "scenes"
+        if get_entry(record.dataset.name).embedded
         and record.weights != "official"
         and method in (None, Path(record.recipe_path).parent.name)
     ]
@@ -65,7 +66,7 @@ def update_references(
     reader = RunReader()
     for name, record in sorted(first.items()):
         console.print(f"{name}, seed {record.seed}")
-        path, run = reference_path("scenes", name, folder), reader.run(Path(record.recipe_path))
+        path, run = reference_path(record.dataset.name, name, folder), reader.run(Path(record.recipe_path))
         reference = make_reference(record, run.with_seed(record.seed), path, show_progress=show_progress)
         write_reference(reference, path)
         yield path

@@ -30,7 +30,9 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class CLIPVectors:
-    """Vectors (n, D) of pictures; an `Extractor` of sources.py."""
+    """Vectors (n, D) of pictures; a `GuideExtractor` of sources.py."""
+
+    proxy = False
 
     def __init__(self, name: str, revision: str, device: torch.device) -> None:
         """Fetch a CLIP's configuration and weights.
@@ -84,7 +86,7 @@ class CLIPVectors:
 
 
 def prepared(picture: Image.Image, size: int) -> torch.Tensor:
-    """A picture as CLIP reads it, (3, size, size)."""
+    """Return a picture as CLIP reads it, (3, size, size)."""
     width, height = picture.size
     scale = size / min(width, height)
     wide, high = (size, int(height * scale)) if width <= height else (int(width * scale), size)

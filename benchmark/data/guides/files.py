@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 
 def stored_guides(split: Split, folder: Path) -> Guides:
-    """The vectors of a split of a SCAN folder that has not been cut down yet.
+    """Return the vectors of a split of a SCAN folder that has not been cut down yet.
 
     Raises UserError, in one line, for a file that is missing or damaged, of another shape or type than float32
     (images, width), of another number of images, with rows that should repeat each other and do not, and with numbers
@@ -44,7 +44,7 @@ def _part(path: Path) -> str:
 
 
 def _read(path: Path) -> Array:
-    """An array (n, D) of float32."""
+    """Return an array (n, D) of float32."""
     wanted = "expected float32 (images, width)"
     if not path.is_file():
         raise UserError(
@@ -69,7 +69,7 @@ def _read(path: Path) -> Array:
 
 
 def _once(array: Array, name: str) -> Array:
-    """One row of each five, which must be the same."""
+    """Return one row of each five, which must be the same."""
     copies = array.reshape(-1, CAPTIONS, array.shape[1])  # (n, 5, D)
     same = (copies == copies[:, :1]) | (np.isnan(copies) & np.isnan(copies[:, :1]))
     odd = np.flatnonzero(~same.all(axis=(1, 2)))

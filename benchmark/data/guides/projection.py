@@ -25,9 +25,10 @@ SIDE, SQUARES = 64, 16
 
 
 class RandomProjection:
-    """Vectors (n, 512) of pictures; an `Extractor` of sources.py."""
+    """Vectors (n, 512) of pictures; a `GuideExtractor` of sources.py."""
 
     identity = f"random-projection-1 {SQUARES} x {SQUARES} to {DIM}"
+    proxy = True
     description = f"a fixed random projection of {SQUARES} x {SQUARES} colours"
 
     def vectors(self, pictures: Sequence[Image.Image]) -> Floats:
@@ -45,7 +46,7 @@ class RandomProjection:
 
 
 def _colours(picture: Image.Image) -> Doubles:
-    """Mean colours of the squares, from -1 to 1, (768,)."""
+    """Return the mean colours of the squares, from -1 to 1, (768,)."""
     taken = (
         picture if picture.size == (SIDE, SIDE) else picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     )

@@ -15,10 +15,10 @@ from benchmark.data.guides.files import stored_guides
 from benchmark.data.regions.cache import Chunks
 from benchmark.data.regions.grid import FeatureStore
 from benchmark.data.regions.tsv import number_of
-from benchmark.data.splits import Dataset, Guides, NoPictures, Split
+from benchmark.data.splits import Dataset, Guides, Split
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes
-from benchmark.recipe.schema import CLIPGuides, RandomGuides, RegionSettings, StoredRegions
+from benchmark.recipe.schema import CLIPGuides, RandomGuides, RegionSettings
 
 PROXY = "proxy guides: {} in place of CLIP's image vectors"
 """A departure of every run on them."""
@@ -35,7 +35,14 @@ class GuideExtractor(Protocol):
         ...
 
     @property
-    def description(self) -> str: ...
+    def description(self) -> str:
+        """A description of the vectors for the run record."""
+        ...
+
+    @property
+    def proxy(self) -> bool:
+        """True where the vectors stand in for CLIP's."""
+        ...
 
     def vectors(self, pictures: Sequence[Image.Image]) -> Floats:
         """(n, D)."""
@@ -43,8 +50,8 @@ class GuideExtractor(Protocol):
 
 
 def guide_extractor_for(settings: CLIPGuides | RandomGuides, device: torch.device) -> GuideExtractor:
-    """The extractor that a recipe names; raises UserError where its weights cannot be had."""
-    if isinstance(settings, RandomGuides):
+    """Return the extractor that a recipe names; raises UserError where its weights cannot be had."""
+    if settings.source == "random":
         from benchmark.data.guides.projection import RandomProjection
 
         return RandomProjection()
@@ -54,8 +61,8 @@ def guide_extractor_for(settings: CLIPGuides | RandomGuides, device: torch.devic
 
 
 def with_stored_guides(dataset: Dataset, regions: RegionSettings | None, folder: Path | None) -> Dataset:
-    """The dataset, whole still, with the vectors that lie beside its features; raises UserError as `stored_guides`."""
-    if not isinstance(regions, StoredRegions) or regions.source != "scan" or folder is None:
+    """Add the vectors that lie beside the features of a whole dataset; raises UserError as `stored_guides`."""
+    if regions is None or regions.source != "scan" or folder is None:
         raise UserError(
             "field 'data.guides.source': found 'file', whose vectors lie beside SCAN's features (data.regions: "
             "{source: scan}); valid here: clip, random"
@@ -69,25 +76,26 @@ def with_stored_guides(dataset: Dataset, regions: RegionSettings | None, folder:
 def with_computed_guides(
     settings: CLIPGuides | RandomGuides,
     dataset: Dataset,
-    pictures: Callable[[], Dataset],
+    pictures: Callable[[], Dataset] | None,
     store: FeatureStore,
     *,
     show_progress: bool = True,
 ) -> Dataset:
-    """The dataset with vectors of its pictures; `pictures` loads the same splits as pictures, where it has none.
+    """Add vectors of the dataset's pictures; `pictures` loads the same splits as pictures, where it has none.
 
     Raises UserError where pictures or weights cannot be had, and where images are not among the pictures.
     """
     extractor = guide_extractor_for(settings, store.device)
-    stored = any(isinstance(split.images, NoPictures) for split in dataset.splits.values())
-    shown = pictures() if stored else dataset
+    shown = dataset if pictures is None else pictures()
     splits = {}
     for name, split in dataset.splits.items():
         plain = replace(shown.splits[name], regions=None)  # region features do not decide the vectors
         found = computed_guides(plain, extractor, store, show_progress=show_progress)
-        splits[name] = replace(split, guides=found.select(rows_among(plain, split)) if stored else found)
-    proxy = [PROXY.format(extractor.description)] if isinstance(settings, RandomGuides) else []
-    origin = [f"pictures for the guides: {shown.revision}"] if stored else []
+        splits[name] = replace(
+            split, guides=found if pictures is None else found.select(rows_among(plain, split))
+        )
+    proxy = [PROXY.format(extractor.description)] if extractor.proxy else []
+    origin = [] if pictures is None else [f"pictures for the guides: {shown.revision}"]
     return replace(
         dataset,
         splits=splits,
@@ -99,7 +107,7 @@ def with_computed_guides(
 def computed_guides(
     split: Split, extractor: GuideExtractor, store: FeatureStore, *, show_progress: bool = True
 ) -> Guides:
-    """Vectors of a split's pictures: from the cache, else computed and kept as float32.
+    """Return vectors of a split's pictures: from the cache, else computed and kept as float32.
 
     Raises UserError for a picture that cannot be decoded and for a disk that cannot be written to.
     """
@@ -116,7 +124,7 @@ def computed_guides(
 
 
 def rows_among(pictures: Split, split: Split) -> list[int]:
-    """The row of each image among the pictures, by file name or by the number in it.
+    """Return the row of each image among the pictures, by file name or by the number in it.
 
     Raises UserError that counts the images without a picture and names the first.
     """
@@ -136,7 +144,7 @@ def rows_among(pictures: Split, split: Split) -> list[int]:
 
 
 def guides_described(dataset: Dataset) -> Dataset:
-    """The dataset with a note for each split: which vectors, and their identity."""
+    """Return the dataset with a note for each split: which vectors, and their identity."""
     notes = [
         f"guides of '{name}': {split.guides.description} (identity {split.guides.identity().decode()[:12]})"
         for name, split in dataset.splits.items()

@@ -23,7 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmark.data.checksums import copies_of
-from benchmark.data.splits import Images, NoPictures
+from benchmark.data.splits import Images
 from benchmark.errors import UserError
 from benchmark.files import replacing, sha256_bytes, write_text
 from benchmark.places import WORK
@@ -45,7 +45,7 @@ class BrokenPictureError(UserError):
 
 
 def decode(encoded: bytes, what: str) -> Image.Image:
-    """A picture file's bytes as RGB, decoded in full; grey, palette and CMYK pictures are converted.
+    """Return a picture file's bytes as RGB, decoded in full; grey, palette and CMYK pictures are converted.
 
     Raises BrokenPictureError, whose line begins with `what`.
     """
@@ -64,7 +64,7 @@ def decode(encoded: bytes, what: str) -> Image.Image:
         raise broken from None
 
 
-class EncodedImages:
+class EncodedImages(Images):
     """Pictures of a split: rows of an Arrow table whose column `column` holds picture files.
 
     `table` is a `datasets.Dataset` with that column not decoded, `rows` (n,) its row for each of ours, `filenames`
@@ -89,16 +89,16 @@ class EncodedImages:
         return len(self._rows)
 
     def encoded(self, row: int) -> bytes:
-        """The picture's file as it is stored, b"" where there is none. Raises UserError if it cannot be read."""
+        """Return the picture's file as it is stored, b"" where there is none. Raises UserError if it cannot be read."""
         return self._cells.read(int(self._rows[row]))
 
     def __getitem__(self, row: int) -> Image.Image:
-        """RGB picture. Raises BrokenPictureError, in one line, where it cannot be decoded."""
+        """Decode the RGB picture of a row. Raises BrokenPictureError, in one line, where that fails."""
         where = self._source if isinstance(self._source, str) else _names(self._source)
         return decode(self.encoded(row), f"image {self.filenames[row]} (row {row}, from {where})")
 
     def select(self, rows: Sequence[int]) -> EncodedImages:
-        """The same pictures, fewer rows; the table is shared."""
+        """Return the same pictures, fewer rows; the table is shared."""
         chosen = copy(self)
         chosen._rows = self._rows[np.asarray(rows, dtype=np.int64)]
         chosen.filenames = [self.filenames[row] for row in rows]
@@ -113,11 +113,11 @@ class EncodedImages:
         return [kept[row].tobytes() for row in self._rows.tolist()]
 
     def files(self) -> list[Path]:
-        """The prepared files that the pictures are read from; [] where the system does not tell."""
+        """Return the prepared files that the pictures are read from; [] where the system does not tell."""
         return [Path(source) for source in self._cells.sources if isinstance(source, str)]
 
     def identity(self) -> bytes:
-        """sha256 over the sha256 of each picture's file: the same pictures in another container are the same."""
+        """Hash the sha256 of each picture's file: the same pictures in another container are the same."""
         return sha256_bytes(*self.digests()).encode()
 
 
@@ -156,7 +156,7 @@ class _Cells:
 
 
 def _cells(table: Any, column: str) -> _Cells:
-    """Places of the files in a column of picture files, {bytes, path} each, in the order of the table's rows."""
+    """Find the files in a column of picture files, {bytes, path} each, in the order of the table's rows."""
     mapped = _mapped_files()
     sources: dict[str, Any] = {}
     parts: list[tuple[Integers, Integers, Integers]] = []
@@ -178,7 +178,7 @@ def _cells(table: Any, column: str) -> _Cells:
 
 
 def _mapped_files() -> list[tuple[int, int, int, str]]:
-    """(first address, last address + 1, offset in the file, path) of files mapped into this process.
+    """List the first address, last address + 1, offset in the file and path of files mapped into this process.
 
     [] where the system does not tell (it is not Linux): cells are then read through the mapping.
     """
@@ -195,7 +195,7 @@ def _mapped_files() -> list[tuple[int, int, int, str]]:
 
 
 def _place(buffer: Any, mapped: list[tuple[int, int, int, str]]) -> tuple[str | None, int]:
-    """The file and the position in it of a buffer; (None, 0) where the buffer is not a mapped file's."""
+    """Return the file and the position in it of a buffer; (None, 0) where the buffer is not a mapped file's."""
     if buffer is None:
         return None, 0
     for first, last, offset, path in mapped:
@@ -205,7 +205,7 @@ def _place(buffer: Any, mapped: list[tuple[int, int, int, str]]) -> tuple[str | 
 
 
 @dataclass(frozen=True, eq=False)
-class FileImages:
+class FileImages(Images):
     """Pictures in a local folder: `paths` below `folder` (n,), and the names of the pictures."""
 
     folder: Path
@@ -227,16 +227,16 @@ class FileImages:
             ) from None
 
     def __getitem__(self, row: int) -> Image.Image:
-        """RGB picture. Raises BrokenPictureError, in one line, where it cannot be decoded."""
+        """Decode the RGB picture of a row. Raises BrokenPictureError, in one line, where that fails."""
         return decode(self.encoded(row), f"image {self.filenames[row]} (row {row}, from {self.paths[row]})")
 
     def select(self, rows: Sequence[int]) -> FileImages:
-        """The same folder, fewer rows."""
+        """Return the same folder, fewer rows."""
         paths, names = [self.paths[row] for row in rows], [self.filenames[row] for row in rows]
         return FileImages(self.folder, paths, names)
 
     def digests(self) -> list[bytes]:
-        """sha256 of each picture's file. Those whose size and time are as they were are not read again.
+        """Return the sha256 of each picture's file. Those whose size and time are as they were are not read again.
 
         Raises UserError where one is missing.
         """
@@ -255,11 +255,11 @@ class FileImages:
         return [bytes.fromhex(known[name][2]) for name, _, _ in states]
 
     def identity(self) -> bytes:
-        """sha256 over the sha256 of each picture's file; raises UserError for a missing one."""
+        """Return the sha256 over the sha256 of each picture's file; raises UserError for a missing one."""
         return sha256_bytes(*self.digests()).encode()
 
     def _state(self, row: int) -> tuple[str, int, int]:
-        """Path below the folder, size and time of a picture's file."""
+        """Return the path below the folder, size and time of a picture's file."""
         path = self.folder / self.paths[row]
         if not path.is_file():
             raise UserError(
@@ -269,23 +269,14 @@ class FileImages:
         return Path(self.paths[row]).as_posix(), status.st_size, status.st_mtime_ns
 
 
-def picture_digests(images: Images) -> list[bytes] | None:
-    """sha256 of each picture's file, or of its pixels where code makes it; None where there are no pictures."""
-    if isinstance(images, EncodedImages | FileImages):
-        return images.digests()
-    if isinstance(images, NoPictures):
-        return None
-    return [hashlib.sha256(images[row].tobytes()).digest() for row in range(len(images))]
-
-
 def _digests_of(read: Callable[[int], bytes], rows: Sequence[int]) -> list[bytes]:
-    """sha256 of what `read` gives for each row."""
+    """Return the sha256 of what `read` gives for each row."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing and reading let go of the interpreter's lock
         return list(pool.map(lambda row: hashlib.sha256(read(row)).digest(), rows))
 
 
 def _kept_digests(path: Path, cells: _Cells) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """sha256 (n, 32) of the files in all cells of a prepared copy; taken once, and kept beside it."""
+    """Return the sha256 (n, 32) of the files in all cells of a prepared copy; taken once, and kept beside it."""
     count = len(cells.lengths)
     try:
         kept = np.load(path, allow_pickle=False)
@@ -300,7 +291,7 @@ def _kept_digests(path: Path, cells: _Cells) -> np.ndarray[Any, np.dtype[np.uint
 
 
 def _read_digests(path: Path) -> dict[str, list[Any]]:
-    """Size, time and sha256 of files by their path; {} where nothing was kept."""
+    """Return the size, time and sha256 of files by their path; {} where nothing was kept."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return {
@@ -311,7 +302,7 @@ def _read_digests(path: Path) -> dict[str, list[Any]]:
 
 
 def corrupt_rows(images: Images, *, show_progress: bool = True) -> dict[int, str]:
-    """Rows whose picture cannot be decoded in full, each with the reason; every picture is decoded.
+    """Return rows whose picture cannot be decoded in full, each with the reason; every picture is decoded.
 
     Raises UserError where a file cannot be read at all: that is a missing picture, not a damaged one.
     """

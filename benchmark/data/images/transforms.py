@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import io
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,13 +23,20 @@ from PIL import Image
 from torch import Tensor
 
 from benchmark.data.images.resizing import resize_bicubic
-from benchmark.inputs import PixelInput
+from benchmark.inputs import (
+    ImageInput,
+    ImageTransform,
+    OwnPixelInput,
+    PixelInput,
+    RegionInput,
+    WholePixelInput,
+)
 
 AREA = (0.08, 1.0)
-"""Share of the picture's area that a training crop has."""
+"""The share of the picture's area that a training crop has."""
 
 RATIO = (3 / 4, 4 / 3)
-"""Width over height of a training crop; drawn evenly on a logarithmic scale."""
+"""The width over the height of a training crop; drawn evenly on a logarithmic scale."""
 
 CROP_AREA = (0.64, 1.0)
 """The area of a `scale_crop_flip` crop, as a share of the largest area that fits with its ratio (data.md 7.6)."""
@@ -39,16 +49,14 @@ BILINEAR = (
 
 
 def seeded(key: Sequence[int]) -> torch.Generator:
-    """A generator of its own for `key`, which nothing else draws from."""
+    """Make a generator for `key`, which nothing else draws from."""
     state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) >> 1)
 
 
 def evaluation_image(image: Image.Image, spec: PixelInput) -> Image.Image:
-    """One RGB picture as it is evaluated, size x size; a whole one keeps its shape."""
+    """Cut and scale an RGB picture as it is evaluated, size x size."""
     size = spec.size
-    if spec.evaluate == "whole":
-        return stored_image(image, spec)
     if spec.evaluate == "resize":
         return image if image.size == (size, size) else image.resize((size, size), BILINEAR)
     width, height = image.size
@@ -61,10 +69,8 @@ def evaluation_image(image: Image.Image, spec: PixelInput) -> Image.Image:
 
 
 def training_image(image: Image.Image, spec: PixelInput, key: Sequence[int]) -> Image.Image:
-    """One RGB picture as it is trained on, size x size; crop and flip depend on `key` only."""
+    """Cut and scale an RGB picture as it is trained on, size x size; crop and flip depend on `key` only."""
     if spec.train == "plain":
-        if spec.evaluate == "whole":
-            return image.resize((spec.size, spec.size), Image.Resampling.BICUBIC)
         return evaluation_image(image, spec)
     generator = seeded(key)
     box = crop_box(*image.size, generator)
@@ -76,7 +82,7 @@ def training_image(image: Image.Image, spec: PixelInput, key: Sequence[int]) -> 
 
 
 def crop_box(width: int, height: int, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of a random crop, with the draws of torchvision's RandomResizedCrop in their order.
+    """Draw left, top, right and bottom of a crop as torchvision's RandomResizedCrop does, in its order.
 
     Ten tries at an area and a ratio that fit; else the largest centred part whose ratio is allowed.
     """
@@ -100,8 +106,8 @@ def crop_box(width: int, height: int, generator: torch.Generator) -> tuple[int, 
 # whole pictures and large crops (data.md 7.6, 7.7)
 
 
-def stored_image(image: Image.Image, spec: PixelInput) -> Image.Image:
-    """A picture as the authors stored it: its shorter side `resize_to`, bicubic, and perhaps through a JPEG file."""
+def stored_image(image: Image.Image, spec: WholePixelInput) -> Image.Image:
+    """Make a picture as the authors stored it: shorter side `resize_to`, bicubic, perhaps through a JPEG file."""
     scale = spec.resize_to / min(image.size)
     width, height = (round(side * scale) for side in image.size)
     if image.size != (width, height):
@@ -113,8 +119,8 @@ def stored_image(image: Image.Image, spec: PixelInput) -> Image.Image:
     return Image.open(file).convert("RGB")
 
 
-def scaled_crop(image: Image.Image, spec: PixelInput, key: Sequence[int]) -> Tensor:
-    """A large crop of the stored picture, (3, size, size) float32 of about 0..255; all draws depend on `key` only."""
+def scaled_crop(image: Image.Image, spec: WholePixelInput, key: Sequence[int]) -> Tensor:
+    """Cut a large part of the stored picture, (3, size, size) float32 of about 0..255; draws depend on `key` only."""
     generator = seeded(key)
     stored = stored_image(image, spec)
     left, top, right, bottom = scaled_box(*stored.size, generator)
@@ -125,7 +131,7 @@ def scaled_crop(image: Image.Image, spec: PixelInput, key: Sequence[int]) -> Ten
 
 
 def scaled_box(width: int, height: int, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of a crop: a ratio, then a share of the largest part that has it, then a place."""
+    """Draw left, top, right and bottom of a crop: a ratio, a share of the largest part that has it, a place."""
     ratio = math.exp(torch.empty(1).uniform_(*_LOG_RATIO, generator=generator).item())
     share = math.sqrt(torch.empty(1).uniform_(*CROP_AREA, generator=generator).item())
     largest = min(width / math.sqrt(ratio), height * math.sqrt(ratio))  # side of the square of that area
@@ -135,13 +141,8 @@ def scaled_box(width: int, height: int, generator: torch.Generator) -> tuple[int
     return left, top, left + w, top + h
 
 
-def whole_pixels(image: Image.Image, spec: PixelInput) -> Tensor:
-    """A picture as it is evaluated whole, (3, height, width) uint8."""
-    return torch.from_numpy(np.array(evaluation_image(image, spec)).transpose(2, 0, 1).copy())
-
-
 def as_pixels(images: Sequence[Image.Image], size: int) -> Tensor:
-    """RGB pictures of size x size as (B, 3, size, size) uint8."""
+    """Stack RGB pictures of size x size as (B, 3, size, size) uint8."""
     pixels = np.empty((len(images), 3, size, size), dtype=np.uint8)
     for image, planes in zip(images, pixels, strict=True):
         for band, plane in zip("RGB", planes, strict=True):  # twice as fast as turning an array's axes
@@ -149,10 +150,110 @@ def as_pixels(images: Sequence[Image.Image], size: int) -> Tensor:
     return torch.from_numpy(pixels)  # (B, 3, S, S)
 
 
-def normalise(pixels: Tensor, spec: PixelInput) -> Tensor:
-    """(B, 3, H, W) uint8, or float32 of that range -> float32, over the divisor, less the mean, over the deviation."""
+def normalise(pixels: Tensor, spec: PixelInput | WholePixelInput) -> Tensor:
+    """Make float32 of (B, 3, H, W) from 0 to 255: over the divisor, less the mean, over the deviation."""
     mean = torch.tensor(spec.mean).reshape(3, 1, 1)
     std = torch.tensor(spec.std).reshape(3, 1, 1)
     # numpy asks for large memory pages, torch does not: filling a fresh batch takes less than half the time
     values = torch.from_numpy(np.empty(pixels.shape, dtype=np.float32))
     return values.copy_(pixels).div_(spec.divisor).sub_(mean).div_(std)  # (B, 3, S, S)
+
+
+# the transform of an input
+
+
+class PictureTransform(ABC):
+    """Turns a picture into a tensor that can be kept, and a batch of those into the model's input."""
+
+    one_shape: ClassVar[bool] = False
+    """True where evaluated pictures have the same shape as those of training."""
+
+    @property
+    def fixed(self) -> bool:
+        """True where a training picture is the same (3, size, size) uint8 in every epoch."""
+        return False
+
+    @abstractmethod
+    def train(self, picture: Image.Image, key: Sequence[int]) -> Tensor:
+        """Return a picture as it is trained on; random numbers depend on `key` only."""
+
+    @abstractmethod
+    def evaluate(self, picture: Image.Image) -> Tensor:
+        """Return a picture as it is evaluated."""
+
+    def finish(self, batch: Tensor) -> Tensor:
+        """Return the model's input, float32."""
+        return batch
+
+
+@dataclass(frozen=True)
+class SquareTransform(PictureTransform):
+    """The transform of pictures that are cut and scaled to a square, kept as uint8."""
+
+    spec: PixelInput
+    one_shape: ClassVar[bool] = True
+
+    @property
+    def fixed(self) -> bool:
+        return self.spec.train == "plain"
+
+    def train(self, picture: Image.Image, key: Sequence[int]) -> Tensor:
+        return as_pixels([training_image(picture, self.spec, key)], self.spec.size)[0]
+
+    def evaluate(self, picture: Image.Image) -> Tensor:
+        return as_pixels([evaluation_image(picture, self.spec)], self.spec.size)[0]
+
+    def finish(self, batch: Tensor) -> Tensor:
+        return normalise(batch, self.spec)
+
+
+@dataclass(frozen=True)
+class WholeTransform(PictureTransform):
+    """The transform of pictures that are trained on as large crops, and evaluated whole."""
+
+    spec: WholePixelInput
+
+    @property
+    def fixed(self) -> bool:
+        return self.spec.train == "plain"
+
+    def train(self, picture: Image.Image, key: Sequence[int]) -> Tensor:
+        if not self.fixed:
+            return scaled_crop(picture, self.spec, key)
+        size = self.spec.size
+        return as_pixels([picture.resize((size, size), Image.Resampling.BICUBIC)], size)[0]
+
+    def evaluate(self, picture: Image.Image) -> Tensor:
+        stored = np.array(stored_image(picture, self.spec))
+        return torch.from_numpy(stored.transpose(2, 0, 1).copy())  # (3, H, W)
+
+    def finish(self, batch: Tensor) -> Tensor:
+        return normalise(batch, self.spec)
+
+
+@dataclass(frozen=True)
+class OwnTransform(PictureTransform):
+    """The transform that a method brings; torch's generator is seeded for each training picture, and put back."""
+
+    transform: ImageTransform
+
+    def train(self, picture: Image.Image, key: Sequence[int]) -> Tensor:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seeded(key).initial_seed())  # leaves those of GPUs alone
+            return self.transform.train(picture)
+
+    def evaluate(self, picture: Image.Image) -> Tensor:
+        return self.transform.evaluate(picture)
+
+
+def transform_of(image: ImageInput) -> PictureTransform | None:
+    """Return the transform that an input calls for; None where no picture is read."""
+    match image:
+        case PixelInput():
+            return SquareTransform(image)
+        case WholePixelInput():
+            return WholeTransform(image)
+        case OwnPixelInput():
+            return OwnTransform(image.transform)
+        case RegionInput():
+            return None

@@ -92,7 +92,7 @@ def choose_rows(images: int, count: int, seed: int | None) -> list[int]:
 
 
 def make_sheet(dataset: Dataset, name: SplitName, count: int, seed: int | None) -> ContactSheet:
-    """The sheet of `count` images of a split that was loaded; `seed` None takes the first ones."""
+    """Return the sheet of `count` images of a split that was loaded; `seed` None takes the first ones."""
     split = dataset.splits[name]
     rows = choose_rows(len(split), count, seed)
     how = "the first" if seed is None else f"drawn with seed {seed}"
@@ -120,7 +120,7 @@ def make_sheet(dataset: Dataset, name: SplitName, count: int, seed: int | None) 
 
 
 def make_tiles(split: Split, rows: Sequence[int]) -> list[Tile]:
-    """Tiles of some rows, in the order that they are named."""
+    """Return tiles of some rows, in the order that they are named."""
     caption_rows = split.rows_of_images()
     tiles = []
     for row in rows:
@@ -140,7 +140,7 @@ def is_small(size: tuple[int, int]) -> bool:
 
 
 def thumbnail(picture: Image.Image) -> bytes:
-    """A picture for the page as JPEG; small ones, which are shown enlarged, nearly without loss."""
+    """Return a picture for the page as JPEG; small ones, which are shown enlarged, nearly without loss."""
     quality, subsampling = (95, 0) if is_small(picture.size) else (QUALITY, 2)
     small = picture.convert("RGB")
     small.thumbnail((2 * DISPLAY, 2 * DISPLAY), Image.Resampling.LANCZOS)  # never enlarges
@@ -155,7 +155,7 @@ def write_html(sheet: ContactSheet, path: Path) -> None:
 
 
 def render(template: Path, **values: Any) -> str:
-    """A page from a template, which may include those of contact sheets."""
+    """Return a page from a template, which may include those of contact sheets."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([template.parent, TEMPLATE.parent]),
         autoescape=True,

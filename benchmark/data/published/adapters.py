@@ -37,13 +37,13 @@ class Adapter:
     """The split of the original annotation file; not every copy has it."""
 
     def columns(self) -> list[str]:
-        """Columns that must be there, each once."""
+        """Return columns that must be there, each once."""
         captions = (self.captions,) if isinstance(self.captions, str) else self.captions
         names = (self.image, self.image_id, *captions, self.caption_ids, self.order, self.filename)
         return list(dict.fromkeys(name for name in names if name is not None))
 
     def missing(self, found: Collection[str]) -> list[str]:
-        """Columns that a table lacks; a schema without pictures is not that of a table with pictures."""
+        """Return columns that a table lacks; a schema without pictures is not that of a table with pictures."""
         absent = [name for name in self.columns() if name not in found]
         return absent or (["(no column 'image')"] if self.image is None and "image" in found else [])
 
@@ -66,7 +66,7 @@ class OtherColumnsError(UserError):
 
 
 def recognise(columns: Sequence[str], where: str) -> Adapter:
-    """The adapter of a table with these columns; raises OtherColumnsError that names what the nearest one lacks."""
+    """Find the adapter of a table with these columns; raises OtherColumnsError with those that the nearest lacks."""
     best = min(ADAPTERS, key=lambda adapter: len(adapter.missing(columns)))
     absent = best.missing(columns)
     if absent:
@@ -121,7 +121,7 @@ def normalise(table: Any, adapter: Adapter, split: SplitName) -> Rows:
 def rows_in_order(
     rows: Rows, split: SplitName, *, restval: bool, published: Sequence[str], where: str
 ) -> list[int]:
-    """Rows of one split in protocol order.
+    """Return rows of one split in protocol order.
 
     `published`: the published order of image ids where it is known; it is used where the table has none.
     Raises UserError where the table has no row of that split.
@@ -139,7 +139,7 @@ def rows_in_order(
 
 
 def assemble(name: SplitName, rows: Rows, kept: Sequence[int], images: Images, captions: int) -> Split:
-    """The kept rows as a Split with the first `captions` captions of each image, in stored order.
+    """Return the kept rows as a Split with the first `captions` captions of each image, in stored order.
 
     `images` are the pictures of the kept rows. Raises UserError where an image has fewer captions.
     """

@@ -64,7 +64,7 @@ class Judgement:
 
 
 def plain(caption: str) -> str:
-    """The caption's letters and digits, in lower case."""
+    """Return the caption's letters and digits, in lower case."""
     return _OTHER.sub("", html.unescape(caption).lower())
 
 
@@ -130,7 +130,7 @@ _SHUFFLED = "captions of one image have hardly more words in common than those o
 def _in_another_order(
     texts: Sequence[Sequence[str]], sha256: str, caption_ids: Sequence[Sequence[str]], packaging: str
 ) -> Judgement:
-    """Captions whose counts are all the published ones: moved within their images, if that can be shown."""
+    """Return captions whose counts are all the published ones: moved within their images, if that can be shown."""
     for order in _orders_within(texts, caption_ids):
         if (
             _facts([five[k] for five, places in zip(texts, order, strict=True) for k in places]).sha256

@@ -5,7 +5,7 @@ Source of every number and hash: data.md sections 1.1, 1.2, 1.5, 1.6, 1.7 and 2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -16,22 +16,18 @@ from benchmark.data.published.captions import CaptionFacts
 from benchmark.data.published.sources import Source
 from benchmark.data.scenes.captions import vocabulary as scenes_pieces
 from benchmark.data.scenes.captions import words as scenes_words
-from benchmark.data.scenes.dataset import VERSION, ScenesOptions
-from benchmark.data.splits import OwnVocabulary, SplitName
+from benchmark.data.scenes.dataset import VERSION, ScenesOptions, scenes_split
+from benchmark.data.splits import DatasetOptions, OwnVocabulary, Split, SplitName
 from benchmark.errors import UserError, nearest
 from benchmark.inputs import ListedSplit
 from benchmark.registry import declared_split
-from benchmark.strict import LATER, Grown, Strict
+from benchmark.strict import LATER, Grown
 
 KARPATHY = "karpathy"
 """The value of `data.options.split` that stands for the published splits."""
 
 
-class HubOptions(Strict):
-    """A dataset from the Hub without options of its own."""
-
-
-class FlickrOptions(HubOptions, Grown):
+class FlickrOptions(DatasetOptions, Grown):
     """Options of `flickr30k`."""
 
     split: Annotated[str, LATER] = KARPATHY
@@ -47,11 +43,19 @@ class FlickrOptions(HubOptions, Grown):
         return name
 
 
-class CocoOptions(HubOptions):
+RESTVAL = 113_287
+"""The training images of MSCOCO with restval."""
+
+
+class CocoOptions(DatasetOptions):
     """Options of `mscoco`."""
 
     restval: bool = False
     """Train on 113,287 images (train and restval) instead of the 82,783 of train2014 (data.md 1.2)."""
+
+    def counts(self, published: Mapping[SplitName, int]) -> Mapping[SplitName, int]:
+        """Return the images of each split, of `train` with restval where it is asked for."""
+        return {**published, "train": RESTVAL} if self.restval else published
 
 
 @dataclass(frozen=True)
@@ -78,23 +82,30 @@ class Entry:
     name: str
     title: str
     license: str
-    options: type[Strict]
+    options: type[DatasetOptions]
     counts: dict[SplitName, int]
     """Images of each split with default options."""
     revision: str
     terms: str = ""
-    """Said once, before the first download."""
+    """The terms, said once, before the first download."""
     facts: Mapping[SplitName, Facts] = field(default_factory=dict)
     train_images_with_restval: int | None = None
     """Images of `train` with option `restval`; None: the dataset has no such part."""
     sources: tuple[Source, ...] = ()
-    """Tried in this order; none: made by code."""
+    """The sources, tried in this order; none: made by code."""
+    generate: Callable[[Any, SplitName, int], Split] | None = None
+    """Makes a split with so many captions an image, of the options; None: the sources have it."""
     other_captions: Mapping[str, CaptionFacts] = field(default_factory=dict)
     """Captions of parts that are no split here, by the part's name."""
     declared: ListedSplit | None = None
     """The split of the whole corpus by lists that a method declares; None: the published splits."""
     vocabulary: OwnVocabulary | None = None
     """The words that the dataset brings along; None: none."""
+
+    @property
+    def embedded(self) -> bool:
+        """True where the dataset is made by code and comes with the package."""
+        return not self.sources
 
 
 _FLICKR_TERMS = (
@@ -105,7 +116,7 @@ _FLICKR_TERMS = (
 
 
 def _by_name(images: int, names_sha256: str, captions: CaptionFacts) -> Facts:
-    """A split whose order is the string order of its file names."""
+    """Return a split whose order is the string order of its file names."""
     return Facts(images, ids_sha256=names_sha256, ordered_sha256=names_sha256, captions=captions)
 
 
@@ -181,6 +192,7 @@ CATALOG: dict[str, Entry] = {
         ScenesOptions,
         {"train": 2_000, "val": 200, "test": 400},
         VERSION,
+        generate=scenes_split,
         vocabulary=OwnVocabulary("scenes", tuple(scenes_words()), (",",), tuple(scenes_pieces())),
     ),
     "flickr30k": Entry(
@@ -204,7 +216,7 @@ CATALOG: dict[str, Entry] = {
         "The annotations are CC BY 4.0. Each picture is under the Flickr licence that its annotation names: some "
         "forbid commercial use, some forbid changes.",
         MSCOCO,
-        train_images_with_restval=113_287,
+        train_images_with_restval=RESTVAL,
         sources=sources.MSCOCO,
         other_captions=MSCOCO_PARTS,
     ),
@@ -212,7 +224,7 @@ CATALOG: dict[str, Entry] = {
         "flickr8k",
         "Flickr8K, a small real dataset; no paper here reports it",
         "images under Flickr's terms, for non-commercial research and education",
-        HubOptions,
+        DatasetOptions,
         _counts(FLICKR8K),
         "jxie/flickr8k@56f58c9",
         _FLICKR_TERMS,
@@ -223,12 +235,12 @@ CATALOG: dict[str, Entry] = {
 
 
 def dataset_names() -> list[str]:
-    """Names of all datasets."""
+    """Return names of all datasets."""
     return list(CATALOG)
 
 
 def get_entry(name: str) -> Entry:
-    """The catalog's entry of `name`; raises UserError that names the nearest one."""
+    """Return the catalog's entry of `name`; raises UserError that names the nearest one."""
     if name not in CATALOG:
         raise UserError(f"unknown dataset '{name}'{nearest(name, CATALOG)}")
     return CATALOG[name]

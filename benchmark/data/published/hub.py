@@ -75,7 +75,7 @@ PicturesOf = Callable[[Rows, Sequence[int]], Images]
 
 
 def hub_split(request: Request, pictures: PicturesOf | None = None) -> Loaded:
-    """One split from the Hub: the locked source first, then the others in the catalog's order.
+    """Return one split from the Hub: the locked source first, then the others in the catalog's order.
 
     `pictures`: where the pictures are, for sources that have none. Raises UserError where no source can serve,
     or where something is in the way that the user must put right (no network, an unknown commit).
@@ -99,14 +99,14 @@ def hub_split(request: Request, pictures: PicturesOf | None = None) -> Loaded:
 
 
 def _chain(entry: Entry, split: SplitName, *, with_pictures: bool) -> list[Source]:
-    """The sources to try, the locked one first."""
+    """Return the sources to try, the locked one first."""
     locked = revisions.read_revisions().sources.get(f"{entry.name}/{split}")
     fitting = [source for source in entry.sources if source.needs_pictures != with_pictures]
     return sorted(fitting, key=lambda source: source.files[split].repo != locked)
 
 
 def _pinned(source: Source, repo: str) -> str:
-    """The locked commit of a repository, else the first digits of the described one; empty: the newest."""
+    """Return the locked commit of a repository, else the first digits of the described one; empty: the newest."""
     return revisions.read_revisions().commits.get(repo) or source.commits.get(repo, "")
 
 
@@ -206,7 +206,7 @@ def download_estimate(
 ) -> Download:
     """List the files that `load_dataset` would download for these splits, from catalog, lock and cache; asks nobody."""
     entry = entry_under(get_entry(name), options or {})
-    if not entry.sources or data_dir is not None:
+    if entry.embedded or data_dir is not None:
         return Download([], 0, 0)
     items, fetched, disk = [], {}, {}
     for split in splits:

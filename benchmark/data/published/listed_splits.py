@@ -140,7 +140,7 @@ def split_by_lists(
 
 
 def _taken(corpus: Split, rows: Sequence[int], name: SplitName) -> Split:
-    """Images of the corpus in this order, with their captions."""
+    """Return images of the corpus in this order, with their captions."""
     own = corpus.rows_of_images()
     captions = [caption for row in rows for caption in own[row]]
     return replace(

@@ -22,7 +22,7 @@ PICTURES = (".jpg", ".jpeg", ".png")
 
 
 def local_split(request: Request, folder: Path) -> Loaded:
-    """One split from a local folder; raises UserError where it holds nothing that can be read."""
+    """Return one split from a local folder; raises UserError where it holds nothing that can be read."""
     if not folder.is_dir():
         raise UserError(f"data folder {folder.as_posix()}: no such folder")
     parquet = parquet_files(folder, request.split, restval=request.restval)
@@ -31,7 +31,9 @@ def local_split(request: Request, folder: Path) -> Loaded:
         return Loaded(split, "local", "local parquet files", [])
     annotations = karpathy_file(folder)
     if annotations is not None:
-        return _karpathy_split(request, annotations, lambda rows, kept: find_pictures(folder, rows, kept))
+        return _karpathy_split(
+            request, annotations, "pictures", lambda rows, kept: find_pictures(folder, rows, kept)
+        )
     if any(source.needs_pictures for source in request.entry.sources) and pictures_of(folder):
         return hub_split(request, lambda rows, kept: find_pictures(folder, rows, kept))
     raise UserError(
@@ -41,13 +43,13 @@ def local_split(request: Request, folder: Path) -> Loaded:
 
 
 def captions_split(request: Request, folder: Path) -> Loaded:
-    """One split without pictures: by Karpathy's JSON in the folder, else captions that the Hub has by themselves.
+    """Load one split without pictures: by Karpathy's JSON in the folder, else captions that the Hub has alone.
 
     Raises UserError where there are neither.
     """
     annotations = karpathy_file(folder)
     if annotations is not None:
-        return _karpathy_split(request, annotations, lambda _rows, kept: NoPictures(len(kept)))
+        return _karpathy_split(request, annotations, "features", lambda _rows, kept: NoPictures(len(kept)))
     if any(source.needs_pictures for source in request.entry.sources):
         return hub_split(request, lambda _rows, kept: NoPictures(len(kept)))
     raise UserError(
@@ -67,7 +69,7 @@ def parquet_files(folder: Path, split: SplitName, *, restval: bool) -> list[Path
 
 
 def karpathy_file(folder: Path) -> Path | None:
-    """The folder's `dataset_*.json`; raises UserError where there are several."""
+    """Return the folder's `dataset_*.json`; raises UserError where there are several."""
     found = sorted(folder.glob("dataset_*.json"))
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
@@ -75,12 +77,11 @@ def karpathy_file(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _karpathy_split(request: Request, annotations: Path, pictures: PicturesOf) -> Loaded:
+def _karpathy_split(request: Request, annotations: Path, what: str, pictures: PicturesOf) -> Loaded:
     rows = _read_karpathy(annotations, annotations.stat().st_mtime_ns)
     kept = rows_in_order(rows, request.split, restval=request.restval, published=(), where=annotations.name)
     images = pictures(rows, kept)
     split = assemble(request.split, rows, kept, images, request.captions_per_image)
-    what = "features" if isinstance(images, NoPictures) else "pictures"
     return Loaded(split, "local", f"local {what} with {annotations.name}", [])
 
 
@@ -110,7 +111,7 @@ def _read_karpathy(path: Path, _modified: int) -> Rows:
 
 @lru_cache(maxsize=2)
 def pictures_of(folder: Path) -> dict[str, Path]:
-    """Pictures at any depth by file name."""
+    """Return pictures at any depth by file name."""
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in PICTURES:
@@ -119,7 +120,7 @@ def pictures_of(folder: Path) -> dict[str, Path]:
 
 
 def find_pictures(folder: Path, rows: Rows, kept: Sequence[int]) -> FileImages:
-    """The pictures of some rows: by file name, for MSCOCO also by the cocoid at the end of the name.
+    """Return the pictures of some rows: by file name, for MSCOCO also by the cocoid at the end of the name.
 
     Raises UserError that names the first picture that is not there and says how many there are.
     """
@@ -140,6 +141,6 @@ def find_pictures(folder: Path, rows: Rows, kept: Sequence[int]) -> FileImages:
 
 
 def _number(name: str) -> str:
-    """The twelve digits at the end of an MSCOCO file name (2014 and 2017 releases); else the whole stem."""
+    """Return the twelve digits at the end of an MSCOCO file name (2014 and 2017 releases); else the whole stem."""
     stem = Path(name).stem
     return stem[-12:] if stem[-12:].isdigit() else stem

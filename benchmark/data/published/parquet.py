@@ -43,7 +43,7 @@ class _Builder(Parquet):  # type: ignore[misc]  # `datasets` has no types
 
 
 def prepare_table(files: Sequence[Path], columns: Sequence[str], cache_dir: Path | None = None) -> Any:
-    """Some columns of the files, one after the other, as a memory-mapped `datasets.Dataset`; made once.
+    """Return some columns of the files, one after the other, as a memory-mapped `datasets.Dataset`; made once.
 
     The copy in the cache is known by the files' paths and times (data.md 4.3). Raises what the builder raises:
     `datasets.exceptions.DatasetGenerationError` for damaged files, OSError for a full disk; DamagedError for a file

@@ -48,7 +48,7 @@ def hub_reachable() -> bool:
 
 
 def unreachable(what: str) -> UserError:
-    """The one line for something that is neither cached nor reachable."""
+    """Return the one line for something that is neither cached nor reachable."""
     why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
     return UserError(
         f"{what} is not in the Hugging Face cache and {why}: go online, or set HF_HOME to a cache that holds it, "
@@ -64,12 +64,12 @@ def _cache_folder(repo: str) -> Path:
 
 
 def cached_commits(repo: str) -> list[str]:
-    """Commits of a dataset repository that the cache has at least some files of."""
+    """Return commits of a dataset repository that the cache has at least some files of."""
     return sorted(path.name for path in (_cache_folder(repo) / "snapshots").glob("*"))
 
 
 def cached_snapshot(repo: str, commit: str) -> Path | None:
-    """The cached snapshot of a dataset repository whose commit begins with `commit`, if any.
+    """Return the cached snapshot of a dataset repository whose commit begins with `commit`, if any.
 
     An empty `commit` means the newest that the cache has seen, as its `refs/main` says.
     """
@@ -82,7 +82,7 @@ def cached_snapshot(repo: str, commit: str) -> Path | None:
 
 
 def cached_files(repo: str, commit: str, wanted: Callable[[str], bool]) -> list[Path]:
-    """Cached files of a commit that are wanted; [] where one of a numbered set (`-00001-of-00038`) is absent."""
+    """Return cached files of a commit that are wanted; [] where one of a numbered set (`-00001-of-00038`) is absent."""
     folder = cached_snapshot(repo, commit)
     if folder is None:
         return []
@@ -120,7 +120,7 @@ def _whole(files: Sequence[Path]) -> bool:
 
 
 def resolve_commit(repo: str, digits: str, branch: str = "main") -> str:
-    """The 40-digit commit of a dataset repository that begins with `digits`; empty: the newest of the branch.
+    """Return the 40-digit commit of a dataset repository that begins with `digits`; empty: the newest of the branch.
 
     Only a full commit pins: the cache and offline mode ignore other revisions silently (data.md 4.3).
     Raises SourceRefusedError where the repository cannot be read, UserError where neither cache nor history has it.
@@ -153,7 +153,7 @@ def fetch_files(
     wanted: Callable[[str], bool],
     check_first: Callable[[Path], None] = lambda _: None,
 ) -> list[Path]:
-    """The wanted files of a dataset repository at a full commit, downloaded where the cache lacks some.
+    """Return the wanted files of a dataset repository at a full commit, downloaded where the cache lacks some.
 
     `check_first` sees the first file before the others are fetched, and may refuse it. Raises SourceRefusedError or
     UserError. A connection that breaks is taken up where it broke; after a command that was stopped, files that came
@@ -185,7 +185,7 @@ def _numbered(files: Sequence[Path]) -> bool:
 
 
 def _other_commit_cached(repo: str, commit: str) -> UserError | None:
-    """The error of an offline machine whose cache holds another commit than the locked one."""
+    """Return the error of an offline machine whose cache holds another commit than the locked one."""
     others = [item[:7] for item in cached_commits(repo) if item != commit]
     if not others:
         return None
@@ -197,7 +197,7 @@ def _other_commit_cached(repo: str, commit: str) -> UserError | None:
 
 
 def fetch_file(repo: str, filename: str, commit: str) -> Path:
-    """One file of a model repository at a full commit; raises UserError as `fetch_files` does."""
+    """Return one file of a model repository at a full commit; raises UserError as `fetch_files` does."""
     try:
         return Path(hf_hub_download(repo, filename, revision=commit, local_files_only=True))
     except LocalEntryNotFoundError:

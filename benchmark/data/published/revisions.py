@@ -38,7 +38,7 @@ class Revisions(Strict):
 
 
 def lock_path() -> Path:
-    """The lock file that is written."""
+    """Return the lock file that is written."""
     told = os.environ.get("REMATCH_REVISIONS")
     if told:
         return Path(told)

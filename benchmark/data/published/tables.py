@@ -23,7 +23,7 @@ from benchmark.errors import UserError
 
 
 def column_names(path: Path) -> list[str]:
-    """Columns of a parquet file, from its footer alone; raises DamagedError for a file that has none."""
+    """Return columns of a parquet file, from its footer alone; raises DamagedError for a file that has none."""
     try:
         return list(pyarrow.parquet.read_schema(path).names)
     except (pyarrow.ArrowException, OSError) as error:
@@ -31,7 +31,7 @@ def column_names(path: Path) -> list[str]:
 
 
 def read_table(files: Sequence[Path], cache_dir: Path | None = None) -> tuple[Any, Adapter]:
-    """The files' rows as a `datasets.Dataset` with the columns that are needed, pictures not decoded.
+    """Return the files' rows as a `datasets.Dataset` with the columns that are needed, pictures not decoded.
 
     Raises OtherColumnsError where no adapter reads them, DamagedError, and UserError for a full disk.
     """
@@ -53,7 +53,7 @@ def read_table(files: Sequence[Path], cache_dir: Path | None = None) -> tuple[An
 
 
 def _first_damaged(files: Sequence[Path], columns: Sequence[str]) -> Path:
-    """The first file that cannot be read by itself: the builder does not say which it was."""
+    """Return the first file that cannot be read by itself: the builder does not say which it was."""
     for path in files:
         try:
             reader = pyarrow.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False)

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from benchmark.data.checksums import copies_of, damage_of
-from benchmark.data.images.decoding import EncodedImages, picture_digests
 from benchmark.data.published.captions import CaptionFacts, Verdict, judge, plain
 from benchmark.data.published.catalogue import Entry, Facts, facts_of
 from benchmark.data.published.karpathy import captions_by_sha256, in_order, lines_sha256, lists_by_sha256
@@ -80,9 +79,9 @@ class Subject:
 
     @cached_property
     def contents(self) -> dict[str, list[Any]]:
-        """For each kind, picture and captions, a key of each image by which the same image is found elsewhere."""
+        """A key of each image, by its picture and by its captions, that finds the same image elsewhere."""
         split = self.split
-        pictures = picture_digests(split.images) if len(split.images) == len(split) else None
+        pictures = split.images.digests() if len(split.images) == len(split) else None
         found: dict[str, list[Any]] = {} if pictures is None else {"picture": pictures}
         if self.entry.sources or pictures is None:  # captions made by code may be alike by chance
             texts = [tuple(plain(split.captions[k]) for k in five) for five in split.rows_of_images()]
@@ -115,11 +114,11 @@ class Subject:
         return Check(self.split.name, what, expected, found, "ok" if ok else "differs", "" if ok else hint)
 
     def unknown(self, what: str, expected: str, why: str) -> Check:
-        """A check that these data do not allow."""
+        """Return a check that these data do not allow."""
         return Check(self.split.name, what, expected, why, "cannot be checked", recorded=True)
 
     def published_rows(self) -> list[int]:
-        """Rows of the images in the published order, as far as it is known."""
+        """Return rows of the images in the published order, as far as it is known."""
         rows = list(range(len(self.split)))
         if self.facts is None or not self.named or self.facts.ordered_sha256 is None:
             return rows
@@ -135,7 +134,7 @@ class Subject:
 def check_dataset(
     entry: Entry, splits: Mapping[SplitName, Split], options: Mapping[str, Any], captions_per_image: int
 ) -> list[Check]:
-    """Every check that makes sense for these splits, those of one split together.
+    """Return every check that makes sense for these splits, those of one split together.
 
     `splits` are as loaded, before images are left out; `captions_per_image` is how many captions each image has.
     A dataset without published facts is checked for what holds of any.
@@ -184,7 +183,7 @@ def check_images(subject: Subject, options: Mapping[str, Any]) -> Check:
 
 
 def _training_splits(subject: Subject) -> tuple[int, ...]:
-    """Images of a training split without and with restval; () where there is no such choice."""
+    """Return images of a training split without and with restval; () where there is no such choice."""
     entry = subject.entry
     if subject.split.name != "train" or entry.train_images_with_restval is None:
         return ()
@@ -380,10 +379,11 @@ def check_copies(splits: Mapping[SplitName, Split]) -> list[Check]:
     """The files that pictures are read from are as they were when they were prepared; all are read."""
     checks = []
     for name, split in splits.items():
-        if not isinstance(split.images, EncodedImages):
+        files = split.images.files()
+        if files is None:
             continue
         what, expected = "prepared files", "their sha256 when they were prepared"
-        folders = copies_of(split.images.files())
+        folders = copies_of(files)
         fault = next(filter(None, map(damage_of, folders)), "")
         if fault:
             checks.append(Check(name, what, expected, fault, "differs", "see what was found"))
@@ -398,7 +398,7 @@ def check_copies(splits: Mapping[SplitName, Split]) -> list[Check]:
 
 
 def first_fault(checks: Iterable[Check]) -> str | None:
-    """The first check that failed in one line, with what to do; None where all agree."""
+    """Return the first check that failed in one line, with what to do; None where all agree."""
     failed = [check for check in checks if check.differs]
     if not failed:
         return None

@@ -58,7 +58,7 @@ class NpyFile:
             raise UserError(f"{self.path.name}: the region features cannot be read ({error})") from None
 
     def heads(self, rows: Integers) -> list[bytes]:
-        """The first region of some rows as it is stored. Raises UserError where the file cannot be read."""
+        """Return the first region of some rows as it is stored. Raises UserError where the file cannot be read."""
         size = self.row_bytes // self.shape[1]
         found = []
         try:
@@ -123,7 +123,7 @@ def open_npy(path: Path) -> NpyFile:
 
 
 def _header_2_0(handle: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """The header of version 2.0; 3.0 differs in the names of structured types only, which are refused anyway."""
+    """Return the header of version 2.0; 3.0 differs in the names of structured types only, which are refused anyway."""
     shape, fortran, dtype = np.lib.format.read_array_header_2_0(handle)
     return shape, fortran, dtype
 
@@ -148,7 +148,7 @@ class ArrayRegions:
         return len(self.rows)
 
     def regions(self, rows: Sequence[int] | Integers) -> Floats:
-        """Features (n, R, D) float32 of some images.
+        """Return the features (n, R, D) float32 of some images.
 
         Raises UserError where a file cannot be read, and for NaN or infinite values, naming the file's row.
         """
@@ -163,7 +163,7 @@ class ArrayRegions:
         return out
 
     def heads(self) -> list[bytes]:
-        """The first region of each image as bytes: equal features have equal ones. 16 bytes stand for what is longer.
+        """Read the first region of each image as bytes, equal for equal features; 16 bytes stand for what is longer.
 
         Raises UserError where a file cannot be read.
         """
@@ -191,7 +191,7 @@ class ArrayRegions:
         return replace(self, rows=self.rows[np.asarray(rows, dtype=np.int64)])
 
     def identity(self) -> bytes:
-        """sha256 over how the features are made and of which rows, or over those of 1,000 images at most."""
+        """Return the sha256 over how the features are made and of which rows, or over those of 1,000 images at most."""
         return self._identity
 
     @cached_property

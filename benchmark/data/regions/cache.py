@@ -43,7 +43,7 @@ class Chunks:
         return range(number * CHUNK, min((number + 1) * CHUNK, self.images))
 
     def fetch(self, produce: Produce, *, show_progress: bool = True) -> tuple[NpyFile, ...]:
-        """All chunks, those that are missing or damaged computed by `produce`.
+        """Return all chunks, those that are missing or damaged computed by `produce`.
 
         Raises UserError where features cannot be written or are not finite as `dtype`.
         """
@@ -63,7 +63,7 @@ class Chunks:
         return tuple(files)
 
     def sound(self, number: int) -> NpyFile | None:
-        """A chunk whose content has the checksum of its name; a damaged one is said and removed."""
+        """Return a chunk whose content has the checksum of its name; a damaged one is said and removed."""
         for path in sorted(self.folder.glob(f"chunk-{number:05d}-*.npy")):
             try:
                 features = np.load(path, allow_pickle=False)
@@ -109,7 +109,7 @@ class Chunks:
 
 
 def _name(number: int, features: np.ndarray) -> str:
-    """File name of a chunk, with 32 digits of the sha256 of its type, shape and values."""
+    """Return the file name of a chunk, with 32 digits of the sha256 of its type, shape and values."""
     head = f"{features.dtype.str} {features.shape}\n".encode()
     digest = sha256_bytes(head, np.ascontiguousarray(features).data.cast("B"))
     return f"chunk-{number:05d}-{digest[:32]}.npy"

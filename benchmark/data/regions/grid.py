@@ -51,7 +51,7 @@ class FeatureStore:
 
 
 def extractor_for(settings: GridRegions, device: torch.device) -> Extractor:
-    """The extractor that a recipe names; raises UserError where its weights cannot be had."""
+    """Return the extractor that a recipe names; raises UserError where its weights cannot be had."""
     if settings.backbone == "random":
         from benchmark.data.regions.random_cells import RandomCells
 
@@ -64,7 +64,7 @@ def extractor_for(settings: GridRegions, device: torch.device) -> Extractor:
 def with_grid(
     split: Split, extractor: Extractor, store: FeatureStore, *, show_progress: bool = True
 ) -> Split:
-    """The split with features of its pictures' cells: from the cache, else computed and kept as float16.
+    """Return the split with features of its pictures' cells: from the cache, else computed and kept as float16.
 
     Raises UserError for a picture that cannot be decoded and for a disk that cannot be written to.
     """

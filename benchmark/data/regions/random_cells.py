@@ -104,7 +104,7 @@ def _smooth(filters: np.ndarray) -> np.ndarray:
 
 
 def _balanced(filters: np.ndarray) -> np.ndarray:
-    """Each filter with sum 0 and norm 1."""
+    """Return each filter with sum 0 and norm 1."""
     centred = filters - filters.mean(axis=(1, 2, 3), keepdims=True)
     balanced: np.ndarray = centred / np.sqrt((centred**2).sum(axis=(1, 2, 3), keepdims=True))
     return balanced
@@ -122,7 +122,7 @@ def _cell_means(maps: Tensor) -> Tensor:
 
 
 def _places() -> Tensor:
-    """Row and column of each cell as ones among zeros, (36, 12), as strong as the other features."""
+    """Return the row and column of each cell as ones among zeros, (36, 12), as strong as the other features."""
     row, column = torch.arange(CELLS**2) // CELLS, torch.arange(CELLS**2) % CELLS
     both = torch.cat([F.one_hot(row, CELLS), F.one_hot(column, CELLS)], dim=1)
     return 1.5 * both.to(torch.float64)

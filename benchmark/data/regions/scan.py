@@ -33,7 +33,7 @@ WHERE = "SCAN's features are to be had as the Kaggle data set kuanghueilee/scan-
 
 
 def scan_split(dataset: str, name: SplitName, folder: Path, captions_per_image: int = CAPTIONS) -> Split:
-    """One split from a SCAN folder: region features, captions and ids, but no pictures.
+    """Return one split from a SCAN folder: region features, captions and ids, but no pictures.
 
     Images without an `_ids.txt` are called by part and row. File names come from `id_mapping.json` in the folder or
     the one above; those of Flickr30K are known. Raises UserError, in one line, for files that are missing or damaged
@@ -76,7 +76,7 @@ def part_of(name: SplitName, folder: Path) -> str:
 
 
 def rows_of_images(file: NpyFile, captions: Sequence[str], part: str) -> Integers:
-    """Row of each image (n_images,) in the array of features, which may hold every image five times.
+    """Return the row of each image (n_images,) in the array of features, which may hold every image five times.
 
     Raises UserError where the counts do not fit, and where rows that should repeat each other do not.
     """
@@ -112,7 +112,7 @@ def _check_repeats(file: NpyFile, images: int) -> None:
 
 
 def read_captions(path: Path) -> list[str]:
-    """Lines of a `_caps.txt`, without blanks at their ends; raises UserError that names an empty line."""
+    """Return lines of a `_caps.txt`, without blanks at their ends; raises UserError that names an empty line."""
     captions = []
     for number, line in enumerate(_lines(path), start=1):
         try:
@@ -128,7 +128,7 @@ def read_captions(path: Path) -> list[str]:
 
 
 def read_ids(path: Path, part: str, images: int, captions: int) -> list[str]:
-    """Id of each image: the lines of an `_ids.txt`, one an image or one a caption; else `<part>-<row>`.
+    """Return the id of each image: the lines of an `_ids.txt`, one an image or one a caption; else `<part>-<row>`.
 
     Raises UserError for a line that is no integer and for another number of lines.
     """
@@ -159,7 +159,7 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def file_names(folder: Path, dataset: str, ids: Sequence[str]) -> list[str]:
-    """File name of each image as far as it is known, else its id."""
+    """Return the file name of each image as far as it is known, else its id."""
     for path in (folder / "id_mapping.json", folder.parent / "id_mapping.json"):
         if path.is_file():
             mapping = read_mapping(path)

@@ -38,7 +38,7 @@ def stored_dataset(
 ) -> Dataset:
     """Splits whose features lie in a folder, not verified yet; raises UserError where they cannot be read."""
     found = f"field 'data.regions.source': found '{settings.source}'"
-    if not entry.sources:
+    if entry.embedded:
         raise UserError(f"{found}, {entry.name} is made by code; valid: grid")
     if folder.path is None:
         raise UserError(f"{found}, which reads a folder: name it with --data-dir; {WHERE}")
@@ -59,7 +59,7 @@ def _tsv_dataset(
     path: Path,
     folder: Folder,
 ) -> Dataset:
-    """Captions by Karpathy's annotations, features from all TSV files of the folder."""
+    """Return captions by Karpathy's annotations, features from all TSV files of the folder."""
     from benchmark.data.published.hub import Request  # `datasets` takes a second to import
     from benchmark.data.published.local import captions_split
 
@@ -100,7 +100,7 @@ def cut_down(settings: StoredRegions, wanted: Mapping[SplitName, int]) -> dict[S
 def grid_dataset(
     settings: GridRegions, dataset: Dataset, store: FeatureStore, *, show_progress: bool
 ) -> Dataset:
-    """The dataset with proxy features of its pictures, which make its scores comparable with no paper's."""
+    """Return the dataset with proxy features of its pictures, which make its scores comparable with no paper's."""
     extractor = extractor_for(settings, store.device)
     splits = {
         name: with_grid(split, extractor, store, show_progress=show_progress)
@@ -112,7 +112,7 @@ def grid_dataset(
 
 
 def described(dataset: Dataset) -> Dataset:
-    """The dataset with a note for each split: which features, and their identity."""
+    """Return the dataset with a note for each split: which features, and their identity."""
     notes = [
         f"regions of '{name}': {split.regions.description} (identity {split.regions.identity().decode()[:12]})"
         for name, split in dataset.splits.items()

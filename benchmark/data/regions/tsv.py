@@ -58,7 +58,7 @@ class Converted:
 
 
 def convert_tsv(paths: Sequence[Path], cache: Path, *, show_progress: bool = True) -> Converted:
-    """Features of TSV files as .npy chunks below `cache`, with `ids.json` beside them; made where they are missing.
+    """Convert TSV files to .npy chunks below `cache`, with `ids.json` beside them, where they are missing.
 
     An image that comes twice counts once, with its first line. Raises UserError that names file and line for
     another number of boxes than 36, features that are not 36 x 2048 float32, and lines that are no TSV of features.
@@ -75,7 +75,7 @@ def convert_tsv(paths: Sequence[Path], cache: Path, *, show_progress: bool = Tru
 
 
 def tsv_key(paths: Sequence[Path]) -> str:
-    """sha256 over names, sizes and both ends of the files."""
+    """Return the sha256 over names, sizes and both ends of the files."""
     parts = []
     for path in paths:
         size = path.stat().st_size
@@ -90,7 +90,7 @@ def tsv_key(paths: Sequence[Path]) -> str:
 
 
 def _index(paths: Sequence[Path], folder: Path, *, show_progress: bool) -> list[TSVRow]:
-    """Every image's line; found once, and kept in `ids.json`."""
+    """Return every image's line; found once, and kept in `ids.json`."""
     kept = folder / "ids.json"
     try:
         return [TSVRow(*entry) for entry in json.loads(kept.read_text(encoding="utf-8"))]
@@ -122,7 +122,7 @@ def _lines_of(path: Path, number: int, advance: Callable[[int], object]) -> Iter
 
 
 def _checked(content: bytes, where: str) -> str:
-    """The image's id of a line whose counts are right."""
+    """Return the image's id of a line whose counts are right."""
     columns = content.rstrip(b"\r\n").split(b"\t")
     if len(columns) < 4:
         raise UserError(
@@ -144,7 +144,7 @@ def _checked(content: bytes, where: str) -> str:
 
 
 def _decoded(paths: Sequence[Path], lines: Sequence[TSVRow]) -> Floats:
-    """Features (n, 36, 2048) of some lines."""
+    """Return the features (n, 36, 2048) of some lines."""
     out = np.empty((len(lines), BOXES, WIDTH), dtype=np.float32)
     for place, line in enumerate(lines):
         with paths[line.file].open("rb") as handle:
@@ -163,7 +163,7 @@ def _decoded(paths: Sequence[Path], lines: Sequence[TSVRow]) -> Floats:
 
 
 def with_tsv(split: Split, converted: Converted) -> Split:
-    """The split with the features of its images, found by their id or by the number in their file name.
+    """Return the split with the features of its images, found by their id or by the number in their file name.
 
     Raises UserError that counts the images without features and names the first.
     """
@@ -182,6 +182,6 @@ def with_tsv(split: Split, converted: Converted) -> Split:
 
 
 def number_of(name: str) -> str:
-    """`val2014/COCO_val2014_000000000042.jpg` -> `42`."""
+    """Take `42` from `val2014/COCO_val2014_000000000042.jpg`."""
     digits = PurePosixPath(name).stem.rpartition("_")[2]
     return str(int(digits)) if digits.isdecimal() else digits

@@ -13,8 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from benchmark.data.published.verification import Check, named
-from benchmark.data.regions.arrays import ArrayRegions
-from benchmark.data.splits import Split, SplitName
+from benchmark.data.splits import Regions, Split, SplitName
 
 FEW = 0.01
 """Share of a split's images that may have the features of another's: a picture may be in a dataset twice."""
@@ -23,12 +22,8 @@ AGAIN = "the extraction was interrupted or a file is another split's: fetch or m
 
 
 def check_features(splits: Mapping[SplitName, Split]) -> list[Check]:
-    """Images whose features are all zero, and those that two splits share; [] for splits without stored features."""
-    stored = {
-        name: (split, split.regions)
-        for name, split in splits.items()
-        if isinstance(split.regions, ArrayRegions)
-    }
+    """Return images whose features are all zero, and those that two splits share; [] for splits without features."""
+    stored = {name: (split, split.regions) for name, split in splits.items() if split.regions is not None}
     heads = {name: regions.heads() for name, (_, regions) in stored.items()}
     checks = [_check_zeros(split, regions, heads[name]) for name, (split, regions) in stored.items()]
     for one, other in combinations(stored, 2):
@@ -37,7 +32,7 @@ def check_features(splits: Mapping[SplitName, Split]) -> list[Check]:
     return checks
 
 
-def _check_zeros(split: Split, regions: ArrayRegions, heads: list[bytes]) -> Check:
+def _check_zeros(split: Split, regions: Regions, heads: list[bytes]) -> Check:
     rows = [row for row, head in enumerate(heads) if not any(head) and not regions.regions([row]).any()]
     names = named([split.filenames[row] for row in rows])
     found = f"{len(rows):,} images of nothing but zeros ({names}), from row {rows[0]:,}" if rows else "none"
@@ -51,10 +46,8 @@ def _check_zeros(split: Split, regions: ArrayRegions, heads: list[bytes]) -> Che
     )
 
 
-def _same_rows(
-    one: ArrayRegions, other: ArrayRegions, heads: list[bytes], other_heads: list[bytes]
-) -> list[int]:
-    """Rows of `one` whose features `other` has too; zeros are looked for elsewhere."""
+def _same_rows(one: Regions, other: Regions, heads: list[bytes], other_heads: list[bytes]) -> list[int]:
+    """Return rows of `one` whose features `other` has too; zeros are looked for elsewhere."""
     if one.shape != other.shape:
         return []
     theirs = {head: row for row, head in enumerate(other_heads)}

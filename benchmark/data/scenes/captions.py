@@ -80,7 +80,7 @@ def relation(first: Thing, second: Thing, choose: Chooser) -> str:
 
 
 def captions(things: Sequence[Thing], background: str, choose: Chooser) -> list[str]:
-    """Five captions in random order: a relation, the whole list, places, full descriptions, the background."""
+    """Return five captions in random order: a relation, the whole list, places, full descriptions, the background."""
     a, b = things[0], things[1]
     last = things[-1]
     texts = [
@@ -142,7 +142,7 @@ def _background_sentence(a: Thing, b: Thing, background: str, choose: Chooser) -
 
 
 def words() -> list[str]:
-    """Every word that a caption may hold, in alphabetical order."""
+    """Return every word that a caption may hold, in alphabetical order."""
     found = {*GLUE, *LEADS, *COUNTS.values(), *COLOURS, *SHAPES, *TEXTURES, *SIZES, *BACKGROUNDS}
     for phrase in (*PLACES, *(form for forms in RELATIONS.values() for form in forms)):
         found.update(phrase.split())
@@ -150,7 +150,7 @@ def words() -> list[str]:
 
 
 def vocabulary() -> list[str]:
-    """The WordPiece vocabulary of `scenes`; the position is the id.
+    """Return the WordPiece vocabulary of `scenes`; the position is the id.
 
     Special tokens, every word a caption may hold, and enough pieces that any word of the Latin alphabet splits
     into known pieces instead of becoming `[UNK]`.

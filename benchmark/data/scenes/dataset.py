@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,14 +21,13 @@ from pydantic import Field
 
 from benchmark.data.scenes.captions import captions
 from benchmark.data.scenes.drawing import BACKGROUNDS, CENTRES, COLOURS, SHAPES, SIZES, TEXTURES, render
-from benchmark.data.splits import Split, SplitName, flatten_captions
-from benchmark.strict import Strict
+from benchmark.data.splits import DatasetOptions, Images, Split, SplitName, flatten_captions
 
 VERSION = "scenes-1"
 """Changes when the same options give other pixels or captions."""
 
 
-class ScenesOptions(Strict):
+class ScenesOptions(DatasetOptions):
     """Options of `scenes` in a recipe's `data.options`."""
 
     n_train: int = Field(default=2000, ge=2)
@@ -41,8 +40,9 @@ class ScenesOptions(Strict):
     hard_share: float = Field(default=0.25, ge=0, le=1)
     """Share of images that come in hard pairs (rows 2k and 2k + 1)."""
 
-    def size_of(self, split: SplitName) -> int:
-        return {"train": self.n_train, "val": self.n_val, "test": self.n_test}[split]
+    def counts(self, published: Mapping[SplitName, int] | None = None) -> Mapping[SplitName, int]:  # noqa: ARG002
+        """Return the images of each split, which the options say themselves."""
+        return {"train": self.n_train, "val": self.n_val, "test": self.n_test}
 
 
 class Draws:
@@ -59,7 +59,7 @@ class Draws:
             block += 1
 
     def below(self, n: int) -> int:
-        """A number from 0 to n - 1."""
+        """Return a number from 0 to n - 1."""
         return next(self._words) * n >> 32
 
     def shuffled(self, n: int) -> list[int]:
@@ -98,7 +98,7 @@ def _kind(draws: Draws) -> tuple[str, str]:
 
 
 def make_scene(draws: Draws) -> Scene:
-    """Two to four objects in different cells, no two of the same colour and shape."""
+    """Return two to four objects in different cells, no two of the same colour and shape."""
     count = (2, 3, 3, 4)[draws.below(4)]
     things: list[Object] = []
     for cell in draws.shuffled(9)[:count]:
@@ -119,7 +119,7 @@ _VALUES: dict[str, Iterable[str]] = {"colour": COLOURS, "shape": SHAPES, "size":
 
 
 def twin(scene: Scene, draws: Draws) -> Scene:
-    """A hard negative: the first object changes in one attribute, or swaps colour or place with the second."""
+    """Return a hard negative: the first object changes in one attribute, or swaps colour or place with the second."""
     first, second, *rest = scene.things
     while True:
         change = _TRIED[draws.below(len(_TRIED))]
@@ -149,7 +149,7 @@ def twin(scene: Scene, draws: Draws) -> Scene:
 
 
 def scene_at(options: ScenesOptions, split: SplitName, row: int) -> Scene:
-    """The scene of one row; in a hard pair the odd row is the twin of the even one."""
+    """Return the scene of one row; in a hard pair the odd row is the twin of the even one."""
     pair = Draws(options.seed, split, "pair", row // 2)
     hard = pair.below(10_000) < round(options.hard_share * 10_000)
     if hard and row % 2:
@@ -158,7 +158,7 @@ def scene_at(options: ScenesOptions, split: SplitName, row: int) -> Scene:
 
 
 @dataclass(frozen=True)
-class SceneImages:
+class SceneImages(Images):
     """Pictures of a split, drawn when asked for (about a tenth of a millisecond at 64 pixels)."""
 
     options: ScenesOptions
@@ -169,7 +169,7 @@ class SceneImages:
         return len(self.rows)
 
     def array(self, row: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """Pixels of one row, (size, size, 3) uint8."""
+        """Return pixels of one row, (size, size, 3) uint8."""
         number = self.rows[row]
         scene, size = scene_at(self.options, self.split, number), self.options.image_size
         things = [
@@ -199,8 +199,8 @@ class SceneImages:
 
 
 def scenes_split(options: ScenesOptions, split: SplitName, captions_per_image: int = 5) -> Split:
-    """One split of `scenes`, captions written, pictures not drawn yet."""
-    count = options.size_of(split)
+    """Return one split of `scenes`, captions written, pictures not drawn yet."""
+    count = options.counts()[split]
     scenes = [scene_at(options, split, row) for row in range(count)]
     texts = [
         captions(scene.things, scene.background, Draws(options.seed, split, "text", row))[:captions_per_image]

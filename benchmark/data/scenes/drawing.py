@@ -43,7 +43,7 @@ _STAR = ((0, -1000), (253, -348), (951, -309), (409, 133), (588, 809), (0, 430))
 
 
 def stamp_mask(shape: str, radius: int) -> Array:
-    """Coverage of each pixel in sixteenths, (2 radius, 2 radius) int64: 4 x 4 samples a pixel."""
+    """Return the coverage of each pixel in sixteenths, (2 radius, 2 radius) int64: 4 x 4 samples a pixel."""
     n = 8 * radius
     axis = np.arange(1 - n, n, 2)
     x, y = np.abs(axis)[None, :], axis[:, None]

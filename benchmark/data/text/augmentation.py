@@ -21,7 +21,7 @@ CHANGED, MASKED, REPLACED = 0.2, 0.5, 0.6
 
 
 def word_drop(words: Sequence[Sequence[int]], mask_id: int, vocab_size: int, random: Random) -> list[int]:
-    """Ids of a caption's words after the augmentation; every word may vanish.
+    """Return ids of a caption's words after the augmentation; every word may vanish.
 
     words: the ids of each word, one or, where words are cut into pieces, several; start and end are not among them.
     vocab_size: replacements are drawn from all ids below it, those of special tokens included.
@@ -55,7 +55,7 @@ def drop_words(
     inside: Container[int] = (),
     ends: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Captions, augmented word by word.
+    """Return captions, augmented word by word.
 
     ids (B, L), padded with 0, and lengths (B,), 2 or more -> the same, L being the longest of the new lengths.
     keys: of each caption's random numbers. inside: ids that go on a word. ends: start and end may go too; a caption
@@ -71,7 +71,7 @@ def drop_words(
 
 
 def grouped(ids: Sequence[int], inside: Container[int]) -> list[list[int]]:
-    """The ids of each word, those `inside` words with the one before them."""
+    """Return the ids of each word, those `inside` words with the one before them."""
     words: list[list[int]] = []
     for number in ids:
         if number in inside and words:
@@ -98,7 +98,7 @@ def drop_regions(regions: Tensor, keys: Sequence[tuple[int, ...]], share: float)
 
 
 def shift_words(ids: Tensor, lengths: Tensor, draws: Sequence[float], positions: int) -> Tensor:
-    """Captions (B, L), each moved to one of the places of `positions` where it fits whole, (B, positions), 0 around it.
+    """Move each caption (B, L) to one of the `positions` where it fits whole, (B, positions), 0 around it.
 
     lengths (B,), none above `positions`. draws: of each caption a random number in [0, 1), that says where it begins.
     """

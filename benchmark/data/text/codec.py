@@ -25,7 +25,7 @@ from benchmark.inputs import Codec, OwnText, TextInput, VectorText, WordPieceTex
 BERT = "google-bert/bert-base-uncased"
 BERT_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
 BERT_VOCABULARY_SHA256 = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
-"""Of `vocab.txt`."""
+"""The sha256 of `vocab.txt`."""
 BERT_VOCABULARY_SIZE = 30_522
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -105,12 +105,12 @@ class WordPieceCodec(Codec):
 
 
 def read_vocabulary(path: Path) -> list[str]:
-    """Lines of a `vocab.txt`; the line number is the id."""
+    """Return lines of a `vocab.txt`; the line number is the id."""
     return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
 def bert_codec(max_length: int | None) -> WordPieceCodec:
-    """The codec of bert-base-uncased at a pinned commit.
+    """Return the codec of bert-base-uncased at a pinned commit.
 
     Raises UserError where the vocabulary is neither cached nor reachable, or is not the one that is pinned.
     """
@@ -125,14 +125,14 @@ def bert_codec(max_length: int | None) -> WordPieceCodec:
 
 
 def letters() -> list[str]:
-    """A vocabulary made by code: ASCII signs, letters and digits also inside words, and COMMON_WORDS."""
+    """Return a vocabulary made by code: ASCII signs, letters and digits also inside words, and COMMON_WORDS."""
     signs = [chr(code) for code in range(ord("!"), ord("~") + 1) if not chr(code).isupper()]
     inside = [f"##{sign}" for sign in signs if sign.isalnum()]
     return list(dict.fromkeys([*SPECIAL, *signs, *inside, *COMMON_WORDS.split()]))
 
 
 def make_piece_codec(text: WordPieceText, own: OwnVocabulary | None) -> WordPieceCodec:
-    """The WordPiece codec that a method's text input calls for. own: what the dataset brings along."""
+    """Return the WordPiece codec that a method's text input calls for. own: what the dataset brings along."""
     if text.vocabulary == "letters":
         return WordPieceCodec(letters(), text.max_length, "letters")
     if own is not None:
@@ -141,7 +141,7 @@ def make_piece_codec(text: WordPieceText, own: OwnVocabulary | None) -> WordPiec
 
 
 def vocabulary_size_of(text: TextInput, dataset_name: str, given: Path | None = None) -> int:
-    """Ids that the codec of a dataset can give, without fetching it. given: the file of a word vocabulary."""
+    """Return ids that the codec of a dataset can give, without fetching it. given: the file of a word vocabulary."""
     own = get_entry(dataset_name).vocabulary
     match text:
         case WordText():

@@ -60,7 +60,7 @@ def _json_words(path: Path, content: bytes) -> tuple[list[str], str]:
 
 
 def _mat_words(path: Path) -> list[str]:
-    """The one cell of strings in a .mat file; vectors and numbers beside it are passed over."""
+    """Return the one cell of strings in a .mat file; vectors and numbers beside it are passed over."""
     try:
         document: dict[str, Any] = loadmat(path)
     except Exception as error:  # scipy raises nearly anything on a damaged file

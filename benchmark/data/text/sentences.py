@@ -1,4 +1,4 @@
-"""Where a caption's sentences end: Punkt's decisions on lower-cased English, as NLTK 3.6.2 takes them (data.md 7.1).
+"""The ends of a caption's sentences: Punkt's decisions on lower-cased English, as in NLTK 3.6.2 (data.md 7.1).
 
 Word tokenising splits a full stop off only at the end of a sentence, so this decides what becomes of the others.
 Punkt (Kiss and Strunk 2006) is a procedure and tables learnt from newspapers. On text without capitals most of it
@@ -50,7 +50,7 @@ _CLOSING = re.compile(r"[\"')\]}]+(?:\s+|(?=--)|$)")
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a lower-cased text without line breaks, blanks between them left out."""
+    """Return the sentences of a lower-cased text without line breaks, blanks between them left out."""
     parts: list[str] = []
     starts, stops = _cuts(text)
     moved = 0  # characters at the front of a part that belong to the one before
@@ -67,7 +67,7 @@ def sentences(text: str) -> list[str]:
 
 
 def _cuts(text: str) -> tuple[list[int], list[int]]:
-    """Where the sentences start and stop, before closing brackets and quotes are moved."""
+    """Find the starts and stops of the sentences, before closing brackets and quotes are moved."""
     starts, stops = [0], []
     for stop, following in _breaks(text):
         stops.append(stop)
@@ -93,7 +93,7 @@ def _breaks(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _last_end(stretch: str, last: bool) -> int | None:
-    """The place after the last end mark in a stretch that something follows: a bracket or quote, or another word."""
+    """Find the place after the last end mark in a stretch that a bracket, a quote or another word follows."""
     for place in range(len(stretch), 0, -1):
         if stretch[place - 1] in _ENDS:
             followed = not last if place == len(stretch) else stretch[place] in _NOT_IN_WORDS
@@ -103,13 +103,13 @@ def _last_end(stretch: str, last: bool) -> int | None:
 
 
 def _ends_inside(context: str) -> bool:
-    """Whether one of the tokens of a context, the last left out, ends a sentence."""
+    """Say whether one of the tokens of a context, the last left out, ends a sentence."""
     tokens = [match.group() for match in _TOKEN.finditer(context)]
     return any(_ends(token, following) for token, following in pairwise(tokens))
 
 
 def _ends(token: str, following: str) -> bool:
-    """Whether `token` ends a sentence when `following` comes next."""
+    """Say whether `token` ends a sentence when `following` comes next."""
     if token in _ENDS:
         return True
     if not token.endswith(".") or _ELLIPSIS.fullmatch(token):

@@ -40,7 +40,7 @@ class Dictionary:
 
     words: tuple[str, ...]
     name: str
-    """Where it comes from, in words."""
+    """The origin of the dictionary, in words."""
     vectors: Floats | None = None
     """(n_words, dim), raw; None: random ones are trained, or the weights are there already."""
 
@@ -129,14 +129,14 @@ def splitter(delimiters: str) -> Callable[[str], list[str]]:
 
 
 def spaced(caption: str) -> str:
-    """A caption with blanks around its punctuation."""
+    """Return a caption with blanks around its punctuation."""
     return MARKS.sub(r" \1 ", caption)
 
 
 def dictionary_words(
     ordered: Iterable[str], captions: Iterable[str], split: Callable[[str], list[str]]
 ) -> list[str]:
-    """The words of `ordered` that captions have, in its order; exactly as they are written."""
+    """Return the words of `ordered` that captions have, in its order; exactly as they are written."""
     found = {word for caption in captions for word in split(caption)}
     return [word for word in ordered if word in found]
 
@@ -151,7 +151,7 @@ def make_vector_codec(
     kept: Path | None = None,
     vectors: Path | None = None,
 ) -> WordVectorCodec:
-    """The codec of a dataset. given: a dictionary file, which goes before all; kept: beside a checkpoint.
+    """Return the codec of a dataset. given: a dictionary file, which goes before all; kept: beside a checkpoint.
 
     vectors: a file of word vectors in place of the Hub's, read where a training begins with them. Raises UserError for
     a file that is missing or damaged, and where the captions to build a dictionary from are not loaded.
@@ -185,7 +185,7 @@ def _dictionary(
 
 
 def _corpus(spec: VectorText, dataset: Dataset, kept: Path | None) -> list[str]:
-    """All words of the captions that a dictionary is made of, sorted."""
+    """Return all words of the captions that a dictionary is made of, sorted."""
     if dataset.vocabulary is not None:
         return list(dataset.vocabulary.words)
     # data.md 7.5: Flickr30K split at blanks, training and validation; MSCOCO at its signs, training alone
@@ -226,7 +226,7 @@ def _vectors(spec: VectorText, wanted: set[str], path: Path | None) -> tuple[tup
 def _in_order(
     words: tuple[str, ...], found: tuple[str, ...], table: Floats, source: str, name: str
 ) -> Dictionary:
-    """A given dictionary with the vectors of a file, which must have them all."""
+    """Return a given dictionary with the vectors of a file, which must have them all."""
     rows = {word: number for number, word in enumerate(found)}
     absent = [word for word in words if word not in rows]
     if absent:
@@ -237,7 +237,7 @@ def _in_order(
 
 
 def dictionary_size(dataset_name: str, own: OwnVocabulary | None, given: Path | None = None) -> int:
-    """Ids that `make_vector_codec` can give, before data are loaded; the authors' number where it is to be built.
+    """Count the ids that `make_vector_codec` can give, before data are loaded; the authors' where it is to be built.
 
     own: what the dataset brings along.
     """

@@ -27,7 +27,7 @@ PUBLISHED_SHA256 = {
     "ece46633bedb157d3430716d2fe8c90d2631895c97eb5eebfc5c1c3e04ebca44": "authors-flickr30k",
     "91b208d4673b076bdb3fc8a1441eb4b55cadc6f5be0137d89672f4abd21c9541": "authors-mscoco",
 }
-"""Of the authors' files as they are, and what their vocabularies are called here."""
+"""The sha256 of the authors' files as they are, and the names of their vocabularies here."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Vocabulary:
 
     words: tuple[str, ...]
     name: str
-    """Where it comes from: the authors, the captions it was built from, or a file's name."""
+    """The origin: the authors, the captions it was built from, or a file's name."""
 
     def __len__(self) -> int:
         return len(self.words)
@@ -48,7 +48,7 @@ class Vocabulary:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the words, one a line: the same words in the same order, whatever file they came from."""
+        """The sha256 of the words, one a line: the same words in the same order, whatever file they came from."""
         return sha256_bytes("".join(f"{word}\n" for word in self.words).encode())
 
     @property
@@ -57,7 +57,7 @@ class Vocabulary:
         return self.ids.get(MASK)
 
     def with_mask(self) -> Vocabulary:
-        """The same with `<mask>` at the end, as methods that hide words want it; the files do not have it."""
+        """Return the same with `<mask>` at the end, as methods that hide words want it; the files do not have it."""
         return self if MASK in self.ids else Vocabulary((*self.words, MASK), self.name)
 
     def describe(self) -> str:
@@ -69,7 +69,7 @@ class Vocabulary:
 def build_vocabulary(
     captions: Iterable[str], split: Callable[[str], list[str]], min_count: int, name: str
 ) -> Vocabulary:
-    """The words that `captions` have at least `min_count` times, in alphabetical order.
+    """Return the words that `captions` have at least `min_count` times, in alphabetical order.
 
     `split` turns a caption into words. Raises UserError where no word is left.
     """
@@ -117,7 +117,7 @@ def write_words(path: Path, vocabulary: Vocabulary) -> None:
 
 
 def _checked_words(document: Any) -> tuple[str, ...]:
-    """The words of a file's content in the order of their ids."""
+    """Return the words of a file's content in the order of their ids."""
     ids, words, size = _fields(document)
     for word, number in ids.items():
         if type(number) is not int:
@@ -160,7 +160,7 @@ def _fields(document: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
 
 
 def _same_id(ids: Mapping[str, int]) -> tuple[str, str]:
-    """The first two words that share an id."""
+    """Return the first two words that share an id."""
     seen: dict[int, str] = {}
     for word, number in ids.items():
         if number in seen:

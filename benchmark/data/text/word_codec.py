@@ -31,19 +31,19 @@ from benchmark.errors import UserError
 from benchmark.inputs import Codec, WordText
 
 KEPT = "vocabulary.json"
-"""Beside a checkpoint: the vocabulary it was trained with."""
+"""The file beside a checkpoint with the vocabulary it was trained with."""
 
 BUILT = "built-"
-"""What names of vocabularies that were built begin with."""
+"""The beginning of the names of vocabularies that were built."""
 
 RULE_COUNT, RULE_CAPTIONS = 4, 5
-"""The published rule: how often a word must come, and how many captions of each image are counted."""
+"""The published rule: the least count of a word, and the captions of each image that are counted."""
 
 OTHER_CAPTIONS = "-not-five-captions"
-"""What names of vocabularies that were built from another number of captions an image end with."""
+"""The end of the names of vocabularies that were built from another number of captions an image."""
 
 WORDS_DIFFER = "vocabulary"
-"""What departures because of words begin with."""
+"""The beginning of departures because of words."""
 
 
 class WordCodec(Codec):
@@ -101,7 +101,7 @@ class WordCodec(Codec):
         write_words(path, self.vocabulary)
 
     def departures(self, dataset: str) -> list[str]:
-        """As Codec; the order of words does not matter to a training, which words there are does."""
+        """Return reasons as Codec does; the order of words does not matter to a training, the set of words does."""
         vocabulary = self.vocabulary
         if vocabulary.name == f"authors-{dataset}":
             return []
@@ -130,7 +130,7 @@ class WordCodec(Codec):
 def make_word_codec(
     spec: WordText, dataset: Dataset, given: Path | None = None, kept: Path | None = None
 ) -> WordCodec:
-    """The codec of a dataset. given: a vocabulary file, which goes before all; kept: beside a checkpoint.
+    """Return the codec of a dataset. given: a vocabulary file, which goes before all; kept: beside a checkpoint.
 
     Raises UserError for a file that is missing or damaged, and where there is no vocabulary and the splits to build
     one from are not loaded.
@@ -167,14 +167,14 @@ def _built(spec: WordText, dataset: Dataset, splitter: Tokeniser) -> Vocabulary:
 
 
 def own_vocabulary(own: OwnVocabulary) -> Vocabulary:
-    """The words that a dataset brings along, after the special tokens."""
+    """Return the words that a dataset brings along, after the special tokens."""
     return Vocabulary((*SPECIAL[:4], *own.signs, *own.words), own.name)
 
 
 def word_vocabulary_size(
     spec: WordText, dataset_name: str, own: OwnVocabulary | None, given: Path | None = None
 ) -> int:
-    """Ids that `make_word_codec` can give, before any data are loaded. own: what the dataset brings along.
+    """Return ids that `make_word_codec` can give, before any data are loaded. own: what the dataset brings along.
 
     The authors' number where the vocabulary is still to be built; Flickr30K's, an upper bound, for Flickr8K.
     """

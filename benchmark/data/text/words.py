@@ -67,7 +67,7 @@ _TWO_WORDS = re.compile("cannot|gimme|lemme|gonna|gotta|wanna")
 
 
 def normalised(caption: str) -> str:
-    """The caption without blanks around it, its line breaks as blanks (data.md 1.4), in lower case.
+    """Return the caption without blanks around it, its line breaks as blanks (data.md 1.4), in lower case.
 
     One of the published programs lower-cases ASCII letters only. Their vocabularies hold no others, so the ids agree.
     """
@@ -93,11 +93,11 @@ def _sentence_words(sentence: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Tokeniser:
-    """Captions to words, and whose rules they are."""
+    """Rules that make words of captions, and their name."""
 
     name: str
     split: Callable[[str], list[str]]
-    """Of a normalised caption."""
+    """Splits a normalised caption."""
 
     def words(self, caption: str) -> list[str]:
         """Words of a caption as it is; [] for one that is empty."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, singledispatchmethod
 from pathlib import Path
 from typing import Literal
 
+from benchmark.data.published.catalogue import get_entry
+from benchmark.evaluation.protocol import get_protocol
 from benchmark.places import PAPER, RUNS, STUDIES
 from benchmark.records.paper import find_row, load_paper
 from benchmark.records.record import read_all
@@ -23,6 +25,7 @@ from benchmark.reporting.claims.definition import (
     Claim,
     Growth,
     LatencyRatio,
+    NoCheck,
     PaperGain,
     RunDifference,
     StudyDifference,
@@ -89,21 +92,17 @@ class Evidence:
         groups = leaderboard(read_all(self.root / RUNS), self.root / PAPER)
         return [row for group in groups for row in group.rows]
 
-    def judged(self, claim: Claim, check: Check) -> JudgedCheck:
-        """A check by itself; Holm's correction comes after."""
-        if isinstance(check, StudyDifference):
-            return self._study_difference(check)
-        if isinstance(check, RunDifference):
-            return self._run_difference(check)
-        if isinstance(check, PaperGain):
-            return self._paper_gain(claim, check)
-        if isinstance(check, LatencyRatio):
-            return self._latency_ratio(check)
-        if isinstance(check, Growth):
-            return self._growth(check)
+    @singledispatchmethod
+    def judged(self, check: Check, claim: Claim) -> JudgedCheck:
+        """Judge a check by itself; Holm's correction comes after."""
+        raise NotImplementedError(f"{check.kind} of {claim.id}")
+
+    @judged.register
+    def _no_check(self, check: NoCheck, claim: Claim) -> JudgedCheck:  # noqa: ARG002
         return JudgedCheck(check, "no check", "-", "other", OPEN, "no check", check.why)
 
-    def _study_difference(self, check: StudyDifference) -> JudgedCheck:
+    @judged.register
+    def _study_difference(self, check: StudyDifference, claim: Claim) -> JudgedCheck:  # noqa: ARG002
         label = f"{check.study}: {check.of} - {check.against}, {title(check.metric)}"
         blank = JudgedCheck(check, label, "scenes", "analogue", OPEN, unit=unit(check.metric))
         path = self.root / STUDIES / f"{check.study}.json"
@@ -115,9 +114,11 @@ class Evidence:
             return _none_yet(blank, f"study {check.study} has no seed of both")
         return _told_by_seeds(blank, values)
 
-    def _run_difference(self, check: RunDifference) -> JudgedCheck:
+    @judged.register
+    def _run_difference(self, check: RunDifference, claim: Claim) -> JudgedCheck:  # noqa: ARG002
         label = f"runs {check.of} - {check.against}, {title(check.metric)}"
-        setting: Setting = "analogue" if check.protocol == "scenes" else "paper"
+        embedded = get_entry(get_protocol(check.protocol).dataset).embedded
+        setting: Setting = "analogue" if embedded else "paper"
         blank = JudgedCheck(check, label, check.protocol, setting, OPEN, unit=unit(check.metric))
         pair = [self._row(name, check.protocol) for name in (check.of, check.against)]
         for found in pair:
@@ -145,7 +146,8 @@ class Evidence:
             return f"the records of {run} on {protocol} are of {len(found)} recipes"
         return found[0]
 
-    def _paper_gain(self, claim: Claim, check: PaperGain) -> JudgedCheck:
+    @judged.register
+    def _paper_gain(self, check: PaperGain, claim: Claim) -> JudgedCheck:
         gain = gain_claim(load_paper(claim.paper, self.root / PAPER), check)
         percent = gain.i2t_r1_percent if check.metric == "i2t_r1" else gain.t2i_r1_percent
         label = f"run {check.run}: {title(check.metric)} {percent:g} % over the baseline's"
@@ -174,7 +176,8 @@ class Evidence:
         blank = replace(blank, n=found.n, estimate=found.mean, low=found.low, high=found.high)
         return _told_of_size(blank, percent)
 
-    def _latency_ratio(self, check: LatencyRatio) -> JudgedCheck:
+    @judged.register
+    def _latency_ratio(self, check: LatencyRatio, claim: Claim) -> JudgedCheck:  # noqa: ARG002
         label = f"{check.study}: {check.task}: {check.of} / {check.against}"
         blank = JudgedCheck(check, label, "latency", "timing", OPEN, unit="% saved", counted="rounds")
         groups = self._groups(check.study, check.task)
@@ -188,7 +191,8 @@ class Evidence:
             return _told_of_size(blank, check.saving)
         return _told_of_side(blank, saved[1], saved[2])
 
-    def _growth(self, check: Growth) -> JudgedCheck:
+    @judged.register
+    def _growth(self, check: Growth, claim: Claim) -> JudgedCheck:  # noqa: ARG002
         label = f"{check.study}: {check.task}: {check.contender}, exponent {check.exponent:g}"
         blank = JudgedCheck(check, label, "latency", "timing", OPEN, unit="exponent", counted="rounds")
         groups = self._groups(check.study, check.task)

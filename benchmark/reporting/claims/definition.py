@@ -36,6 +36,12 @@ class StudyDifference(Strict):
     against: str
     metric: Metric = "mean_r1"
 
+    def check_names(self, known: Known, paper: str, where: str) -> None:  # noqa: ARG002
+        """Raise UserError, beginning with `where`, for the first name that is none."""
+        _one_of(self.study, known.studies, f"{where}.study'", "study")
+        for side, name in (("of", self.of), ("against", self.against)):
+            _one_of(name, known.studies[self.study], f"{where}.{side}'", "variant")
+
 
 class RunDifference(Strict):
     """The same of the records of two runs under one protocol."""
@@ -45,6 +51,11 @@ class RunDifference(Strict):
     of: str
     against: str
     metric: Metric = "rsum"
+
+    def check_names(self, known: Known, paper: str, where: str) -> None:  # noqa: ARG002
+        """Raise UserError, beginning with `where`, for the first name that is none."""
+        for side, name in (("of", self.of), ("against", self.against)):
+            known.check_run(name, self.protocol, f"{where}.{side}'")
 
 
 class BaselineRow(Strict):
@@ -62,9 +73,16 @@ class PaperGain(Strict):
     metric: Literal["i2t_r1", "t2i_r1"]
     run: str
     protocol: ReportedProtocol | None = None
-    """None: the paper's words leave open which."""
+    """The protocol; None: the paper's words leave open which."""
     baseline: BaselineRow | None = None
-    """None: not known."""
+    """The row that the gain is over; None: not known."""
+
+    def check_names(self, known: Known, paper: str, where: str) -> None:
+        """Raise UserError, beginning with `where`, for the first name that is none."""
+        known.check_run(self.run, self.dataset, f"{where}.run'")
+        _named(f"{where}.dataset'", lambda: gain_claim(known.paper(paper), self))
+        if self.baseline is not None:
+            known.check_row(self.baseline, f"{where}.baseline.")
 
 
 class LatencyRatio(Strict):
@@ -78,6 +96,10 @@ class LatencyRatio(Strict):
     saving: Annotated[float, Field(gt=0, lt=100)] | None = None
     """Percent of the time that the paper says is saved; None: the claim is only that some is."""
 
+    def check_names(self, known: Known, paper: str, where: str) -> None:  # noqa: ARG002
+        """Raise UserError, beginning with `where`, for the first name that is none."""
+        known.check_timing(self.study, self.task, {"of": self.of, "against": self.against}, where)
+
 
 class Growth(Strict):
     """A contender's time grows as the size of its input to this power."""
@@ -90,12 +112,19 @@ class Growth(Strict):
     within: Annotated[float, Field(gt=0)] = 0.1
     """The exponent's interval must lie no further from it."""
 
+    def check_names(self, known: Known, paper: str, where: str) -> None:  # noqa: ARG002
+        """Raise UserError, beginning with `where`, for the first name that is none."""
+        known.check_timing(self.study, self.task, {"contender": self.contender}, where)
+
 
 class NoCheck(Strict):
     """No results could answer; says why."""
 
     kind: Literal["none"]
     why: Text
+
+    def check_names(self, known: Known, paper: str, where: str) -> None:
+        """Accept it: it uses no name."""
 
 
 Check = Annotated[
@@ -201,41 +230,27 @@ class Known:
         papers = [path.stem for path in listing(self.root / PAPER, "*.yaml")]
         _one_of(claim.paper, papers, f"{where}.paper'", "paper")
         for number, check in enumerate(claim.checks):
-            self._check(claim, check, f"{where}.checks.{number}")
+            check.check_names(self, claim.paper, f"{where}.checks.{number}")
 
-    def _check(self, claim: Claim, check: Check, where: str) -> None:
-        if isinstance(check, StudyDifference):
-            _one_of(check.study, self.studies, f"{where}.study'", "study")
-            for side in ("of", "against"):
-                _one_of(getattr(check, side), self.studies[check.study], f"{where}.{side}'", "variant")
-        elif isinstance(check, RunDifference):
-            for side in ("of", "against"):
-                self._run(getattr(check, side), check.protocol, f"{where}.{side}'")
-        elif isinstance(check, PaperGain):
-            self._run(check.run, check.dataset, f"{where}.run'")
-            _named(f"{where}.dataset'", lambda: gain_claim(self._paper(claim.paper), check))
-            if check.baseline is not None:
-                self._row(check.baseline, f"{where}.baseline.")
-        elif isinstance(check, LatencyRatio):
-            self._timing(check.study, check.task, {"of": check.of, "against": check.against}, where)
-        elif isinstance(check, Growth):
-            self._timing(check.study, check.task, {"contender": check.contender}, where)
-
-    def _run(self, name: str, protocol: str, where: str) -> None:
+    def check_run(self, name: str, protocol: str, where: str) -> None:
+        """Raise UserError where no recipe on the protocol's dataset has the name."""
         dataset = protocol.split("-")[0]
         _one_of(
             name, [run for data, run in self.runs if data == dataset], where, f"recipe on {dataset} for run"
         )
 
-    def _row(self, row: BaselineRow, where: str) -> None:
+    def check_row(self, row: BaselineRow, where: str) -> None:
+        """Raise UserError where no paper has the row."""
         papers = [path.stem for path in listing(self.root / PAPER, "*.yaml")]
         _one_of(row.method, papers, f"{where}method'", "paper")
-        _one_of(row.variant, self._paper(row.method).variants, f"{where}variant'", "variant")
+        _one_of(row.variant, self.paper(row.method).variants, f"{where}variant'", "variant")
 
-    def _paper(self, method: str) -> Paper:
+    def paper(self, method: str) -> Paper:
+        """Return the numbers of a method's paper."""
         return load_paper(method, self.root / PAPER)
 
-    def _timing(self, study: str, task: str, contenders: Mapping[str, str], where: str) -> None:
+    def check_timing(self, study: str, task: str, contenders: Mapping[str, str], where: str) -> None:
+        """Raise UserError where no study of latency has the task, or the task the contenders."""
         _one_of(study, self.latency, f"{where}.study'", "study of latency")
         results = self.latency[study]
         if results is None:  # its tasks are not known before it has run

@@ -113,7 +113,7 @@ def judge_claims(root: Path = Path()) -> list[JudgedClaim]:
     """
     evidence = Evidence(root)
     claims = load_claims(root)
-    first = [[evidence.judged(claim, check) for check in claim.checks] for claim in claims]
+    first = [[evidence.judged(check, claim) for check in claim.checks] for claim in claims]
     final: dict[int, JudgedCheck] = {}
     for paper in dict.fromkeys(claim.paper for claim in claims):
         family = [

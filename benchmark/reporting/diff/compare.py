@@ -229,8 +229,9 @@ def _recipe(record: RunRecord) -> dict[str, Value]:
 
 def _other(record: RunRecord) -> dict[str, Value]:
     names = ("run", "method", "weights", "weights_sha256", "codec", "comparable", "block_plan", "notes")
+    parts = (*names, "transform", "departures", "dataset", "environment")
     document = record.model_dump(mode="json")
-    chosen = {name: document[name] for name in (*names, "departures", "dataset", "environment")}
+    chosen = {name: document.get(name) for name in parts}
     chosen["members"] = {m.run: f"seed {m.seed}, {m.canonical_hash[:12]}" for m in record.members}
     return dict(_flat(chosen))
 

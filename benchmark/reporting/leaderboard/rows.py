@@ -271,6 +271,7 @@ def _identity(record: RunRecord, protocol: str) -> list[str]:
     """Return the facts that two records must share to be seeds of one row."""
     members = [member.run + member.recipe_digest for member in record.members]
     parts = [record.run, record.method, record.recipe_digest, record.weights, record.codec, *members]
+    parts += filter(None, [record.transform])
     paper = [record.paper_row.method, record.paper_row.variant]
     return [*parts, *paper, record.results[protocol].signature, *record.departures]
 

@@ -97,7 +97,7 @@ class Gallery:
 
 def _made_by_code(record: RunRecord, images: int) -> Split | None:
     facts = record.dataset
-    if record.weights == "elsewhere" or get_entry(facts.name).sources:
+    if record.weights == "elsewhere" or not get_entry(facts.name).embedded:
         return None
     name = cast("SplitName", record.split)
     data = load_dataset(

@@ -151,6 +151,7 @@ def _facts(record: RunRecord) -> Facts:
         ("splits", sizes),
         ("fingerprint of the test split", data.splits[record.split].fingerprint),
         ("captions read as", record.codec),
+        *([("images read by", record.transform)] if record.transform else []),
         ("weights", f"{record.weights}, sha256 {record.weights_sha256 or NONE}"),
         *([("training", f"{course}, chosen by {training.selected_by}")] if training is not None else []),
         ("scores in", record.score_precision),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -17,25 +18,24 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save as tensor_bytes
-from torch import Tensor
 
 from benchmark import __version__
 from benchmark.batches import CaptionBatch, Codes, ImageBatch
 from benchmark.data.batches import caption_batches, image_batches
-from benchmark.data.guides.sources import guide_extractor_for as guide_extractor
 from benchmark.data.images.decoding import BrokenPictureError, decode
-from benchmark.data.regions.grid import extractor_for as region_extractor
-from benchmark.data.splits import Split
+from benchmark.data.load import with_computed
+from benchmark.data.regions.grid import FeatureStore
+from benchmark.data.splits import Images, Split
 from benchmark.data.text.word_codec import KEPT
 from benchmark.errors import UserError
 from benchmark.evaluation.protocol import ensemble
 from benchmark.evaluation.ranking import Floats, top_k
 from benchmark.evaluation.scoring import encode_captions, encode_images, score
 from benchmark.files import replacing, sha256_bytes, sha256_file, sweep
-from benchmark.inputs import Codec, PixelInput
+from benchmark.inputs import Codec
 from benchmark.method import Baseline
 from benchmark.places import locate
-from benchmark.recipe.schema import FileGuides, GridRegions
+from benchmark.recipe.schema import DataSettings
 from benchmark.records.reference import reference_path
 from benchmark.run.evaluate import check_words
 from benchmark.run.job import Job, Settings, build_model, departures_of, prepare
@@ -183,7 +183,7 @@ def _ask(
     if settings.vocabulary is None and checkpoint is not None and (checkpoint.parent / KEPT).is_file():
         settings = replace(settings, vocabulary=checkpoint.parent / KEPT)
     if picture is not None:
-        _check_picture_input(run.path, recipe.data.regions, recipe.data.guides)
+        _check_picture_input(run.path, recipe.data)
     job = prepare(run, settings, splits=("test",))
     weights = find_weights(job, checkpoint)
     notes = [] if sentence is None else word_notes(job.codec, sentence)
@@ -267,8 +267,8 @@ def word_notes(codec: Codec, sentence: str) -> list[str]:
 # ---------------------------------------------------------------------------------------- pictures
 
 
-def _check_picture_input(path: Path, regions: object, guides: object) -> None:
-    if (regions is not None and not isinstance(regions, GridRegions)) or isinstance(guides, FileGuides):
+def _check_picture_input(path: Path, data: DataSettings) -> None:
+    if data.features_in_folder:
         raise UserError(
             f"{path.as_posix()}: the model reads features that a detector found, and those of a new picture cannot be "
             "made here; query it with a sentence, or a recipe that reads pixels or `regions: {source: grid}`"
@@ -276,8 +276,8 @@ def _check_picture_input(path: Path, regions: object, guides: object) -> None:
 
 
 @dataclass(frozen=True)
-class _OnePicture:
-    """A gallery of one; an `Images` of splits.py."""
+class _OnePicture(Images):
+    """A gallery of one."""
 
     picture: Image.Image
 
@@ -295,20 +295,13 @@ class _OnePicture:
 
 
 def picture_batches(job: Job, picture: Image.Image) -> list[ImageBatch]:
-    """The picture as the model reads the test split's: pixels, or features of its cells by the recipe's extractors."""
-    if isinstance(job.spec.image, PixelInput):
-        empty = np.zeros(0, np.int64)
-        split = Split("test", ["query"], ["query"], [], [], empty, _OnePicture(picture))
-        return list(image_batches(split, job.spec, batch_size=1))
-    data, device = job.recipe.data, job.settings.device
-    assert isinstance(data.regions, GridRegions), "checked before the data were loaded"
-    cells = region_extractor(data.regions, device).cells([picture]).astype(np.float16)  # as they are kept
-    guides: Tensor | None = None
-    if data.guides is not None:
-        assert not isinstance(data.guides, FileGuides), "checked before the data were loaded"
-        guides = torch.from_numpy(guide_extractor(data.guides, device).vectors([picture]).astype(np.float32))
-    index = torch.zeros(1, dtype=torch.long)
-    return [ImageBatch(torch.from_numpy(cells.astype(np.float32)), index, guides=guides)]
+    """Return the picture as the model reads the test split's: pixels, or features by the recipe's extractors."""
+    split = Split("test", ["query"], ["query"], [], [], np.zeros(0, np.int64), _OnePicture(picture))
+    dataset, data = replace(job.dataset, splits={"test": split}), job.recipe.data
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # features of a query are not kept
+        store = FeatureStore(Path(folder), job.settings.device)
+        dataset = with_computed(dataset, data.regions, data.guides, store, show_progress=False)
+        return list(image_batches(dataset.splits["test"], job.spec, batch_size=1))
 
 
 # ----------------------------------------------------------------------------------------- gallery
@@ -320,7 +313,8 @@ def gallery_codes(job: Job, model: Baseline, weights_sha256: str, side: Side) ->
     They hang on the weights, the data, the recipe and the words; a file that was damaged is made again.
     """
     split, how = job.dataset.splits["test"], job.recipe.evaluation
-    key = f"{__version__} {weights_sha256} {split.fingerprint} {job.digest} {job.codec.identity} {side}"
+    own = f"{job.codec.identity} {job.spec.image.identity}"
+    key = f"{__version__} {weights_sha256} {split.fingerprint} {job.digest} {own} {side}"
     stem = f"{job.run.name}-{side}-{sha256_bytes(key.encode())[:16]}"
     folder = job.settings.work / QUERIES / job.dataset.name
     sweep(folder, f"{stem}-*.safetensors")

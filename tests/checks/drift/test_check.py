@@ -22,8 +22,8 @@ from benchmark.files import sha256_file
 from benchmark.records.reference import Reference, read_reference
 from benchmark.run import reproduce as module
 from benchmark.run.job import Job, build_model
-from benchmark.training import read_weights, trainer
-from benchmark.training.schedules import learning_rate
+from benchmark.training import read_weights
+from benchmark.training.trainer import Trainer
 from tests.tiny import I2T, Outcome, change_recipe, contents, cut_in_half, rematch, reproduce
 
 FOLDER = Path("results/reference/scenes")
@@ -176,10 +176,8 @@ def test_a_swapped_direction_is_caught(checked: Path, monkeypatch: pytest.Monkey
 
 
 def test_another_learning_rate_is_caught(single: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def faster(*args: Any, **more: Any) -> float:
-        return 1.5 * learning_rate(*args, **more)
-
-    monkeypatch.setattr(trainer, "learning_rate", faster)
+    rate = Trainer.rate
+    monkeypatch.setattr(Trainer, "rate", lambda *args: 1.5 * rate(*args))
     assert left(found()) == {(run, "first steps") for run in RUNS[:1]}, single
 
 

@@ -15,9 +15,9 @@ from benchmark.data.images.resizing import resize_bicubic, weights
 from benchmark.data.images.transforms import scaled_box, scaled_crop, seeded, stored_image
 from benchmark.data.load import load_dataset, make_codec
 from benchmark.data.splits import Dataset
-from benchmark.inputs import InputSpec, PixelInput, VectorText
+from benchmark.inputs import InputSpec, VectorText, WholePixelInput
 
-SPEC = PixelInput(24, "scale_crop_flip", "whole", 32, mean=(1.0, 2.0, 3.0), std=(1.0, 1.0, 1.0), divisor=1.0)
+SPEC = WholePixelInput(24, "scale_crop_flip", 32, mean=(1.0, 2.0, 3.0))
 TEXT = VectorText(20, augment="position_shift", word_dim=2)
 
 

@@ -17,26 +17,26 @@ from PIL import Image
 from benchmark.data.images.decoding import decode
 from benchmark.data.load import load_dataset
 from benchmark.data.look.contact_sheet import DISPLAY, ContactSheet, choose_rows, make_sheet, write_html
-from benchmark.data.splits import Dataset, Split
+from benchmark.data.splits import Dataset, Images, Split
 from benchmark.errors import UserError
 
 NASTY = 'a <script>alert("x")</script> & a café — naïve "quotes"'
 
 
 @dataclass(frozen=True)
-class Encoded:
+class Encoded(Images):
     """Pictures as the files that a dataset holds."""
 
-    files: list[bytes]
+    content: list[bytes]
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.content)
 
     def __getitem__(self, row: int) -> Image.Image:
-        return decode(self.files[row], f"image {row}")
+        return decode(self.content[row], f"image {row}")
 
     def select(self, rows: Sequence[int]) -> Encoded:
-        return Encoded([self.files[row] for row in rows])
+        return Encoded([self.content[row] for row in rows])
 
     def identity(self) -> bytes:
         return b"tests"

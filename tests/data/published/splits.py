@@ -16,7 +16,7 @@ from benchmark.data.published.captions import CaptionFacts
 from benchmark.data.published.catalogue import Entry, get_entry
 from benchmark.data.published.karpathy import flickr30k_names, mscoco_ids, mscoco_test_captions
 from benchmark.data.published.verification import Check, check_dataset
-from benchmark.data.splits import Split, SplitName, flatten_captions
+from benchmark.data.splits import Images, Split, SplitName, flatten_captions
 
 NAMES: dict[SplitName, tuple[str, ...]] = {
     "train": flickr30k_names("train"),
@@ -27,7 +27,7 @@ LETTERS = ascii_lowercase + digits
 COCO_TEST = [str(item) for item in mscoco_ids("test")]
 
 
-class NoPictures:
+class NoPictures(Images):
     """Verification looks at no picture."""
 
     def __len__(self) -> int:

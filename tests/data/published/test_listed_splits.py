@@ -15,6 +15,7 @@ from benchmark.data.published.listed_splits import karpathy_parts, number_of, re
 from benchmark.data.published.revisions import read_revisions
 from benchmark.data.splits import Dataset
 from benchmark.errors import UserError
+from benchmark.places import WORK
 from benchmark.recipe.faults import check_fields
 from benchmark.recipe.schema import FileGuides, StoredRegions
 from benchmark.registry import declared_split
@@ -134,7 +135,7 @@ def test_a_split_that_no_method_declares_is_refused() -> None:
 @pytest.mark.usefixtures("hub")
 def test_from_the_hub_with_the_lists_in_the_work_folder() -> None:
     names = [row.filename for row in flickr30k_rows()]
-    write_lists(listed_splits.WORK / FLICKR8K.name, names[:3], names[3:6])
+    write_lists(WORK / FLICKR8K.name, names[:3], names[3:6])
     data = load(None)
     assert data.source == "Hugging Face Hub"
     assert data.revision == f"{CORPUS}@0d6d9049be2e08261be315e731e0d8054c1d1c03"
@@ -144,7 +145,7 @@ def test_from_the_hub_with_the_lists_in_the_work_folder() -> None:
 
 
 def test_the_data_folder_s_lists_come_first(folder: Path) -> None:
-    write_lists(listed_splits.WORK / FLICKR8K.name, TEST, DEV)
+    write_lists(WORK / FLICKR8K.name, TEST, DEV)
     assert [as_flickr8k(name) for name in DEV] == read_lists(SMALL, folder)["val"]
     (folder / LISTS["val"]).unlink()
     assert [as_flickr8k(name) for name in TEST] == read_lists(SMALL, None)["val"]

@@ -19,10 +19,9 @@ from benchmark.evaluation.extra.relevance import (
     evaluate_relevance,
     from_pairs,
     number_of,
-    positions,
     r_precision,
 )
-from benchmark.evaluation.metrics import recall_at_k
+from benchmark.evaluation.metrics import positions, recall_at_k
 from benchmark.evaluation.ranking import rank, top_k
 
 Rule = Literal["lower_index", "pessimistic"]

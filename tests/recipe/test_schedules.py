@@ -18,13 +18,12 @@ from benchmark.recipe.training import (
     StepSchedule,
     Training,
 )
-from benchmark.training.schedules import check_schedule, learning_rate
 
 HAT = StepSchedule(name="step", every=10, gamma=0.1)
 
 
 def rates(schedule: Schedule, base: float, total: int) -> list[float]:
-    return [learning_rate(schedule, base, epoch=0, step=step, total_steps=total) for step in range(total)]
+    return [base * schedule.factor(0, step, total) for step in range(total)]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +34,7 @@ def rates(schedule: Schedule, base: float, total: int) -> list[float]:
     ],
 )
 def test_step_schedule_is_the_table_of_the_paper(epoch: int, expected: float) -> None:
-    found = learning_rate(HAT, 1e-4, epoch=epoch, step=epoch * 2500, total_steps=250_000)
+    found = 1e-4 * HAT.factor(epoch, epoch * 2500, 250_000)
     assert found == pytest.approx(expected, rel=1e-12)
 
 
@@ -45,7 +44,7 @@ def test_step_schedule_is_torchs() -> None:
     reference = torch.optim.lr_scheduler.StepLR(optimizer, step_size=3, gamma=0.5)
     for epoch in range(12):
         expected = optimizer.param_groups[0]["lr"]
-        found = learning_rate(schedule, 0.3, epoch=epoch, step=999, total_steps=1000)
+        found = 0.3 * schedule.factor(epoch, 999, 1000)
         assert found == pytest.approx(expected, rel=1e-12)
         optimizer.step()
         reference.step()
@@ -56,7 +55,7 @@ def test_milestones_are_torchs() -> None:
     optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.3)
     reference = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[2, 3, 7], gamma=0.1)
     for epoch in range(10):
-        found = learning_rate(schedule, 0.3, epoch=epoch, step=999, total_steps=1000)
+        found = 0.3 * schedule.factor(epoch, 999, 1000)
         assert found == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
         optimizer.step()
         reference.step()
@@ -94,7 +93,7 @@ def test_cosine_factor_by_hand() -> None:
 @pytest.mark.parametrize(("warmup", "total"), [(0, 1), (3, 4)])
 def test_cosine_of_a_single_step_after_warm_up_is_its_floor(warmup: int, total: int) -> None:
     schedule = CosineSchedule(name="cosine", warmup_steps=warmup, floor=0.25)
-    check_schedule(schedule, total)
+    schedule.check_steps(total)
     assert rates(schedule, 1.0, total)[-1] == pytest.approx(0.25)
 
 
@@ -102,8 +101,8 @@ def test_warm_up_longer_than_training_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"training\.schedule\.warmup_steps.*found 10, expected less than the 10"
     ):
-        check_schedule(CosineSchedule(name="cosine", warmup_steps=10), 10)
-    check_schedule(HAT, 1)
+        CosineSchedule(name="cosine", warmup_steps=10).check_steps(10)
+    HAT.check_steps(1)
 
 
 def test_a_constant_rate_stays_as_it_is_and_has_a_short_form() -> None:
@@ -113,11 +112,9 @@ def test_a_constant_rate_stays_as_it_is_and_has_a_short_form() -> None:
     assert short == long
     assert short.model_dump() == long.model_dump()  # one digest for both
     assert isinstance(short.schedule, ConstantSchedule)
-    rates = [
-        learning_rate(short.schedule, 0.1, epoch=e, step=s, total_steps=40) for e, s in ((0, 0), (9, 39))
-    ]
+    rates = [0.1 * short.schedule.factor(e, s, 40) for e, s in ((0, 0), (9, 39))]
     assert rates == [0.1, 0.1]
-    check_schedule(short.schedule, 1)
+    short.schedule.check_steps(1)
     staged = {**document, "stages": [{"epochs": 1, "schedule": "constant"}], "schedule": "constant"}
     assert Training.model_validate(staged).stages[0].schedule == short.schedule
     for wrong in ("constantly", {"name": "constant", "gamma": 2.0}):
