@@ -22,7 +22,7 @@ from benchmark.evaluation.extra.relevance import (
     r_precision,
 )
 from benchmark.evaluation.metrics import positions, recall_at_k
-from benchmark.evaluation.ranking import rank, top_k
+from benchmark.evaluation.ranking import positions, rank, top_k
 
 Rule = Literal["lower_index", "pessimistic"]
 RULES: tuple[Rule, Rule] = ("lower_index", "pessimistic")
