@@ -67,6 +67,4 @@ def _environment() -> jinja2.Environment:
     environment.filters["between"] = board.between
     environment.filters["explain"] = explain_verdict
     environment.filters["remark"] = board.remark
-    environment.filters["milliseconds"] = board.milliseconds
-    environment.filters["metric"] = runs.title
     return environment

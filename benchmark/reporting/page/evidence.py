@@ -27,7 +27,7 @@ class PageEvidence:
     """The sidecars by `RunRecord.path`."""
     groups: list[Group]
     tied: list[frozenset[str]]
-    """For each group, the rows that the paired test over images does not tell apart from the best."""
+    """The rows of each group that the paired test over images does not tell apart from the best."""
     papers: Mapping[str, Paper]
     references: Mapping[tuple[str, str], Reference]
     """The references by dataset and run."""
