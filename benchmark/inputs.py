@@ -64,7 +64,7 @@ class Codec(ABC):
 
     @abstractmethod
     def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """n captions -> ids (n, L) int64, padded at the end, and lengths (n,) int64, special tokens included."""
+        """Turn n captions into ids (n, L) int64, padded at the end, and lengths (n,) int64, special tokens included."""
 
     @property
     def word_vectors(self) -> Tensor | None:

@@ -44,7 +44,7 @@ def take_checksums(folder: Path, sources: Mapping[str, str]) -> None:
 
 
 def check_source(path: Path) -> str:
-    """sha256 of a file; raises DamagedError where the Hub announced another."""
+    """The sha256 of a file; raises DamagedError where the Hub announced another."""
     found, announced = sha256_file(path), announced_sha256(path)
     if announced is not None and found != announced:
         raise DamagedError(path, f"found sha256 {found[:16]}, the Hub announced {announced[:16]}")

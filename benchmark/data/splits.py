@@ -94,7 +94,7 @@ class Guides:
         return replace(self, vectors=self.vectors[np.asarray(rows, dtype=np.int64)])
 
     def identity(self) -> bytes:
-        """sha256 over how they are made, or over the vectors."""
+        """The sha256 over how they are made, or over the vectors."""
         content = self.made_by.encode() if self.made_by else self.vectors.astype("<f4").tobytes()
         return hashlib.sha256(f"guides {self.vectors.shape}\n".encode() + content).hexdigest().encode()
 
@@ -144,7 +144,7 @@ class Split:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over captions, the caption-to-image map and the identity of pictures, regions and guides.
+        """The sha256 over captions, the caption-to-image map and the identity of pictures, regions and guides.
 
         Over ids too where they decide.
         """
@@ -217,13 +217,13 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the fingerprints of all splits that were loaded; `fingerprints` has each."""
+        """The sha256 over the fingerprints of all splits that were loaded; `fingerprints` has each."""
         lines = "".join(f"{name} {value}\n" for name, value in sorted(self.fingerprints.items()))
         return hashlib.sha256(lines.encode()).hexdigest()
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """sha256 of each split."""
+        """The sha256 of each split."""
         return {name: split.fingerprint for name, split in self.splits.items()}
 
 

@@ -65,7 +65,7 @@ class ConstantSchedule(Strict):
 
 
 class StepSchedule(Strict):
-    """lr * gamma ** floor(epoch / every); epochs from 0, running on across stages."""
+    """The rate lr * gamma ** floor(epoch / every); epochs from 0, running on across stages."""
 
     name: Literal["step"]
     every: int = Field(ge=1)
@@ -73,7 +73,7 @@ class StepSchedule(Strict):
 
 
 class MilestoneSchedule(Strict):
-    """lr * gamma ** (how many of the epochs in `at` have begun)."""
+    """The rate lr * gamma ** (number of the epochs in `at` that have begun)."""
 
     name: Literal["milestones"]
     at: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)

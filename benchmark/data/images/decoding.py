@@ -116,7 +116,7 @@ class EncodedImages:
         return [Path(source) for source in self._cells.sources if isinstance(source, str)]
 
     def identity(self) -> bytes:
-        """sha256 over the sha256 of each picture's file: the same pictures in another container are the same."""
+        """The sha256 over the sha256 of each picture's file: the same pictures in another container are the same."""
         return sha256_bytes(*self.digests()).encode()
 
 
@@ -235,7 +235,7 @@ class FileImages:
         return FileImages(self.folder, paths, names)
 
     def digests(self) -> list[bytes]:
-        """sha256 of each picture's file. Those whose size and time are as they were are not read again.
+        """The sha256 of each picture's file. Those whose size and time are as they were are not read again.
 
         Raises UserError where one is missing.
         """
@@ -254,7 +254,7 @@ class FileImages:
         return [bytes.fromhex(known[name][2]) for name, _, _ in states]
 
     def identity(self) -> bytes:
-        """sha256 over the sha256 of each picture's file; raises UserError for a missing one."""
+        """The sha256 over the sha256 of each picture's file; raises UserError for a missing one."""
         return sha256_bytes(*self.digests()).encode()
 
     def _state(self, row: int) -> tuple[str, int, int]:
@@ -269,7 +269,7 @@ class FileImages:
 
 
 def picture_digests(images: Images) -> list[bytes] | None:
-    """sha256 of each picture's file, or of its pixels where code makes it; None where there are no pictures."""
+    """The sha256 of each picture's file, or of its pixels where code makes it; None where there are no pictures."""
     if isinstance(images, EncodedImages | FileImages):
         return images.digests()
     if isinstance(images, NoPictures):
@@ -278,13 +278,13 @@ def picture_digests(images: Images) -> list[bytes] | None:
 
 
 def _digests_of(read: Callable[[int], bytes], rows: Sequence[int]) -> list[bytes]:
-    """sha256 of what `read` gives for each row."""
+    """The sha256 of what `read` gives for each row."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing and reading let go of the interpreter's lock
         return list(pool.map(lambda row: hashlib.sha256(read(row)).digest(), rows))
 
 
 def _kept_digests(path: Path, cells: _Cells) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """sha256 (n, 32) of the files in all cells of a prepared copy; taken once, and kept beside it."""
+    """The sha256 (n, 32) of the files in all cells of a prepared copy; taken once, and kept beside it."""
     count = len(cells.lengths)
     try:
         kept = np.load(path, allow_pickle=False)

@@ -42,7 +42,7 @@ def _lines(name: str) -> list[str]:
 
 
 def lines_sha256(items: Iterable[object]) -> str:
-    """sha256 of the items, a newline after each (data.md 1.5)."""
+    """The sha256 of the items, a newline after each (data.md 1.5)."""
     return sha256_bytes("".join(f"{item}\n" for item in items).encode())
 
 

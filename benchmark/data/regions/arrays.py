@@ -191,7 +191,7 @@ class ArrayRegions:
         return replace(self, rows=self.rows[np.asarray(rows, dtype=np.int64)])
 
     def identity(self) -> bytes:
-        """sha256 over how the features are made and of which rows, or over those of 1,000 images at most."""
+        """The sha256 over how the features are made and of which rows, or over those of 1,000 images at most."""
         return self._identity
 
     @cached_property

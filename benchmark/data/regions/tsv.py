@@ -75,7 +75,7 @@ def convert_tsv(paths: Sequence[Path], cache: Path, *, show_progress: bool = Tru
 
 
 def tsv_key(paths: Sequence[Path]) -> str:
-    """sha256 over names, sizes and both ends of the files."""
+    """The sha256 over names, sizes and both ends of the files."""
     parts = []
     for path in paths:
         size = path.stat().st_size

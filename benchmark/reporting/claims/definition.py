@@ -62,9 +62,9 @@ class PaperGain(Strict):
     metric: Literal["i2t_r1", "t2i_r1"]
     run: str
     protocol: ReportedProtocol | None = None
-    """None: the paper's words leave open which."""
+    """The protocol; None: the paper's words leave open which."""
     baseline: BaselineRow | None = None
-    """None: not known."""
+    """The row of the baseline; None: it is not known."""
 
 
 class LatencyRatio(Strict):
@@ -108,7 +108,7 @@ class Claim(Strict):
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     paper: str
-    """results/paper/<paper>.yaml."""
+    """The name of the paper's file, results/paper/<paper>.yaml."""
     statement: Text
     """The claim in our words."""
     source: Text
