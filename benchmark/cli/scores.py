@@ -23,14 +23,16 @@ from benchmark.cli.extra import (
     score_processed,
     score_relevance,
 )
-from benchmark.cli.options import Output, ReportFormat, ScoredDataset, TieRule, put_sheets
+from benchmark.cli.options import Report, ScoredDataset, TieRule, bundled
 
 
+@bundled
 def score(
     matrix: Annotated[
         Path, typer.Argument(help="A .npy file: images in rows, captions in columns, higher is better.")
     ],
     dataset: ScoredDataset,
+    *,
     protocol: Annotated[
         str | None, typer.Option(help="One protocol of the dataset. Default: all of them.")
     ] = None,
@@ -45,8 +47,7 @@ def score(
     postprocess: PostProcessing = None,
     bank: BankFiles = None,
     transductive: Transductive = False,
-    form: ReportFormat = "text",
-    output: Output = None,
+    report: Report,
 ) -> None:
     """Give a similarity matrix from elsewhere the same metrics and intervals.
 
@@ -75,4 +76,4 @@ def score(
         sheets.append(score_relevance(sims, labels, ties))
     if hubs is not None:
         sheets.append(score_processed(sims, owner, dataset, protocol, hubs, ties))
-    put_sheets(sheets, form, output)
+    report.put(*sheets)
