@@ -22,6 +22,8 @@ from benchmark import cli
 from benchmark.cli.options import console
 from benchmark.files import sha256_file
 from benchmark.records.record import RunRecord, read_record
+from benchmark.records.study import STUDIES
+from benchmark.reporting.studies.runs import render
 from tests.paths import ROOT
 
 I2T, T2I, BOTH = (Path(f"recipes/hat/scenes-{variant}.yaml") for variant in ("i2t", "t2i", "ensemble"))
@@ -52,6 +54,14 @@ class Outcome:
         """What was printed by a command that ended well."""
         assert self.code == 0, (self.code, self.out, self.err)
         return self.out
+
+
+def stale_study_tables(folder: Path = STUDIES) -> list[Path]:
+    """Tables of studies that lie there otherwise than they would be made."""
+    made = render(folder)
+    return [
+        path for path, text in made.items() if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
 
 
 def rematch(*arguments: object) -> Outcome:

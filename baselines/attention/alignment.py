@@ -76,7 +76,7 @@ def _gram(contexts: Tensor, weights: Tensor) -> Tensor:
 
 
 def _quadratic_forms(weights: Tensor, gram: Tensor) -> Tensor:
-    """w' G w (K, N, Q) of weights w (K, S, N, Q) and Gram matrices G (K, S, S): squared norms (speed.md 3)."""
+    """Forms w' G w (K, N, Q) of weights w (K, S, N, Q) and Gram matrices G (K, S, S): squared norms (speed.md 3)."""
     return (weights * (gram @ weights.flatten(2)).view_as(weights)).sum(1)
 
 

@@ -132,5 +132,5 @@ def _of_cosines(
 
 
 def _per_norm(values: Tensor, norms: Tensor) -> Tensor:
-    """values / norms, and 0 where a norm is 0."""
+    """The values / norms, and 0 where a norm is 0."""
     return torch.where(norms > 0, values / norms, 0)

@@ -170,7 +170,7 @@ def training_bytes(
 
 
 def tanh_(values: Tensor) -> Tensor:
-    """tanh in place; without gradient as 2 sigmoid(2 x) - 1, which takes half the time on a CPU."""
+    """Take tanh in place; without gradient as 2 sigmoid(2 x) - 1, which takes half the time on a CPU."""
     if torch.is_grad_enabled():
         return values.tanh_()
     return values.mul_(2).sigmoid_().mul_(2).sub_(1)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 class DeviationNorm(nn.Module):
-    """y = g (x - mean) / s + b over dimension 1, s = sqrt(biased variance + eps).
+    """The norm y = g (x - mean) / s + b over dimension 1, s = sqrt(biased variance + eps).
 
     Stored are running means of (mean, s), with eps in s already: a test adds none. They begin at zero, as published,
     and move by `rate` a step, which is not scaled by the learning rate.

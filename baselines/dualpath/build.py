@@ -79,7 +79,7 @@ def build_trunk(config: DualPathConfig, *, pretrained: bool) -> nn.Module:
 
 
 def vgg_of_timm(net: nn.Module) -> VGG19:
-    """timm's VGG-19 as ours, which reads 0..255 less the mean: the first filters are divided by 255 deviations."""
+    """Take timm's VGG-19 as ours, which reads 0..255 less the mean: the first filters are divided by 255 deviations."""
     trunk = VGG19()
     theirs = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
     with torch.no_grad():

@@ -9,13 +9,13 @@ EPS = 1e-8
 
 
 def l2_normalize(vectors: Tensor, dim: int = -1) -> Tensor:
-    """vectors / (sqrt(sum of squares along `dim`) + 1e-8); a vector of zeros stays, with a finite gradient."""
+    """Return vectors / (sqrt(sum of squares along `dim`) + 1e-8); a vector of zeros stays, with a finite gradient."""
     norms: Tensor = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
     return vectors * (norms + EPS).reciprocal()
 
 
 def l1_normalize(weights: Tensor, dim: int = -1) -> Tensor:
-    """weights / (sum of absolutes along `dim` + 1e-8)."""
+    """Return weights / (sum of absolutes along `dim` + 1e-8)."""
     return weights / (weights.abs().sum(dim, keepdim=True) + EPS)
 
 

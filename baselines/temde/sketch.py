@@ -182,7 +182,7 @@ class Sketch(nn.Module):
         return sums
 
     def shares(self, vectors: Tensor) -> Tensor:
-        """a (B, T, N, K) of vectors (B, T, D): how each is shared out over the parts of each partition."""
+        """The shares a (B, T, N, K) of vectors (B, T, D): how each is shared out over the parts of each partition."""
         logits = self.logits(vectors)
         soft = logits.softmax(3)
         if self.config.assignment != "hard":
@@ -191,7 +191,7 @@ class Sketch(nn.Module):
         return hard + (soft - soft.detach())  # the difference is 0, and has the gradient
 
     def logits(self, vectors: Tensor) -> Tensor:
-        """z (B, T, N, K) of vectors (B, T, D), divided by the temperature."""
+        """The logits z (B, T, N, K) of vectors (B, T, D), divided by the temperature."""
         config = self.config
         if self.transform is not None:
             vectors = F.dropout(self.transform(vectors).tanh(), config.transform_dropout, self.training)

@@ -227,7 +227,7 @@ class USER(DualEncoder):
         return TrainingCodes(Codes({"vectors": images}), captions, {**batch.extra, **named})
 
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:  # noqa: ARG002
-        """lambda * loss of the batch + loss of the queues as they were before it; a B x B matrix needs no budget."""
+        """Lambda * loss of the batch + loss of the queues as they were before; a B x B matrix needs no budget."""
         loss = progress.loss
         assert isinstance(loss, UserLoss)
         images, captions = codes.images["vectors"], codes.captions["vectors"]  # (B, D)

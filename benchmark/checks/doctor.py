@@ -25,11 +25,9 @@ from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from rich.console import Console
 
 from benchmark.places import WORK
 from benchmark.reporting.sheet import Sheet, make_sheet
-from benchmark.reporting.writers.terminal import print_sheets
 
 DISTRIBUTION = "rematch-bench"
 REINSTALL = "run `uv pip install --no-deps -e .` in the repository"
@@ -356,23 +354,17 @@ def _guarded(name: str, check: Callable[[], HealthFinding]) -> HealthFinding:
 
 
 def findings_sheet(findings: list[HealthFinding]) -> Sheet:
-    """The findings as a table; faults are rows to look at."""
+    """The findings as a table; faults are rows to look at, and warnings are none."""
     states = {True: "ok", None: "warning", False: "fault"}
     rows = [(item.name, states[item.ok], item.found, item.advice) for item in findings]
     alarms = [number for number, item in enumerate(findings) if item.ok is False]
-    return make_sheet("doctor", ("check", "state", "found", "what to do"), rows, left=4, alarms=alarms)
-
-
-def exit_code(findings: list[HealthFinding]) -> int:
-    """1 when anything is a fault; warnings are not."""
-    return int(any(finding.ok is False for finding in findings))
-
-
-def report(console: Console | None = None, work: Path = WORK) -> int:
-    """Examine the machine, print the table and return the exit code."""
-    console = console or Console()
-    findings = examine(work)
-    print_sheets([findings_sheet(findings)], console)
-    faults, warnings = (sum(finding.ok is state for finding in findings) for state in (False, None))
-    console.print(f"{faults} faults, {warnings} warnings")
-    return exit_code(findings)
+    warnings = sum(item.ok is None for item in findings)
+    return make_sheet(
+        "doctor",
+        ("check", "state", "found", "what to do"),
+        rows,
+        left=4,
+        notes=[f"{len(alarms)} faults, {warnings} warnings"],
+        alarms=alarms,
+        passed=not alarms,
+    )

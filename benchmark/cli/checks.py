@@ -11,23 +11,19 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import (
-    Output,
-    ReportFormat,
-    ShowProgress,
-    console,
-    put_report,
-    put_sheets,
-)
+from benchmark.cli.options import Report, ShowProgress, bundled, console
 from benchmark.errors import UserError
 
 
+@bundled
 def parity(
     method: Annotated[str, typer.Argument(help="A method, `evaluation`, or `all`.")],
     files: Annotated[
         list[Path] | None, typer.Argument(help="Golden files or folders. Default: tests/golden/METHOD.")
     ] = None,
+    *,
     failed: Annotated[bool, typer.Option("--failed", help="Show only what is over its tolerance.")] = False,
+    report: Report,
 ) -> None:
     """Compare with what the published implementations computed; exit 1 where anything is over its tolerance.
 
@@ -43,17 +39,15 @@ def parity(
     names = ["evaluation", *method_names()] if method == "all" else [method]
     if method == "all" and files:
         raise UserError("parity all takes no files; name the method they belong to")
-    reports = [run_parity(name, files) for name in names]
-    for report in reports:
-        put_sheets([report.sheet(only_failed=failed)], "text", None)
-        console.print(report.summary())
-    raise typer.Exit(max(report.exit_code for report in reports))
+    report.put_checks(*(run_parity(name, files).sheet(only_failed=failed) for name in names))
 
 
+@bundled
 def drift(
     method: Annotated[
         str | None, typer.Argument(help="One method. Default: all that have references.")
     ] = None,
+    *,
     full: Annotated[bool, typer.Option("--full", help="Also train the scenes recipes in full.")] = False,
     seeds: Annotated[
         list[int] | None,
@@ -70,8 +64,7 @@ def drift(
         bool,
         typer.Option("--update-ranks", help="Write the ranks of the committed weights anew, nothing else."),
     ] = False,
-    form: ReportFormat = "text",
-    output: Output = None,
+    report: Report,
     progress: ShowProgress = True,
 ) -> None:
     """Re-score committed weights, query by query, and repeat the first training steps; exit 1 on drift.
@@ -95,18 +88,18 @@ def drift(
             console.print(f"wrote {path.as_posix()}")
         return
     from benchmark.checks.drift.check import Trainings, compare_seeds, run_drift
-    from benchmark.checks.drift.show import render, text_sheets
-    from benchmark.reporting.writers.terminal import print_sheets
+    from benchmark.checks.drift.show import document, markdown_sheets, text_sheets
 
     if runs is not None:
-        report = compare_seeds(method, runs)
+        found = compare_seeds(method, runs)
     else:
-        report = run_drift(method, Trainings(full, tuple(dict.fromkeys(seeds or ()))), show_progress=progress)
-    if output is not None or form != "text":
-        put_report(render(report, form), output)
-    if output is not None or form == "text":  # a log wants the table even where a file has the report
-        print_sheets(text_sheets(report), console)
-    raise typer.Exit(0 if report.ok else 1)
+        found = run_drift(method, Trainings(full, tuple(dict.fromkeys(seeds or ()))), show_progress=progress)
+    if report != Report():
+        sheets = markdown_sheets if report.form == "markdown" else text_sheets
+        report.put(*sheets(found), document=document(found))
+    if report.output is not None or report.form == "text":  # a log wants the table even where a file has it
+        Report().put(*text_sheets(found))
+    raise typer.Exit(0 if found.ok else 1)
 
 
 def new_references(method: str | None, *, ranks: bool, progress: bool) -> Iterator[Path]:
@@ -118,8 +111,12 @@ def new_references(method: str | None, *, ranks: bool, progress: bool) -> Iterat
     return update_references(method, console, show_progress=progress)
 
 
-def doctor() -> None:
-    """Check this machine: versions, GPU, disk, caches, the Hub; and say what to do about each fault."""
-    from benchmark.checks.doctor import report
+@bundled
+def doctor(*, report: Report) -> None:
+    """Check this machine: versions, GPU, disk, caches, the Hub; and say what to do about each fault.
 
-    raise typer.Exit(report(console))
+    Example: rematch doctor --format json
+    """
+    from benchmark.checks.doctor import examine, findings_sheet
+
+    report.put_checks(findings_sheet(examine()))

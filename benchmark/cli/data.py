@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 import yaml
 from rich.filesize import decimal
 
-from benchmark.cli.options import DataDir, ShowProgress, Unverified, console, put_sheets
+from benchmark.cli.options import DataDir, Report, ShowProgress, Unverified, bundled, console
 from benchmark.cli.timing import time_app
 from benchmark.errors import UserError, nearest
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from benchmark.data.published.catalogue import Entry
     from benchmark.data.published.verification import Check
     from benchmark.data.splits import Dataset, SplitName
+    from benchmark.reporting.sheet import Sheet
 
 data_app = typer.Typer(
     name="data",
@@ -93,8 +94,10 @@ def download(
 
 
 @data_app.command()
+@bundled
 def verify(
     dataset: Name,
+    *,
     split: Splits = None,
     data_dir: DataDir = None,
     pictures: Annotated[
@@ -110,6 +113,7 @@ def verify(
     ] = None,
     option: Options = None,
     progress: ShowProgress = True,
+    report: Report,
 ) -> None:
     """Hold splits of a dataset against the published ones, check by check; exit 1 where one differs.
 
@@ -127,22 +131,17 @@ def verify(
     """
     from benchmark.data.published.catalogue import get_entry
     from benchmark.data.regions.sources import read_all
-    from benchmark.reporting.verification import checks_sheet
+    from benchmark.reporting.verification import checks_sheet, splits_sheet
 
     get_entry(dataset)
     names = split_names(split)
     loaded, checks = load_and_check(
         dataset, names, parse_options(option), data_dir, regions, progress=progress
     )
-    put_sheets([checks_sheet(checks)], "text", None)
-    _print_notes(loaded)
-    for name in names:
-        console.print(split_line(loaded, name, checks), highlight=False, markup=False)
-        console.print(f"  fingerprint {loaded.splits[name].fingerprint}", highlight=False)
-    for line in read_all(loaded, show_progress=progress):
-        console.print(line, markup=False, highlight=False)
-    damaged = count_damaged(loaded, progress=progress) if pictures else 0
-    raise typer.Exit(1 if damaged or any(check.differs for check in checks) else 0)
+    lines = [split_line(loaded, name, checks) for name in names]
+    lines += [f"note: {note}" for note in loaded.notes] + list(read_all(loaded, show_progress=progress))
+    sheets = [checks_sheet(checks), splits_sheet(loaded, lines)]
+    report.put_checks(*sheets, *([check_pictures(loaded, progress=progress)] if pictures else []))
 
 
 @data_app.command()
@@ -154,9 +153,15 @@ def show(
     first: Annotated[
         bool, typer.Option("--first", help="The first images, in the protocol's order.")
     ] = False,
+    form: Annotated[
+        Literal["html", "text", "json", "csv", "markdown"],
+        typer.Option("--format", help="html, a page with the pictures; else a list of files and captions."),
+    ] = "html",
     output: Annotated[
         Path | None,
-        typer.Option(help="A .html file. Default: a page in .rematch/data/."),
+        typer.Option(
+            help="The file to write. Default: a page in .rematch/data/, and a list to the terminal."
+        ),
     ] = None,
     data_dir: DataDir = None,
     unverified: Unverified = False,
@@ -176,11 +181,14 @@ def show(
 
       rematch data show mscoco --first --output sheet.html
 
+      rematch data show mscoco --count 5000 --format csv --output captions.csv
+
       rematch data show flickr30k --data-dir my/parquet/folder --unverified
     """
     from benchmark.data.load import load_dataset
     from benchmark.data.look.contact_sheet import choose_rows, make_sheet, write_html
     from benchmark.data.published.catalogue import get_entry
+    from benchmark.reporting.verification import captions_sheet
 
     get_entry(dataset)
     (name,) = split_names([split])
@@ -189,7 +197,7 @@ def show(
     from benchmark.places import WORK
 
     path = output or WORK / "data" / f"{dataset}-{name}.html"
-    if path.suffix.lower() != ".html":
+    if form == "html" and path.suffix.lower() != ".html":
         raise UserError(f"option --output: found '{path.as_posix()}', expected a name that ends in .html")
     choose_rows(0, count, None)  # a bad count shows before a download does
     loaded = load_dataset(
@@ -201,14 +209,20 @@ def show(
         unverified=unverified,
         show_progress=progress,
     )
-    write_html(make_sheet(loaded, name, count, None if first else seed or 0), path)
+    found = make_sheet(loaded, name, count, None if first else seed or 0)
+    if form != "html":
+        Report(form, output).put(captions_sheet(found))
+        return
+    write_html(found, path)
     console.print(path.as_posix(), markup=False, highlight=False, soft_wrap=True)
 
 
 @data_app.command(hidden=True)
 @time_app.command("loading")
+@bundled
 def speed(
     dataset: Name,
+    *,
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "train",
     workers: Annotated[
         list[int] | None,
@@ -221,6 +235,7 @@ def speed(
     unverified: Unverified = False,
     option: Options = None,
     progress: ShowProgress = True,
+    report: Report,
 ) -> None:
     """Time the loader: decoding alone, and with the full-size transforms of training and evaluation (224 pixels).
 
@@ -248,7 +263,7 @@ def speed(
         show_progress=progress,
     )
     rows = loader_speed(loaded.splits[name], workers=workers or [0], images=images)
-    put_sheets([speed_sheet(rows)], "text", None)
+    report.put(speed_sheet(rows))
 
 
 # --------------------------------------------------------------------------------------- helpers
@@ -329,22 +344,21 @@ def split_line(loaded: Dataset, name: SplitName, checks: Sequence[Check]) -> str
     return f"{name}: {len(split):,} images, {len(split.captions):,} captions; {said}"
 
 
-def count_damaged(loaded: Dataset, *, progress: bool) -> int:
-    """Decode every picture and name those that cannot be; how many there are."""
+def check_pictures(loaded: Dataset, *, progress: bool) -> Sheet:
+    """Decode every picture and list those that cannot be."""
     from benchmark.data.images.decoding import corrupt_rows
+    from benchmark.reporting.sheet import make_sheet
 
-    count = 0
+    rows: list[tuple[str, str, int, str]] = []
+    notes = []
     for name, split in loaded.splits.items():
-        damaged = corrupt_rows(split.images, show_progress=progress)
-        for row, reason in sorted(damaged.items()):
-            line = f"{name}: {split.filenames[row]} (row {row}) cannot be decoded: {reason}"
-            console.print(line, markup=False, highlight=False)
-        told = (
-            f"{len(damaged):,} of {len(split):,} pictures are damaged" if damaged else "every picture decodes"
-        )
-        console.print(f"{name}: {told}", markup=False, highlight=False)
-        count += len(damaged)
-    return count
+        damaged = sorted(corrupt_rows(split.images, show_progress=progress).items())
+        rows += [(name, split.filenames[row], row, reason) for row, reason in damaged]
+        told = f"{len(damaged):,} of {len(split):,} pictures are damaged"
+        notes.append(f"{name}: {told if damaged else 'every picture decodes'}")
+    heads = ("split", "file", "row", "cannot be decoded")
+    alarms = range(len(rows))
+    return make_sheet("pictures", heads, rows, left=4, notes=notes, alarms=alarms, passed=not rows)
 
 
 def place_lines(entry: Entry, names: Sequence[SplitName], options: dict[str, Any]) -> list[str]:

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 from rich.console import Console
 from rich.panel import Panel
 
+from benchmark.reporting.writers.formats import Format, write_sheets
+from benchmark.reporting.writers.json import write_document
+from benchmark.reporting.writers.terminal import print_sheets
+
 if TYPE_CHECKING:
     from benchmark.reporting.sheet import Sheet
-    from benchmark.reporting.writers.formats import Format
     from benchmark.run.job import Settings
 
 console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)  # room in logs
@@ -59,7 +65,7 @@ WordVectors = Annotated[
     ),
 ]
 ReportFormat = Annotated[
-    Literal["text", "json", "csv", "markdown"],
+    Format,
     typer.Option("--format", help="text, json, csv or markdown; csv and json have the numbers unrounded."),
 ]
 Output = Annotated[
@@ -81,15 +87,26 @@ def several_values(arguments: Sequence[str], option: str) -> list[str]:
     return spread
 
 
+RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "device": (Device, None),
+    "data_dir": (DataDir, None),
+    "unverified": (Unverified, False),
+    "skip_corrupt": (SkipCorrupt, False),
+    "vocab": (Vocab, None),
+    "progress": (ShowProgress, True),
+}
+"""The options of `make_settings`, with their defaults."""
+REPORT_OPTIONS: dict[str, tuple[Any, Any]] = {"form": (ReportFormat, "text"), "output": (Output, None)}
+"""The options of a `Report`, with their defaults."""
+
+
 def make_settings(
     device: str | None,
-    data_dir: Path | None,
+    data_dir: Path | None = None,
     *,
     unverified: bool = False,
     skip_corrupt: bool = False,
     vocab: Path | None = None,
-    resume: bool = False,
-    latency: bool = False,
     progress: bool = False,
 ) -> Settings:
     """Settings of a run on the named device, else on a GPU where there is one."""
@@ -102,41 +119,98 @@ def make_settings(
         unverified=unverified,
         skip_corrupt=skip_corrupt,
         vocabulary=vocab,
-        resume=resume,
-        latency=latency,
         show_progress=progress,
     )
 
 
-def put_sheets(sheets: Sequence[Sheet], form: Format, output: Path | None) -> None:
-    """Print sheets in a format, in colour where it is text, or write them to a file and say so."""
-    from benchmark.reporting.writers.formats import write_sheets
-    from benchmark.reporting.writers.terminal import print_sheets
+@dataclass(frozen=True)
+class Report:
+    """The place of a command's report, a file or the terminal, and its format."""
 
-    if form == "text" and output is None:
-        print_sheets(sheets, console)
-    else:
-        put_report(write_sheets(sheets, form), output)
+    form: Format = "text"
+    output: Path | None = None
+
+    @property
+    def for_program(self) -> bool:
+        """True where the report is every number for a program to read."""
+        return self.form in ("csv", "json")
+
+    @property
+    def console(self) -> Console:
+        """The console for messages beside the report: stderr where the report on stdout is for a program."""
+        return console if self.form == "text" or self.output is not None else Console(stderr=True)
+
+    def say(self, *lines: str) -> None:
+        """Print messages beside the report, as they are."""
+        for line in lines:
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def put(self, *sheets: Sheet, document: Any = None) -> None:
+        """Print sheets, in colour where they are text, or write them to the file and say so.
+
+        document: stands for the sheets in JSON.
+        """
+        if document is not None and self.form == "json":
+            self.put_text(write_document(document))
+        elif self.form == "text" and self.output is None:
+            print_sheets(sheets, console)
+        else:
+            self.put_text(write_sheets(sheets, self.form))
+
+    def put_text(self, text: str) -> None:
+        """Print a finished report as it is, or write it to the file and say so."""
+        from benchmark.files import write_text
+
+        text = text if text.endswith("\n") else f"{text}\n"
+        if self.output is None:
+            print(text, end="")
+            return
+        write_text(self.output, text)
+        self.say(f"wrote {self.output.as_posix()}")
+
+    def put_checks(self, *sheets: Sheet) -> None:
+        """Put the sheets of checks; the command ends with 1 where one of them failed."""
+        self.put(*sheets)
+        raise typer.Exit(int(any(sheet.passed is False for sheet in sheets)))
 
 
-def talk(form: Format, output: Path | None) -> Console:
-    """Return the console for messages beside a report: stderr where the report on stdout is for a program."""
-    return console if form == "text" or output is not None else Console(stderr=True)
+BUNDLES: dict[str, tuple[Callable[..., object], dict[str, tuple[Any, Any]]]] = {
+    "settings": (make_settings, RUN_OPTIONS),
+    "report": (Report, REPORT_OPTIONS),
+}
+"""Parameters of commands that stand for several options, and how they are made of these."""
 
 
-def put_report(text: str, output: Path | None) -> None:
-    """Print a finished report as it is, or write it to a file and say so."""
-    from benchmark.files import write_text
+def bundled(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that its parameters `settings` and `report` stand for."""
+    hints = get_type_hints(command, localns={"Settings": object}, include_extras=True)
+    bundles = {name: BUNDLES[name] for name in signature(command).parameters if name in BUNDLES}
+    options: dict[str, tuple[Any, Any]] = {}
+    for name, parameter in signature(command).parameters.items():
+        options |= bundles[name][1] if name in bundles else {name: (hints[name], parameter.default)}
 
-    text = text if text.endswith("\n") else f"{text}\n"
-    if output is None:
-        print(text, end="")
-        return
-    write_text(output, text)
-    console.print(f"wrote {output.as_posix()}", highlight=False, markup=False, soft_wrap=True)
+    @wraps(command)
+    def run(**given: Any) -> None:
+        for name, (make, parts) in bundles.items():
+            given[name] = make(**{part: given.pop(part) for part in parts})
+        command(**given)
+
+    run.__annotations__ = {name: hint for name, (hint, _) in options.items()}
+    parameters = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+        for name, (hint, default) in options.items()
+    ]
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+    return run
 
 
-def banner() -> None:
+def with_log(settings: Settings, report: Report) -> Settings:
+    """The settings with a line an epoch beside the report, where no progress bar is shown."""
+    shown = settings.show_progress and sys.stderr.isatty()
+    return settings if shown else replace(settings, log=report.say)
+
+
+def banner(console: Console) -> None:
     """Say that this is not the paper's data."""
     console.print(
         Panel(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from benchmark.cli.extra import (
     RelevanceFile,
@@ -19,36 +20,29 @@ from benchmark.cli.extra import (
     score_run_relevance,
 )
 from benchmark.cli.options import (
-    DataDir,
-    Device,
-    Output,
     Profile,
-    ReportFormat,
+    Report,
     Seeds,
-    ShowProgress,
-    SkipCorrupt,
-    Unverified,
-    Vocab,
     WordVectors,
     banner,
-    console,
-    make_settings,
-    put_sheets,
-    talk,
+    bundled,
+    with_log,
 )
-from benchmark.cli.tables import leaderboard
+from benchmark.cli.tables import write_tables
 
 if TYPE_CHECKING:
     from benchmark.run.job import Settings
     from benchmark.run.runs import Run
 
 
+@bundled
 def reproduce(
     target: Annotated[str, typer.Argument(help="A method, `all`, or the path of a recipe.")],
     dataset: Annotated[
         str | None,
         typer.Argument(help="A dataset, e.g. mscoco. Default: scenes without a GPU, else flickr30k."),
     ] = None,
+    *,
     seeds: Seeds = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")
@@ -57,15 +51,11 @@ def reproduce(
         bool, typer.Option("--dry-run", help="Say what would happen, with estimates; do nothing.")
     ] = False,
     profile: Profile = None,
-    device: Device = None,
-    data_dir: DataDir = None,
-    unverified: Unverified = False,
-    skip_corrupt: SkipCorrupt = False,
-    vocab: Vocab = None,
+    settings: Settings,
     word_vectors: WordVectors = None,
     latency: Annotated[bool, typer.Option(help="Measure latency after the evaluation.")] = True,
     tables: Annotated[bool, typer.Option(help="Write results/tables/ at the end.")] = True,
-    progress: ShowProgress = True,
+    report: Report,
 ) -> None:
     """Train and evaluate recipes, and write run records and tables.
 
@@ -83,27 +73,27 @@ def reproduce(
     """
     from benchmark.run.resolve import check_folders, check_runs, choose_dataset, find_runs
 
-    flags = {"unverified": unverified, "skip_corrupt": skip_corrupt, "resume": resume, "latency": latency}
-    settings = make_settings(device, data_dir, vocab=vocab, progress=progress, **flags)
-    settings = replace(settings, word_vectors=word_vectors)
+    settings = replace(settings, word_vectors=word_vectors, resume=resume, latency=latency)
     if dataset is None and not Path(target).suffix:
         dataset = choose_dataset(settings.device)
         if dataset == "scenes":
-            banner()
+            banner(report.console)
     runs = find_runs(target, dataset, profile)
     check_runs(runs)
     if dry_run:
         from benchmark.reporting.estimates import estimate_sheets
 
-        put_sheets(estimate_sheets(runs, seeds, data_dir, vocab), "text", None)
+        report.put(*estimate_sheets(runs, seeds, settings.data_dir, settings.vocabulary))
         return
-    check_folders(runs, data_dir)
-    run_all(runs, seeds, settings)
+    check_folders(runs, settings.data_dir)
+    run_all(runs, seeds, with_log(settings, report), report.console)
     if tables:
-        leaderboard(check=False)
+        write_tables(report)
 
 
+@bundled
 def evaluate(
+    *,
     recipe: Annotated[Path, typer.Option(help="The recipe that the weights belong to.")],
     checkpoint: Annotated[Path | None, typer.Option(help="Weights of Rematch (.safetensors).")] = None,
     official_checkpoint: Annotated[
@@ -113,20 +103,14 @@ def evaluate(
         Path | None, typer.Option(help="Also write the similarity matrix to this .npy file.")
     ] = None,
     profile: Profile = None,
-    device: Device = None,
-    data_dir: DataDir = None,
-    unverified: Unverified = False,
-    skip_corrupt: SkipCorrupt = False,
-    vocab: Vocab = None,
+    settings: Settings,
     seed: Annotated[
         int | None, typer.Option(help="Of the run that the weights come from. Default: the recipe's.")
     ] = None,
     latency: Annotated[bool, typer.Option(help="Measure latency too.")] = False,
     relevance: RelevanceName = None,
     relevance_file: RelevanceFile = None,
-    form: ReportFormat = "text",
-    output: Output = None,
-    progress: ShowProgress = True,
+    report: Report,
 ) -> None:
     """Evaluate weights on a recipe's test split, under the common protocol.
 
@@ -147,18 +131,17 @@ def evaluate(
 
     run = read_run(recipe, profile)
     table = load_table(relevance, relevance_file, run.single.data.name)
-    flags = {"unverified": unverified, "skip_corrupt": skip_corrupt}
-    settings = make_settings(device, data_dir, vocab=vocab, **flags, latency=latency, progress=progress)
+    settings = replace(settings, latency=latency)
     run = run if seed is None else run.with_seed(seed)
-    done = evaluate_weights(run, settings, checkpoint, official_checkpoint, save_sims, talk(form, output))
+    done = evaluate_weights(run, settings, checkpoint, official_checkpoint, save_sims, report.console)
     title = recipe.stem if profile is None else f"{recipe.stem}, {profile}"
     sheets = [results_sheet(done.results, title)]
     if table is not None:
         sheets.append(score_run_relevance(done, table, relevance_file))
-    put_sheets(sheets, form, output)
+    report.put(*sheets)
 
 
-def run_all(runs: Sequence[Run], seeds: Sequence[int] | None, settings: Settings) -> None:
+def run_all(runs: Sequence[Run], seeds: Sequence[int] | None, settings: Settings, console: Console) -> None:
     """Make every run with every seed, saying what came of each."""
     from benchmark.run.reproduce import reproduce as make_run
     from benchmark.run.resolve import expectation_lines, headline

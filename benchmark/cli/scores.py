@@ -23,7 +23,7 @@ from benchmark.cli.extra import (
     score_processed,
     score_relevance,
 )
-from benchmark.cli.options import Output, ReportFormat, ScoredDataset, TieRule, put_sheets, talk
+from benchmark.cli.options import Report, ScoredDataset, TieRule, bundled
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,11 +46,13 @@ RecordName = Annotated[
 ]
 
 
+@bundled
 def score(
     matrix: Annotated[
         Path, typer.Argument(help="A .npy file: images in rows, captions in columns, higher is better.")
     ],
     dataset: ScoredDataset = None,
+    *,
     protocol: Annotated[
         str | None, typer.Option(help="One protocol of the dataset. Default: all of them.")
     ] = None,
@@ -67,8 +69,7 @@ def score(
     postprocess: PostProcessing = None,
     bank: BankFiles = None,
     transductive: Transductive = False,
-    form: ReportFormat = "text",
-    output: Output = None,
+    report: Report,
 ) -> None:
     """Give a similarity matrix from elsewhere the same metrics and intervals.
 
@@ -100,9 +101,9 @@ def score(
     if hubs is not None:
         sheets.append(score_processed(sims, owner, [result.protocol for result in results], hubs, ties))
     said = None if record is None else write_scores(record, matrix, sims, owner, results)
-    put_sheets(sheets, form, output)
+    report.put(*sheets)
     if said is not None:
-        talk(form, output).print(said, highlight=False, markup=False, soft_wrap=True)
+        report.say(said)
 
 
 def write_scores(name: str, matrix: Path, sims: Floats, owner: Ints, results: list[ProtocolResult]) -> str:

@@ -6,27 +6,30 @@ A thin layer over benchmark/share; heavy imports stand inside the commands.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import (
-    DataDir,
-    Device,
-    Profile,
-    ShowProgress,
-    SkipCorrupt,
-    Unverified,
-    Vocab,
-    console,
-    make_settings,
-    put_sheets,
-)
+from benchmark.cli.options import Profile, Report, bundled
+
+if TYPE_CHECKING:
+    from benchmark.run.job import Settings
+
+RunName = Annotated[
+    str,
+    typer.Argument(
+        help="A run, as `rematch list runs` has them: RUN, RUN/SEED, DATASET/RUN or DATASET/RUN/SEED; the path of a "
+        "record, or of a recipe.",
+        metavar="RUN",
+    ),
+]
 
 
+@bundled
 def query(
-    recipe: Annotated[Path, typer.Argument(help="The recipe whose model is asked; an ensemble's will do.")],
+    run: RunName,
     sentence: Annotated[str | None, typer.Argument(help="What to look for among the test images.")] = None,
+    *,
     image: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A picture: look for it among the test captions.")
     ] = None,
@@ -39,49 +42,39 @@ def query(
         Path | None,
         typer.Option(help="Weights. Default: of the last training, else the committed reference."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the training. Default: the recipe's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the training. Default: the name's, else the recipe's.")
+    ] = None,
     profile: Profile = None,
-    device: Device = None,
-    data_dir: DataDir = None,
-    unverified: Unverified = False,
-    skip_corrupt: SkipCorrupt = False,
-    vocab: Vocab = None,
-    progress: ShowProgress = True,
+    settings: Settings,
+    report: Report,
 ) -> None:
     """Ask a run's test gallery: the best images for a sentence, or the best captions for a picture.
 
     Examples:
 
-      rematch query recipes/sgraf/scenes-saf.yaml "a small red circle left of a blue square"
+      rematch query sgraf-saf "a small red circle left of a blue square"
 
       rematch query recipes/hat/scenes-ensemble.yaml --image picture.png --top 10 --html answer.html
     """
-    from benchmark.run.runs import read_run
+    from benchmark.run.names import find_run
     from benchmark.share.query.answer import run_query
     from benchmark.share.query.page import answer_sheet, write_page
 
-    flags = {"unverified": unverified, "skip_corrupt": skip_corrupt, "progress": progress}
-    settings = make_settings(device, data_dir, vocab=vocab, **flags)
-    run = read_run(recipe, profile)
-    run = run if seed is None else run.with_seed(seed)
-    answer = run_query(run, settings, sentence=sentence, picture=image, top=top, checkpoint=checkpoint)
-    for line in answer.weights:
-        console.print(f"weights of {line}", highlight=False, markup=False)
-    for note in answer.notes:
-        console.print(f"note: {note}", highlight=False, markup=False)
-    put_sheets([answer_sheet(answer)], "text", None)
+    found = find_run(run, profile)
+    found = found if seed is None else found.with_seed(seed)
+    answer = run_query(found, settings, sentence=sentence, picture=image, top=top, checkpoint=checkpoint)
+    report.say(
+        *(f"weights of {line}" for line in answer.weights), *(f"note: {note}" for note in answer.notes)
+    )
+    report.put(answer_sheet(answer))
     if html is not None:
         write_page(answer, html)
-        console.print(f"wrote {html.as_posix()}", highlight=False, markup=False)
+        report.say(f"wrote {html.as_posix()}")
 
 
 def export(
-    run: Annotated[
-        str,
-        typer.Argument(
-            help="A run record, or its name below results/runs/: RUN, RUN/SEED or DATASET/RUN/SEED."
-        ),
-    ],
+    run: RunName,
     folder: Annotated[Path, typer.Argument(help="The folder to write.")],
     weights: Annotated[
         Path | None,
@@ -101,12 +94,12 @@ def export(
 
     Example: rematch export scenes/sgraf-saf/0 exported/sgraf-saf
     """
-    from benchmark.share.export.folder import export_run, find_record
+    from benchmark.run.names import find_record
+    from benchmark.share.export.folder import export_run
 
     done = export_run(find_record(run), folder, weights=weights, licence=license_, force=force)
-    console.print(f"wrote {folder.as_posix()}: {', '.join(done.files)}", highlight=False, markup=False)
-    console.print("nothing was uploaded; to share it:", highlight=False)
-    console.print(f"  {done.upload}", highlight=False, markup=False)
+    wrote = f"wrote {folder.as_posix()}: {', '.join(done.files)}"
+    Report().say(wrote, "nothing was uploaded; to share it:", f"  {done.upload}")
 
 
 def new(
@@ -121,9 +114,10 @@ def new(
     """
     from benchmark.share.new import write_method
 
-    for path in write_method(method, folder):
-        console.print(f"wrote {path.as_posix()}", highlight=False, markup=False)
     package = (folder or Path(method)).as_posix()
-    console.print("install it, then train it on scenes:", highlight=False)
-    console.print(f"  uv pip install --no-deps -e {package}", highlight=False, markup=False)
-    console.print(f"  rematch reproduce {method} scenes", highlight=False, markup=False)
+    Report().say(
+        *(f"wrote {path.as_posix()}" for path in write_method(method, folder)),
+        "install it, then train it on scenes:",
+        f"  uv pip install --no-deps -e {package}",
+        f"  rematch reproduce {method} scenes",
+    )

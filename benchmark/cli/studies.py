@@ -6,12 +6,15 @@ A thin layer over `benchmark/studies`; heavy imports stand inside the command.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import Device, ShowProgress, console, make_settings, put_sheets
+from benchmark.cli.options import Device, Report, ShowProgress, bundled, make_settings, with_log
 from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.run.job import Settings
 
 StudySeeds = Annotated[
     list[int] | None,
@@ -25,8 +28,10 @@ Only = Annotated[
 ]
 
 
+@bundled
 def study(
     name: Annotated[str, typer.Argument(help="A study: recipes/*/studies/NAME.yaml.", metavar="NAME")],
+    *,
     seeds: StudySeeds = None,
     only: Only = None,
     dry_run: Annotated[
@@ -34,6 +39,7 @@ def study(
     ] = False,
     device: Device = None,
     progress: ShowProgress = True,
+    report: Report,
 ) -> None:
     """Train the variants of a study on scenes with several seeds, and write one table with n and intervals.
 
@@ -49,6 +55,7 @@ def study(
 
       rematch study regulators
     """
+    from benchmark.reporting.studies.runs import values_sheet
     from benchmark.studies.definition import find_study, load_study
     from benchmark.studies.run import (
         StudyPlan,
@@ -61,52 +68,49 @@ def study(
     from benchmark.studies.timing import is_timing_study
 
     path = find_study(name)
+    settings = with_log(make_settings(device, progress=progress), report)
     if is_timing_study(path):
         if seeds or only:
             raise UserError(f"study {name} is about latency: it has neither --seeds nor --only")
-        _latency(path, device, dry_run=dry_run, progress=progress)
+        _latency(path, settings, report, dry_run=dry_run)
         return
     plan = StudyPlan(load_study(path))
     todo = shares(plan, only, seeds)
-    put_sheets([study_plan_sheet(plan, todo)], "text", None)
+    if dry_run or report == Report():
+        report.put(study_plan_sheet(plan, todo))
     if dry_run:
         return
-    for run in run_study(plan, todo, make_settings(device, None, progress=progress)):
+    for run in run_study(plan, todo, settings):
         budget = f"over the {plan.study.seconds:g} s of a run"
-        console.print(f"{run.variant}, seed {run.seed}: {run.seconds:.1f} s, {budget}; marked in the table")
+        report.say(f"{run.variant}, seed {run.seed}: {run.seconds:.1f} s, {budget}; marked in the table")
     results = plan.results(seeds)
-    put_sheets(summary_sheets(results), "text", None)
+    report.put(*([values_sheet(results)] if report.for_program else summary_sheets(results)))
     missing = plan.missing()
     if missing:
-        console.print(f"{len(missing)} runs of the study are still to be made; results/studies/ is as it was")
+        report.say(f"{len(missing)} runs of the study are still to be made; results/studies/ is as it was")
         return
-    for path in write_results(results):
-        console.print(f"wrote {path.as_posix()}")
+    report.say(*(f"wrote {path.as_posix()}" for path in write_results(results)))
 
 
-def _latency(path: Path, device: str | None, *, dry_run: bool, progress: bool) -> None:
-    """The same for a study of latency."""
-    from benchmark.reporting.studies.timing import ratios_sheet
+def _latency(path: Path, settings: Settings, report: Report, *, dry_run: bool) -> None:
+    """Time the contenders of a study of latency, or say which they are."""
+    from benchmark.reporting.sheet import make_sheet
+    from benchmark.reporting.studies.timing import ratios_sheet, values_sheet
+    from benchmark.studies.run import write_results
     from benchmark.studies.timing import (
         TimingPlan,
         groups_of,
         load_timing_study,
         run_timing_study,
-        write_timing_results,
     )
 
-    settings = make_settings(device, None, progress=progress)
     plan = TimingPlan(path.stem, load_timing_study(path), settings.device)
     if dry_run:
         groups, rounds = groups_of(plan), plan.study.warm_up + plan.study.rounds
-        console.print(
-            f"study {plan.name}: {len(groups)} groups of contenders, {rounds} rounds each, to be timed:"
-        )
-        for task, size in groups:
-            console.print(f"  {task}" if size is None else f"  {task}: {size}")
+        title = f"study {plan.name}: {len(groups)} groups of contenders, {rounds} rounds each, to be timed"
+        report.put(make_sheet(title, ("task", "size"), groups))
         return
     results = run_timing_study(plan, show_progress=settings.show_progress)
-    sheets = [ratios_sheet(groups) for groups in results.by_task().values()]
-    put_sheets(sheets, "text", None)
-    for written in write_timing_results(results):
-        console.print(f"wrote {written.as_posix()}")
+    shown = [ratios_sheet(groups) for groups in results.by_task().values()]
+    report.put(*([values_sheet(results)] if report.for_program else shown))
+    report.say(*(f"wrote {written.as_posix()}" for written in write_results(results)))

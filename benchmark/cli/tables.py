@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import DataDir, Output, ReportFormat, console, put_report, put_sheets, talk
+from benchmark.cli.options import DataDir, Report, bundled, console
 from benchmark.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from benchmark.reporting.diff.compare import RunDiff
     from benchmark.reporting.diff.revision import RevisionDiff
-    from benchmark.reporting.writers.formats import Format
+    from benchmark.reporting.sheet import Sheet
 
 
+@bundled
 def leaderboard(
+    *,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 where a generated file is out of date.")
     ] = False,
-    form: ReportFormat = "text",
-    output: Output = None,
+    report: Report,
 ) -> None:
     """Write what is made from the run records: tables, claims, studies' tables, the report page, checksums.
 
@@ -34,17 +35,21 @@ def leaderboard(
 
       rematch leaderboard --format csv --output leaderboard.csv
     """
+    if check:
+        report.put_checks(check_files())
+    write_tables(report)
+
+
+def write_tables(report: Report) -> None:
+    """Write all generated files, and show the leaderboard."""
     from benchmark.reporting.generated import write_generated
 
-    if check:
-        raise typer.Exit(_check_generated())
     written = write_generated()
-    show_leaderboard(form, output)
-    said = f"results/: {len(written.files)} generated files, {len(written.changed)} changed"
-    talk(form, output).print(said)
+    show_leaderboard(report)
+    report.say(f"results/: {len(written.files)} generated files, {len(written.changed)} changed")
 
 
-def show_leaderboard(form: Format = "text", output: Path | None = None) -> None:
+def show_leaderboard(report: Report) -> None:
     """Show the leaderboard: in brief as text, whole pages as Markdown, every number as CSV and JSON."""
     from benchmark.records.record import read_all
     from benchmark.reporting.leaderboard.content import MARK, brief_pages, make_pages, values_sheet
@@ -53,42 +58,44 @@ def show_leaderboard(form: Format = "text", output: Path | None = None) -> None:
     from benchmark.reporting.writers.terminal import print_sheets, write_text
 
     groups = rows(read_all())
-    if form in ("csv", "json"):
-        put_sheets([values_sheet(groups)], form, output)
-    elif form == "markdown":
-        put_report("\n".join(markdown.page(page, MARK) for page in make_pages(groups).values()), output)
-    elif output is not None:
-        put_report("\n".join(write_text(page.sheets, page.footnotes) for page in brief_pages(groups)), output)
+    if report.for_program:
+        report.put(values_sheet(groups))
+    elif report.form == "markdown":
+        report.put_text("\n".join(markdown.page(page, MARK) for page in make_pages(groups).values()))
+    elif report.output is not None:
+        report.put_text("\n".join(write_text(page.sheets, page.footnotes) for page in brief_pages(groups)))
     else:
         for page in brief_pages(groups):
             print_sheets(page.sheets, console, page.footnotes)
 
 
-def _check_generated() -> int:
-    """Name the files that are out of date and return 1 if one is; files made of changed records are not named."""
+def check_files() -> Sheet:
+    """List the generated files that are out of date; of those made of changed records, these records alone."""
     from benchmark.records.checksums import changed_inputs
     from benchmark.records.record import read_all
     from benchmark.reporting.generated import check_generated
+    from benchmark.reporting.sheet import make_sheet
 
     read_all()  # a record at fault ends here, with the field that is
-    changed, advice = changed_inputs(), "run `rematch leaderboard`"
-    for path in changed:
-        console.print(
-            f"changed since the tables were written: {path.as_posix()}; {advice} if that was meant",
-            soft_wrap=True,
-        )
-    stale = [] if changed else check_generated()
-    for path in stale:
-        console.print(f"out of date: {path.as_posix()}; {advice}", soft_wrap=True)
-    return 1 if changed or stale else 0
+    rows = [(path.as_posix(), "changed since the tables were written") for path in changed_inputs()]
+    rows = rows or [(path.as_posix(), "out of date") for path in check_generated()]
+    notes = ["run `rematch leaderboard`, if a change of records was meant" if rows else "all are up to date"]
+    alarms = range(len(rows))
+    return make_sheet(
+        "generated files", ("file", "state"), rows, left=2, notes=notes, alarms=alarms, passed=not rows
+    )
 
 
+@bundled
 def diff(
     old: Annotated[
         str | None,
-        typer.Argument(help="A record's path, DATASET/RUN/SEED, DATASET/RUN or RUN; REV:... as it was then."),
+        typer.Argument(
+            help="A run: RUN, RUN/SEED, DATASET/RUN, a record or a recipe; REV:... as it was then."
+        ),
     ] = None,
     new: Annotated[str | None, typer.Argument(help="The other one, named likewise.")] = None,
+    *,
     against: Annotated[
         str | None,
         typer.Option(
@@ -98,8 +105,7 @@ def diff(
     queries: Annotated[int, typer.Option(min=0, help="Name so many of the queries that changed most.")] = 10,
     captions: Annotated[bool, typer.Option("--captions", help="Show the captions of those queries.")] = False,
     data_dir: DataDir = None,
-    form: ReportFormat = "text",
-    output: Output = None,
+    report: Report,
 ) -> None:
     """Compare two runs: metrics, training, latency, recipe, and which queries changed rank.
 
@@ -115,7 +121,6 @@ def diff(
     """
     from benchmark.reporting.diff.revision import diff_revision
     from benchmark.reporting.diff.show import diff_sheets, document
-    from benchmark.reporting.writers.json import write_document
 
     if against is not None and new is not None:
         raise UserError("diff takes one name with --against: the run that is compared with what it was")
@@ -129,10 +134,7 @@ def diff(
     else:
         pair = (f"{against}:{old}", str(old)) if against is not None else (str(old), str(new))
         found = compare_runs(*pair, queries, data_dir, captions=captions)
-    if form == "json":
-        put_report(write_document(document(found)), output)
-    else:
-        put_sheets(diff_sheets(found), form, output)
+    report.put(*diff_sheets(found), document=document(found))
 
 
 def compare_runs(old: str, new: str, most: int, data_dir: Path | None, *, captions: bool) -> RunDiff:
@@ -147,14 +149,15 @@ def compare_runs(old: str, new: str, most: int, data_dir: Path | None, *, captio
     return compare(*sides, most=most, captions=texts)
 
 
+@bundled
 def list_(
     what: Annotated[
         str | None, typer.Argument(help="methods, recipes, datasets or runs. Default: all four.")
     ] = None,
     method: Annotated[str | None, typer.Argument(help="Only what belongs to this method.")] = None,
+    *,
     dataset: Annotated[str | None, typer.Option(help="Only what belongs to this dataset.")] = None,
-    form: ReportFormat = "text",
-    output: Output = None,
+    report: Report,
 ) -> None:
     """List methods, recipes, datasets and runs; of runs, csv and json have every number.
 
@@ -174,4 +177,4 @@ def list_(
         raise UserError(f"unknown method '{method}'{nearest(method, method_names())}")
     if dataset is not None:
         get_entry(dataset)
-    put_sheets(list_inventory([what] if what else LISTS, Wanted(method, dataset)), form, output)
+    report.put(*list_inventory([what] if what else LISTS, Wanted(method, dataset)))

@@ -6,22 +6,14 @@ Heavy imports stand inside the commands.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import (
-    DataDir,
-    Device,
-    Output,
-    Profile,
-    ReportFormat,
-    SkipCorrupt,
-    Unverified,
-    Vocab,
-    make_settings,
-    put_sheets,
-)
+from benchmark.cli.options import Profile, Report, bundled, make_settings
+
+if TYPE_CHECKING:
+    from benchmark.run.job import Settings
 
 time_app = typer.Typer(
     name="time",
@@ -32,20 +24,17 @@ time_app = typer.Typer(
 
 
 @time_app.command("model")
+@bundled
 def latency(
     recipe: Annotated[
         Path | None,
         typer.Argument(help="The recipe whose model is timed. Default: every single model of scenes."),
     ] = None,
+    *,
     repeats: Annotated[int, typer.Option(min=30, help="Timed calls of every operation.")] = 30,
     profile: Profile = None,
-    device: Device = None,
-    data_dir: DataDir = None,
-    unverified: Unverified = False,
-    skip_corrupt: SkipCorrupt = False,
-    vocab: Vocab = None,
-    form: ReportFormat = "text",
-    output: Output = None,
+    settings: Settings,
+    report: Report,
 ) -> None:
     """Time encoding, scoring and ranking of a recipe's model (its trained weights where there are some).
 
@@ -56,26 +45,25 @@ def latency(
     from benchmark.run.resolve import single_models
     from benchmark.run.runs import read_run
 
-    flags = {"unverified": unverified, "skip_corrupt": skip_corrupt}
-    settings = make_settings(device, data_dir, vocab=vocab, **flags)
     sheets = []
     for run in [read_run(recipe, profile)] if recipe else single_models("scenes", profile):
-        report, weights = time_weights(run, settings, repeats)
-        sheets.append(latency_sheet(report, f"{run.path.as_posix()}, weights {weights}"))
-        if form == "text" and output is None:  # one model after the other, as they are timed
-            put_sheets(sheets[-1:], form, output)
-    if form != "text" or output is not None:
-        put_sheets(sheets, form, output)
+        found, weights = time_weights(run, settings, repeats)
+        sheets.append(latency_sheet(found, f"{run.path.as_posix()}, weights {weights}"))
+        if report == Report():  # one model after the other, as they are timed
+            report.put(sheets.pop())
+    if sheets:
+        report.put(*sheets)
 
 
 @time_app.command("scoring")
+@bundled
 def bench(
     method: Annotated[str, typer.Argument(help="The method whose scoring is timed.")],
+    *,
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats of each case.")] = 5,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    form: ReportFormat = "text",
-    output: Output = None,
+    report: Report,
 ) -> None:
     """Time a method's scoring against the published loop over captions, and against the floor.
 
@@ -90,7 +78,7 @@ def bench(
     from benchmark.timing.scoring import rank_benchmark, scoring_benchmark
 
     brought, where = get_method(method).scoring_cases, pick_device(device)
-    cases = scenes_cases(method, make_settings(device, None)) if brought is None else brought(where)
+    cases = scenes_cases(method, make_settings(device)) if brought is None else brought(where)
     rows = scoring_benchmark(cases, repeats=repeats, threads=threads, device=where)
     scoring = scoring_sheet(rows, f"scoring, {threads} thread(s), {where}")
-    put_sheets([scoring, rank_sheet(rank_benchmark())], form, output)
+    report.put(scoring, rank_sheet(rank_benchmark()))

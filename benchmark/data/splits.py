@@ -172,7 +172,7 @@ class Split:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over captions, the caption-to-image map and the identity of pictures, regions and guides.
+        """The sha256 over captions, the caption-to-image map and the identity of pictures, regions and guides.
 
         Over ids too where they decide.
         """
@@ -245,13 +245,13 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the fingerprints of all splits that were loaded; `fingerprints` has each."""
+        """The sha256 over the fingerprints of all splits that were loaded; `fingerprints` has each."""
         lines = "".join(f"{name} {value}\n" for name, value in sorted(self.fingerprints.items()))
         return hashlib.sha256(lines.encode()).hexdigest()
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """sha256 of each split."""
+        """The sha256 of each split."""
         return {name: split.fingerprint for name, split in self.splits.items()}
 
 

@@ -51,7 +51,7 @@ def mean_rank(ranks: Ints) -> float:
 
 
 def _rank_values(ranks: Ints) -> Ints:
-    """rank(q) of every query, from 0."""
+    """The rank of every query, rank(q), from 0."""
     return ranks
 
 

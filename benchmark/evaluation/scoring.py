@@ -290,7 +290,7 @@ def evaluation_mode(model: Baseline) -> Iterator[None]:
 
 @contextmanager
 def _precision(model: Baseline, codes: Codes) -> Iterator[None]:
-    """float64 codes need the parameters of the similarity in float64; float32 ones come back unchanged."""
+    """Hold the similarity's parameters in float64 where the codes are; they come back in float32 unchanged."""
     wide = any(value.dtype == torch.float64 for value in codes.tensors.values())
     changed: list[Tensor] = []
     if wide and isinstance(model, nn.Module):

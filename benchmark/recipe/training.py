@@ -80,7 +80,7 @@ class ConstantSchedule(BaseSchedule):
 
 
 class StepSchedule(BaseSchedule):
-    """lr * gamma ** floor(epoch / every); epochs from 0, running on across stages."""
+    """The rate lr * gamma ** floor(epoch / every); epochs from 0, running on across stages."""
 
     name: Literal["step"]
     every: int = Field(ge=1)
@@ -92,7 +92,7 @@ class StepSchedule(BaseSchedule):
 
 
 class MilestoneSchedule(BaseSchedule):
-    """lr * gamma ** (the number of epochs in `at` that have begun)."""
+    """The rate lr * gamma ** (number of the epochs in `at` that have begun)."""
 
     name: Literal["milestones"]
     at: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)

@@ -45,7 +45,7 @@ class ReportedRow(Strict):
     variant: str
     dataset: ReportedProtocol
     i2t: ReportedDirection | None = None
-    """None: the direction is not reported."""
+    """The recalls of a direction; None: it is not reported."""
     t2i: ReportedDirection | None = None
     rsum: Annotated[float, Field(ge=0, le=600)] | None
     rsum_computed: bool = False

@@ -167,7 +167,7 @@ def signature_line(document: Mapping[str, Any], result: Mapping[str, Any]) -> st
 
 
 def recipe_digest(recipe: Mapping[str, Any]) -> str:
-    """sha256 of what a resolved recipe says about the numbers; runs that differ in the seed alone share it."""
+    """The sha256 of what a resolved recipe says about the numbers; runs that differ in the seed alone share it."""
     kept = binding(recipe)
     if isinstance(kept.get("training"), Mapping):
         kept["training"] = {name: value for name, value in kept["training"].items() if name != "seed"}
@@ -187,7 +187,7 @@ def binding(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def canonical_hash(record: RunRecord) -> str:
-    """sha256 of the record without environment, latency and times, floats exact."""
+    """The sha256 of the record without environment, latency and times, floats exact."""
     document = record.model_dump(mode="json")
     return sha256_bytes(_canonical({name: value for name, value in document.items() if name not in VOLATILE}))
 

@@ -32,7 +32,7 @@ TIMES = re.compile(r"(^|_)(seconds|time|eta|per_second|memory|bytes)($|_)")
 
 @dataclass(frozen=True)
 class Sidecar:
-    """n images, m captions; rows are positions in the split. Ranks are 0-based."""
+    """The ranks of n images and m captions by position in the split, counted from 0."""
 
     ranks: Mapping[str, tuple[Ints, Ints]]
     """The ranks of each protocol: i2t (n,) and t2i (m,), folds one after the other."""
@@ -76,7 +76,7 @@ def _timeless(value: Any) -> Any:
 
 
 def caption_ids_hash(caption_ids: Iterable[str]) -> str:
-    """sha256 over the caption ids, one a line."""
+    """The sha256 over the caption ids, one a line."""
     return sha256_bytes("".join(f"{item}\n" for item in caption_ids).encode("utf-8"))
 
 

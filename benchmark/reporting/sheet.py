@@ -110,6 +110,8 @@ class Sheet:
     items: Mapping[str, str] = field(default_factory=dict)
     """Names with a remark on each, listed below the notes."""
     signature: str = ""
+    passed: bool | None = None
+    """The verdict of a sheet of checks; None: it checks nothing."""
     folded: bool = False
     """True where Markdown shows the table only when asked to."""
 
@@ -171,6 +173,7 @@ def make_sheet(
     alarms: Collection[int] = (),
     group: int | None = None,
     signature: str = "",
+    passed: bool | None = None,
 ) -> Sheet:
     """Make a sheet from values.
 
@@ -188,7 +191,7 @@ def make_sheet(
         cells = tuple(column.cell(value) for column, value in zip(made, row, strict=True))
         group_name = "" if group is None else cells[group].text
         lines.append(SheetRow(cells, kind="alarm" if number in alarms else "", group=group_name))
-    return Sheet(title, made, tuple(lines), tuple(notes), signature=signature)
+    return Sheet(title, made, tuple(lines), tuple(notes), signature=signature, passed=passed)
 
 
 def list_facts(title: str, facts: Mapping[str, object], notes: Sequence[str] = ()) -> Sheet:

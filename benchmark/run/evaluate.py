@@ -34,7 +34,7 @@ class Evaluated:
     sims: Floats
 
     def signature(self) -> Signature:
-        """Of the scores against the whole gallery."""
+        """The signature of the scores against the whole gallery."""
         test, recipe = self.job.dataset.splits["test"], self.job.recipe
         return Signature(
             dataset=self.job.dataset.name,
@@ -150,7 +150,7 @@ def load_official(job: Job, model: Baseline, path: Path) -> list[str]:
 
 def time_weights(run: Run, settings: Settings, repeats: int) -> tuple[LatencyReport, str]:
     """Latency of a run's model, and in words which weights it had; speed does not depend on them."""
-    job = prepare(run, replace(settings, show_progress=False), splits=("test",))
+    job = prepare(run, settings, splits=("test",))
     model = build_model(job, pretrained=False)
     trained = job.folder / "best.safetensors"
     if trained.is_file():

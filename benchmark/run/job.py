@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -53,6 +53,8 @@ class Settings:
     resume: bool = False
     latency: bool = True
     show_progress: bool = True
+    log: Callable[[str], None] | None = None
+    """Takes a line after each epoch of a training, for want of a progress bar; None: nothing is said."""
 
     def folder(self, dataset: str, run: str, seed: int) -> Path:
         """The work folder of a run."""

@@ -39,6 +39,7 @@ from benchmark.run.lock import working
 from benchmark.run.runs import Run
 from benchmark.timing.model import LEAST_REPEATS, LatencyReport, measure_latency
 from benchmark.training import TrainingResult, deterministic, train
+from benchmark.training.log import epoch_line
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 MEGABYTE = 2**20
@@ -74,7 +75,7 @@ def reproduce(run: Run, settings: Settings) -> RunRecord:
 
 def train_model(job: Job, model: Baseline) -> TrainingResult:
     """Train as the recipe says; the model then holds the best weights."""
-    training, settings = job.training, job.settings
+    training, settings, log = job.training, job.settings, job.settings.log
 
     def validate() -> dict[str, float]:
         sims = score_split(job, model, "val", show_progress=False).sims
@@ -94,6 +95,7 @@ def train_model(job: Job, model: Baseline) -> TrainingResult:
         recipe=binding(job.resolved()) | {"data_fingerprint": job.dataset.fingerprint},
         lay_beside=job.keep_vocabulary,
         show_progress=None if settings.show_progress else False,
+        on_epoch=None if log is None else lambda entry: log(epoch_line(entry, training.epochs)),
     )
 
 
@@ -253,7 +255,7 @@ def _ensemble_record(
 
 @dataclass(frozen=True)
 class Member:
-    """What an ensemble takes of a member: its record, its scores, and its job with the test split alone."""
+    """A member of an ensemble: its record, its scores, and its job with the test split alone."""
 
     record: RunRecord
     sims: Floats
@@ -328,5 +330,5 @@ def _write(record: RunRecord, packed: bytes, sims: Floats, settings: Settings) -
 
 
 def _matrix_facts(record: RunRecord, sha256: str) -> str:
-    """What lies beside a matrix: of which run it is, and that it is whole."""
+    """The text beside a matrix, which tells its run and proves that it is whole."""
     return json.dumps({"canonical_hash": record.canonical_hash, "sha256": sha256})

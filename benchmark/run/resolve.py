@@ -1,4 +1,4 @@
-"""What a command means: the device, the dataset, the runs, and what is said of a finished run."""
+"""The meaning of a command: its device, dataset and runs; and the lines that are said of a finished run."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def headline(record: RunRecord) -> str:
 
 
 def expectation_lines(run: Run, record: RunRecord) -> list[str]:
-    """What the recipe expects beside what came out; nothing is expected under a profile."""
+    """The values that the recipe expects beside those found, a line each; a profile expects none."""
     lines = []
     for item in run.recipe.expected:
         found = record.results[item.protocol].metrics.value(item.metric)

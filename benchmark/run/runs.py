@@ -17,11 +17,11 @@ class Run:
 
     path: Path
     recipe: Recipe | EnsembleRecipe
-    """With the changes of the profile."""
+    """The recipe with the changes of the profile."""
     seed: int
     profile: str | None = None
     members: tuple[Run, ...] = ()
-    """Of an ensemble; a single model has none."""
+    """The runs of an ensemble's members; a single model has none."""
 
     @property
     def single(self) -> Recipe:
@@ -53,7 +53,7 @@ class Run:
         return replace(self, seed=seed, members=tuple(member.with_seed(seed) for member in self.members))
 
     def named_profile(self) -> dict[str, str]:
-        """What a recorded recipe says about the profile."""
+        """The field of a recorded recipe that names the profile; empty without one."""
         return {} if self.profile is None else {"profile": self.profile}
 
 

@@ -63,15 +63,6 @@ def seeds_for_width(half_width: float, sd: float, level: float = LEVEL) -> int |
     return fewest(lambda n: prediction_half_width(sd, n, level) <= half_width)
 
 
-def seeds_for_power(shift: float, sd: float, level: float = LEVEL, chance: float = POWER) -> int | None:
-    """The fewest seeds that tell `shift` with the given chance; None: no number of them."""
-    if sd == 0:
-        return 2 if shift else None
-    if abs(shift) <= sd * float(special.ndtri((1 + level) / 2) + special.ndtri(chance)):
-        return None
-    return fewest(lambda n: power(shift, sd, n, level) >= chance)
-
-
 def fewest(enough: Callable[[int], bool], most: int = MOST) -> int | None:
     """The smallest n >= 2 that is enough, where all larger ones are; None beyond `most`."""
     low, high = 1, 2

@@ -27,7 +27,7 @@ class SeedSummary:
     sd: float | None
     """The standard deviation with n - 1 below; None for one seed, as are the bounds."""
     low: float | None
-    """t interval of the mean."""
+    """The t interval of the mean."""
     high: float | None
 
 

@@ -35,7 +35,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from benchmark.statistics.power import detectable, least_told, seeds_for_power, seeds_for_width
+from benchmark.statistics.power import detectable, least_told, seeds_for_width
 from benchmark.statistics.seeds import prediction_half_width, seed_summary
 
 Kind = Literal[
@@ -72,8 +72,6 @@ class Verdict:
     """Seeds for an interval of ± margin at this spread, three or more; None: no number of them, or spread unknown."""
     detectable: float | None = None
     """The smallest true difference that n seeds tell with 80 % power."""
-    seeds_for_difference: int | None = None
-    """Seeds, three or more, that tell a true difference as large as the one found with 80 % power; or None."""
     floor: float | None = None
     """1.96 sd: a smaller difference from a single number is never told."""
     test_noise: float | None = None
@@ -136,7 +134,6 @@ def _held(
         margin=margin,
         seeds_needed=_enough(seeds_for_width(margin, sd)),
         detectable=detectable(sd, n),
-        seeds_for_difference=None if difference is None else _enough(seeds_for_power(difference, sd)),
         floor=least_told(sd),
         test_noise=test_noise,
         within_test_noise=within and kind in ("below", "above"),

@@ -57,7 +57,7 @@ class Variant(Strict):
     recipe: str | None = None
     """`scenes-x` beside the study's folder, or `method/scenes-x`. None: the study's."""
     seeds: Seeds | None = None
-    """None: the study's."""
+    """The variant's own seeds; None: the study's."""
     changes: Changes = Changes()
     """Changes on top of the study's."""
 

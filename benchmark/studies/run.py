@@ -31,6 +31,7 @@ from benchmark.records.study import (
     read_part,
     write_part,
 )
+from benchmark.records.timed_study import TimingResults
 from benchmark.reporting.sheet import Sheet, make_sheet
 from benchmark.reporting.studies.runs import lines, runs_sheet, write_study_tables
 from benchmark.run.job import Job, Settings, build_model, prepare
@@ -185,8 +186,8 @@ def run_study(plan: StudyPlan, found: Sequence[Share], settings: Settings) -> li
     """
     deterministic()
     late: list[StudyRun] = []
-    inner = replace(settings, latency=False, resume=False, work=plan.work)
-    total = sum(len(item.to_run) for item in found)
+    inner = replace(settings, latency=False, resume=False, work=plan.work, log=None)
+    done, total = 0, sum(len(item.to_run) for item in found)
     with tqdm(
         total=total, desc=plan.name, unit="run", disable=None if settings.show_progress else True
     ) as bar:
@@ -200,7 +201,16 @@ def run_study(plan: StudyPlan, found: Sequence[Share], settings: Settings) -> li
                 run = _run_one(plan, item.variant, replace(job, run=job.run.with_seed(seed)))
                 late += [run] if run.seconds > plan.study.seconds else []
                 bar.update()
+                done += 1
+                if settings.log is not None:
+                    settings.log(run_line(run, done, total))
     return late
+
+
+def run_line(run: StudyRun, done: int, total: int) -> str:
+    """Return a finished run, the last of so many that are done, as a line to read."""
+    scores = f"mean R@1 {run.metrics['mean_r1']:.1f}, rsum {run.metrics['rsum']:.1f}"
+    return f"run {done} of {total}: {run.variant}, seed {run.seed}: {scores}, {run.seconds:.1f} s"
 
 
 def _run_one(plan: StudyPlan, variant: str, job: Job) -> StudyRun:
@@ -257,10 +267,9 @@ def summary_sheets(results: StudyResults) -> list[Sheet]:
     return [replace(sheet, notes=(f"an analogue on {ANALOGUE}",)) for sheet in sheets if sheet.rows]
 
 
-def write_results(results: StudyResults, folder: Path = STUDIES) -> list[Path]:
-    """Write a study's results and tables; returns the files written."""
+def write_results(results: StudyResults | TimingResults, folder: Path = STUDIES) -> list[Path]:
+    """Write a study's results, tables and plot; returns the files written."""
     path = folder / f"{results.study}.json"
     sweep(folder, f"{results.study}.*")
     write_part(results, path)
-    tables = [table for table in write_study_tables(folder) if table.stem == results.study]
-    return [path, *tables]
+    return [path, *(table for table in write_study_tables(folder) if table.stem == results.study)]

@@ -21,7 +21,7 @@ from benchmark import __version__
 from benchmark.errors import UserError
 from benchmark.files import sweep
 from benchmark.method import TimingGroup
-from benchmark.places import STUDIES, WORK
+from benchmark.places import WORK
 from benchmark.recipe.faults import validated
 from benchmark.recipe.files import read_document
 from benchmark.records.environment import Environment, collect
@@ -29,7 +29,6 @@ from benchmark.records.parts import Part
 from benchmark.records.study import read_part, write_part
 from benchmark.records.timed_study import TimedGroup, TimingResults
 from benchmark.registry import get_method
-from benchmark.reporting.studies.runs import write_study_tables
 from benchmark.strict import Strict
 from benchmark.studies.definition import FOLDER
 from benchmark.timing.contenders import time_group
@@ -155,11 +154,3 @@ def _run_group(plan: TimingPlan, group: TimingGroup, *, show_progress: bool) -> 
         )
     rounded = {name: [float(f"{value:.6g}") for value in times] for name, times in seconds.items()}
     return TimedGroup(task=group.task, size=group.size, seconds=rounded)
-
-
-def write_timing_results(results: TimingResults, folder: Path = STUDIES) -> list[Path]:
-    """Write the results, tables and plot; returns the files written."""
-    path = folder / f"{results.study}.json"
-    sweep(folder, f"{results.study}.*")
-    write_part(results, path)
-    return [path, *(table for table in write_study_tables(folder) if table.stem == results.study)]

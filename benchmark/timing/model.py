@@ -40,7 +40,7 @@ class Timing:
     median_ms: float
     p95_ms: float
     items_per_second: float
-    """batch / median."""
+    """The size of a batch by its median time."""
 
 
 @dataclass(frozen=True)

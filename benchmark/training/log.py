@@ -76,6 +76,16 @@ def check_log(path: Path, size: int, sha256: str) -> Log:
     return log
 
 
+def epoch_line(entry: dict[str, Any], epochs: int) -> str:
+    """Return the entry of an epoch, of so many, as a line to read."""
+    parts = [f"loss {entry['loss']:.4g}"]
+    if entry["validation"] is not None:
+        parts.append(f"validation rsum {entry['validation']['rsum']:.1f}{', the best yet' * entry['best']}")
+    parts.append(f"{entry['seconds'] + entry['validation_seconds']:.1f} s")
+    parts.append(f"{entry['pairs'] / max(entry['seconds'], 0.001):.0f} images/s")
+    return f"epoch {entry['epoch'] + 1} of {epochs}: {', '.join(parts)}"
+
+
 def step_losses(log: list[dict[str, Any]], count: int | None = None) -> list[float]:
     """The losses of the first `count` optimiser steps (None: all), over the epochs of a log."""
     losses = [float(loss) for line in log for loss in line["losses"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.server
-import io
+import json
 import shutil
 import threading
 import time
@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from rich.console import Console
 
 from benchmark.checks import doctor
 from benchmark.checks.doctor import HealthFinding
+from tests.tiny import rematch
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -230,14 +230,16 @@ def test_the_report_shows_everything_and_fails_on_faults(monkeypatch: pytest.Mon
         HealthFinding("two", None, "odd [red]", "look"),
         HealthFinding("three", False, "bad", "mend"),
     ]
-    monkeypatch.setattr(doctor, "examine", lambda _work: findings)
-    console = Console(file=io.StringIO(), width=120)
-    assert doctor.report(console) == 1
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
+    monkeypatch.setattr(doctor, "examine", lambda: findings)
+    shown, document = rematch("doctor"), rematch("doctor", "--format", "json")
+    assert (shown.code, document.code) == (1, 1)
+    text = shown.out
     for word in ("one", "fine", "odd [red]", "look", "bad", "mend", "1 faults, 1 warnings"):
         assert word in text
-    assert doctor.exit_code(findings[:2]) == 0
+    (sheet,) = json.loads(document.out)
+    assert sheet["passed"] is False
+    assert [row["state"] for row in sheet["rows"]] == ["ok", "warning", "fault"]
+    assert doctor.findings_sheet(findings[:2]).passed
 
 
 def test_a_check_that_breaks_is_a_fault_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -204,7 +205,11 @@ def test_verify_scenes_prints_counts_and_fingerprint() -> None:
     assert "test: 6 images, 30 captions; " in outcome.good
     assert "differ" not in outcome.good
     assert "test: every picture decodes" in outcome.good
-    fingerprint = outcome.good.split("fingerprint ")[1].split()[0]
+    command = ("data", "verify", "scenes", "--split", "test", "--option", "n_test=6", "--format", "json")
+    checks, splits = json.loads(rematch(*command).good)
+    assert checks["passed"]
+    assert (splits["rows"][0]["images"], splits["rows"][0]["captions"]) == (6, 30)
+    fingerprint = splits["rows"][0]["fingerprint"]
     again = rematch("data", "verify", "scenes", "--split", "test", "--option", "n_test=6")
     assert fingerprint in again.good
     assert len(fingerprint) == 64
@@ -243,7 +248,11 @@ def test_verify_names_damaged_pictures(tmp_path: Path) -> None:
     assert outcome.code == 1
     assert "val: 3 of 3 pictures are damaged" in outcome.out
     assert "test: every picture decodes" in outcome.out
-    assert "val: val-1 (row 1) cannot be decoded: " in outcome.out
+    (pictures,) = json.loads(rematch(*command, "--pictures", "--format", "json").out)[2:]
+    assert not pictures["passed"]
+    assert [(row["split"], row["file"], row["row"]) for row in pictures["rows"]] == [
+        ("val", f"val-{row}", row) for row in range(3)
+    ]
 
 
 # ------------------------------------------------------------------------------------------- show
@@ -262,6 +271,10 @@ def test_show_writes_a_page_and_prints_its_path() -> None:
     page = Path("first.HTML").read_text(encoding="utf-8")
     assert all(f"image test-0000{row}," in page for row in range(4))
     assert page.count("<li>") == 8
+    (listed,) = json.loads(rematch(*command, "--first", "--captions", 2, "--format", "json").good)
+    assert [(row["row"], row["image_id"]) for row in listed["rows"]] == [
+        (row, f"test-0000{row}") for row in range(4) for _ in range(2)
+    ]
 
 
 def test_show_refuses_other_data_or_marks_them(old: Path) -> None:

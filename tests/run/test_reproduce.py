@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,12 @@ import pytest
 import torch
 
 from benchmark.batches import PairBatch
+from benchmark.cli.options import Report, with_log
 from benchmark.files import sha256_file
 from benchmark.method import Progress
 from benchmark.records.sidecar import read_sidecar
 from benchmark.run import reproduce as module
-from benchmark.run.job import Job
+from benchmark.run.job import Job, Settings
 from benchmark.training.trainer import Trainer
 from tests.tiny import (
     BOTH,
@@ -73,6 +76,24 @@ def test_a_run_leaves_a_sound_record(trained: Path, run: str) -> None:
     images, captions = read_sidecar(record, trained / "results/runs").ranks["scenes"]
     assert 100 * float(np.mean(images < 5)) == pytest.approx(expected["i2t_r5"])
     assert 100 * float(np.mean(captions < 5)) == pytest.approx(expected["t2i_r5"])
+
+
+@pytest.mark.parametrize("run", ["hat-i2t", "hat-t2i"])
+def test_without_bars_an_epoch_is_a_line(trained: Path, run: str) -> None:
+    record = record_of(run, folder=trained)
+    (entry,) = json.loads(read_sidecar(record, trained / "results/runs").log)
+    said = (trained / "said.txt").read_text()
+    head = f"epoch 1 of 1: loss {entry['loss']:.4g}, validation rsum {entry['validation']['rsum']:.1f}, the best yet, "
+    assert head in said
+    assert re.search(rf"{re.escape(head)}[0-9.]+ s, [0-9]+ images/s\n", said)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("progress", [True, False])
+def test_lines_are_for_want_of_bars(monkeypatch: pytest.MonkeyPatch, terminal: bool, progress: bool) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    settings = with_log(Settings(show_progress=progress), Report())
+    assert (settings.log is None) == (terminal and progress)
 
 
 def test_a_record_names_its_recipe_weights_and_training(trained: Path) -> None:

@@ -14,7 +14,7 @@ from benchmark.files import sha256_file
 from benchmark.records.record import RunRecord, read_record
 from benchmark.reporting.writers.markdown import escape
 from benchmark.share.export.card import model_card
-from benchmark.share.export.folder import NEEDED, find_record
+from benchmark.share.export.folder import NEEDED
 from tests.paths import ROOT
 from tests.tiny import contents, record_of, refused, rematch
 
@@ -121,22 +121,6 @@ def test_a_vocabulary_goes_along_and_an_old_one_goes(exported: Path) -> None:
     (WORK / "vocabulary.json").unlink()
     assert rematch("export", "hat-i2t", exported).code == 0
     assert not (exported / "vocabulary.json").exists()
-
-
-def test_runs_by_name(home: Path) -> None:
-    assert (
-        find_record("scenes/hat-i2t/0")
-        == find_record("hat-i2t")
-        == home.relative_to(home) / ("results/runs/scenes/hat-i2t/0.json")
-    )
-    assert find_record("a/b.json") == Path("a/b.json")
-    assert refused("export", "hat-i2", "out") == (
-        "run 'hat-i2': no such record in results/runs; did you mean 'hat-i2t'?"
-    )
-    shutil.copy("results/runs/scenes/hat-i2t/0.json", "results/runs/scenes/hat-i2t/1.json")
-    assert "2 records have that name; name one: scenes/hat-i2t/0, scenes/hat-i2t/1" in refused(
-        "export", "hat-i2t", "out"
-    )
 
 
 def test_what_has_no_weights_of_ours_is_refused(home: Path) -> None:

@@ -8,16 +8,15 @@ import pytest
 
 from benchmark.records.study import read_results
 from benchmark.records.timed_study import is_timing
-from benchmark.reporting.studies.runs import check_study_tables
 from benchmark.studies.definition import load_study, study_paths
 from benchmark.studies.timing import is_timing_study, load_timing_study
 from tests.paths import ROOT
-from tests.tiny import rematch
+from tests.tiny import rematch, stale_study_tables
 
 
 def test_committed_studies_are_sound_and_their_tables_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert check_study_tables() == []
+    assert stale_study_tables() == []
     paths = study_paths()
     defined = {name: load_study(path) for name, path in paths.items() if not is_timing_study(path)}
     for path in Path("results/studies").glob("*.json"):

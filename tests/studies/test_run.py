@@ -19,12 +19,22 @@ from benchmark.errors import UserError
 from benchmark.inputs import WordText
 from benchmark.method import DataFacts, Method
 from benchmark.records.study import RunFile, StudyResults, read_part, read_results
-from benchmark.reporting.studies.runs import check_study_tables, difference_line, values_sheet, write_page
+from benchmark.reporting.studies.runs import difference_line, values_sheet, write_page
 from benchmark.reporting.writers.csv import write_csv
 from benchmark.run import reproduce
 from benchmark.run.job import Job
 from benchmark.studies import run as study_run
-from tests.tiny import Change, Outcome, change_recipe, contents, put, record_of, rematch, write_recipe
+from tests.tiny import (
+    Change,
+    Outcome,
+    change_recipe,
+    contents,
+    put,
+    record_of,
+    rematch,
+    stale_study_tables,
+    write_recipe,
+)
 from tests.toy import TOY, Toy, ToyConfig
 from tests.toy import inputs as toy_inputs
 
@@ -135,6 +145,16 @@ def test_a_study_says_its_total_runs_and_writes_one_table(trainings: list[int]) 
     assert "wide - narrow" in page
     assert "`model.width: 4`" in page
     assert not Path("results/runs").exists()
+    lines = [line for line in said.splitlines() if line.startswith("run ")]
+    runs = [
+        run.run for name in ("wide", "narrow", "dry") for run in (kept()[f"{name}/0"], kept()[f"{name}/1"])
+    ]
+    assert lines == [
+        f"run {number} of 6: {run.variant}, seed {run.seed}: mean R@1 {run.metrics['mean_r1']:.1f}, "
+        f"rsum {run.metrics['rsum']:.1f}, {run.seconds:.1f} s"
+        for number, run in enumerate(runs, 1)
+    ]
+    assert "epoch" not in said
 
 
 def test_finished_runs_are_not_run_again_and_the_table_is_the_same(trainings: list[int]) -> None:
@@ -145,6 +165,10 @@ def test_finished_runs_are_not_run_again_and_the_table_is_the_same(trainings: li
     assert "6 runs, 6 done, 0 to go" in said
     assert trainings == []
     assert contents() == before
+    (sheet,) = json.loads(study("--format", "json").good)  # nothing else on stdout
+    values = [kept()[f"wide/{seed}"].run.metrics["rsum"] for seed in (0, 1)]
+    assert sheet["rows"][0]["rsum"] == sum(values) / 2
+    assert [row["kind"] for row in sheet["rows"]] == ["variant"] * 3 + ["difference"]
 
 
 def test_a_run_is_what_reproduce_makes_of_the_same_recipe() -> None:
@@ -282,16 +306,17 @@ def test_one_seed_has_no_interval() -> None:
 
 def test_the_leaderboard_checks_the_tables_of_studies(monkeypatch: pytest.MonkeyPatch) -> None:
     study()
-    assert check_study_tables() == []
+    assert stale_study_tables() == []
     TABLE.write_text(TABLE.read_text(encoding="utf-8") + "more\n", encoding="utf-8")
     left = TABLE.with_name("gone.md")
     left.write_text(TABLE.read_text(encoding="utf-8"), encoding="utf-8")
-    assert check_study_tables() == [TABLE, left]
+    assert stale_study_tables() == [TABLE]
     monkeypatch.setattr("benchmark.reporting.generated.table_files", lambda _: {})  # no runs here, no tables
     monkeypatch.setattr("benchmark.reporting.generated.render_page", lambda _: b"")
-    said = rematch("leaderboard", "--check")
+    said = rematch("leaderboard", "--check", "--format", "json")
     assert said.code == 1
-    assert f"out of date: {TABLE.as_posix()}" in said.out
+    stale = {row["file"] for row in json.loads(said.out)[0]["rows"]}
+    assert {TABLE.as_posix(), left.as_posix()} <= stale
 
 
 # ----------------------------------------------------------------------------------------- mistakes

@@ -15,8 +15,7 @@ from benchmark import registry
 from benchmark.method import Method, TimingGroup
 from benchmark.records.study import read_part
 from benchmark.records.timed_study import TimingResults
-from benchmark.reporting.studies.runs import check_study_tables
-from tests.tiny import Outcome, rematch, write_recipe
+from tests.tiny import Outcome, rematch, stale_study_tables, write_recipe
 from tests.toy import TOY
 
 STUDY = Path("recipes/toy/studies/turns.yaml")
@@ -78,7 +77,7 @@ def test_it_times_in_turns_and_writes_tables(calls: list[str]) -> None:
     ]
     assert results.environment.threads == 1
     assert "A claim." in RESULTS.with_suffix(".md").read_text()
-    assert check_study_tables() == []
+    assert stale_study_tables() == []
 
 
 def test_finished_groups_are_kept_until_something_changes(calls: list[str]) -> None:

@@ -16,6 +16,7 @@ from benchmark.batches import PairBatch, TrainingCodes
 from benchmark.method import Progress
 from benchmark.training import TrainingDivergedError, first_losses, step_losses
 from benchmark.training.determinism import seed_step
+from benchmark.training.log import epoch_line
 from tests.toy import Toy, ToyBatches, ToyConfig, ToyLoss, toy_model, toy_recall
 from tests.training.helpers import CPU, by_name, fresh, run, same_bits, state_of, toy_training
 
@@ -306,6 +307,18 @@ def test_log_lines_hold_what_they_promise(tmp_path: Path) -> None:
     assert step_losses(result.log, 6) == list(itertools.chain(*(line["losses"] for line in result.log)))[:6]
     total = sum(line["seconds"] + line["validation_seconds"] for line in result.log)
     assert result.wall_seconds == pytest.approx(total)
+
+
+@pytest.mark.parametrize(
+    ("validation", "best"), [({"rsum": 123.45}, True), ({"rsum": 99.0}, False), (None, True)]
+)
+def test_an_epoch_is_a_line_to_read(validation: dict[str, float] | None, best: bool) -> None:
+    entry = {"epoch": 2, "loss": 0.123456, "pairs": 300, "seconds": 1.5, "validation_seconds": 0.5}
+    line = epoch_line(entry | {"validation": validation, "best": best}, 10)
+    middle = (
+        "" if validation is None else f" validation rsum {validation['rsum']:.1f}{', the best yet' * best},"
+    )
+    assert line == f"epoch 3 of 10: loss 0.1235,{middle} 2.0 s, 200 images/s"
 
 
 def test_progress_shows_loss_rate_and_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -185,7 +185,7 @@ def run_of(reference: Reference, reader: RunReader) -> Run:
 
 
 def job_of(path: Path, reference: Reference, run: Run, settings: Settings) -> Job | None:
-    """What a reference is about; None for an ensemble. Raises UserError where its recipe has changed since."""
+    """The job that a reference is about; None for an ensemble. Raises UserError where its recipe has changed since."""
     if run.members or reference.rescored is None:
         return None
     job = prepare(run, settings)

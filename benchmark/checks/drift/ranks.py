@@ -27,7 +27,7 @@ from benchmark.records.sidecar import pack_arrays, small
 from benchmark.reporting.diff.queries import Items, QueryChanges, Retrieved, query_changes
 
 NAMED = 5
-"""So many queries are named for a run."""
+"""The number of queries that are named for a run."""
 Bools = NDArray[np.bool_]
 
 

@@ -1,4 +1,4 @@
-"""Drift's report as text, Markdown, CSV or JSON: every compared quantity, and the queries that moved."""
+"""Drift's report as sheets and as a document: every compared quantity, and the queries that moved."""
 
 from __future__ import annotations
 
@@ -9,21 +9,12 @@ from typing import Any
 from benchmark.checks.drift.findings import Finding, Report
 from benchmark.reporting.diff.show import queries_sheet
 from benchmark.reporting.sheet import Column, Sheet, Value, make_sheet
-from benchmark.reporting.writers.formats import Format, write_sheets
-from benchmark.reporting.writers.json import write_document
 
 COLUMNS = (
     *(Column(name, name, "text") for name in ("run", "check", "quantity")),
     *(Column(name, name) for name in ("reference", "found", "change", "tolerance")),
     *(Column("state"), Column("note")),
 )
-
-
-def render(report: Report, form: Format) -> str:
-    """The whole report in one of the formats."""
-    if form == "json":
-        return write_document(document(report))
-    return write_sheets(markdown_sheets(report) if form == "markdown" else text_sheets(report), form)
 
 
 def document(report: Report) -> dict[str, Any]:

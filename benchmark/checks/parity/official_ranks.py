@@ -23,14 +23,14 @@ class OfficialRanks:
     """Ranks and best items as official code has them: an ascending sort, turned round."""
 
     by_direction: dict[str, tuple[Ints, Ints, Ints, Ints]]
-    """For `i2t` and `t2i`: rank, best item, and the ranks when ties count for and against the query."""
+    """Rank, best item, and the ranks when ties count for and against the query, by direction (`i2t`, `t2i`)."""
     caption_image: Ints
     has_ties: bool
     """True where the sort decided the order of tied items."""
 
     @staticmethod
     def of(sims: Floats, caption_image: Ints) -> OfficialRanks:
-        """sims: (n_images, n_captions); NaN and infinities may be in it, and sort as in NumPy."""
+        """Rank `sims` (n_images, n_captions); NaN and infinities may be in it, and sort as in NumPy."""
         keys = sims
         if not np.isfinite(sims).all():  # only their order counts: places from 0 instead, NaN highest
             keys = np.unique(sims, return_inverse=True)[1].reshape(sims.shape).astype(np.float64)

@@ -78,10 +78,6 @@ class ParityReport:
         """Everything within tolerance, and something was compared."""
         return self.compared > 0 and not self.failed
 
-    @property
-    def exit_code(self) -> int:
-        return 0 if self.ok else 1
-
     def summary(self) -> str:
         """One line with the outcome."""
         files = len({row.file for row in self.rows})
@@ -105,7 +101,16 @@ class ParityReport:
             numbers = (row.count, Cell(error, row.error), Cell(tolerance, row.tolerance))
             rows.append((row.file, row.quantity, *numbers, state))
         alarms = [number for number, row in enumerate(found) if not row.ok]
-        return make_sheet(f"parity {self.method}", heads, rows, left=2, alarms=alarms, group=0)
+        return make_sheet(
+            f"parity {self.method}",
+            heads,
+            rows,
+            left=2,
+            notes=[self.summary()],
+            alarms=alarms,
+            group=0,
+            passed=self.ok,
+        )
 
 
 def run_parity(method: str, paths: Sequence[Path] | None = None) -> ParityReport:

@@ -442,6 +442,7 @@ def difference(ours: Collection[str], theirs: Collection[str]) -> str:
 
 
 def short(digest: str | None) -> str:
+    """The first digits of a digest."""
     return f"{digest or ''}"[:8]
 
 

@@ -72,7 +72,7 @@ class WordPieceCodec(Codec):
         self.identity = f"wordpiece:{name}:{len(vocabulary)}:{digest[:16]}:{cut}"
 
     def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """n captions -> ids (n, L) int64 and lengths (n,) int64; L is `max_length`, or the longest of them."""
+        """Turn n captions into ids (n, L) int64 and lengths (n,) int64; L is `max_length`, or the longest of them."""
         if not captions:
             empty = torch.zeros(0, dtype=torch.int64)
             return empty.reshape(0, self.max_length or 0), empty

@@ -74,7 +74,7 @@ class WordVectorCodec(Codec):
         self.identity = f"word_vectors:{dictionary.name}:{self.vocab_size}:{digest}:{signs}:{cut}"
 
     def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """n captions -> ids (n, L) int64, padded with 0 to the longest, and lengths (n,) int64, perhaps 0."""
+        """Turn n captions into ids (n, L) int64, padded with 0 to the longest, and lengths (n,) int64, perhaps 0."""
         return padded([self._row(caption) for caption in captions])
 
     def tokens(self, caption: str) -> list[str]:

@@ -69,7 +69,7 @@ class WordCodec(Codec):
         self.identity = f"words:{vocabulary.name}:{len(vocabulary)}:{digest}:{tokeniser.name}{cut}"
 
     def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """n captions -> ids (n, L) int64, L being the longest of them, and lengths (n,) int64."""
+        """Turn n captions into ids (n, L) int64, L being the longest of them, and lengths (n,) int64."""
         return padded([self._row(caption) for caption in captions])
 
     def tokens(self, caption: str) -> list[str]:

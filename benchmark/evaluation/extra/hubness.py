@@ -86,7 +86,7 @@ def nnn(sims: Floats, bank: Floats, a: float, k: float) -> Wide:
 
 
 def log_sums(bank: Floats, b: float) -> Wide:
-    """log of the sum over the bank (m, g) of exp(b s): (g,), block by block, whatever the size of b s."""
+    """The logarithm of the sum over the bank (m, g) of exp(b s): (g,), block by block, whatever the size of b s."""
     highest = np.full(bank.shape[1], -np.inf)
     total = np.zeros(bank.shape[1])
     for _, block in _blocks(bank):

@@ -46,7 +46,7 @@ class Relevance:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the table, whatever the order it was read in."""
+        """The sha256 of the table, whatever the order it was read in."""
         sides = [{query: sorted(items) for query, items in side.items()} for side in (self.i2t, self.t2i)]
         return sha256_bytes(json.dumps(sides, sort_keys=True, separators=(",", ":")).encode())
 

@@ -73,7 +73,7 @@ class JudgedCheck:
     """The standard deviation of the differences over the seeds."""
     p: float | None = None
     holm: float | None = None
-    """p adjusted over all tested checks of the paper."""
+    """The p-value, adjusted over all tested checks of the paper."""
     family: int | None = None
     """The number of tested checks of the paper."""
     images: RunComparison | None = None
@@ -309,4 +309,5 @@ def title(metric: str) -> str:
 
 
 def unit(metric: str) -> str:
+    """The unit of differences of a metric."""
     return "rsum" if metric == "rsum" else "points"

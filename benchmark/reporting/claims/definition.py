@@ -137,7 +137,7 @@ class Claim(Strict):
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     paper: str
-    """results/paper/<paper>.yaml."""
+    """The name of the paper's file, results/paper/<paper>.yaml."""
     statement: Text
     """The claim in our words."""
     source: Text

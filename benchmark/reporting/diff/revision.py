@@ -18,7 +18,7 @@ class ChangedRecord:
     record: str
     """`<dataset>/<run>/<seed>`."""
     what: str
-    """new, gone, changed; or why the two cannot be compared."""
+    """The word `new`, `gone` or `changed`; or the reason why the two cannot be compared."""
     refused: bool = False
     diff: RunDiff | None = None
 

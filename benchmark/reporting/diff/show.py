@@ -1,4 +1,4 @@
-"""A diff as text, Markdown, CSV or JSON: the sheets of one run, and of all runs that differ from a git revision."""
+"""A diff as sheets and as a document: the sheets of one run, and of all runs that differ from a git revision."""
 
 from __future__ import annotations
 
@@ -11,21 +11,12 @@ from benchmark.reporting.diff.compare import Change, ProtocolDiff, RunDiff
 from benchmark.reporting.diff.queries import QueryChange, QueryChanges
 from benchmark.reporting.diff.revision import RevisionDiff
 from benchmark.reporting.sheet import Column, Sheet, Value, make_sheet
-from benchmark.reporting.writers.formats import Format, write_sheets
-from benchmark.reporting.writers.json import write_document
 
 LONGEST = 60
 """Characters of a value that is text."""
 METRIC = Column("metric", "metric", "text")
 P = Column("p", "p", spec=".2g")
 CHANGE = (Column("old", "old"), Column("new", "new"), Column("change", "change", spec="+.6g"))
-
-
-def render(found: RunDiff | RevisionDiff, form: Format) -> str:
-    """The whole diff in one of the formats."""
-    if form == "json":
-        return write_document(document(found))
-    return write_sheets(diff_sheets(found), form)
 
 
 def diff_sheets(found: RunDiff | RevisionDiff) -> list[Sheet]:

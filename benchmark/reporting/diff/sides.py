@@ -1,7 +1,7 @@
 """The two sides of a diff: what a name such as `scenes/sgraf-saf/0` or `main:sgraf-saf` stands for.
 
-A name is the path of a record, `<dataset>/<run>/<seed>`, `<dataset>/<run>` or `<run>` with all its seeds; with
-`REV:` before it, as it was at that git revision.
+A name is one that run/names.py knows, a run's with all its seeds; with `REV:` before it, the run as it was at that
+git revision.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.errors import UserError, nearest
-from benchmark.places import RUNS, listing, locate
+from benchmark.errors import UserError
+from benchmark.places import RUNS, locate
 from benchmark.records.record import RunRecord, parse_record, read_record
 from benchmark.records.sidecar import Sidecar, checked
 from benchmark.records.signature import differences, parse
+from benchmark.run.names import Key, record_keys, select_run, stored_keys
 
 Reader = Callable[[str], bytes]
 """Content of a file below the runs folder."""
@@ -38,16 +39,15 @@ def load_side(name: str, runs: Path = RUNS) -> Side:
         return _single(name, read_record(path), path)
     revision, colon, rest = name.partition(":")
     if not colon:
-        paths = listing(runs, "*/*/*.json")
-        own = [path for path in paths if path.is_file() or not path.parent.is_dir()]  # seeds of one origin
-        files = [path.relative_to(runs).as_posix() for path in own]
-        return _several(name, name, files, lambda file: _read(runs / file), runs)
+        found = select_run(name, stored_keys(runs), runs.as_posix())
+        return _several(name, found, lambda file: _read(runs / file), "")
     check_revision(revision)
     listed = git("ls-tree", "-r", "-z", "--name-only", revision, "--", f"{runs.as_posix()}/").decode()
     prefix = f"{runs.as_posix()}/"
     files = [file.removeprefix(prefix) for file in listed.split("\0") if file.endswith(".json")]
     wanted = rest.removeprefix(prefix).removesuffix(".json")
-    return _several(name, wanted, files, lambda file: at_revision(revision, f"{prefix}{file}"), runs)
+    found = select_run(wanted, record_keys(files), f"{runs.as_posix()} at {revision}")
+    return _several(name, found, lambda file: at_revision(revision, f"{prefix}{file}"), f"{revision}:")
 
 
 def _single(name: str, record: RunRecord, path: Path) -> Side:
@@ -55,29 +55,14 @@ def _single(name: str, record: RunRecord, path: Path) -> Side:
     return Side(name, (record,), (checked(_read(beside), record, beside.as_posix()),))
 
 
-def _several(name: str, wanted: str, files: list[str], read: Reader, runs: Path) -> Side:
-    """The records whose path is, or begins with, what is wanted."""
-    parts = tuple(part for part in wanted.split("/") if part)
-    keys = {file: tuple(file.removesuffix(".json").split("/")) for file in files}
-    found = [
-        file for file, key in keys.items() if parts and (key[: len(parts)] == parts or key[1:-1] == parts)
-    ]
-    runs_found = sorted({"/".join(keys[file][:-1]) for file in found})
-    if not found:
-        names = sorted({"/".join(key[i:j]) for key in keys.values() for i, j in ((0, 3), (0, 2), (1, 2))})
-        raise UserError(
-            f"{name}: no such run in {runs.as_posix()}{nearest(wanted, names)}; see `rematch list runs`"
-        )
-    if len(runs_found) > 1:
-        raise UserError(f"{name}: stands for several runs: {', '.join(runs_found)}; name one")
-    origin = name.removesuffix(wanted) if name != wanted else ""
+def _several(name: str, keys: list[Key], read: Reader, origin: str) -> Side:
+    """The records of a run with these keys, by seed; `origin` stands before their names in errors."""
     records, sidecars = [], []
-    for file in found:
-        record = parse_record(read(file), f"{origin}{file}")
-        packed = f"{file.removesuffix('.json')}.npz"
+    for file in map("/".join, keys):
+        record = parse_record(read(f"{file}.json"), f"{origin}{file}.json")
         records.append(record)
-        sidecars.append(checked(read(packed), record, f"{origin}{packed}"))
-    order = sorted(range(len(found)), key=lambda place: records[place].seed)
+        sidecars.append(checked(read(f"{file}.npz"), record, f"{origin}{file}.npz"))
+    order = sorted(range(len(keys)), key=lambda place: records[place].seed)
     side = Side(name, tuple(records[i] for i in order), tuple(sidecars[i] for i in order))
     _check_seeds(side)
     return side

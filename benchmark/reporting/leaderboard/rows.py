@@ -40,7 +40,7 @@ class Row:
     records: tuple[RunRecord, ...]
     """The records by seed."""
     paper: ReportedRow | None
-    """None: its values are unknown."""
+    """The paper's row; None: its values are unknown."""
     departures: tuple[str, ...]
     title: str = ""
     """The method and its variant as the tables call them."""

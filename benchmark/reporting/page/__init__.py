@@ -72,6 +72,4 @@ def _environment() -> jinja2.Environment:
     environment.filters["explain"] = explain_verdict
     environment.filters["remark"] = board.remark
     environment.filters["protocol"] = lambda name: NAMES.get(name, name)
-    environment.filters["milliseconds"] = board.milliseconds
-    environment.filters["metric"] = runs.title
     return environment

@@ -19,7 +19,7 @@ from benchmark.reporting.leaderboard.rows import Group, Row
 from benchmark.reporting.leaderboard.waiting import BENCHMARKS, Waiting
 from benchmark.reporting.page.evidence import PageEvidence, rows_of
 from benchmark.reporting.page.svg import Marks, Point, scatter, strips
-from benchmark.reporting.sheet import NONE, Cell, Column
+from benchmark.reporting.sheet import NONE, Cell, Column, Sheet, make_sheet
 
 COLUMNS = (
     *(Column(name, name.replace("_r", " R@"), spec=".1f", missing=NONE) for name in (*RECALLS, "rsum")),
@@ -29,6 +29,12 @@ COLUMNS = (
     Column("query_ms", "query", unit="ms"),
     Column("reads", "reads", "text"),
     Column("departures", "departures"),
+)
+SPEEDS = (
+    Column("run", "run", "text"),
+    Column("query_ms", "query", unit="ms"),
+    Column("rsum", "rsum", spec=".1f"),
+    *(Column(name, name) for name in ("95 % interval", "parameters")),
 )
 FORMATS = {"md": "Markdown", "csv": "CSV", "tex": "LaTeX", "json": "JSON"}
 """The formats in which a table lies beside the page."""
@@ -335,7 +341,7 @@ class Speed:
     group: Group
     where: str
     chart: Markup
-    rows: list[Row]
+    sheet: Sheet
 
 
 def speeds(evidence: PageEvidence) -> list[Speed]:
@@ -348,8 +354,18 @@ def speeds(evidence: PageEvidence) -> list[Speed]:
             if row.query_ms is not None:
                 alike.setdefault(" / ".join(sorted({_where(item) for item in measured})), []).append(row)
         for where, rows in alike.items():
-            found.append(Speed(group, where, _scatter(group, rows, evidence), rows))
+            found.append(Speed(group, where, _scatter(group, rows, evidence), _speed_sheet(rows)))
     return found
+
+
+def _speed_sheet(rows: Sequence[Row]) -> Sheet:
+    """The rows of a scatter, the fastest first."""
+    lines = []
+    for row in sorted(rows, key=lambda row: row.query_ms or 0.0):
+        sizes = [record.latency.parameters for record in row.records if record.latency is not None]
+        query = Cell(milliseconds(row.query_ms), row.query_ms)
+        lines.append((row.name, query, row.mean("rsum"), between(row.bounds("rsum")), *sizes[:1]))
+    return make_sheet("accuracy and latency", SPEEDS, lines)
 
 
 def _where(latency: Latency) -> str:

@@ -30,7 +30,7 @@ class PageEvidence:
     """The sidecars by `RunRecord.path`."""
     groups: list[Group]
     tied: list[frozenset[str]]
-    """For each group, the rows that the paired test over images does not tell apart from the best."""
+    """The rows of each group that the paired test over images does not tell apart from the best."""
     waiting: Mapping[str, list[Waiting]]
     """The rows of the papers that wait for a run, by protocol."""
     papers: Mapping[str, Paper]

@@ -2,79 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
-from markupsafe import Markup
-
 from benchmark.records.parts import RECALLS
 from benchmark.records.reference import Reference
 from benchmark.reporting.page.evidence import PageEvidence
+from benchmark.reporting.page.studies import DrawnSheet
 from benchmark.reporting.page.svg import Marks, strips
+from benchmark.reporting.sheet import NONE, Cell, Column, make_sheet
 
 METRIC = "rsum"
+COLUMNS = (
+    *(Column("run", "run", "text"), Column("seed", kind="text", second_name=True)),
+    *(Column(name, name, spec=".1f", missing=NONE) for name in ("reference", "record")),
+    *(Column("change", "change", spec="+.2f", missing=NONE), Column("tolerance", "tolerance")),
+    Column("worst_recall", "largest of a recall", spec="+.2f", missing=NONE),
+    Column("state", "state", "text"),
+    Column("rescored", "committed weights", spec=".1f", missing=NONE),
+    Column("made_with", "made with", "text"),
+)
 
 
-@dataclass(frozen=True)
-class Compared:
-    """A reference beside the record of the same run and seed."""
-
-    dataset: str
-    run: str
-    seed: int
-    reference: float
-    record: float | None
-    """None: there is no record of this run and seed, or it was made by another version of the recipe."""
-    tolerance: float
-    """The tolerance of rsum."""
-    worst_recall: float | None
-    """The largest change of a recall, with its sign."""
-    rescored: float | None
-    """The rsum of the committed weights; None for ensembles."""
-    made_with: str
-    address: str
-    strip: Markup
-
-    @property
-    def change(self) -> float | None:
-        return None if self.record is None else self.record - self.reference
-
-    @property
-    def state(self) -> str:
-        if self.change is None or self.worst_recall is None:
-            return "no record of this recipe"
-        recall = abs(self.worst_recall) <= self.tolerance / len(RECALLS)
-        return "within" if recall and abs(self.change) <= self.tolerance else "outside"
-
-
-def compared(evidence: PageEvidence) -> tuple[Markup, list[Compared]]:
-    """The axis of the changes, and all references by dataset and run."""
-    plain = [_compare(evidence, place, item) for place, item in evidence.references.items()]
-    marks = [Marks(mean=item.change, interval=(-item.tolerance, item.tolerance)) for item in plain]
+def compared(evidence: PageEvidence) -> DrawnSheet:
+    """All references by dataset and run beside the records of the same seed, with the changes of rsum as strips."""
+    rows = [_compare(evidence, *item) for item in evidence.references.items()]
+    sheet = make_sheet("References against records", COLUMNS, rows)
+    marks = []
+    for row in sheet.only(["change", "tolerance"]).rows:
+        change, tolerance = (None if cell.value is None else float(cell.value) for cell in row.cells)
+        assert tolerance is not None
+        marks.append(Marks(change, (-tolerance, tolerance)))
     axis, *drawn = strips(marks, origin=0.0)
-    return axis, [replace(item, strip=strip) for item, strip in zip(plain, drawn, strict=True)]
+    return DrawnSheet("", sheet, axis, drawn)
 
 
-def _compare(evidence: PageEvidence, place: tuple[str, str], reference: Reference) -> Compared:
-    dataset, run = place
+def _compare(evidence: PageEvidence, place: tuple[str, str], reference: Reference) -> list[object]:
+    """A reference beside the record of its run and seed, where one was made by the same version of the recipe."""
+    (dataset, run), full = place, reference.full
     found = [
         record
         for record in evidence.records
-        if (record.dataset.name, record.run, record.seed) == (dataset, run, reference.full.seed)
+        if (record.dataset.name, record.run, record.seed) == (dataset, run, full.seed)
         and record.recipe_digest == reference.recipe_digest
     ]
-    metrics = next(iter(found[0].results.values())).metrics if found else None
-    changes = [] if metrics is None else [metrics.value(m) - reference.full.metrics[m] for m in RECALLS]
-    made_with = [f"{name} {value}" for name, value in reference.made_with.items()]
-    return Compared(
-        dataset=dataset,
-        run=run,
-        seed=reference.full.seed,
-        reference=reference.full.metrics[METRIC],
-        record=None if metrics is None else metrics.value(METRIC),
-        tolerance=reference.full.tolerance * len(RECALLS),  # a recall's, six times
-        worst_recall=max(changes, key=abs, default=None),
-        rescored=None if reference.rescored is None else reference.rescored.metrics[METRIC],
-        made_with=", ".join(made_with),
-        address=evidence.addresses[found[0].path] if found else "",
-        strip=Markup(),
-    )
+    tolerance = full.tolerance * len(RECALLS)  # a recall's, six times
+    now = change = worst = None
+    state = "no record of this recipe"
+    if found:
+        metrics = next(iter(found[0].results.values())).metrics
+        now = metrics.value(METRIC)
+        change = now - full.metrics[METRIC]
+        worst = max((metrics.value(name) - full.metrics[name] for name in RECALLS), key=abs)
+        state = "within" if abs(worst) <= full.tolerance and abs(change) <= tolerance else "outside"
+    return [
+        Cell(run, run, link=f"#{evidence.addresses[found[0].path]}" if found else ""),
+        f"{dataset}, seed {full.seed}",
+        *(full.metrics[METRIC], now, change, Cell(f"± {tolerance:.1f}", tolerance), worst, state),
+        None if reference.rescored is None else reference.rescored.metrics[METRIC],
+        ", ".join(f"{name} {value}" for name, value in reference.made_with.items()),
+    ]

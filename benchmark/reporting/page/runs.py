@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ from markupsafe import Markup
 from benchmark.records.parts import RECALLS, ProtocolRecord
 from benchmark.records.record import RunRecord
 from benchmark.reporting.leaderboard.rows import Row
-from benchmark.reporting.page.board import between, fixed
+from benchmark.reporting.page.board import between
 from benchmark.reporting.page.curves import Course, Panel, panel
 from benchmark.reporting.page.evidence import PageEvidence
 from benchmark.reporting.page.examples import NO_PICTURES, Example, Gallery, examples
 from benchmark.reporting.page.svg import Marks, strips
-from benchmark.reporting.sheet import NONE
+from benchmark.reporting.sheet import NONE, Column, Sheet, make_sheet
 from benchmark.reporting.studies.runs import flat
 
 Facts = list[tuple[str, str]]
@@ -25,17 +25,20 @@ PROSE = ("summary", "departures", "paper_row", "expected")
 """Fields of a recipe that stand elsewhere on the page."""
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A line of a run's table of metrics."""
-
-    name: str
-    value: str
-    interval: str
-    paper: str
-    strip: Markup
-    folds: str
-    """The fold's values, smallest and largest; empty: one fold."""
+METRICS = (
+    *(Column("metric", "metric", "text"), Column("most", kind="text", second_name=True)),
+    *(Column("value", "value", spec=".1f"), Column("interval", "95 % interval"), Column("folds", "folds")),
+    Column("paper", "paper", spec=".1f", missing=NONE),
+)
+EPOCHS = (
+    *(Column("epoch", "epoch"), Column("loss", "loss", spec=".4f")),
+    *(Column("validation", spec=".2f", missing=NONE), Column("weights", "weights", "text")),
+)
+STAGES = (
+    *(Column("stage", "stage", "text"), Column("batch", "batch")),
+    *(Column("median", "median ms", spec=".3f"), Column("p95", "95th percentile ms", spec=".3f")),
+    Column("rate", "items a second", spec=".1f"),
+)
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,9 @@ class Result:
     protocol: str
     found: ProtocolRecord
     row: Row
+    sheet: Sheet
     axis: Markup
-    metrics: list[Metric]
+    strips: list[Markup]
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,9 @@ class RunPage:
     recipe: Facts
     members: list[tuple[str, str]]
     """Name of each member of an ensemble and the address of its page, "" where it has none."""
-    course: Course | None
+    epochs: Sheet | None
     panel: Panel | None
+    latency: Sheet
     examples: dict[str, list[Example]]
     without_pictures: str
     """The reason why there are no pictures; empty: there are."""
@@ -101,29 +106,47 @@ def _page(
         members=[
             (f"{m.run}, seed {m.seed}", _member(evidence, record, m.run, m.seed)) for m in record.members
         ],
-        course=course,
+        epochs=None if course is None else _epochs(course),
         panel=None if course is None else panel([course], record.run),
+        latency=_latency(record),
         examples=examples(record, sidecar, gallery),
         without_pictures="" if split is not None else NO_PICTURES.format(record.dataset.name),
     )
 
 
 def _result(protocol: str, found: ProtocolRecord, row: Row) -> Result:
-    names = [*RECALLS, "mean_r1", "rsum"]
+    names, several = [*RECALLS, "mean_r1", "rsum"], len(found.folds) > 1
     intervals = {name: (item.low, item.high) for name, item in found.intervals.items()}
     percent = [name for name in names if name != "rsum"]
     marks = [Marks(found.metrics.value(name), intervals.get(name)) for name in percent]
     axis, *drawn = strips(marks, low_high=(0, 100))
-    whole = [(name, strip) for name, strip in zip(percent, drawn, strict=True)]
-    whole.append(("rsum", strips([Marks(found.metrics.rsum, intervals.get("rsum"))], low_high=(0, 600))[1]))
+    drawn += strips([Marks(found.metrics.rsum, intervals.get("rsum"))], low_high=(0, 600))[1:]
     metrics = []
-    for name, strip in whole:
+    for name in names:
         paper = None if row.paper is None else row.paper.value(name)
         folds = [fold.value(name) for fold in found.folds]
-        reach = f"{min(folds):.1f} to {max(folds):.1f}" if len(folds) > 1 else ""
-        value = fixed(found.metrics.value(name))
-        metrics.append(Metric(title(name), value, between(intervals.get(name)), fixed(paper), strip, reach))
-    return Result(protocol, found, row, axis, metrics)
+        reach = between((min(folds), max(folds))) if several else ""
+        heads = title(name), "of 600" if name == "rsum" else ""
+        metrics.append((*heads, found.metrics.value(name), between(intervals.get(name)), reach, paper))
+    sheet = make_sheet("metrics", METRICS, metrics)
+    keys = [column.key for column in METRICS if column.key != "folds" or several]
+    return Result(protocol, found, row, sheet.only(keys), axis, drawn)
+
+
+def _epochs(course: Course) -> Sheet:
+    """The epochs of a training."""
+    rows = [
+        (item.number, item.loss, item.validation, "kept" if item.chosen else "") for item in course.epochs
+    ]
+    columns = [replace(column, heading=column.heading or f"validation {course.metric}") for column in EPOCHS]
+    return make_sheet("epochs", columns, rows)
+
+
+def _latency(record: RunRecord) -> Sheet:
+    """The stages that were timed."""
+    stages = [] if record.latency is None else record.latency.stages
+    rows = [(item.name, item.batch, item.median_ms, item.p95_ms, item.items_per_second) for item in stages]
+    return make_sheet("latency", STAGES, rows)
 
 
 def title(metric: str) -> str:

@@ -75,7 +75,7 @@ def _px(value: float) -> str:
 
 
 Segment = tuple[float, float, float, float]
-"""x and y of one end and of the other."""
+"""The x and y of one end and of the other."""
 
 
 def rules(kind: str, segments: Iterable[Segment]) -> Markup:

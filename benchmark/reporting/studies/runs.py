@@ -223,17 +223,6 @@ def write_study_tables(folder: Path = STUDIES) -> list[Path]:
     return list(files)
 
 
-def check_study_tables(folder: Path = STUDIES) -> list[Path]:
-    """Files that `write_study_tables` would write otherwise, add or remove; []: up to date."""
-    files = render(folder)
-    stale = [
-        path
-        for path, content in files.items()
-        if not path.is_file() or path.read_bytes() != content.encode("utf-8")
-    ]
-    return stale + _leftover(folder, files)
-
-
 def _leftover(folder: Path, files: Mapping[Path, str]) -> list[Path]:
     """Generated tables without results."""
     heads = (MARK.encode(), b"study,kind,name,", b"study,kind,task,", b"<?xml")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 
@@ -15,25 +13,26 @@ FORMULA = re.compile(r"\s*[=+\-@]\s*\S|\t")
 
 def write_csv(sheets: Sequence[Sheet]) -> str:
     """One table; of several sheets all columns, with the title of each row's sheet before them."""
+    from pandas import DataFrame  # its import takes longer than a list
+
     several = len(sheets) > 1
     keys = list(dict.fromkeys(column.key for sheet in sheets for column in sheet.columns))
-    out = io.StringIO()
-    writer = csv.DictWriter(out, [*(["table"] if several else []), *keys], lineterminator="\n")
-    writer.writeheader()
+    rows: list[dict[str, Value]] = []
     for sheet in sheets:
         for row in sheet.rows:
             cells = zip(sheet.columns, row.cells, strict=True)
             values = {column.key: _plain(column, cell) for column, cell in cells}
-            writer.writerow(values | ({"table": harmless(sheet.title)} if several else {}))
-    return out.getvalue()
+            rows.append(values | {"table": harmless(sheet.title)})
+    frame = DataFrame(rows, columns=[*(["table"] if several else []), *keys], dtype=object)
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
 def _plain(column: Column, cell: Cell) -> Value:
     value = cell.value
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float) and column.decimals is not None:
-        return f"{value:.{column.decimals}f}"
+    if isinstance(value, float):
+        return str(value) if column.decimals is None else f"{value:.{column.decimals}f}"
     return harmless(value) if isinstance(value, str) else value
 
 

@@ -25,6 +25,7 @@ def _document(sheet: Sheet) -> dict[str, Any]:
     found: dict[str, Any] = {"title": sheet.title}
     units = {column.key: column.unit for column in sheet.columns if column.unit}
     found |= {"units": units} if units else {}
+    found |= {} if sheet.passed is None else {"passed": sheet.passed}
     keys = [column.key for column in sheet.columns]
     found["rows"] = [
         dict(zip(keys, (cell.value for cell in row.cells), strict=True))

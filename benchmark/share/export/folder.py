@@ -13,9 +13,9 @@ from pathlib import Path
 import yaml
 
 from benchmark.data.text.word_codec import KEPT
-from benchmark.errors import UserError, nearest
+from benchmark.errors import UserError
 from benchmark.files import replacing, sha256_file
-from benchmark.places import RUNS, WORK
+from benchmark.places import WORK
 from benchmark.recipe.faults import validated
 from benchmark.recipe.schema import Recipe
 from benchmark.records.record import RunRecord, read_record
@@ -50,31 +50,6 @@ class Export:
     def upload(self) -> str:
         """The command with which a user shares it."""
         return f"hf upload YOUR-NAME/{self.run} {self.folder.as_posix()} ."
-
-
-def find_record(name: str, runs: Path = RUNS) -> Path:
-    """The record that `name` means: a file, or `[dataset/]run[/seed]` below the runs folder.
-
-    Raises UserError where there is none or more than one.
-    """
-    if Path(name).suffix == ".json":
-        return Path(name)
-    parts = name.strip("/").split("/")
-    paths = sorted(runs.glob("*/*/*.json"))
-    found = [path for path in paths if parts in _names(path)]
-    if not found:
-        known = {path.parent.name for path in paths}
-        raise UserError(f"run '{name}': no such record in {runs.as_posix()}{nearest(name, known)}")
-    if len(found) > 1:
-        listed = ", ".join("/".join([*path.parts[-3:-1], path.stem]) for path in found[:4])
-        raise UserError(f"run '{name}': {len(found)} records have that name; name one: {listed}")
-    return found[0]
-
-
-def _names(path: Path) -> list[list[str]]:
-    """Every way to name the record at runs/<dataset>/<run>/<seed>.json."""
-    dataset, run, seed = path.parent.parent.name, path.parent.name, path.stem
-    return [[run], [run, seed], [dataset, run], [dataset, run, seed]]
 
 
 def export_run(

@@ -147,7 +147,7 @@ def read_picture(path: Path) -> Image.Image:
 
 
 def _hits(scores: Floats, top: int) -> list[Hit]:
-    """scores: (n_images, 1) for a sentence, (1, n_captions) for a picture."""
+    """The best items by `scores`: (n_images, 1) for a sentence, (1, n_captions) for a picture."""
     best = top_k(scores, top)
     if scores.shape[1] == 1:
         rows, values = best.t2i[0], best.t2i_scores[0]
@@ -254,7 +254,7 @@ def find_weights(job: Job, checkpoint: Path | None) -> Weights:
 
 
 def word_notes(codec: Codec, sentence: str) -> list[str]:
-    """What to say of words that the vocabulary lacks; raises UserError where it has none of them."""
+    """Say which words the vocabulary lacks; raises UserError where it has none of them."""
     words = codec.known_words(sentence)
     unknown = [word for word, known in words if not known]
     if len(unknown) == len(words):

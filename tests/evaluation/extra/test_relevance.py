@@ -21,7 +21,7 @@ from benchmark.evaluation.extra.relevance import (
     number_of,
     r_precision,
 )
-from benchmark.evaluation.metrics import positions, recall_at_k
+from benchmark.evaluation.metrics import recall_at_k
 from benchmark.evaluation.ranking import positions, rank, top_k
 
 Rule = Literal["lower_index", "pessimistic"]

@@ -22,8 +22,9 @@ from benchmark.reporting.diff.captions import caption_texts
 from benchmark.reporting.diff.compare import METRIC_NAMES, RunDiff, compare
 from benchmark.reporting.diff.queries import Items, Retrieved, query_changes
 from benchmark.reporting.diff.revision import diff_revision
-from benchmark.reporting.diff.show import document, render
+from benchmark.reporting.diff.show import diff_sheets, document
 from benchmark.reporting.diff.sides import load_side
+from benchmark.reporting.writers.formats import Format, write_sheets
 from tests.reporting.factory import RECALLS, latency, parts, recipe, sidecar
 from tests.tiny import rematch
 
@@ -45,6 +46,10 @@ def put(found: Sidecar | None = None, runs: Path = RUNS, **changes: Any) -> RunR
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def render(found: RunDiff, form: Format) -> str:
+    return write_sheets(diff_sheets(found), form)
 
 
 def diff(old: str = A, new: str = B, **options: Any) -> RunDiff:
@@ -271,7 +276,7 @@ def test_seeds_of_different_recipes_have_no_mean(home: Path) -> None:
     ("arguments", "said"),
     [
         (("hat-i2", A), "did you mean 'hat-i2t'?"),
-        (("scenes/hat-i2t/7", A), "scenes/hat-i2t/7: no such run in results/runs"),
+        (("scenes/hat-i2t/7", A), "run 'scenes/hat-i2t/7': no such run in results/runs"),
         (("nowhere/0.json", A), "nowhere/0.json: no such run record"),
         ((A,), "diff takes two runs"),
         ((), "diff takes two runs"),
@@ -382,7 +387,7 @@ def test_one_run_against_a_revision(repository: Path) -> None:
     assert named["protocols"] == path["protocols"]
     assert named["protocols"][0]["metrics"][0]["old"] == RECALLS[0]
     assert named["protocols"][0]["metrics"][0]["new"] == BETTER[0]
-    assert "HEAD:nope: no such run" in rematch("diff", "HEAD:nope", "changed").error
+    assert "run 'nope': no such run in results/runs at HEAD" in rematch("diff", "HEAD:nope", "changed").error
 
 
 def test_no_change_is_said(repository: Path) -> None:

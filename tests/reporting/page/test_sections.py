@@ -68,13 +68,14 @@ def test_a_reference_stands_beside_its_record(
     shifts: dict[str, float], change: float, worst: float, state: str
 ) -> None:
     record = factory.record()
-    _, (found,) = history.compared(evidence([record], {("scenes", "hat-i2t"): reference(record, shifts)}))
-    assert found.change == pytest.approx(change)
-    assert found.worst_recall == pytest.approx(worst)
-    assert found.tolerance == 18
-    assert found.state == state
-    assert found.made_with == "torch 2.12.1, threads 2"
-    assert found.address == "run/scenes/hat-i2t/0"
+    drawn = history.compared(evidence([record], {("scenes", "hat-i2t"): reference(record, shifts)}))
+    (row,), keys = drawn.sheet.rows, [column.key for column in drawn.sheet.columns]
+    found = dict(zip(keys, (cell.value for cell in row.cells), strict=True))
+    assert found["change"] == pytest.approx(change)
+    assert found["worst_recall"] == pytest.approx(worst)
+    assert (found["tolerance"], found["state"]) == (18, state)
+    assert found["made_with"] == "torch 2.12.1, threads 2"
+    assert row.cells[0].link == "#run/scenes/hat-i2t/0"
 
 
 def test_a_reference_of_another_recipe_or_run_has_no_record() -> None:
@@ -83,8 +84,9 @@ def test_a_reference_of_another_recipe_or_run_has_no_record() -> None:
         ("scenes", "hat-i2t"): reference(record, digest="0" * 64),
         ("scenes", "gone"): reference(record),
     }
-    _, found = history.compared(evidence([record], references))
-    assert [(item.run, item.state, item.change, item.address) for item in found] == [
+    sheet = history.compared(evidence([record], references)).sheet
+    rows = sheet.only(["run", "state", "change"]).rows
+    assert [(*(cell.value for cell in row.cells), row.cells[0].link) for row in rows] == [
         ("hat-i2t", "no record of this recipe", None, ""),
         ("gone", "no record of this recipe", None, ""),
     ]
@@ -163,7 +165,7 @@ def test_latencies_of_different_machines_share_no_chart() -> None:
         factory.record(run="d"),
     ]
     found = {
-        speed.where.split(",")[0]: [row.name for row in speed.rows]
+        speed.where.split(",")[0]: [row.cells[0].text for row in speed.sheet.rows]
         for speed in board.speeds(evidence(records))
     }
     assert {name: sorted(rows) for name, rows in found.items()} == {
