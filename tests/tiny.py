@@ -21,8 +21,8 @@ import yaml
 from benchmark import cli
 from benchmark.cli.options import console
 from benchmark.files import sha256_file
+from benchmark.places import STUDIES
 from benchmark.records.record import RunRecord, read_record
-from benchmark.records.study import STUDIES
 from benchmark.reporting.studies.runs import render
 from tests.paths import ROOT
 

@@ -28,9 +28,9 @@ from benchmark.cli.options import (
     bundled,
     with_log,
 )
-from benchmark.cli.tables import write_tables
 
 if TYPE_CHECKING:
+    from benchmark.reporting.leaderboard.made import MadeRun
     from benchmark.run.job import Settings
     from benchmark.run.runs import Run
 
@@ -86,9 +86,13 @@ def reproduce(
         report.put(*estimate_sheets(runs, seeds, settings.data_dir, settings.vocabulary))
         return
     check_folders(runs, settings.data_dir)
-    run_all(runs, seeds, with_log(settings, report), report.console)
+    made = run_all(runs, seeds, with_log(settings, report), report.console)
     if tables:
-        write_tables(report)
+        from benchmark.reporting.generated import write_generated
+        from benchmark.reporting.leaderboard.made import made_sheet
+
+        write_generated()
+        report.put(made_sheet(made))
 
 
 @bundled
@@ -141,11 +145,15 @@ def evaluate(
     report.put(*sheets)
 
 
-def run_all(runs: Sequence[Run], seeds: Sequence[int] | None, settings: Settings, console: Console) -> None:
+def run_all(
+    runs: Sequence[Run], seeds: Sequence[int] | None, settings: Settings, console: Console
+) -> list[MadeRun]:
     """Make every run with every seed, saying what came of each."""
+    from benchmark.reporting.leaderboard.made import MadeRun
     from benchmark.run.reproduce import reproduce as make_run
     from benchmark.run.resolve import expectation_lines, headline
 
+    made = []
     for run in runs:
         for seed in dict.fromkeys(seeds or [run.seed]):
             console.rule(f"{run.path.as_posix()}, seed {seed}")
@@ -153,3 +161,5 @@ def run_all(runs: Sequence[Run], seeds: Sequence[int] | None, settings: Settings
             console.print(headline(record), highlight=False)
             for line in expectation_lines(run, record):
                 console.print(line, highlight=False, markup=False)
+            made.append(MadeRun(record, run.recipe.expected))
+    return made
