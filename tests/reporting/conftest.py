@@ -17,7 +17,8 @@ from tests.tiny import rematch
 def chosen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The chosen documents, the claims and what is made of them; leave it as it was."""
     home = tmp_path_factory.mktemp("chosen")
-    shutil.copytree(ROOT / "results/paper", home / "results/paper")
+    for folder in ("recipes", "results/paper"):  # claims name recipes
+        shutil.copytree(ROOT / folder, home / folder)
     for path in [Path("results/claims.yaml"), *chosen_documents()]:
         (home / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, home / path)
