@@ -67,9 +67,11 @@ def lint(session: nox.Session) -> None:
 @nox.session(requires=["env"], venv_backend="none")
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments go to pytest: `nox -s tests -- -k ranks`."""
-    # one thread a worker, or they get in each other's way; worksteal keeps most of a file on one worker
+    # one thread a worker, or they get in each other's way, and no spinning in tests that take two;
+    # worksteal keeps most of a file on one worker
     workers = str(min(4, os.cpu_count() or 1))
-    run(session, "pytest", "-n", workers, "--dist", "worksteal", *session.posargs, OMP_NUM_THREADS="1")
+    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    run(session, "pytest", "-n", workers, "--dist", "worksteal", *session.posargs, **threads)
 
 
 def reproduction(method: str) -> Callable[[nox.Session], None]:

@@ -4,41 +4,23 @@ from __future__ import annotations
 
 import random
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmark.places import RUNS, STUDIES
 from benchmark.records.checksums import LIST, checksummed_files
-from benchmark.records.record import read_all
 from tests.paths import ROOT
+from tests.reporting.documents import chosen_documents
 from tests.tiny import rematch
 
 KEY = re.compile(r'\s*(?:"([^"]+)": )?(.*)')
 
 
-def chosen() -> list[Path]:
-    """A record of each method, and an ensemble with its members: one of every kind of document, and quick to read."""
-    records = read_all(ROOT / RUNS)
-    kept = {record.method: record for record in reversed(records) if not record.members}
-    both = next(record for record in records if record.members)
-    names = {(member.run, member.seed) for member in both.members}
-    members = [
-        record
-        for record in records
-        if record.dataset.name == both.dataset.name and (record.run, record.seed) in names
-    ]
-    paths = {record.path for record in [*kept.values(), both, *members]}
-    studies = [path.relative_to(ROOT) for path in (ROOT / STUDIES).glob("*.json")]
-    return sorted([RUNS / path for path in paths]) + sorted(studies)
-
-
 def places() -> dict[str, tuple[Path, int]]:
     """For each field of the chosen documents that holds a digit: one of these, where it may be."""
     found: dict[str, list[tuple[Path, int]]] = {}
-    for path in chosen():
+    for path in chosen_documents():
         kind, start, key = path.parts[1], 0, ""
         for line in (ROOT / path).read_text(encoding="utf-8").splitlines(keepends=True):
             match = KEY.match(line)
@@ -54,29 +36,12 @@ def places() -> dict[str, tuple[Path, int]]:
 PLACES = places()
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The chosen documents with what is made of them."""
-    home = tmp_path_factory.mktemp("copy")
-    shutil.copytree(ROOT / "results/paper", home / "results/paper")
-    for path in chosen():
-        (home / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / path, home / path)
-        if path.is_relative_to(RUNS):
-            shutil.copy((ROOT / path).with_suffix(".npz"), (home / path).with_suffix(".npz"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        assert rematch("leaderboard").code == 0
-        assert rematch("leaderboard", "--check").code == 0
-    return home
-
-
 @pytest.fixture
-def home(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(chosen: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The copy as working folder; afterwards every document is as it was."""
-    monkeypatch.chdir(copy)
+    monkeypatch.chdir(chosen)
     before = {path: path.read_bytes() for path in checksummed_files()}
-    yield copy
+    yield chosen
     for path, content in before.items():
         path.write_bytes(content)
 

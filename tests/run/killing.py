@@ -186,7 +186,12 @@ def serve(folder: Path) -> None:
     import benchmark.reporting.generated
     import benchmark.run.reproduce
     import benchmark.studies.run  # noqa: F401  # children begin with everything imported
+    from benchmark.reporting import page
+    from benchmark.reporting.writers import html
 
+    for templates in (page._environment(), html.environment(html.TEMPLATES)):  # and compiled
+        for name in templates.list_templates(["j2"]):
+            templates.get_template(name)
     torch.set_num_threads(1)
     register_toy(pytest.MonkeyPatch())
     for line in sys.stdin:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from baselines.temde.checks import latency
 from benchmark.records.study import read_results
 from benchmark.records.timed_study import is_timing
 from benchmark.studies.definition import load_study, study_paths
@@ -32,6 +34,7 @@ def test_committed_studies_are_sound_and_their_tables_fresh(monkeypatch: pytest.
 @pytest.mark.parametrize("name", study_paths(ROOT / "recipes"))
 def test_a_committed_study_has_a_plan(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(latency, "Sizes", partial(latency.Sizes, items=8, batch=4, sets=3))  # of full width
     path = study_paths()[name]
     if is_timing_study(path):
         study = load_timing_study(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -64,6 +65,7 @@ def _text(name: str) -> str:
     return (TEMPLATES / name).read_text(encoding="utf-8").strip()
 
 
+@cache
 def _environment() -> jinja2.Environment:
     """The environment of the templates, with the filters that they use."""
     environment = make_environment(TEMPLATES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ def page(page: Page, mark: str) -> str:
     return environment(TEMPLATES).get_template("page.html.j2").render(page=page, mark=mark)
 
 
+@cache  # to compile a page's templates takes longer than to fill them
 def environment(templates: Path) -> jinja2.Environment:
     """The environment of a folder of templates: all that they print is escaped, and a missing name is an error."""
     made = jinja2.Environment(

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from baselines.rcar.model import RCAR, RCARConfig
-from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch
-from benchmark.method import DataFacts, Progress, TripletLoss
+from benchmark.batches import Codes, ImageBatch, PairBatch
+from benchmark.method import DataFacts
+from tests.baselines.region_models import SIZES, VOCABULARY, unsettle
 
-VOCABULARY = 40
-REGIONS, REGION_DIM = 6, 14
 LENGTHS = [2, 7, 12, 5, 9, 1, 12, 7]
 DIRECTIONS = ["t2i", "i2t"]
 SETTINGS = [
@@ -28,8 +27,7 @@ SETTINGS = [
 
 
 def tiny_config(direction: str, regulator: str, steps: int, **changes: Any) -> RCARConfig:
-    sizes = {"regions": REGIONS, "region_dim": REGION_DIM, "dim": 16, "sim_dim": 8, "word_dim": 10}
-    settings = {"direction": direction, "regulator": regulator, "steps": steps, **sizes, **changes}
+    settings = {"direction": direction, "regulator": regulator, "steps": steps, **SIZES, **changes}
     return RCARConfig.model_validate(settings)
 
 
@@ -40,40 +38,15 @@ def tiny_rcar(
     torch.manual_seed(seed)
     config = tiny_config(direction, regulator, steps, **changes)
     model = RCAR(config, DataFacts(vocab_size=VOCABULARY)).eval()
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            if name.endswith(("bias", "running_mean")):
-                tensor.add_(0.2 * torch.randn_like(tensor))
-            elif name.endswith(("norm.weight", "running_var")):
-                tensor.mul_(0.5 + torch.rand_like(tensor))
-            if name.startswith("correspondences."):
-                tensor.mul_(gain)
+    unsettle(model)
+    for name, tensor in model.state_dict().items():
+        if name.startswith("correspondences."):
+            tensor.mul_(gain)
     return model
-
-
-def images(count: int, seed: int = 1) -> ImageBatch:
-    generator = torch.Generator().manual_seed(seed)
-    return ImageBatch(torch.randn(count, REGIONS, REGION_DIM, generator=generator), torch.arange(count))
-
-
-def captions(lengths: list[int], seed: int = 2, width: int = 12) -> CaptionBatch:
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(1, VOCABULARY, (len(lengths), width), generator=generator)
-    true = torch.tensor(lengths)
-    ids[torch.arange(width) >= true[:, None]] = 0
-    return CaptionBatch(ids, true, torch.arange(len(lengths)))
-
-
-def pairs(lengths: list[int]) -> PairBatch:
-    return PairBatch(images(len(lengths)), captions(lengths))
 
 
 def in_double(batch: PairBatch) -> PairBatch:
     return PairBatch(ImageBatch(batch.images.pixels.double(), batch.images.index), batch.captions)
-
-
-def progress(**loss: Any) -> Progress:
-    return Progress(epoch=0, step=0, stage=0, loss=TripletLoss.model_validate(loss))
 
 
 # ------------------------------------------------------------------------------------- naive loops

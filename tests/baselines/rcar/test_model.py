@@ -20,15 +20,12 @@ from tests.baselines.rcar.models import (
     DIRECTIONS,
     LENGTHS,
     SETTINGS,
-    captions,
-    images,
     in_double,
     naive_scores,
-    pairs,
-    progress,
     tiny_config,
     tiny_rcar,
 )
+from tests.baselines.region_models import captions, images, pairs, progress
 
 BOTH = [("t2i", "rcar"), ("i2t", "rcar"), ("t2i", "rcr"), ("i2t", "rar")]
 ALL = [*BOTH, ("t2i", "none"), ("i2t", "none")]

@@ -11,16 +11,8 @@ from torch import Tensor
 from baselines.sgraf.model import SAF, SGRAF
 from benchmark.batches import Codes
 from tests.baselines.rcar.models import NaivePair
-from tests.baselines.sgraf.models import (
-    captions,
-    images,
-    linear,
-    naive_nodes,
-    pairs,
-    progress,
-    tiny_sgraf,
-    unit,
-)
+from tests.baselines.region_models import captions, images, pairs, progress
+from tests.baselines.sgraf.models import linear, naive_nodes, tiny_sgraf, unit
 
 LENGTHS = [2, 7, 12, 5, 1, 7]
 PLUGGED = [("rcr", 1), ("rcr", 2), ("rar", 1), ("rar", 3), ("rcar", 1), ("rcar", 3)]

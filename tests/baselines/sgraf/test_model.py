@@ -16,15 +16,12 @@ from benchmark.batches import CaptionBatch, Codes, TrainingCodes
 from benchmark.errors import UserError
 from benchmark.inputs import RegionInput, WordText
 from benchmark.method import DataFacts
+from tests.baselines.region_models import captions, images, pairs, progress
 from tests.baselines.sgraf.models import (
-    captions,
-    images,
     naive_nodes,
     naive_saf_column,
     naive_sgr,
-    pairs,
     plain_norm,
-    progress,
     tiny_config,
     tiny_sgraf,
 )

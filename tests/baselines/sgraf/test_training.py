@@ -13,7 +13,8 @@ from benchmark.method import TripletLoss
 from benchmark.recipe.training import Training
 from benchmark.registry import get_method
 from benchmark.training.loop import first_losses
-from tests.baselines.sgraf.models import pairs, tiny_sgraf
+from tests.baselines.region_models import pairs
+from tests.baselines.sgraf.models import tiny_sgraf
 
 LENGTHS = [5, 8, 3, 12, 8, 5]
 TRAINING = {

@@ -15,7 +15,8 @@ from baselines.temde.build import build_temde
 from baselines.temde.model import TEMDEConfig
 from baselines.temde.sketch import Sketch, SketchConfig
 from benchmark.method import DataFacts
-from tests.baselines.sgraf.models import VOCABULARY, tiny_config
+from tests.baselines.region_models import VOCABULARY
+from tests.baselines.sgraf.models import tiny_config
 
 DIM = 6
 ANNEALED: dict[str, Any] = {

@@ -26,16 +26,13 @@ from benchmark.errors import UserError
 from benchmark.method import DataFacts, Progress
 from benchmark.places import GOLDEN
 from benchmark.registry import get_method
+from tests.baselines.region_models import captions, images, pairs, progress
 from tests.baselines.sgraf.models import (
-    captions,
-    images,
     linear,
     naive_nodes,
     naive_saf_column,
     naive_sgr,
-    pairs,
     plain_norm,
-    progress,
     tiny_config,
 )
 from tests.baselines.temde.models import branch_of, naive_comparison, naive_vector, tiny_temde, unit

@@ -13,7 +13,8 @@ from baselines.temde.build import build_temde
 from baselines.temde.model import TEMDEConfig
 from benchmark.errors import UserError
 from benchmark.method import DataFacts
-from tests.baselines.sgraf.models import VOCABULARY, tiny_sgraf
+from tests.baselines.region_models import VOCABULARY
+from tests.baselines.sgraf.models import tiny_sgraf
 from tests.baselines.sgraf.official import official_entries, save_checkpoint
 from tests.baselines.temde.models import branch_of, tiny_temde
 

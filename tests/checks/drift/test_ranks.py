@@ -18,10 +18,9 @@ from benchmark.evaluation.ranking import rank
 from benchmark.files import sha256_file
 from benchmark.run.job import Job, Settings, prepare
 from benchmark.run.runs import Run
-from tests.checks.drift.test_check import FOLDER, change_reference, check, checked, referenced, single
+from tests.checks.drift.test_check import FOLDER, change_reference, check
 from tests.tiny import contents, rematch
 
-__all__ = ["checked", "referenced", "single"]
 TOLERANCE = 1e-4
 MAP = np.repeat(np.arange(6), 3)
 

@@ -18,11 +18,8 @@ from benchmark.places import RUNS
 from benchmark.records.record import RunRecord, write_record
 from benchmark.run.job import Settings
 from benchmark.run.runs import Run
-from tests.checks.drift.test_check import checked, referenced
 from tests.reporting.factory import RECALLS, recipe, record
 from tests.tiny import rematch
-
-__all__ = ["checked", "referenced"]
 
 
 def of_rsum(rsum: float, seed: int, run: str = "hat-i2t", **changes: Any) -> RunRecord:
