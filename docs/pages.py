@@ -35,7 +35,7 @@ LINK = re.compile(r"(?<!`)\]\((?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]+)?\)")
 Row = dict[str, Any]
 
 
-class Fault(Exception):
+class FaultError(Exception):
     """A page that cannot be made, in one line."""
 
 
@@ -66,7 +66,7 @@ class Site:
         place = FOLDERS.get(target) or place_of(target)
         if target not in FOLDERS:
             if not (ROOT / target).is_file():
-                raise Fault(f"{what} '{target}': no such file, expected a file of the repository")
+                raise FaultError(f"{what} '{target}': no such file, expected a file of the repository")
             if place.startswith("files/"):
                 (self.folder / place).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / target, self.folder / place)
@@ -111,7 +111,11 @@ def measured(method: str) -> Iterator[Row]:
     for file in sorted((ROOT / "results/tables").glob("*.csv")):
         with file.open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
-                if row.get("method") == method and row.get("run") and row.get("n_seeds") not in (None, "", "0"):
+                if (
+                    row.get("method") == method
+                    and row.get("run")
+                    and row.get("n_seeds") not in (None, "", "0")
+                ):
                     yield row
 
 
@@ -120,7 +124,9 @@ def citation(method: str) -> str:
     text = (ROOT / "docs/references.bib").read_text(encoding="utf-8")
     found = re.search(rf"^@\w+\{{{method},\n.*?^\}}$", text, flags=re.MULTILINE | re.DOTALL)
     if found is None:
-        raise Fault(f"docs/references.bib: no entry '{method}', expected one for each file of results/paper")
+        raise FaultError(
+            f"docs/references.bib: no entry '{method}', expected one for each file of results/paper"
+        )
     return found.group()
 
 
@@ -134,7 +140,9 @@ def number(value: Any) -> str:
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """Return a Markdown table."""
     cells = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in cells) + "\n"
+    return (
+        "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in cells) + "\n"
+    )
 
 
 def reported(paper: Row) -> str:
@@ -147,7 +155,11 @@ def reported(paper: Row) -> str:
                 sides = [row.get(side) or {} for side in ("i2t", "t2i")]
                 values = [side.get(key) for side in sides for key in ("r1", "r5", "r10")]
                 numbers = [number(value) for value in (*values, row["rsum"])]
-                source = row["source"] if row.get("kind", "reported") == "reported" else f"{row['kind']}: {row['source']}"
+                source = (
+                    row["source"]
+                    if row.get("kind", "reported") == "reported"
+                    else f"{row['kind']}: {row['source']}"
+                )
                 lines.append((row["variant"], *numbers, source))
         parts.append(f"### {dataset}\n\n{table(('variant', *RECALLS, 'source'), lines)}")
     unknown = "".join(f"- {name}\n" for name in paper["expected_variants"])
@@ -278,7 +290,7 @@ def main() -> None:
         sys.exit(f"docs/pages.py: found {len(sys.argv) - 1} arguments, expected one: the folder to write")
     try:
         gather(Path(sys.argv[1]))
-    except Fault as fault:
+    except FaultError as fault:
         sys.exit(str(fault))
 
 
