@@ -22,7 +22,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PLACES = {"README.md": "readme.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 """Pages that are not in docs/, by their place on the site."""
-FOLDERS = {"results/paper": "methods/index.md", "recipes": "methods/index.md"}
+FOLDERS = {
+    "benchmark/data/published/split_lists": "papers/data.md",
+    "recipes": "methods/index.md",
+    "results/paper": "methods/index.md",
+}
 """Pages that stand for a folder."""
 
 RECALLS = ("i2t R@1", "R@5", "R@10", "t2i R@1", "R@5", "R@10", "rsum")
@@ -30,7 +34,7 @@ KEYS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum")
 FACTS = {"vse_infty": "docs/papers/user.md"}
 """The document of facts of a method whose name it does not bear."""
 
-LINK = re.compile(r"(?<!`)\]\((?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]+)?\)")
+LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]+)?\)")
 
 Row = dict[str, Any]
 
@@ -134,7 +138,11 @@ def citation(method: str) -> str:
 
 
 def number(value: Any) -> str:
-    return "" if value in (None, "") else f"{float(value):.1f}"
+    """Return a number with one decimal, or with those that a paper prints."""
+    if value in (None, ""):
+        return ""
+    short = f"{float(value):.1f}"
+    return short if isinstance(value, str) or float(short) == value else str(value)
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -27,9 +27,11 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page's headings: lower case, punctuation dropped, spaces as hyphens."""
-    titles = re.findall(r"^#+ +(.+?) *$", prose(page), flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    """Return a page's anchors, named ones and those of headings: lower case, no punctuation, hyphens for spaces."""
+    text = prose(page)
+    titles = re.findall(r"^#+ +(.+?) *$", text, flags=re.MULTILINE)
+    named = set(re.findall(r'<a id="([^"]+)">', text))
+    return named | {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def dead(page: Path) -> list[str]:
