@@ -84,7 +84,7 @@ def place_of(source: str) -> str:
         return PLACES[source]
     if path.parts[0] == "baselines" and path.name == "README.md":
         return f"methods/{path.parts[1]}-fidelity.md"
-    if path.parts[0] == "docs" and path.suffix in (".md", ".bib"):
+    if path.parts[0] == "docs" and path.suffix in (".md", ".bib", ".css"):
         return path.relative_to("docs").as_posix()
     if path.parts[:2] in (("results", "tables"), ("results", "studies")) and path.suffix == ".md":
         return f"{path.parts[1]}/{'index' if path.name == 'README.md' else path.stem}.md"
@@ -154,27 +154,25 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def reported(paper: Row) -> str:
-    """Return the paper's rows, a table a dataset."""
+    """Return the paper's rows, a table a dataset, each with its sources below."""
     parts = []
     for dataset in dict.fromkeys(row["dataset"] for row in paper["rows"]):
-        lines = []
+        lines, sources = [], dict[str, list[str]]()
         for row in paper["rows"]:
             if row["dataset"] == dataset:
                 sides = [row.get(side) or {} for side in ("i2t", "t2i")]
                 values = [side.get(key) for side in sides for key in ("r1", "r5", "r10")]
-                numbers = [number(value) for value in (*values, row["rsum"])]
-                source = (
-                    row["source"]
-                    if row.get("kind", "reported") == "reported"
-                    else f"{row['kind']}: {row['source']}"
-                )
-                lines.append((row["variant"], *numbers, source))
-        parts.append(f"### {dataset}\n\n{table(('variant', *RECALLS, 'source'), lines)}")
+                lines.append((row["variant"], *(number(value) for value in (*values, row["rsum"]))))
+                kind = row.get("kind", "reported")
+                source = row["source"] if kind == "reported" else f"{row['source']} ({kind})"
+                sources.setdefault(source, []).append(row["variant"])
+        named = [f"- {', '.join(names)}: {source}\n" for source, names in sources.items()]
+        parts.append(f"### {dataset}\n\n{table(('variant', *RECALLS), lines)}\n{''.join(named)}")
     unknown = "".join(f"- {name}\n" for name in paper["expected_variants"])
     if unknown:
-        parts.append("Rows that are known to exist and whose values could not be read:\n\n" + unknown)
+        parts.append("### Values that could not be read\n\n" + unknown)
     notes = "".join(f"- {note}\n" for note in paper["notes"])
-    return "\n".join([*parts, *([notes] if notes else [])])
+    return "\n".join([*parts, *(["### Notes\n\n" + notes] if notes else [])])
 
 
 def ours(method: str) -> str:
@@ -274,7 +272,7 @@ def gather(folder: Path) -> None:
     """Write every page and the configuration into a folder, in place of what an earlier call left there."""
     site = Site(folder / "pages")
     shutil.rmtree(site.folder, ignore_errors=True)
-    sources = [path for path in sorted((ROOT / "docs").rglob("*")) if path.suffix in (".md", ".bib")]
+    sources = [path for path in sorted((ROOT / "docs").rglob("*")) if path.suffix in (".md", ".bib", ".css")]
     for part in ("results/tables", "results/studies"):
         sources += sorted((ROOT / part).glob("*.md"))
     sources += [*(ROOT / name for name in PLACES), *sorted((ROOT / "baselines").glob("*/README.md"))]

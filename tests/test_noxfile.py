@@ -57,7 +57,18 @@ def call(session: Any, *posargs: str) -> list[list[str]]:
 
 def test_nox_lists_every_session_with_its_help() -> None:
     reproductions = ["reproduce", *(noxfile.name_of(method) for method in noxfile.METHODS)]
-    wanted = ["tests", "lint", *reproductions, "tables", "drift", "diff", "latency", "parity", "doctor"]
+    wanted = [
+        "tests",
+        "lint",
+        *reproductions,
+        "tables",
+        "drift",
+        "diff",
+        "latency",
+        "parity",
+        "doctor",
+        "docs",
+    ]
     command = [
         sys.executable,
         "-m",
