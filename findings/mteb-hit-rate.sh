@@ -2,7 +2,7 @@
 # MTEB's recall_at_1 of a perfect image-to-text ranking is 0.2; the field's R@1 is its hit_rate_at_1.
 #
 # Its recall is the share of the right captions that were found, five for an image, so that one place can hold a fifth of
-# them. The tasks Flickr30kI2T and MSCOCO-like ones list both; papers of the field mean the share of images with any own
+# them. Its results list both; papers of the field mean the share of images with any own
 # caption in the first k. Text to image, with one right answer, the two are the same.
 #
 # Seen on 2026-11-29, 10 images with five captions each, all in their right places:
