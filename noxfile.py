@@ -23,7 +23,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 (the Python that nox was installed
 import tomllib  # noqa: E402 (older Pythons do not have it)
 
 ROOT = Path(__file__).parent
-SOURCES = ("benchmark", "baselines", "tests", "hatch_build.py", "noxfile.py")
+SOURCES = ("benchmark", "baselines", "tests", "hatch_build.py", "noxfile.py", "docs/pages.py")
 INSTALL_INPUTS = ("requirements.lock", "pyproject.toml")
 
 tools = Path(sys.executable).parent
@@ -150,16 +150,28 @@ def wheel(session: nox.Session) -> None:
     run(session, "pytest", "tests/test_wheel.py", *session.posargs, OMP_NUM_THREADS="1")
 
 
+@nox.session(venv_backend="uv", default=False)
+def docs(session: nox.Session) -> None:
+    """Build the site from docs/ into .rematch/site/html; a dead link or a missing anchor is an error."""
+    session.install("--require-hashes", "-r", "docs/requirements.lock")
+    session.run("python", "docs/pages.py", ".rematch/site")
+    session.run("zensical", "build", "--strict", "--clean", "--config-file", ".rematch/site/mkdocs.yml")
+
+
 @nox.session(venv_backend="none", default=False)
 def findings(session: nox.Session) -> None:
     """Run the scripts of findings/: surprises of other people's tools, each in a temporary folder (needs a network)."""
+    shared = ROOT / ".nox" / "env" / "bin" / "python"  # has torch, where `env` has made it
+    python = {"PYTHON": str(shared)} if shared.is_file() else {}
     for script in sorted((ROOT / "findings").glob(session.posargs[0] if session.posargs else "*.sh")):
-        session.run("bash", str(script), external=True)
+        session.run("bash", str(script), external=True, env=python)
 
 
 @nox.session(venv_backend="uv", default=False)
 def lock(session: nox.Session) -> None:
-    """Write requirements.lock anew from pyproject.toml: `nox -s lock [-- --upgrade]`."""
+    """Write the two locks anew from pyproject.toml: `nox -s lock [-- --upgrade]`."""
     options = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate", "--no-header"]
-    files = ["--group", "dev", "pyproject.toml", "--output-file", "requirements.lock"]
-    session.run("uv", "pip", "compile", "--quiet", *options, *files, *session.posargs)
+    product = ["--group", "dev", "pyproject.toml", "--output-file", "requirements.lock"]
+    site = ["--group", "docs", "--output-file", "docs/requirements.lock"]
+    for files in (product, site):
+        session.run("uv", "pip", "compile", "--quiet", *options, *files, *session.posargs)

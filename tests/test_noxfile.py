@@ -68,6 +68,7 @@ def test_nox_lists_every_session_with_its_help() -> None:
         "parity",
         "doctor",
         "wheel",
+        "docs",
     ]
     command = [
         sys.executable,

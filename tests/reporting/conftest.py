@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.records.record import RUNS
+from benchmark.places import RUNS
 from tests.paths import ROOT
 from tests.reporting.documents import chosen_documents
 from tests.tiny import rematch

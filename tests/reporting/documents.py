@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.records.record import RUNS, read_all
-from benchmark.records.study import STUDIES
+from benchmark.places import RUNS, STUDIES
+from benchmark.records.record import read_all
 from tests.paths import ROOT
 
 

@@ -11,11 +11,10 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes
-from benchmark.places import RUNS, TABLES
+from benchmark.places import RUNS, STUDIES, TABLES
 from benchmark.records.checksums import LIST, changed_inputs, checksum_list
 from benchmark.records.record import RunRecord, new_record, write_record
 from benchmark.records.sidecar import pack, write_sidecar
-from benchmark.records.study import STUDIES
 from benchmark.reporting import generated
 from benchmark.reporting.generated import check_generated, generated_files, write_generated
 from tests.paths import ROOT
