@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmark.reporting.leaderboard.content import MARK
 from benchmark.reporting.sheet import Page
 from benchmark.reporting.writers import markdown as writer
@@ -82,6 +84,24 @@ def test_tables_of_one_kind_warn_that_they_do_not_compare() -> None:
 def test_rows_are_short() -> None:
     """Reasons do not stand in the cells."""
     assert max(len(line) for line in markdown(page(RECORDS)).splitlines() if line.startswith("|")) < 220
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("a<b", "a&lt;b"),
+        ("a>b", "a&gt;b"),
+        ("a&b", "a&amp;b"),
+        ("<script>&lt;", "&lt;script&gt;&amp;lt;"),
+        *((f"a{mark}b", f"a\\{mark}b") for mark in "\\`*[]|~#$"),
+        ("snake_case a@b", "snake_case a@b"),
+        ("_x_ @y", r"\_x\_ \@y"),
+        ("two\n lines", "two lines"),
+        (" tail ", " tail"),
+    ],
+)
+def test_what_markdown_or_html_would_read_is_escaped(text: str, escaped: str) -> None:
+    assert writer.escape(text) == escaped
 
 
 def test_every_row_has_all_cells_whatever_the_names() -> None:
