@@ -65,10 +65,13 @@ def show_leaderboard(form: Format = "text", output: Path | None = None) -> None:
 
 
 def _check_generated() -> int:
-    """Name the files that are out of date and return 1 if one is; files made of changed records are not named."""
-    from benchmark.records.checksums import changed_inputs
+    """Name the files that are out of date and return 1 if one is, else say what was checked.
+
+    Files made of changed records are not named.
+    """
+    from benchmark.records.checksums import LIST, changed_inputs, checksummed_files
     from benchmark.records.record import read_all
-    from benchmark.reporting.generated import check_generated
+    from benchmark.reporting.generated import check_generated, generated_files
 
     read_all()  # a record at fault ends here, with the field that is
     changed, advice = changed_inputs(), "run `rematch leaderboard`"
@@ -77,10 +80,17 @@ def _check_generated() -> int:
             f"changed since the tables were written: {path.as_posix()}; {advice} if that was meant",
             soft_wrap=True,
         )
-    stale = [] if changed else check_generated()
+    if changed:
+        return 1
+    files = generated_files()
+    stale = check_generated(files=files)
     for path in stale:
         console.print(f"out of date: {path.as_posix()}; {advice}", soft_wrap=True)
-    return 1 if changed or stale else 0
+    if stale:
+        return 1
+    inputs = f"{len(checksummed_files())} records, sidecars and studies, as {LIST.as_posix()} has them"
+    console.print(f"checked: {inputs}; {len(files)} files made of them, byte for byte", soft_wrap=True)
+    return 0
 
 
 def diff(

@@ -29,6 +29,8 @@ same byte for byte each time. `records.sha256` holds the checksum of every recor
   it lies there, but the interval is wider; `below`, `above` - it lies outside; `too few seeds` - fewer than three,
   whatever the difference; `paper value unknown` - it could not be read.
 - *Not comparable with the papers*: the letters lead to the reasons, in the notes.
+- In the CSV files a text that a spreadsheet would compute, as it begins with `=`, `+`, `-`, `@`, a tab or a carriage
+  return, has an apostrophe in front; numbers are as they are.
 - A paper's row is *cited* where it was read in another paper, *derived* where it is computed from statements.
 """
 

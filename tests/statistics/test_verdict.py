@@ -11,6 +11,7 @@ from scipy import stats
 
 from benchmark.errors import UserError
 from benchmark.statistics.power import power
+from benchmark.statistics.seeds import prediction_half_width
 from benchmark.statistics.verdict import ROUNDING, explain_verdict, judge
 from tests.statistics.simulation import simulate_error_rates
 
@@ -102,6 +103,17 @@ def test_a_difference_within_the_test_set_s_noise_is_marked() -> None:
     inside = judge(THREE, 490.5, test_noise=400.0, departures=[])
     assert (inside.kind, inside.within_test_noise) == ("reproduced", False)
     assert text(THREE, 496.0) == "below by 6.00"
+
+
+def test_no_seed_lies_beyond_what_the_metric_can_be() -> None:
+    found = judge([1.0, 9.0, 20.0], 5.0, test_noise=None, departures=[], metric="t2i_r1")
+    assert found.interval is not None
+    assert found.interval[0] == 0
+    assert found.interval[1] == pytest.approx(10 + prediction_half_width(found.sd or 0, 3))
+    assert judge([598.0, 599.5], 590.0, test_noise=None, departures=[]).interval is None
+    top = judge([590.0, 598.0, 599.5], 590.0, test_noise=None, departures=[]).interval
+    assert top is not None
+    assert top[1] == 600
 
 
 def test_the_figures_behind_it() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from benchmark.reporting.leaderboard.content import TESTS
 from benchmark.reporting.page import board, curves, history, ledger, runs, studies
 from benchmark.reporting.page.evidence import read_evidence
 from benchmark.reporting.page.examples import Gallery
@@ -42,6 +43,7 @@ def render_page(root: Path = Path()) -> bytes:
         script_hash=f"sha256-{digest}",
         tally=board.tally(evidence),
         boards=board.boards(evidence),
+        tests=TESTS,
         versus=board.versus(evidence),
         waiting=board.waiting(evidence),
         speeds=board.speeds(evidence),

@@ -91,7 +91,9 @@ def test_half_of_the_crops_are_flipped_by_the_draw_after_their_box() -> None:
         draws.append(float(torch.rand(1, generator=generator)))
         box = resize_bicubic(stored[top:bottom, left:right], 6, 6)
         expected = box[:, ::-1] if draws[-1] < 0.5 else box
-        np.testing.assert_array_equal(scaled_crop(picture, spec, (7, key)).numpy(), expected.transpose(2, 0, 1))
+        np.testing.assert_array_equal(
+            scaled_crop(picture, spec, (7, key)).numpy(), expected.transpose(2, 0, 1)
+        )
     assert max(draw for draw in draws if draw < 0.5) > 0.49  # draws on both sides, close to the middle
     assert min(draw for draw in draws if draw >= 0.5) < 0.51
 
