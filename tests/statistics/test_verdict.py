@@ -32,6 +32,7 @@ def test_under_three_seeds_nothing_is_claimed(values: Sequence[float], paper: fl
     found = judge(values, paper, test_noise=4.0, departures=[])
     assert (found.kind, found.interval, found.seeds_needed) == ("too few seeds", None, None)
     assert found.text == f"too few seeds ({len(values)} of at least 3)"
+    assert found.difference == (None if paper is None else sum(values) / len(values) - paper)
 
 
 def test_no_paper_value() -> None:
@@ -45,7 +46,8 @@ def test_no_paper_value() -> None:
 def test_another_set_up_comes_first(values: Sequence[float], paper: float | None) -> None:
     assert text(values, paper, ["embedded data"]) == "not comparable: embedded data"
     assert text(values, paper, ["a", "b", "c"]) == "not comparable: a (and 2 more)"
-    assert judge(values, paper, test_noise=4.0, departures=["a"]).difference is None
+    found = judge(values, paper, test_noise=4.0, departures=["a"], metric="t2i_r1")
+    assert (found.difference, found.metric) == (None, "t2i_r1")
 
 
 def test_two_sided_with_the_prediction_interval() -> None:
