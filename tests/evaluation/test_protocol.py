@@ -73,9 +73,7 @@ def test_without_folds_the_gallery_is_everything() -> None:
     assert low <= result.metrics.rsum <= high
     assert result.intervals == evaluate(sims, caption_image, "scenes", resamples=1000, seed=0).intervals
     sims[0, 0] = np.inf
-    with pytest.raises(
-        UserError, match="^scores: found inf at image 0, caption 0"
-    ):  # there is no fold to name
+    with pytest.raises(UserError, match=r"^scores: found inf at image 0, caption 0"):  # no fold is named
         evaluate(sims, caption_image, "scenes")
 
 

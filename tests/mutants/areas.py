@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -101,20 +101,23 @@ class Sampled:
 
 
 def draw(count: int = COUNT, seed: int = SEED) -> list[Sampled]:
-    """A sample with the same number from each area, as far as an area has so many; the same for the same sources."""
+    """A sample with the same number from each area, as far as an area has so many.
+
+    Mutants come in the order of a hash of the seed, their module, line and change: the same sources give the same
+    sample, and a few changed lines nearly the same one.
+    """
     pools = {
         area: [Sampled(area, module, mutant) for module in modules for mutant in module.mutants()]
         for area, modules in AREAS.items()
     }
     chosen: list[Sampled] = []
-    for left, (area, pool) in zip(range(len(pools), 0, -1), sorted(pools.items(), key=_size), strict=True):
-        size = min(
-            len(pool), (count - len(chosen)) // left
-        )  # what a small area lacks goes to the larger ones
-        chosen += random.Random(f"{seed} {area}").sample(pool, size)
+    for left, pool in zip(range(len(pools), 0, -1), sorted(pools.values(), key=len), strict=True):
+        size = (count - len(chosen)) // left  # what a small area lacks goes to the larger ones
+        chosen += sorted(pool, key=lambda item: _rank(item.mutant, seed))[:size]
     places = {module.path: number for number, module in enumerate(m for ms in AREAS.values() for m in ms)}
     return sorted(chosen, key=lambda item: (places[item.module.path], item.mutant.line, item.mutant.new))
 
 
-def _size(pool: tuple[str, list[Sampled]]) -> int:
-    return len(pool[1])
+def _rank(mutant: Mutant, seed: int) -> str:
+    line = mutant.source.splitlines()[mutant.line - 1]
+    return hashlib.sha256(f"{seed} {mutant.path} {line} {mutant.old} {mutant.new}".encode()).hexdigest()

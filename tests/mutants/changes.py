@@ -23,6 +23,8 @@ COMBINED = {
 JUMPS = {ast.Break: "continue", ast.Continue: "break"}
 TEXTS = (ast.Constant, ast.JoinedStr, ast.List, ast.Tuple)
 """What stands beside a plus that joins: a minus would be a type error, which any test catches."""
+UNSEEN = ("annotation", "returns", "decorator_list")
+"""Fields of the syntax tree that are left alone."""
 AROUND, LONGEST = 20, 90
 """Characters shown before and after a change, and of one at most."""
 
@@ -73,8 +75,9 @@ def find_mutants(path: str, source: str, only: Collection[str] = ()) -> list[Mut
 
 def _brief(old: str, new: str) -> tuple[str, str]:
     """Both texts on one line; of long ones the part that differs, with a little before and after it."""
-    if new[:1] == "(" and new[1 : 1 + AROUND] == old[:AROUND]:
-        new = new[1:-1]  # parentheses that the change does not need
+    new = (
+        new.removeprefix("(").removesuffix(")") if new[:1] == "(" else new
+    )  # they are there for the text around
     old, new = " ".join(old.split()), " ".join(new.split())
     before, after = _shared(old, new), _shared(old[::-1], new[::-1])
     after = min(after, min(len(old), len(new)) - before)
@@ -106,14 +109,14 @@ def _below(node: ast.AST) -> Iterator[Change]:
     """The changes of a node and of what is below it."""
     if isinstance(node, ast.Import | ast.ImportFrom | ast.Assert | ast.JoinedStr) or _is_for_types(node):
         return
+    if isinstance(node, ast.keyword) and node.arg == "strict":
+        return
     if isinstance(node, ast.expr):
         yield from ((node, new) for new in _expressions(node))
     elif isinstance(node, ast.stmt):
         yield from ((node, new) for new in _statements(node))
     for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns", "decorator_list") or (
-            name == "exc" and isinstance(node, ast.Raise)
-        ):
+        if name in UNSEEN or (name == "exc" and isinstance(node, ast.Raise)):
             continue
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST) and not _is_docstring(child):
