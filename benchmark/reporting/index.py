@@ -25,9 +25,9 @@ same byte for byte each time. `records.sha256` holds the checksum of every recor
   precision, number of models, version.
 - *The papers' set-up*: faithful runs, trained and scored as the paper says; below each run the paper's row,
   **difference** is ours less the paper's, and the verdict compares the two: `reproduced` - the paper's number lies
-  where one further seed of ours would (95 % prediction interval), and that is narrower than ± 6 rsum; `cannot tell` -
-  it lies there, but the interval is wider; `below`, `above` - it lies outside; `too few seeds` - fewer than three,
-  whatever the difference; `paper value unknown` - it could not be read.
+  where one further seed of ours would (95 % prediction interval, cut off at 0 and 600), and that is narrower than
+  ± 6 rsum; `cannot tell` - it lies there, but the interval is wider; `below`, `above` - it lies outside; `too few
+  seeds` - fewer than three, whatever the difference; `paper value unknown` - it could not be read.
 - *Not comparable with the papers*: the letters lead to the reasons, in the notes.
 - In the CSV files a text that a spreadsheet would compute, as it begins with `=`, `+`, `-`, `@`, a tab or a carriage
   return, has an apostrophe in front; numbers are as they are.
