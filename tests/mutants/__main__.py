@@ -91,14 +91,14 @@ def _outcome(item: Sampled, outcomes: Mapping[str, Any]) -> str | None:
 
 
 def _report(sample: Sequence[Sampled], outcomes: Sequence[str | None]) -> int:
-    """Print the rate and what survived; the page is written once all outcomes are known."""
+    """Print the rate and what survived, and write the page, which says how many have no outcome yet."""
     from tests.mutants.page import judge, write_page  # imports modules that may be changed before
 
     judged = judge(sample, outcomes)
     print(judged.summary)
+    PAGE.write_text(write_page(judged, COUNT, SEED), encoding="utf-8")
     if None in outcomes:
         return 3
-    PAGE.write_text(write_page(judged, COUNT, SEED), encoding="utf-8")
     return 0 if judged.rate >= LEAST else 1
 
 

@@ -103,15 +103,16 @@ def _name(entry: dict[str, Any]) -> tuple[str, str, str]:
 
 def write_page(judged: Judged, count: int, seed: int) -> str:
     """The whole page."""
-    heads = ("area", "modules", "mutants", "caught", "survived", "equivalent")
+    kinds = ("caught", "survived", "equivalent", "not asked")
+    heads = ("area", "modules", "mutants", *kinds)
     rows: list[list[object]] = []
     for area, counts in judged.counts.items():
         modules = ", ".join(Path(module.path).stem for module in AREAS[area])
-        numbers = [counts[name] for name in ("caught", "survived", "equivalent")]
+        numbers = [counts[name] for name in kinds]
         rows.append([area, modules, sum(numbers), *numbers])
-    rows.append(["all", "", *(sum(int(str(row[place])) for row in rows) for place in range(2, 6))])
+    rows.append(["all", "", *(sum(int(str(row[place])) for row in rows) for place in range(2, 7))])
     parts = ["# Mutants", INTRO.format(count=count, seed=seed).strip()]
-    parts.append(f"Caught: **{judged.rate:.1f} %** of those that can be.")
+    parts.append(f"Caught: **{judged.rate:.1f} %** of those that were asked about and can be.")
     parts.append(markdown.table(make_sheet("areas", heads, rows, left=2)))
     for title, outcome in (("Survivors", "survived"), ("Equivalent", "equivalent")):
         if any(found == outcome for _, found in judged.items):
