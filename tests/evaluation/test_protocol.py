@@ -15,6 +15,7 @@ from benchmark.evaluation.protocol import (
     ensemble,
     evaluate,
     protocols_of,
+    read_matrix,
     score_matrix,
 )
 from benchmark.evaluation.ranking import TieRule
@@ -172,6 +173,15 @@ def test_a_caption_map_allows_any_number_of_captions(tmp_path: Path) -> None:
     assert result.ranks.i2t.tolist() == naive_ranks(sims, caption_image, "lower_index")[0]
     with pytest.raises(UserError, match=r"sims.npy: found scores of shape \(10, 37\), expected \(n, 5n\)"):
         score_matrix(path, "scenes")
+
+
+def test_a_matrix_is_mapped_and_a_map_of_no_length_is_one_line(tmp_path: Path) -> None:
+    path = saved(tmp_path / "sims.npy", matrix(0, 4, 20))
+    sims, caption_image = read_matrix(path, "scenes")
+    assert isinstance(sims, np.memmap)
+    assert caption_image.tolist() == [row // 5 for row in range(20)]
+    with pytest.raises(UserError, match=r"map: found shape \(\), expected \(20,\)"):
+        score_matrix(path, "scenes", caption_map=saved(tmp_path / "map.npy", np.array(3)))
 
 
 @pytest.mark.parametrize("with_map", [False, True])

@@ -12,7 +12,7 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.evaluation import ranking
-from benchmark.evaluation.ranking import TieRule, rank, top_k
+from benchmark.evaluation.ranking import TieRule, captions_of, rank, top_k
 from tests.evaluation.naive import naive_ranks, naive_ties, order_of, scattered_map
 
 
@@ -52,6 +52,17 @@ def test_the_lowest_number_overflows_in_silence() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert rank(sims, np.array([0, 1])).t2i.tolist() == [1, 0]
+
+
+def test_many_equal_scores_stand_in_gallery_order() -> None:
+    """More than the few dozen that any sort leaves in order."""
+    sims = np.random.default_rng(0).integers(0, 3, (2, 600)).astype(np.float32)
+    found = top_k(sims, 500)
+    for row in range(2):
+        assert found.i2t[row].tolist() == sorted(range(600), key=lambda item: (-sims[row, item], item))[:500]
+    own = np.random.default_rng(1).permutation(np.arange(600) % 3)
+    for image, captions in enumerate(captions_of(own, 3, 600)):
+        assert captions.tolist() == [j for j in range(600) if own[j] == image]
 
 
 def test_ten_items_unless_asked_for_others() -> None:

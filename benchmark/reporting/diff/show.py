@@ -169,9 +169,9 @@ def revision_sheets(found: RevisionDiff) -> list[Sheet]:
     title = f"run records since {found.revision}"
     if not found.entries:
         return [Sheet(title, notes=("no record changed",))]
-    rsums = (Column(f"{side}_rsum", f"{side} rsum", spec=".2f") for side in ("old", "new"))
+    rsums = [Column(f"{side}_rsum", f"{side} rsum", spec=".2f") for side in ("old", "new")]
     change_of = Column("change", "change", spec="+.2f")
-    heads = ("record", "what", *rsums, change_of, P, "queries moved")
+    heads: list[Column | str] = ["record", "what", *rsums, change_of, P, "queries moved"]
     rows = []
     for entry in found.entries:
         diff = entry.diff

@@ -12,8 +12,8 @@ def test_a_copy_moves_by_its_share_of_the_way() -> None:
     leader = nn.BatchNorm1d(3).double()
     copied = momentum_copy(leader)
     with torch.no_grad():
-        leader.weight += torch.tensor([1.0, -2.0, 0.5])
-        leader.bias += 4
+        leader.weight.add_(torch.tensor([1.0, -2.0, 0.5]))
+        leader.bias.add_(4)
         assert leader.running_mean is not None
         leader.running_mean += 8
     expected = {"weight": [1.0, 1.0, 1.0], "bias": [0.0, 0.0, 0.0]}
