@@ -158,6 +158,12 @@ def docs(session: nox.Session) -> None:
     session.run("zensical", "build", "--strict", "--clean", "--config-file", ".rematch/site/mkdocs.yml")
 
 
+@nox.session(requires=["env"], venv_backend="none", default=False)
+def mutants(session: nox.Session) -> None:
+    """Ask the tests about a sample of changed modules: `nox -s mutants [-- AREA --minutes 20]`; see docs/mutants.md."""
+    run(session, "python", "-m", "tests.mutants", *session.posargs, OMP_NUM_THREADS="1")
+
+
 @nox.session(venv_backend="none", default=False)
 def findings(session: nox.Session) -> None:
     """Run the scripts of findings/: surprises of other people's tools, each in a temporary folder (needs a network)."""

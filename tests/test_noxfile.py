@@ -69,6 +69,7 @@ def test_nox_lists_every_session_with_its_help() -> None:
         "doctor",
         "wheel",
         "docs",
+        "mutants",
     ]
     command = [
         sys.executable,
@@ -104,6 +105,7 @@ def test_nox_lists_every_session_with_its_help() -> None:
         (noxfile.parity, [], "rematch parity all"),
         (noxfile.parity, ["evaluation", "x.npz"], "rematch parity evaluation x.npz"),
         (noxfile.doctor, [], "rematch doctor"),
+        (noxfile.mutants, ["writers"], "python -m tests.mutants writers"),
     ],
 )
 def test_a_session_is_one_command(session: Any, posargs: list[str], command: str) -> None:

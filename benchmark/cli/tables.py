@@ -70,16 +70,25 @@ def show_leaderboard(report: Report) -> None:
 
 
 def check_files() -> Sheet:
-    """List the generated files that are out of date; of those made of changed records, these records alone."""
-    from benchmark.records.checksums import changed_inputs
+    """List the generated files that are out of date; of those made of changed records, these records alone.
+
+    A note says what was checked.
+    """
+    from benchmark.records.checksums import LIST, changed_inputs, checksummed_files
     from benchmark.records.record import read_all
-    from benchmark.reporting.generated import check_generated
+    from benchmark.reporting.generated import check_generated, generated_files
     from benchmark.reporting.sheet import make_sheet
 
     read_all()  # a record at fault ends here, with the field that is
     rows = [(path.as_posix(), "changed since the tables were written") for path in changed_inputs()]
-    rows = rows or [(path.as_posix(), "out of date") for path in check_generated()]
-    notes = ["run `rematch leaderboard`, if a change of records was meant" if rows else "all are up to date"]
+    inputs = (
+        f"checked: {len(checksummed_files())} records, sidecars and studies, as {LIST.as_posix()} has them"
+    )
+    if not rows:
+        files = generated_files()
+        rows = [(path.as_posix(), "out of date") for path in check_generated(files=files)]
+        inputs += f"; {len(files)} files made of them, byte for byte"
+    notes = ["run `rematch leaderboard`, if a change of records was meant" if rows else inputs]
     alarms = range(len(rows))
     return make_sheet(
         "generated files", ("file", "state"), rows, left=2, notes=notes, alarms=alarms, passed=not rows

@@ -77,9 +77,12 @@ def write_generated(root: Path = Path()) -> Written:
     return Written(list(files), [*stale, *left])
 
 
-def check_generated(root: Path = Path()) -> list[Path]:
-    """Files that `write_generated` would write otherwise, add or remove; []: up to date."""
-    files = generated_files(root)
+def check_generated(root: Path = Path(), files: Mapping[Path, bytes] | None = None) -> list[Path]:
+    """Files that `write_generated` would write otherwise, add or remove; []: up to date.
+
+    files: what `generated_files` gave, where it is known already.
+    """
+    files = generated_files(root) if files is None else files
     return [*_stale(files), *_left_over(root, files)]
 
 

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from benchmark.reporting.leaderboard.content import MARK, TESTS
 
-FORMATS = {"md": "Markdown", "html": "HTML", "tex": "LaTeX", "csv": "CSV", "svg": "plot"}
+FORMATS = {"md": "Markdown", "html": "HTML", "tex": "LaTeX", "csv": "CSV", "json": "JSON", "svg": "plot"}
 READING = f"""\
 Everything here is made from the run records in `results/runs/` and the studies' results by `rematch leaderboard`, the
 same byte for byte each time. `records.sha256` holds the checksum of every record, sidecar and study:
@@ -21,14 +21,19 @@ same byte for byte each time. `records.sha256` holds the checksum of every recor
 - **query ms**: median time to score one caption against the images of the test split.
 - Best values of a table are bold, second ones underlined; equal numbers share a place. **≈** marks an rsum that tests
   do not tell apart from the best (level 5 %, Holm-corrected over all pairs of the table): {TESTS}.
-- Numbers share a table only where their signatures are the same: the same test split and features, rule for ties,
-  precision, number of models, version.
+- One table holds what was scored on the same test split by the same rules (captions, folds, ties, version). What a
+  method reads, the precision of its scores and the number of averaged models are columns; a `*` in the signature
+  below a table stands for a field in which its rows differ. Rows whose sources name the images otherwise are not tested
+  against each other.
 - *The papers' set-up*: faithful runs, trained and scored as the paper says; below each run the paper's row,
   **difference** is ours less the paper's, and the verdict compares the two: `reproduced` - the paper's number lies
-  where one further seed of ours would (95 % prediction interval), and that is narrower than ± 6 rsum; `cannot tell` -
-  it lies there, but the interval is wider; `below`, `above` - it lies outside; `too few seeds` - fewer than three,
-  whatever the difference; `paper value unknown` - it could not be read.
-- *Not comparable with the papers*: the letters lead to the reasons, in the notes.
+  where one further seed of ours would (95 % prediction interval, cut off at 0 and 600), and that is narrower than
+  ± 6 rsum; `cannot tell` - it lies there, but the interval is wider; `below`, `above` - it lies outside; `too few
+  seeds` - fewer than three, whatever the difference; `paper value unknown` - it could not be read.
+- **departures** counts what sets a run apart from its paper; the list below the table names them by run.
+- A row of a paper that waits for a run has the paper's numbers, and the command that runs it.
+- In the CSV files a text that a spreadsheet would compute, as it begins with `=`, `+`, `-`, `@`, a tab or a carriage
+  return, has an apostrophe in front; numbers are as they are.
 - A paper's row is *cited* where it was read in another paper, *derived* where it is computed from statements.
 """
 

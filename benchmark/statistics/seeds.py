@@ -1,7 +1,8 @@
 """Several seeds as a distribution: mean, standard deviation, and two intervals that answer two questions.
 
 The t interval of the mean says where the mean of very many seeds would lie; the prediction interval says
-where one further seed would lie. All here takes the seeds as draws from one normal distribution.
+where one further seed would lie. All here takes the seeds as draws from one normal distribution, which knows nothing of
+0 and 100 %; `within_limits` cuts off what no recall can be.
 """
 
 from __future__ import annotations
@@ -58,6 +59,17 @@ def prediction_half_width(sd: float, n: int, level: float = LEVEL) -> float:
     The mean of n seeds is itself off by sd / sqrt(n), and the further seed by sd.
     """
     return t_quantile(n, level) * sd * math.sqrt(1 + 1 / n)
+
+
+def within_limits(low: float, high: float, metric: str, *, difference: bool = False) -> tuple[float, float]:
+    """An interval of a metric in percent (of METRICS), less the part that no value, or no difference of two, can take.
+
+    A mean of recalls lies between 0 and 100 (rsum: 600), whatever the seeds. The part beyond cannot hold it, so the
+    interval that is left holds it as often as the whole one did (Mandelkern, Setting confidence intervals for bounded
+    parameters, Statistical Science 17, 2002, on intersecting an interval with the values that are possible).
+    """
+    most = 600.0 if metric == "rsum" else 100.0
+    return max(low, -most if difference else 0.0), min(high, most)
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> float:

@@ -36,7 +36,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from benchmark.statistics.power import detectable, least_told, seeds_for_width
-from benchmark.statistics.seeds import prediction_half_width, seed_summary
+from benchmark.statistics.seeds import prediction_half_width, seed_summary, within_limits
 
 Kind = Literal[
     "not comparable", "too few seeds", "paper value unknown", "reproduced", "below", "above", "cannot tell"
@@ -64,7 +64,7 @@ class Verdict:
     difference: float | None = None
     """Mean less the paper's number."""
     interval: tuple[float, float] | None = None
-    """95 % prediction interval of one further seed; None under three seeds."""
+    """95 % prediction interval of one further seed, within what the metric can be; None under three seeds."""
     metric: str = "rsum"
     margin: float | None = None
     """The difference that everyone would call one, in the metric's unit."""
@@ -129,7 +129,7 @@ def _held(
         sd=sd,
         paper=paper,
         difference=difference,
-        interval=(mean - half, mean + half),
+        interval=within_limits(mean - half, mean + half, metric),
         metric=metric,
         margin=margin,
         seeds_needed=_enough(seeds_for_width(margin, sd)),

@@ -70,6 +70,14 @@ def test_same_seed_same_intervals_and_another_seed_others() -> None:
     assert first.bounds != bootstrap(fold, seed=2).bounds
 
 
+def test_a_thousand_resamples_at_95_percent_unless_asked_for_others() -> None:
+    fold = [make(2)]
+    asked = bootstrap(fold, resamples=1000, seed=0, level=0.95, ks=(1, 5, 10))
+    assert bootstrap(fold) == asked
+    assert (asked.resamples, asked.seed, asked.level) == (1000, 0, 0.95)
+    assert bootstrap(fold, resamples=2).resamples == 2
+
+
 @pytest.mark.parametrize("options", [{"resamples": 1}, {"level": 0.0}, {"level": 1.0}])
 def test_senseless_settings_are_refused(options: Any) -> None:
     with pytest.raises(UserError, match="bootstrap: found"):

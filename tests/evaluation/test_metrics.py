@@ -62,6 +62,7 @@ def test_folds_are_averaged_unrounded() -> None:
     mean = mean_metrics(folds).values()
     for name in mean:
         assert mean[name] == pytest.approx(sum(fold.values()[name] for fold in folds) / 3)
+    assert mean_metrics(folds[:1]) == folds[0]
 
 
 def test_no_queries_are_an_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.evaluation import ranking
-from benchmark.evaluation.ranking import TieRule, rank, top_k
+from benchmark.evaluation.ranking import TieRule, captions_of, rank, top_k
 from tests.evaluation.naive import naive_ranks, naive_ties, order_of, scattered_map
 
 
@@ -44,6 +45,30 @@ def test_more_images_than_a_byte_counts() -> None:
     caption_image = scattered_map(rng, 700, 900)
     sims[caption_image, np.arange(900)] = -1  # every caption's image comes last
     assert rank(sims, caption_image).t2i.tolist() == [699] * 900
+
+
+def test_the_lowest_number_overflows_in_silence() -> None:
+    sims = np.array([[np.finfo(np.float32).min, 0.0], [1.0, 1.0]], np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert rank(sims, np.array([0, 1])).t2i.tolist() == [1, 0]
+
+
+def test_many_equal_scores_stand_in_gallery_order() -> None:
+    """More than the few dozen that any sort leaves in order."""
+    sims = np.random.default_rng(0).integers(0, 3, (2, 600)).astype(np.float32)
+    found = top_k(sims, 500)
+    for row in range(2):
+        assert found.i2t[row].tolist() == sorted(range(600), key=lambda item: (-sims[row, item], item))[:500]
+    own = np.random.default_rng(1).permutation(np.arange(600) % 3)
+    for image, captions in enumerate(captions_of(own, 3, 600)):
+        assert captions.tolist() == [j for j in range(600) if own[j] == image]
+
+
+def test_ten_items_unless_asked_for_others() -> None:
+    sims = np.random.default_rng(0).random((12, 13))
+    assert top_k(sims).i2t.shape == (12, 10)
+    assert top_k(sims, 11).t2i.shape == (13, 11)
 
 
 def test_zeros_of_both_signs_and_the_smallest_numbers_are_told_apart_exactly() -> None:

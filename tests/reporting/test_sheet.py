@@ -12,7 +12,8 @@ from benchmark.reporting.sheet import NONE, Cell, Column, Section, Sheet, list_f
 from benchmark.reporting.sheet import Page as SheetPage
 from benchmark.reporting.writers import html, latex, markdown
 from benchmark.reporting.writers.formats import WRITERS, write_sheets
-from benchmark.reporting.writers.json import write_document
+from benchmark.reporting.writers.json import write_document, write_json
+from tests.reporting.writers.samples import SMALL
 
 SHEET = make_sheet(
     "a [title]", ("run", "value"), [("a|b", 1), ("x [red]y[/]", 2)], notes=["a_b <note>"], alarms=[1]
@@ -123,4 +124,15 @@ def test_an_empty_sheet_and_facts_can_be_written_in_every_format() -> None:
             assert write_sheets([sheet], form), form
         page = SheetPage("p", (Section("s", (sheet,)),))
         assert f">{sheet.title.title()}</caption>" in html.page(page, "mark")
-        assert f"\\caption{{p. {'S'}." in latex.tables(page, "mark")
+        assert "\\caption{p. S." in latex.tables(page, "mark")
+
+
+def test_a_small_sheet_is_this_json() -> None:
+    keys = ("run", "full", "r1", "r5", "ms", "raw")
+    rows: list[dict[str, object]] = [dict.fromkeys(keys) for _ in range(4)]
+    rows[0] |= {"run": "a_1", "r1": 1.5, "r5": 9, "ms": 2, "marks": ["a", "b"]}
+    document = {"title": "one <b>", "units": {"ms": "ms"}, "rows": rows, "notes": ["A note_."]}
+    document |= {"items": {"a": "first", "b": "second"}, "signature": "k:1|m:2"}
+    bare = {"title": "×", "rows": []}
+    written = write_json([SMALL, Sheet("×")])
+    assert written == json.dumps([document, bare], indent=1, ensure_ascii=False) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -112,6 +113,21 @@ def test_a_run_that_is_the_papers_says_so_and_names_no_licence_by_itself() -> No
     assert "Nobody has named a licence for these weights" in text
     assert "`vocabulary.json` beside the weights" in text
     assert "The weights: mit." in model_card(record, "mit", has_vocabulary=False)
+
+
+def test_nothing_in_a_record_becomes_markup_in_the_card() -> None:
+    record = read_record(ROOT / "results/runs/scenes/hat-i2t/0.json")
+    odd = "<img src=x onerror=alert(1)> `b` [c](d)"
+    data = record.dataset.model_copy(update={"source": odd, "revision": odd})
+    changes = {"run": odd, "recipe_path": f"recipes/{odd}.yaml", "notes": [odd], "departures": [odd]}
+    recipe = record.recipe | {"summary": odd, "profile": odd}
+    record = record.model_copy(update={**changes, "dataset": data, "codec": odd, "recipe": recipe})
+    text = model_card(record, f"mit {odd}", has_vocabulary=False)
+    head, body = text.split("\n---\n", 1)
+    assert yaml.safe_load(head.removeprefix("---"))["model-index"][0]["name"] == odd
+    assert "<" not in re.sub(r"`[^`\n]*`", "", body), "but in code, which knows no markup"
+    assert body.count("&lt;img src=x onerror=alert(1)&gt; \\`b\\` \\[c\\](d)") >= 8
+    assert "`recipes/<img src=x onerror=alert(1)> 'b' [c](d).yaml`" in body
 
 
 def test_a_vocabulary_goes_along_and_an_old_one_goes(exported: Path) -> None:

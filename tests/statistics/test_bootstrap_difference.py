@@ -68,3 +68,11 @@ def test_what_has_no_interval() -> None:
         paired_bootstrap(np.ones(3), resamples=1)
     with pytest.raises(UserError, match=r"level 1\.0"):
         paired_bootstrap(np.ones(3), level=1.0)
+
+
+def test_ten_thousand_resamples_at_95_percent_unless_asked_for_others() -> None:
+    values = np.array([0.0, 1.0, 3.0])
+    found = paired_bootstrap(values)
+    assert found == paired_bootstrap(values, resamples=10_000, seed=0, level=0.95)
+    assert (found.resamples, found.seed, found.level) == (10_000, 0, 0.95)
+    assert paired_bootstrap(values, resamples=2).n == 3

@@ -63,4 +63,5 @@ def test_power_grows_with_seeds_and_is_a_chance_where_scipy_gives_none() -> None
 def test_no_number_of_seeds_tells_no_difference() -> None:
     assert seeds_to_tell(0.0, 1.0) is None
     assert seeds_to_tell(0.001, 1.0) is None
+    assert MOST == 1_000
     assert seeds_to_tell(1.0, 0.0) == 2

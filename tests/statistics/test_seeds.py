@@ -20,6 +20,7 @@ from benchmark.statistics.seeds import (
     prediction_half_width,
     seed_summary,
     welch,
+    within_limits,
 )
 
 RUNS = [[489.0, 490.0, 491.5], [488.2, 491.0, 490.1, 487.4, 489.9], [1.0, 5.0]]
@@ -113,6 +114,24 @@ def test_no_number_of_seeds_gets_below_the_floor() -> None:
 def test_the_fewest_seeds_are_found_one_by_one(target: float, sd: float) -> None:
     widths = (n for n in range(2, 1000) if prediction_half_width(sd, n) <= target)
     assert seeds_for_width(target, sd) == next(widths)
+
+
+@pytest.mark.parametrize(
+    ("metric", "difference", "limits"),
+    [
+        ("t2i_r1", False, (0.0, 100.0)),
+        ("mean_r1", True, (-100.0, 100.0)),
+        ("rsum", False, (0.0, 600.0)),
+        ("rsum", True, (-600.0, 600.0)),
+    ],
+)
+def test_intervals_end_where_the_metric_does(
+    metric: str, difference: bool, limits: tuple[float, float]
+) -> None:
+    low, high = limits
+    assert within_limits(low - 10.75, high + 0.1, metric, difference=difference) == limits
+    assert within_limits(low + 1, high - 1, metric, difference=difference) == (low + 1, high - 1)
+    assert within_limits(low, low + 0.5, metric, difference=difference) == (low, low + 0.5)
 
 
 @pytest.mark.parametrize("a", RUNS)

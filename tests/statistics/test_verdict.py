@@ -11,6 +11,7 @@ from scipy import stats
 
 from benchmark.errors import UserError
 from benchmark.statistics.power import power
+from benchmark.statistics.seeds import prediction_half_width
 from benchmark.statistics.verdict import ROUNDING, explain_verdict, judge
 from tests.statistics.simulation import simulate_error_rates
 
@@ -31,6 +32,7 @@ def test_under_three_seeds_nothing_is_claimed(values: Sequence[float], paper: fl
     found = judge(values, paper, test_noise=4.0, departures=[])
     assert (found.kind, found.interval, found.seeds_needed) == ("too few seeds", None, None)
     assert found.text == f"too few seeds ({len(values)} of at least 3)"
+    assert found.difference == (None if paper is None else sum(values) / len(values) - paper)
 
 
 def test_no_paper_value() -> None:
@@ -44,7 +46,8 @@ def test_no_paper_value() -> None:
 def test_another_set_up_comes_first(values: Sequence[float], paper: float | None) -> None:
     assert text(values, paper, ["embedded data"]) == "not comparable: embedded data"
     assert text(values, paper, ["a", "b", "c"]) == "not comparable: a (and 2 more)"
-    assert judge(values, paper, test_noise=4.0, departures=["a"]).difference is None
+    found = judge(values, paper, test_noise=4.0, departures=["a"], metric="t2i_r1")
+    assert (found.difference, found.metric) == (None, "t2i_r1")
 
 
 def test_two_sided_with_the_prediction_interval() -> None:
@@ -102,6 +105,17 @@ def test_a_difference_within_the_test_set_s_noise_is_marked() -> None:
     inside = judge(THREE, 490.5, test_noise=400.0, departures=[])
     assert (inside.kind, inside.within_test_noise) == ("reproduced", False)
     assert text(THREE, 496.0) == "below by 6.00"
+
+
+def test_no_seed_lies_beyond_what_the_metric_can_be() -> None:
+    found = judge([1.0, 9.0, 20.0], 5.0, test_noise=None, departures=[], metric="t2i_r1")
+    assert found.interval is not None
+    assert found.interval[0] == 0
+    assert found.interval[1] == pytest.approx(10 + prediction_half_width(found.sd or 0, 3))
+    assert judge([598.0, 599.5], 590.0, test_noise=None, departures=[]).interval is None
+    top = judge([590.0, 598.0, 599.5], 590.0, test_noise=None, departures=[]).interval
+    assert top is not None
+    assert top[1] == 600
 
 
 def test_the_figures_behind_it() -> None:

@@ -19,7 +19,13 @@ from benchmark.errors import UserError
 from benchmark.inputs import WordText
 from benchmark.method import DataFacts, Method
 from benchmark.records.study import RunFile, StudyResults, read_part, read_results
-from benchmark.reporting.studies.runs import difference_line, values_sheet, write_page
+from benchmark.reporting.studies.runs import (
+    CSV_METRICS,
+    VariantRow,
+    difference_line,
+    values_sheet,
+    write_page,
+)
 from benchmark.reporting.writers.csv import write_csv
 from benchmark.run import reproduce
 from benchmark.run.job import Job
@@ -294,6 +300,18 @@ def test_differences_are_taken_seed_by_seed() -> None:
     low, high = stats.t.interval(0.95, 1, 2.25, stats.sem([1.0, 3.5]))
     assert line.bounds("mean_r1") == pytest.approx((low, high))
     assert "+2.25" in write_page(results)
+
+
+def test_intervals_of_few_and_scattered_seeds_stay_within_the_metric() -> None:
+    values = {name: [3.6, 26.2, 15.3] for name in CSV_METRICS}
+    of = VariantRow("variant", "a", [0, 1, 2], values, [])
+    low, high = stats.t.interval(0.95, 2, np.mean(values["mean_r1"]), stats.sem(values["mean_r1"]))
+    assert low < 0
+    assert of.bounds("mean_r1") == pytest.approx((0.0, high))
+    difference = VariantRow("difference", "a - b", [0, 1, 2], values, [])
+    assert difference.bounds("mean_r1") == pytest.approx((low, high))
+    far = VariantRow("difference", "a - b", [0, 1], {"rsum": [590.0, -590.0], "i2t_r1": [90.0, -90.0]}, [])
+    assert (far.bounds("rsum"), far.bounds("i2t_r1")) == ((-600, 600), (-100, 100))
 
 
 def test_one_seed_has_no_interval() -> None:

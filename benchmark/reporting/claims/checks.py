@@ -34,6 +34,7 @@ from benchmark.reporting.claims.definition import (
 from benchmark.reporting.leaderboard.comparisons import MAY_DIFFER, RunComparison, compare_runs
 from benchmark.reporting.leaderboard.rows import Row, leaderboard
 from benchmark.statistics.seed_differences import MOST, SeedDifference, seed_difference, seeds_to_tell
+from benchmark.statistics.seeds import within_limits
 from benchmark.statistics.verdict import ENOUGH_SEEDS
 from benchmark.timing.contenders import growth, ratio
 
@@ -112,7 +113,7 @@ class Evidence:
         values = _by_seed(results, check)
         if not values:
             return _none_yet(blank, f"study {check.study} has no seed of both")
-        return _told_by_seeds(blank, values)
+        return _told_by_seeds(blank, check.metric, values)
 
     @judged.register
     def _run_difference(self, check: RunDifference, claim: Claim) -> JudgedCheck:  # noqa: ARG002
@@ -135,7 +136,7 @@ class Evidence:
             return _none_yet(blank, "the two runs have no seed in common")
         pairs = zip(of.values(check.metric), against.values(check.metric), strict=True)
         images = compare_runs(of, against, check.metric, self.root / RUNS)
-        return _told_by_seeds(replace(blank, images=images), [a - b for a, b in pairs])
+        return _told_by_seeds(replace(blank, images=images), check.metric, [a - b for a, b in pairs])
 
     def _row(self, run: str, protocol: str) -> Row | str:
         """The run under the protocol; why not, where there is none or more than one."""
@@ -226,15 +227,14 @@ def _of_seeds(row: Row, seeds: Sequence[int]) -> Row:
 # ----------------------------------------------------------------------------------- decisions
 
 
-def _told_by_seeds(check: JudgedCheck, values: Sequence[float]) -> JudgedCheck:
+def _told_by_seeds(check: JudgedCheck, metric: str, values: Sequence[float]) -> JudgedCheck:
     """Judge one difference a seed; the claim is that it is larger."""
     found = seed_difference(values)
     if found is None or found.n < ENOUGH_SEEDS:
         return _too_few(check, values)
-    told = replace(
-        check, n=found.n, estimate=found.mean, low=found.low, high=found.high, sd=found.sd, p=found.p
-    )
-    return _told_of_side(told, found.low, found.high, _more_seeds(found))
+    low, high = within_limits(found.low, found.high, metric, difference=True)
+    told = replace(check, n=found.n, estimate=found.mean, low=low, high=high, sd=found.sd, p=found.p)
+    return _told_of_side(told, low, high, _more_seeds(found))
 
 
 def _told_of_side(

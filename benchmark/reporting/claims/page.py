@@ -32,6 +32,7 @@ RULE = (
 OTHERS = (
     "**Other kinds.** Latency: ratios round by round with a bootstrap interval over rounds, no p-value. A claim of a "
     "size holds where the interval begins there or above, and does not hold where it ends short of it. "
+    "Intervals of differences in recall end at 100 points to both sides (rsum: 600), since the metric does. "
     "Growth holds where the interval of the exponent lies within 0.1 of the claimed one. Two runs of one seed "
     "each: the paired test over their images is shown, but says only that these two trained models differ."
 )

@@ -197,6 +197,7 @@ def _training(record: RunRecord) -> dict[str, Value]:
     facts: dict[str, Value] = {}
     if record.training is not None:
         facts = dict(record.training.model_dump())
+        facts["best_epoch"] = record.training.best_epoch + 1  # epochs count from 1, as on the report page
         losses = facts.pop("first_losses")
         assert isinstance(losses, list)
         if losses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -10,7 +11,7 @@ from benchmark.files import plain
 from benchmark.reporting.diff.compare import Change, ProtocolDiff, RunDiff
 from benchmark.reporting.diff.queries import QueryChange, QueryChanges
 from benchmark.reporting.diff.revision import RevisionDiff
-from benchmark.reporting.sheet import Column, Sheet, Value, make_sheet
+from benchmark.reporting.sheet import Cell, Column, Sheet, Value, make_sheet
 
 LONGEST = 60
 """Characters of a value that is text."""
@@ -71,7 +72,8 @@ def _name(name: str, seeds: Sequence[int]) -> str:
 def _metrics(found: ProtocolDiff, diff: RunDiff) -> Sheet:
     old, new, change = CHANGE
     spreads = Column("old_sd", "sd"), Column("new_sd", "sd")
-    columns = [METRIC, old, spreads[0], new, spreads[1], change, P]
+    columns = [METRIC, old, spreads[0], new, spreads[1], change]
+    columns = [*(replace(c, spec=c.spec.replace(".6g", ".2f")) for c in columns), P]
     tests = found.queries.tests
     rows = []
     for item in found.metrics:
@@ -112,8 +114,24 @@ def _query_row(change: QueryChange) -> tuple[Value, ...]:
 
 
 def _changes(title: str, changes: Sequence[Change], notes: tuple[str, ...] = ()) -> Sheet:
-    rows = [(change.name, _short(change.old), _short(change.new), change.change) for change in changes]
+    rows = [(change.name, *_rounded(change)) for change in changes]
     return make_sheet(title, (Column("name", kind="text"), *CHANGE), rows, notes=notes)
+
+
+def _rounded(change: Change) -> tuple[Cell | Value, ...]:
+    """Old, new and change: numbers with four digits of the larger one and all with the same decimals, texts cut."""
+    numbers = [v for v in (change.old, change.new) if isinstance(v, float) and math.isfinite(v)]
+    largest = max((abs(v) for v in (change.old, change.new) if isinstance(v, int | float)), default=0)
+    if not numbers or not 0 < largest < math.inf:
+        return _short(change.old), _short(change.new), change.change
+    decimals = max(0, 3 - math.floor(math.log10(largest)))
+    spec = f",.{decimals}f"
+    sides = [
+        Cell(format(v, spec), v) if isinstance(v, int | float) and not isinstance(v, bool) else _short(v)
+        for v in (change.old, change.new)
+    ]
+    difference = change.change
+    return *sides, None if difference is None else Cell(format(difference, f"+{spec}"), difference)
 
 
 def _latency(diff: RunDiff) -> Sheet:
@@ -142,7 +160,9 @@ def revision_sheets(found: RevisionDiff) -> list[Sheet]:
     title = f"run records since {found.revision}"
     if not found.entries:
         return [Sheet(title, notes=("no record changed",))]
-    heads = ("record", "what", "old rsum", "new rsum", CHANGE[2], P, "queries moved")
+    rsums = [Column(f"{side}_rsum", f"{side} rsum", spec=".2f") for side in ("old", "new")]
+    change_of = Column("change", "change", spec="+.2f")
+    heads: list[Column | str] = ["record", "what", *rsums, change_of, P, "queries moved"]
     rows = []
     for entry in found.entries:
         diff = entry.diff

@@ -15,7 +15,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from benchmark.reporting.leaderboard.content import NAMES
+from benchmark.reporting.leaderboard.content import NAMES, TESTS
 from benchmark.reporting.page import board, curves, history, ledger, runs, studies
 from benchmark.reporting.page.evidence import read_evidence
 from benchmark.reporting.page.examples import Gallery
@@ -47,6 +47,7 @@ def render_page(root: Path = Path()) -> bytes:
         grid=board.grid(evidence),
         protocols=[NAMES.get(name, name) for name in board.grid_protocols(evidence)],
         boards=tables,
+        tests=TESTS,
         methods=sorted({line.method for found in tables for line in found.lines}),
         versus=board.versus(evidence),
         speeds=board.speeds(evidence),

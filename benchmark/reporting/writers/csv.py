@@ -1,4 +1,9 @@
-"""Sheets as CSV: the values behind the cells, with the columns' keys as heads."""
+"""Sheets as CSV: the values behind the cells, with the columns' keys as heads.
+
+A spreadsheet computes a cell that begins with `=`, `+`, `-` or `@` (also in their full-width forms), and may drop a tab
+or a carriage return before it. Names and captions come from data of other people, so a text that begins so gets an
+apostrophe in front. Numbers stay numbers, and a sign by itself, or before a blank at the end, stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from collections.abc import Sequence
 
 from benchmark.reporting.sheet import Cell, Column, Sheet, Value
 
-FORMULA = re.compile(r"\s*[=+\-@]\s*\S|\t")
+FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]\s*\S|[\t\r]")
 """The beginning of a text that a spreadsheet would compute; a sign alone is none."""
 
 
@@ -38,5 +43,5 @@ def _plain(column: Column, cell: Cell) -> Value:
 
 def harmless(text: str) -> str:
     """The text; with an apostrophe before it where a spreadsheet would take it for a formula."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return f"'{text}" if FORMULA.match(text) else text
+    mark = "'" if FORMULA.match(text) else ""
+    return mark + text.replace("\r\n", "\n").replace("\r", "\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from markupsafe import Markup
 
 from benchmark.data.published.catalogue import get_entry
 from benchmark.places import PAPER, locate
@@ -36,15 +37,18 @@ def model_card(record: RunRecord, licence: str | None, *, has_vocabulary: bool) 
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, which has its own escapes
+        finalize=_escaped,
     )
-    environment.filters["md"] = markdown.escape
+    environment.filters |= {"code": _code, "bibtex": _bibtex}
     data = card_data(record, chosen)
     text = environment.get_template("card.md.j2").render(
-        card_data=data.to_yaml(),
+        card_data=Markup(data.to_yaml()),  # YAML, which quotes what it has to
         record=record,
         title=get_method(record.method).title,
         summary=str(record.recipe["summary"]).strip().rstrip("."),
-        tables={name: markdown.table(_results(name, result)) for name, result in record.results.items()},
+        tables={
+            name: Markup(markdown.table(_results(name, result))) for name, result in record.results.items()
+        },
         rsums={
             name: f"{result.metrics.rsum:.1f}{_interval(result.intervals['rsum'])}"
             for name, result in record.results.items()
@@ -57,6 +61,21 @@ def model_card(record: RunRecord, licence: str | None, *, has_vocabulary: bool) 
         paper=_find_paper(record),
     )
     return str(ModelCard(text).content)
+
+
+def _escaped(value: object) -> str:
+    """Whatever the template prints, harmless as Markdown and as HTML; what is marked as such stays."""
+    return value if isinstance(value, Markup) else markdown.escape(str(value))
+
+
+def _code(text: str) -> Markup:
+    """A text as code, which knows no escapes: it ends at a backtick alone."""
+    return Markup(f"`{_bibtex(text)}`")
+
+
+def _bibtex(text: object) -> Markup:
+    """A value within a block of code, on one line that does not end the block."""
+    return Markup(" ".join(str(text).replace("`", "'").split()))
 
 
 def card_data(record: RunRecord, licence: str) -> ModelCardData:

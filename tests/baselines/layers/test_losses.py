@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from benchmark.method import TripletLoss
@@ -71,3 +72,10 @@ def test_recorded_losses_and_gradients() -> None:
             assert abs(loss.item() - file[f"outputs/{number}/loss"]) <= 1e-6
             assert scores.grad is not None
             assert np.abs(scores.grad.numpy() - file[f"grads/{number}/scores"]).max() <= 1e-6
+
+
+def test_settings_are_the_published_ones_and_have_limits() -> None:
+    assert TripletLoss() == TripletLoss(margin=0.2, hardest=True)
+    assert TripletLoss(margin=0).margin == 0
+    with pytest.raises(ValidationError, match="margin"):
+        TripletLoss(margin=-0.5)

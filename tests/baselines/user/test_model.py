@@ -176,6 +176,15 @@ def test_the_loss_of_the_queues_is_the_one_by_hand(loss: UserLoss) -> None:
     assert float(found) == pytest.approx(costs / 4, abs=1e-9)
 
 
+def test_settings_of_the_loss_are_the_published_ones_and_have_limits() -> None:
+    loss = UserLoss()
+    assert (loss.scale, loss.threshold, loss.batch_weight, loss.tangent) == (90, 0.5, 20, False)  # user.md 4
+    assert UserLoss(scale=0.5, batch_weight=0).batch_weight == 0
+    for changes in ({"scale": 0}, {"scale": -0.5}, {"batch_weight": -0.5}):
+        with pytest.raises(ValidationError, match=next(iter(changes))):
+            UserLoss.model_validate(changes)
+
+
 def naive_negatives(scores: list[float], loss: UserLoss) -> float:
     powers = [math.exp(loss.scale * (score - loss.threshold)) for score in scores]
     return math.log(1 + sum(powers)) / loss.scale

@@ -63,6 +63,15 @@ def test_bounds_by_hand() -> None:
         np.testing.assert_array_equal(bounds.high, ranks)
 
 
+@pytest.mark.parametrize("apart", [1.9, 2.1])
+def test_two_tolerances_apart_is_where_an_order_is_sure(apart: float) -> None:
+    sims = np.array([[0.5, 0.0], [0.5 + apart * TOLERANCE, 1.0]])  # caption 0 of image 0, 1 of image 1
+    _, t2i = rank_bounds(sims, np.array([0, 1]), TOLERANCE)
+    assert (t2i.low.tolist(), t2i.high.tolist()) == ([int(apart > 2), 0], [1, 0])
+    _, t2i = rank_bounds(np.array([[0.5, 0.0], [0.5 - apart * TOLERANCE, 1.0]]), np.array([0, 1]), TOLERANCE)
+    assert (t2i.low.tolist(), t2i.high.tolist()) == ([0, 0], [int(apart < 2), 0])
+
+
 def test_rounding_is_counted_and_does_not_fail() -> None:
     sims = matrix()
     noise = np.random.default_rng(3).uniform(-TOLERANCE, TOLERANCE, sims.shape)

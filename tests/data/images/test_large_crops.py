@@ -82,6 +82,22 @@ def test_a_crop_depends_on_its_key_alone() -> None:
     assert not torch.equal(first, scaled_crop(picture, SPEC, (0, 2)))
 
 
+def test_half_of_the_crops_are_flipped_by_the_draw_after_their_box() -> None:
+    picture, spec = noise(12, 10), replace(SPEC, size=6, resize_to=8)
+    stored, draws = np.asarray(stored_image(picture, spec)), []
+    for key in range(300):
+        generator = seeded((7, key))
+        left, top, right, bottom = scaled_box(stored.shape[1], stored.shape[0], generator)
+        draws.append(float(torch.rand(1, generator=generator)))
+        box = resize_bicubic(stored[top:bottom, left:right], 6, 6)
+        expected = box[:, ::-1] if draws[-1] < 0.5 else box
+        np.testing.assert_array_equal(
+            scaled_crop(picture, spec, (7, key)).numpy(), expected.transpose(2, 0, 1)
+        )
+    assert max(draw for draw in draws if draw < 0.5) > 0.49  # draws on both sides, close to the middle
+    assert min(draw for draw in draws if draw >= 0.5) < 0.51
+
+
 def test_pictures_are_stored_at_their_shorter_side() -> None:
     assert stored_image(noise(50, 40), SPEC).size == (40, 32)
     assert stored_image(noise(40, 50), SPEC).size == (32, 40)

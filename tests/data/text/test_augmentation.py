@@ -17,6 +17,7 @@ from benchmark.data.text.augmentation import (
     grouped,
     padded,
     seeded_random,
+    shift_words,
     word_drop,
 )
 from tests.paths import ROOT
@@ -100,6 +101,18 @@ def test_padding() -> None:
     assert none.shape == (0,)
 
 
+def test_a_caption_is_moved_to_one_of_the_places_where_it_fits() -> None:
+    ids, lengths = padded([[5, 6, 7], [8], [1, 2, 3, 4], []])
+    for draw, starts in ((0.0, (0, 0, 0, 0)), (0.4, (1, 2, 1, 2)), (0.999, (3, 5, 2, 6))):
+        found = shift_words(ids, lengths, [draw] * 4, 6).tolist()
+        for row, begin, words in zip(found, starts, ([5, 6, 7], [8], [1, 2, 3, 4], []), strict=True):
+            assert row == [0] * begin + words + [0] * (6 - begin - len(words))
+    places = [shift_words(ids[:1], lengths[:1], [k / 400], 6).argmax().item() - 2 for k in range(400)]
+    assert Counter(places) == {0: 100, 1: 100, 2: 100, 3: 100}
+    none = shift_words(*padded([[], []]), [0.5, 0.5], 3)
+    assert (none.tolist(), none.dtype) == ([[0, 0, 0]] * 2, torch.int64)
+
+
 # ---------------------------------------------------------------------------------------- word pieces
 
 PIECES = json.loads((ROOT / "tests/golden/user/caption_augmentation.json").read_text(encoding="utf-8"))
@@ -165,3 +178,8 @@ def test_a_fifth_of_the_regions_goes_and_one_always_stays() -> None:
     found, least = drop_regions(torch.arange(3.0).view(1, 3, 1).repeat(500, 1, 1) + 1, keys, 0.9)
     assert least.min() == 1
     assert bool((found[:, 0] > 0).all())
+
+
+def test_an_image_that_would_lose_all_keeps_its_first_region() -> None:
+    found, lengths = drop_regions(torch.tensor([[[3.0], [4.0]]]), [(0, 0, 4, 0)], 1.0)
+    assert (found.tolist(), lengths.tolist()) == ([[[3.0]]], [1])

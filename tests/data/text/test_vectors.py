@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,10 @@ def test_dictionaries_in_three_formats(tmp_path: Path) -> None:
         read_dictionary(tmp_path / "twice.txt")
     with pytest.raises(UserError, match="no such dictionary"):
         read_dictionary(tmp_path / "absent.txt")
+    for content, message in (('{"dictionary": [', "not a dictionary in JSON"), ("[1]", "a list of words")):
+        (tmp_path / "odd.json").write_text(content)
+        with pytest.raises(UserError, match=rf"odd\.json: .*{message}"):
+            read_dictionary(tmp_path / "odd.json")
 
 
 def test_words_are_found_as_they_are_written_and_cut_at_the_end() -> None:
@@ -128,6 +133,43 @@ def test_scenes_has_its_own_words_and_word2vec_restricts_them(tmp_path: Path) ->
     assert few.departures("flickr30k") == ["dictionary of 2 words; the authors' has 20,074"]
     with pytest.raises(UserError, match="width 2, expected 300"):
         make_vector_codec(VectorText(20, vectors="word2vec"), dataset, vectors=tmp_path / "w.txt")
+
+
+def test_a_dictionary_is_made_of_the_splits_that_the_authors_took(tmp_path: Path) -> None:
+    dataset = load_dataset("scenes", {"n_train": 3, "n_val": 2, "n_test": 2})
+    splits = {
+        name: replace(split, captions=[f"{name}. -{name}x"] * len(split.captions))
+        for name, split in dataset.splits.items()
+    }
+    bare = replace(dataset, vocabulary=None, splits=splits, whole_captions={})
+    both = VectorText(20, vectors="random", word_dim=2, dictionary="whitespace")
+    assert make_vector_codec(both, bare).dictionary.words == ("-trainx", "-valx", ".", "train", "val")
+    alone = make_vector_codec(replace(both, dictionary="delimiters"), bare)
+    assert alone.dictionary.words == ("train", "trainx")
+    tested = replace(bare, splits={"test": splits["test"]})
+    with pytest.raises(UserError, match="train it first"):
+        make_vector_codec(both, tested)
+    write_dictionary(tmp_path / "vocabulary.json", ["kept"], "kept")
+    for data, words in ((tested, ("kept",)), (bare, alone.dictionary.words)):  # training makes it anew
+        spec = replace(both, dictionary="delimiters")
+        assert make_vector_codec(spec, data, kept=tmp_path / "vocabulary.json").dictionary.words == words
+
+
+def test_a_given_dictionary_keeps_its_order_and_needs_all_its_vectors(tmp_path: Path) -> None:
+    dataset = load_dataset("scenes", {"n_train": 2, "n_val": 2, "n_test": 2})
+    spec = VectorText(20, vectors="word2vec", word_dim=2)
+    (tmp_path / "w.txt").write_text("2 2\nred 1 2\ncircle 3 4\n")
+    (tmp_path / "d.txt").write_text("circle\nred\n")
+    found = make_vector_codec(spec, dataset, given=tmp_path / "d.txt", vectors=tmp_path / "w.txt").dictionary
+    assert found.words == ("circle", "red")
+    assert found.vectors is not None
+    assert found.vectors.tolist() == [[3, 4], [1, 2]]
+    (tmp_path / "d.txt").write_text("circle\nblue\n")
+    with pytest.raises(UserError, match=r"found none for 'blue' of the dictionary \(1 such\)"):
+        make_vector_codec(spec, dataset, given=tmp_path / "d.txt", vectors=tmp_path / "w.txt")
+    names = {WordVectorCodec(found, 4, spaced=flag).identity for flag in (False, True)}
+    assert len(names) == 2
+    assert sum("+spaced:max4" in name for name in names) == 1
 
 
 def test_a_dictionary_stays_with_its_checkpoint(tmp_path: Path) -> None:

@@ -94,6 +94,25 @@ def test_quotes_by_which_our_vocabulary_differs_from_the_authors(caption: str, t
     assert OWN.words(caption) == tokens
 
 
+@pytest.mark.parametrize("mark", [*"&;@#$%?!*[](){}<>«“‘„»”’", "--", "...", ".."])
+def test_marks_are_words_by_themselves(mark: str) -> None:
+    assert OWN.words(f"salt{mark}pepper") == ["salt", mark, "pepper"]
+
+
+@pytest.mark.parametrize("mark", [":", ","])
+def test_colons_and_commas_stay_between_digits_only(mark: str) -> None:
+    assert OWN.words(f"12{mark}30 a{mark}b") == [f"12{mark}30", "a", mark, "b"]
+    assert OWN.words(f"it's red{mark}") == ["it", "'s", "red", mark]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["can not", "d 'ye", "gim me", "lem me", "gon na", "got ta", "more 'n", "wan na", "'t is", "'t was"],
+)
+def test_words_that_are_two(words: str) -> None:
+    assert OWN.words(f"so {words.replace(' ', '')} go") == ["so", *words.split(), "go"]
+
+
 # ------------------------------------------------------------------------------------------ NLTK
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,8 @@ def test_training_facts_are_compared(home: Path) -> None:
     put(seed=0), put(seed=1, training=later)
     found = {change.name: change.change for change in diff().training}
     assert found["best_epoch"] == -1, home
+    (epoch,) = (change for change in diff().training if change.name == "best_epoch")
+    assert (epoch.old, epoch.new) == (3, 2), "epochs count from 1, as the report page has them"
     assert found["final_loss"] == pytest.approx(-0.01)
     assert found["first loss"] == 0
 
@@ -310,6 +313,23 @@ def test_a_record_is_found_by_path_and_by_name(home: Path) -> None:
     put(sidecar(0, 12, ("flickr30k",)), protocols=("flickr30k",))
     with pytest.raises(UserError, match="several runs: flickr30k/hat-i2t, scenes/hat-i2t"):
         load_side("hat-i2t")
+
+
+def test_numbers_are_rounded_alike_on_both_sides(home: Path) -> None:
+    later = parts()["training"] | {"final_loss": 0.0401239876}
+    times = {"train": 12345.678, "evaluate": 0.1}
+    put(seed=0), put(seed=1, training=later, recalls=BETTER, wall_seconds=times)
+    sheets = {sheet.title: sheet for sheet in diff_sheets(diff())}
+    rows = {row.cells[0].text: [cell.text for cell in row.cells[1:]] for row in sheets["training"].rows}
+    assert rows["final_loss"] == ["0.05000", "0.04012", "-0.00988"], home
+    assert rows["best_epoch"] == ["3", "3", "0"]
+    assert rows["seconds, train"] == ["100", "12,346", "+12,245"]
+    assert rows["selected_by"] == ["rsum", "rsum", ""]
+    scores = {row.cells[0].text: row.cells for row in sheets["scenes"].rows}
+    for name in ("rsum", "i2t_r1", "t2i_mean_rank"):
+        for cell in scores[name][1:4]:
+            assert re.fullmatch(r"[+-]?\d+\.\d\d", cell.text)
+            assert isinstance(cell.value, float)
 
 
 def test_formats_say_the_same(home: Path) -> None:

@@ -21,6 +21,7 @@ from benchmark.errors import UserError
 from benchmark.places import RUNS
 from benchmark.records.record import RunRecord
 from benchmark.records.sidecar import Sidecar, read_sidecar
+from benchmark.reporting.leaderboard.comparisons import LEVEL
 from benchmark.reporting.page import TEMPLATES, render_page
 from benchmark.reporting.page.examples import BEST, SHOWN, WORST, Gallery, examples
 from tests.data.look.test_contact_sheet import contrast
@@ -275,6 +276,13 @@ def test_the_leaderboard_has_what_is_known_and_no_empty_column(made: Made) -> No
     assert cells["n"] == "3"
     assert "seeds 0 , 1 , 2" in cells["method"]
     assert {"recipe", "record", "paper", "code"} <= set(cells["method"].replace("·", " ").split())
+
+
+def test_the_mark_of_a_tie_is_explained_as_it_is_computed(made: Made) -> None:
+    said = made.section("leaderboard").text
+    assert f"level {LEVEL:.0%}".replace("%", " %") in said
+    for test in ("sign-flip", "Welch", "over images", "over seeds", "Holm-corrected over all pairs"):
+        assert test in said
 
 
 def test_the_paper_is_drawn_beside_ours_only_where_they_compare(made: Made) -> None:

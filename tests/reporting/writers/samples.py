@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmark.records.record import RunRecord
 from benchmark.reporting.leaderboard.content import make_page, of_protocol
 from benchmark.reporting.leaderboard.rows import leaderboard
-from benchmark.reporting.sheet import Cell, Page, Sheet, SheetRow
+from benchmark.reporting.sheet import Cell, Column, Page, Section, Sheet, SheetRow
 from tests.reporting import factory
 from tests.reporting.leaderboard.test_rows import PAPERS, sgr
 
@@ -66,3 +66,29 @@ def table_rows(text: str) -> list[list[str]]:
     """Cells of all Markdown table lines."""
     rows = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+
+
+# one of everything that a sheet can hold, small enough to write down whole in every format
+
+OVER = "image to text"
+COLUMNS = (
+    Column("run", "run", "text"),
+    Column("full", "name", "text", second_name=True),
+    Column("r1", "i2t R@1", over=OVER, under="R@1"),
+    Column("r5", "i2t R@5", over=OVER, under="R@5"),
+    Column("ms", "time", unit="ms", spread=True),
+    Column("raw", "raw", hidden=True),
+)
+BEST, SECOND = Cell("1.5", 1.5, "best", tied=True), Cell("9", 9, "second", tail=" of 9", spread="0.3")
+ROWS = (
+    SheetRow(
+        (Cell("a_1", "a_1", link="x.md"), Cell("A & B"), BEST, SECOND, Cell("2", 2, spread="0.1"), Cell("7")),
+        marks=("a", "b"),
+    ),
+    SheetRow((Cell("a_1"), Cell("C"), Cell("0.5"), Cell("8"), Cell("3"), Cell("7")), group="x"),
+    SheetRow((Cell(), Cell("paper"), Cell("0.4"), Cell("7"), Cell(), Cell()), kind="reference", group="x"),
+    SheetRow((Cell("z"), Cell(), Cell("0.1"), Cell("1"), Cell("5"), Cell("7")), kind="alarm", group="y"),
+)
+SMALL = Sheet("one <b>", COLUMNS, ROWS, ("A note_.",), "two images", {"a": "first", "b": "second"}, "k:1|m:2")
+FOOTNOTES = {"a": "why", "†": "of <members>."}
+SMALL_PAGE = Page("scenes", (Section("Part", (SMALL,), "A lead."),), "Read it.", "README.md", FOOTNOTES)

@@ -53,15 +53,31 @@ def test_second_hand_values_are_marked() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", " =1", "\n=1", "- all negatives"]
+    "text",
+    [
+        "=1+1",
+        "+1+1",
+        "-1+1",
+        "@SUM(A1)",
+        "\t=1",
+        "\tname",
+        "\r=1",
+        "\rname",
+        " =1",
+        "\n=1",
+        "- all negatives",
+        "-5",
+        "＝1",
+    ],
 )
 def test_texts_that_a_spreadsheet_would_compute_are_made_harmless(text: str) -> None:
     sheet = make_sheet(text, ("name", "value"), [(text, -1.5), ("plain", -2)])
     first, second = csv.DictReader(io.StringIO(write_csv([sheet]), newline=""))
-    assert first == {"name": f"'{text}", "value": "-1.5"}
+    written = text.replace("\r", "\n")
+    assert first == {"name": f"'{written}", "value": "-1.5"}
     assert second == {"name": "plain", "value": "-2"}
     several = next(csv.DictReader(io.StringIO(write_csv([sheet, sheet]), newline="")))
-    assert several["table"] == f"'{text}"
+    assert several["table"] == f"'{written}"
 
 
 def test_numbers_and_ordinary_words_stay_as_they_are() -> None:

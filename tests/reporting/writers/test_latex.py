@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from benchmark.reporting.sheet import Page
 from benchmark.reporting.writers import latex as writer
 from benchmark.reporting.writers.latex import escape as tex
 from tests.reporting.leaderboard.test_rows import sgr
-from tests.reporting.writers.samples import ODD, RECORDS, ensemble, page
+from tests.reporting.writers.samples import ODD, RECORDS, SMALL, SMALL_PAGE, ensemble, page
 
 LONG = "USER without external knowledge (presumably SGE, the released code)"
 SAMPLES: dict[str, tuple[str, Sequence[RunRecord]]] = {
@@ -34,6 +35,70 @@ def latex(found: Page) -> str:
 def text_of(name: str) -> str:
     protocol, records = SAMPLES[name]
     return latex(page(records, protocol))
+
+
+SMALL_TABLE = r"""% made by x; needs \usepackage{booktabs}
+\begin{table*}[t]
+  \centering\footnotesize\setlength{\tabcolsep}{3.5pt}
+  \caption{scenes. Part. Read it.}
+  \label{tab:scenes-1}
+  \begin{tabular}{lrrr}
+    \toprule
+     & \multicolumn{2}{c}{image to text} &  \\
+    \cmidrule(lr){2-3}
+    run & R@1 & R@5 & time ms \\
+    \midrule
+    a\_1 (A \& B)\textsuperscript{a,b} & \textbf{1.5}\rlap{$^{\approx}$} & \underline{9} of 9 & 2 $\pm$ 0.1 \\
+    a\_1 (C) & 0.5 & 8 & 3 \\
+    \quad paper & 0.4 & 7 &  \\
+    z & 0.1 & 1 & 5 \\
+    \bottomrule
+  \end{tabular}
+
+  \smallskip
+  \parbox{\linewidth}{\scriptsize\raggedright
+    \textsuperscript{a}~why.
+    \textsuperscript{\textdagger{}}~of \textless{}members\textgreater{}.
+    A note\_.
+    a: first.
+    b: second.
+    Signature: \texttt{k:1|\allowbreak{}m:2}.
+  }
+\end{table*}
+"""
+
+
+def test_a_small_table_is_this_text() -> None:
+    assert writer.tables(SMALL_PAGE, "made by x") == SMALL_TABLE
+    first, *rest = SMALL.rows
+    long = replace(first, cells=(replace(first.cells[0], text="n" * 31), *first.cells[1:]))
+    section = replace(SMALL_PAGE.sections[0], sheets=(replace(SMALL, rows=(long, *rest)),))
+    both = replace(SMALL_PAGE, sections=(*SMALL_PAGE.sections, section))
+    broken = writer.tables(both, "made by x")
+    assert broken.startswith(SMALL_TABLE)
+    assert r"\begin{tabular}{p{40mm}rrr}" in broken
+    assert r"\label{tab:scenes-2}" in broken
+    for start in (
+        r"\raggedright " + "n" * 31 + r"\textsuperscript{a,b} & ",
+        r"\raggedright a\_1 & ",
+        r"\raggedright z & ",
+    ):
+        assert f"    {start}" in broken
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        *(("\\", r"\textbackslash{}"), ("~", r"\textasciitilde{}"), ("^", r"\textasciicircum{}")),
+        *(("<", r"\textless{}"), (">", r"\textgreater{}"), ("|", r"\textbar{}"), ("`", r"\textasciigrave{}")),
+        *((mark, f"\\{mark}") for mark in "{}&%$#_"),
+        *(("±", r"$\pm$"), ("×", r"$\times$"), ("≈", r"$\approx$"), ("≤", r"$\leq$"), ("≥", r"$\geq$")),
+        *(("∞", r"$\infty$"), ("−", "$-$"), ("→", r"$\rightarrow$"), ("µ", r"$\mu$"), ("°", r"$^{\circ}$")),
+        *(("…", r"\ldots{}"), ("–", "--"), ("—", "---"), ("†", r"\textdagger{}"), ('"', "''")),
+    ],
+)
+def test_each_character_is_written_so(text: str, written: str) -> None:
+    assert tex(f"a{text}b") == f"a{written}b"
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -2,15 +2,77 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from benchmark.reporting.leaderboard.content import MARK
-from benchmark.reporting.sheet import Page
+from benchmark.reporting.sheet import Page, Sheet
 from benchmark.reporting.writers import markdown as writer
 from tests.reporting.leaderboard.test_rows import sgr
-from tests.reporting.writers.samples import ODD, RECORDS, page, table_rows
+from tests.reporting.writers.samples import ODD, RECORDS, SMALL, SMALL_PAGE, page, table_rows
 
 
 def markdown(page: Page) -> str:
     return writer.page(page, MARK)
+
+
+TABLE = r"""
+| run         | name      |   i2t R@1 |           i2t R@5 |   time ms | notes   |
+|:------------|:----------|----------:|------------------:|----------:|:--------|
+| [a_1](x.md) | A &amp; B | **1.5** ≈ | <ins>9</ins> of 9 |   2 ± 0.1 | a b     |
+| a_1         | C         |       0.5 |                 8 |         3 |         |
+|             | paper     |       0.4 |                 7 |           |         |
+| **z**       |           |   **0.1** |             **1** |     **5** |         |
+
+A note\_.
+
+- a: first
+- b: second
+
+Signature: `k:1|m:2`
+"""
+PAGE = f"""\
+<!-- made by x -->
+# scenes
+
+Read it. [How to read this](README.md).
+
+## Part
+
+A lead.
+
+### One &lt;b&gt;
+
+Two images.
+{TABLE}
+## Notes
+
+- **a**: why
+- **†**: of &lt;members&gt;.
+"""
+FOLDED = """
+<details><summary>folded</summary>
+
+| run   | name   |   i2t R@1 |   i2t R@5 |   time ms |
+|:------|:-------|----------:|----------:|----------:|
+| a_1   | C      |       0.5 |         8 |         3 |
+
+</details>
+"""
+
+
+def test_a_small_page_is_this_text() -> None:
+    assert writer.page(SMALL_PAGE, "made by x") == PAGE
+    bare = replace(SMALL_PAGE, sections=(), guide="", footnotes={})
+    assert writer.page(bare, "x") == "<!-- x -->\n# scenes\n\nRead it.\n"
+
+
+def test_small_sheets_are_this_text() -> None:
+    folded = Sheet("folded", SMALL.columns, SMALL.rows[1:2], folded=True)
+    assert writer.sheets([SMALL, folded], 2) == f"## one &lt;b&gt;\n\ntwo images\n{TABLE}{FOLDED}"
+    assert writer.sheets([Sheet("none")]) == "### none\n"
+    assert writer.escape(" indented") == " indented"
 
 
 def cells_of(text: str, run: str) -> dict[str, str]:
@@ -70,6 +132,24 @@ def test_each_table_stands_with_its_signature() -> None:
 def test_rows_are_short() -> None:
     """Reasons do not stand in the cells."""
     assert max(len(line) for line in markdown(page(RECORDS)).splitlines() if line.startswith("|")) < 340
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("a<b", "a&lt;b"),
+        ("a>b", "a&gt;b"),
+        ("a&b", "a&amp;b"),
+        ("<script>&lt;", "&lt;script&gt;&amp;lt;"),
+        *((f"a{mark}b", f"a\\{mark}b") for mark in "\\`*[]|~#$"),
+        ("snake_case a@b", "snake_case a@b"),
+        ("_x_ @y", r"\_x\_ \@y"),
+        ("two\n lines", "two lines"),
+        (" tail ", " tail"),
+    ],
+)
+def test_what_markdown_or_html_would_read_is_escaped(text: str, escaped: str) -> None:
+    assert writer.escape(text) == escaped
 
 
 def test_every_row_has_all_cells_whatever_the_names() -> None:
