@@ -80,7 +80,7 @@ def check_files() -> Sheet:
     from benchmark.reporting.sheet import make_sheet
 
     read_all()  # a record at fault ends here, with the field that is
-    rows = [(path.as_posix(), "changed since the tables were written") for path in changed_inputs()]
+    rows = [(path.as_posix(), "changed") for path in changed_inputs()]
     inputs = (
         f"checked: {len(checksummed_files())} records, sidecars and studies, as {LIST.as_posix()} has them"
     )
@@ -88,7 +88,7 @@ def check_files() -> Sheet:
         files = generated_files()
         rows = [(path.as_posix(), "out of date") for path in check_generated(files=files)]
         inputs += f"; {len(files)} files made of them, byte for byte"
-    notes = ["run `rematch leaderboard`, if a change of records was meant" if rows else inputs]
+    notes = ["changed: a record or a study, since the tables were written; run `rematch leaderboard` if that was meant" if rows else inputs]
     alarms = range(len(rows))
     return make_sheet(
         "generated files", ("file", "state"), rows, left=2, notes=notes, alarms=alarms, passed=not rows

@@ -112,7 +112,7 @@ def _answers(folder: Path, method: str, protocol: str) -> list[_Answer]:
         return []
     dataset = PROTOCOLS[protocol].dataset
     paths = [path for path in listing(folder / method, "*.yaml") if path.stem.split("-")[0] == dataset]
-    return [_Answer(path.as_posix(), *_head(path)) for path in paths]
+    return [_Answer((RECIPES / method / path.name).as_posix(), *_head(path)) for path in paths]
 
 
 @cache

@@ -58,7 +58,6 @@ SMALL_TABLE = r"""% made by x; needs \usepackage{booktabs}
   \smallskip
   \parbox{\linewidth}{\scriptsize\raggedright
     \textsuperscript{a}~why.
-    \textsuperscript{\textdagger{}}~of \textless{}members\textgreater{}.
     A note\_.
     a: first.
     b: second.
