@@ -21,6 +21,7 @@ from baselines.user import enhancement
 from baselines.vse_infty.model import VSEInfinity
 from benchmark.batches import TrainingCodes
 from benchmark.checks.drift import check
+from benchmark.data.regions.grid import FeatureStore
 from benchmark.method import DualEncoder, Progress
 from benchmark.places import REFERENCE
 from benchmark.records.reference import read_reference, reference_path, write_reference
@@ -28,6 +29,7 @@ from benchmark.run.job import Job, build_model
 from tests.paths import ROOT
 from tests.tiny import rematch
 
+FEATURES = FeatureStore().folder
 STEPS = 5
 """Of the 20 first steps of a reference: the worsened losses differ from the first on."""
 Mutate = Callable[[pytest.MonkeyPatch], None]
@@ -36,6 +38,9 @@ Mutate = Callable[[pytest.MonkeyPatch], None]
 def clone(folder: Path, monkeypatch: pytest.MonkeyPatch, runs: tuple[str, ...]) -> None:
     """A working folder with the committed recipes and the references of some runs, with fewer first steps."""
     (folder / "recipes").symlink_to(ROOT / "recipes")
+    (ROOT / FEATURES).mkdir(parents=True, exist_ok=True)
+    (folder / FEATURES.parent).mkdir()
+    (folder / FEATURES).symlink_to(ROOT / FEATURES)  # of the regions of scenes, which take long to compute
     for run in runs:
         for suffix in (".npz", ".safetensors"):
             file = REFERENCE / "scenes" / f"{run}{suffix}"
