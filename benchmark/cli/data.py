@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-import yaml
 from rich.filesize import decimal
 
 from benchmark.cli.options import DataDir, Report, ShowProgress, Unverified, bundled, console
 from benchmark.cli.timing import time_app
 from benchmark.errors import UserError, nearest
+from benchmark.guarded import DocumentError, parse_yaml
 
 if TYPE_CHECKING:
     from benchmark.data.published.catalogue import Entry
@@ -287,8 +287,8 @@ def parse_options(given: Sequence[str] | None) -> dict[str, Any]:
         if not sign or not name:
             raise UserError(f"option --option: found '{item}', expected NAME=VALUE")
         try:
-            options[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            options[name] = parse_yaml(value)
+        except DocumentError:
             options[name] = value
     return options
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from benchmark.errors import UserError
 from benchmark.files import plain, sha256_bytes, write_text
+from benchmark.guarded import JSON_BYTES, DocumentError, parse_json, read_within
 from benchmark.places import RUNS, locate
 from benchmark.recipe.faults import explain
 from benchmark.recipe.schema import PaperRow
@@ -257,10 +258,10 @@ def read_record(path: Path) -> RunRecord:
     """
     name = path.as_posix()
     try:
-        content = locate(path).read_bytes()
+        content = read_within(locate(path), JSON_BYTES)
     except FileNotFoundError:
         raise UserError(f"{name}: no such run record") from None
-    except OSError as error:
+    except (OSError, DocumentError) as error:
         raise UserError(f"{name}: not a complete JSON document ({error}); delete it and run again") from None
     return parse_record(content, name)
 
@@ -268,7 +269,7 @@ def read_record(path: Path) -> RunRecord:
 def parse_record(content: bytes, name: str) -> RunRecord:
     """A record from a file's content, wherever that is from; errors as `read_record`, with this name."""
     try:
-        document = json.loads(content.decode("utf-8"), parse_constant=_no_constant)
+        document = parse_json(content, constant=_no_constant)
     except ValueError as error:
         raise UserError(f"{name}: not a complete JSON document ({error}); delete it and run again") from None
     if not isinstance(document, dict) or "schema_version" not in document:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from benchmark.errors import UserError, nearest
 from benchmark.evaluation.extra.cxc import read_cxc
 from benchmark.evaluation.extra.eccv import karpathy_captions, labels_folder, read_shipped
 from benchmark.evaluation.extra.relevance import Relevance, number_of
+from benchmark.guarded import read_json
 
 TABLES = ("cxc", "eccv")
 DATASET = "mscoco"
@@ -44,7 +44,7 @@ def read_ids(path: Path) -> list[int]:
         if path.suffix == ".npy":
             items = np.load(path, allow_pickle=False).ravel().tolist()
         elif path.suffix == ".json":
-            items = json.loads(path.read_text(encoding="utf-8"))
+            items = read_json(path)
         else:
             items = path.read_text(encoding="utf-8").split()
     except (OSError, ValueError, EOFError) as error:
