@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import Report, ShowProgress, bundled, console
+from benchmark.cli.options import Report, ShowProgress, bundled, console, sound_seeds
 from benchmark.errors import UserError
 
 
@@ -51,7 +51,11 @@ def drift(
     full: Annotated[bool, typer.Option("--full", help="Also train the scenes recipes in full.")] = False,
     seeds: Annotated[
         list[int] | None,
-        typer.Option("--seeds", help="Also train these seeds, and test them against the committed seeds."),
+        typer.Option(
+            "--seeds",
+            help="Also train these seeds, and test them against the committed seeds.",
+            callback=sound_seeds,
+        ),
     ] = None,
     runs: Annotated[
         Path | None,

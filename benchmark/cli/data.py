@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.filesize import decimal
 
-from benchmark.cli.options import DataDir, Report, ShowProgress, Unverified, bundled, console
+from benchmark.cli.options import DataDir, Report, ShowProgress, Unverified, bundled, sound_seeds
 from benchmark.cli.timing import time_app
 from benchmark.errors import UserError, nearest
 from benchmark.guarded import DocumentError, parse_yaml
@@ -149,7 +149,9 @@ def show(
     dataset: Name,
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "test",
     count: Annotated[int, typer.Option(help="Images to show.")] = 24,
-    seed: Annotated[int | None, typer.Option(help="Which images are drawn. Default: 0.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Which images are drawn. Default: 0.", callback=sound_seeds)
+    ] = None,
     first: Annotated[
         bool, typer.Option("--first", help="The first images, in the protocol's order.")
     ] = False,

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from benchmark.errors import UserError, nearest
+from benchmark.errors import UserError, nearest, shown
 from benchmark.guarded import DocumentError, read_yaml
 from benchmark.places import RECIPES, listing, locate
 from benchmark.recipe.faults import validated
@@ -43,7 +43,7 @@ class Profile(Strict):
     def _same_dataset(self) -> Self:
         if "name" in self.data:
             raise UserError(
-                f"field 'data.name': found {self.data['name']!r}; a profile leaves the dataset as it is"
+                f"field 'data.name': found {shown(self.data['name'])}; a profile leaves the dataset as it is"
             )
         return self
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, shown
 from benchmark.files import plain, sha256_bytes, write_text
 from benchmark.guarded import JSON_BYTES, DocumentError, parse_json, read_within
 from benchmark.places import RUNS, locate
@@ -108,7 +108,7 @@ class RunRecord(Part, Grown):
                 raise ValueError(f"the signature of {protocol} does not fit the rest of the record")
         found = absolute_paths(document)
         if found:
-            raise ValueError(f"holds an absolute path: {found[0]!r}")
+            raise ValueError(f"holds an absolute path: {shown(found[0])}")
         return self
 
     @property
@@ -276,7 +276,7 @@ def parse_record(content: bytes, name: str) -> RunRecord:
         raise UserError(f"{name}: field 'schema_version' is missing: not a run record of Rematch")
     if document["schema_version"] != SCHEMA_VERSION:
         found = document["schema_version"]
-        raise UserError(f"{name}: field 'schema_version': found {found!r}, expected {SCHEMA_VERSION}")
+        raise UserError(f"{name}: field 'schema_version': found {shown(found)}, expected {SCHEMA_VERSION}")
     try:
         record = RunRecord.model_validate(document)
     except ValidationError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UserError
-from benchmark.files import sha256_bytes
+from benchmark.files import naming, sha256_bytes
 from benchmark.guarded import parse_json
 
 ANEW = "train anew without --resume"
@@ -38,7 +38,7 @@ class Log:
     def append(self, line: dict[str, Any]) -> None:
         """Append one line."""
         content = f"{json.dumps(line, allow_nan=False, separators=(',', ':'))}\n".encode()
-        with self.path.open("ab") as handle:
+        with naming(self.path), self.path.open("ab") as handle:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())

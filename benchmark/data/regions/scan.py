@@ -17,7 +17,7 @@ from benchmark.data.published.catalogue import SCAN_DEV, Entry, Facts
 from benchmark.data.published.karpathy import flickr30k_names, lines_sha256
 from benchmark.data.regions.arrays import ArrayRegions, Integers, NpyFile, open_npy
 from benchmark.data.splits import NoPictures, Split, SplitName, flatten_captions
-from benchmark.errors import UserError
+from benchmark.errors import UserError, shown
 from benchmark.guarded import read_json
 
 PARTS: dict[SplitName, tuple[str, ...]] = {"train": ("train",), "val": ("dev",), "test": ("testall", "test")}
@@ -138,7 +138,7 @@ def read_ids(path: Path, part: str, images: int, captions: int) -> list[str]:
     odd = next((number for number, line in enumerate(lines, start=1) if not line.isdigit()), None)
     if odd is not None:
         found = lines[odd - 1].decode("utf-8", "replace")
-        raise UserError(f"{path.name}: line {odd:,}: found {found!r}, expected the number of an image")
+        raise UserError(f"{path.name}: line {odd:,}: found {shown(found)}, expected the number of an image")
     if len(lines) == captions:
         lines = lines[::CAPTIONS]
     if len(lines) != images:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.errors import UserError, nearest
+from benchmark.errors import UserError, nearest, shown
 from benchmark.evaluation.extra.cxc import read_cxc
 from benchmark.evaluation.extra.eccv import karpathy_captions, labels_folder, read_shipped
 from benchmark.evaluation.extra.relevance import Relevance, number_of
@@ -57,7 +57,7 @@ def read_ids(path: Path) -> list[int]:
 def _id_of(item: object, where: str) -> int:
     number = number_of(item) if isinstance(item, str) else item
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise UserError(f"{where}: found {item!r}, expected an id")
+        raise UserError(f"{where}: found {shown(item)}, expected an id")
     return number
 
 
