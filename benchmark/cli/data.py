@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.filesize import decimal
 
-from benchmark.cli.options import DataDir, Report, ShowProgress, Unverified, bundled, sound_seeds
+from benchmark.cli.options import DataDir, Report, ShowProgress, Unverified, bundled, console, sound_seeds
 from benchmark.cli.timing import time_app
 from benchmark.errors import UserError, nearest
 from benchmark.guarded import DocumentError, parse_yaml

@@ -80,7 +80,7 @@ def reproduce(
         if dataset == "scenes":
             banner(report.console)
     runs = find_runs(target, dataset, profile)
-    check_runs(runs, data_dir)
+    check_runs(runs, settings.data_dir)
     if dry_run:
         from benchmark.reporting.estimates import estimate_sheets
 
