@@ -318,7 +318,7 @@ def load_array(path: Path, mapped: bool = False) -> Floats:
         found = _kind_of(handle.read(64))
     if found is not None:
         raise UserError(
-            f"{path.as_posix()}: found {found}, expected a .npy file with one array: save it with numpy.save"
+            f"{path.as_posix()}: not a readable .npy file: found {found}; save the one array with numpy.save"
         )
     try:
         array: Floats = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -63,7 +63,7 @@ def test_weights_that_are_no_numbers_are_named(bad: float) -> None:
     official = OfficialFile("HAT", lambda key: key)
     wanted = {"a": torch.zeros(3), "b": torch.zeros(2, 2)}
     found = {"a": torch.ones(3), "b": torch.tensor([[1.0, bad], [bad, 2.0]])}
-    with pytest.raises(UserError, match="x.pth: 'b' holds 2 of 4 numbers that are NaN or infinite"):
+    with pytest.raises(UserError, match=r"x\.pth: 'b' holds 2 of 4 numbers that are NaN or infinite"):
         official.fit(found, wanted, "x.pth")
     assert official.fit(found | {"b": torch.ones(2, 2)}, wanted, "x.pth").missing == []
 
