@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 if sys.platform != "win32":
     import fcntl
@@ -29,7 +29,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         target = Target(handle)
         try:
             with handle:
-                yield target
+                yield cast(IO[bytes], target)
                 handle.flush()
                 os.fsync(handle.fileno())
                 temporary.chmod(0o644)
@@ -86,8 +86,8 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        temporary = path.with_name(f".{path.name}.").as_posix()
-        if error.errno is not None and (not error.filename or str(error.filename).startswith(temporary)):
+        named = Path(str(error.filename or "")).name  # mkstemp makes paths absolute
+        if error.errno is not None and (not named or named.startswith(f".{path.name}.")):
             error.filename = path.as_posix()
         raise
 

@@ -131,7 +131,9 @@ def _check_nodes(events: Iterator[yaml.Event]) -> None:
     """Count what a document will hold when its aliases are followed, before any of it is made."""
     import yaml
 
-    sizes, anchors, open_ones = [0], {}, [""]
+    sizes: list[int] = [0]
+    anchors: dict[str | None, int] = {}
+    open_ones: list[str | None] = [""]
     for event in events:
         size = 0
         if isinstance(event, yaml.CollectionStartEvent):
@@ -231,12 +233,13 @@ def _check_pickle(content: bytes) -> int:
     machine = _Sizes(len(content))
     steps = 0
     try:
-        for code, argument, place in pickletools.genops(io.BytesIO(content)):
+        for code, argument, found in pickletools.genops(io.BytesIO(content)):
+            place = found or 0
             steps += 1
             if steps > PICKLE_STEPS or place >= PICKLE_BYTES:
                 raise DocumentError(f"a pickle of more than {PICKLE_STEPS:,} steps or {PICKLE_BYTES:,} bytes")
             if code.name == "STOP":
-                return (place or 0) + 1
+                return place + 1
             machine.step(code, argument)
     except DocumentError:
         raise
