@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickletools
 import zipfile
 from collections.abc import Callable, Iterator
@@ -50,9 +51,10 @@ class DocumentError(ValueError):
 def read_within(path: Path, limit: int) -> bytes:
     """Read a file of at most `limit` bytes; OSError where it cannot be read, DocumentError where it is larger."""
     with path.open("rb") as handle:
-        content = handle.read(limit + 1)  # the size in its directory can be 0 (a pipe), or change meanwhile
-    if len(content) > limit:
-        raise DocumentError(f"found {path.stat().st_size:,} bytes, expected at most {limit:,}")
+        size = os.fstat(handle.fileno()).st_size
+        content = handle.read(limit + 1) if size <= limit else b""  # a pipe has no size
+    if max(size, len(content)) > limit:
+        raise DocumentError(f"found {max(size, len(content)):,} bytes, expected at most {limit:,}")
     return content
 
 

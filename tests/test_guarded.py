@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import io
 import json
+import resource
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +220,25 @@ def test_sound_pickles_pass_one_by_one(protocol: int) -> None:
     parts = [pickle.dumps(value, protocol) for value in values]
     handle = io.BytesIO(b"".join(parts))
     assert [guarded.next_pickle(handle) for _ in parts] == parts
+
+
+def test_a_file_just_over_the_bounds_is_refused_at_once_and_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.touch()
+    with path.open("r+b") as handle:
+        handle.truncate(guarded.ANNOTATIONS + 1)  # a hole: it takes no room
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    readers: list[Callable[[], object]] = [
+        lambda: guarded.read_json(path, limit=guarded.ANNOTATIONS),
+        lambda: guarded.read_json(path),
+        lambda: guarded.read_yaml(path),
+        lambda: guarded.next_pickle(io.BytesIO(b"K\x010" * (guarded.PICKLE_STEPS // 2 + 1))),
+        lambda: guarded.next_pickle(io.BytesIO(b"B" + (2**24).to_bytes(4, "little") + bytes(2**24) + b".")),
+        lambda: guarded.parse_json("[" * (guarded.JSON_DEPTH + 1) + "]" * (guarded.JSON_DEPTH + 1)),
+        lambda: guarded.parse_yaml(f"[{'x,' * guarded.YAML_NODES}x]"),
+    ]
+    for reader in readers:
+        with pytest.raises(DocumentError):
+            reader()
+    assert time.process_time() - start < 2 * len(readers)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500 * 1024
