@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -45,7 +47,7 @@ class Full(io.RawIOBase):
         raise OSError(self.code, os.strerror(self.code))
 
 
-WRITERS = {
+WRITERS: dict[str, Callable[[Any], object]] = {
     "bytes": lambda handle: handle.write(b"new" * 10_000),
     "torch": lambda handle: torch.save({"a": torch.zeros(10_000)}, handle),
     "numpy": lambda handle: np.save(handle, np.zeros(10_000)),
@@ -75,7 +77,7 @@ def test_a_file_that_cannot_be_made_is_named_without_its_temporary_name(
     def refuse(**options: Any) -> NoReturn:
         raise OSError(code, os.strerror(code), f"{options['dir']}/{options['prefix']}x")
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
     with pytest.raises(OSError, match=r"a\.txt") as caught:
         write_text(tmp_path / "a.txt", "text")
     assert explain_fault(caught.value) == f"{(tmp_path / 'a.txt').as_posix()}: {os.strerror(code)}"
