@@ -7,13 +7,14 @@ it ends. So `sweep` tells what a killed process left from what another one is wr
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 if sys.platform != "win32":
     import fcntl
@@ -22,20 +23,72 @@ if sys.platform != "win32":
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path`; it takes the place of `path` only when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = _open_temporary(path)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = _open_temporary(path)
+        target = Target(handle)
+        try:
+            with handle:
+                yield cast(IO[bytes], target)
+                handle.flush()
+                os.fsync(handle.fileno())
+                temporary.chmod(0o644)
+                if sys.platform != "win32":
+                    temporary.replace(path)  # while it is locked: no sweep can take it away
+            if sys.platform == "win32":
+                temporary.replace(path)  # where no open file can be renamed
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            if target.fault is not None:  # whatever was made of it meanwhile
+                raise target.fault from None
+            raise
+
+
+class Target(io.BufferedIOBase):
+    """A file that is written, which remembers why it could not be.
+
+    `torch.save` turns a full disk into an error of its own without a word about the disk, and numpy, where it is given
+    a plain file, into one without a number.
+    """
+
+    def __init__(self, handle: IO[bytes]) -> None:
+        self._handle = handle
+        self.fault: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        try:
+            return self._handle.write(content)
+        except OSError as error:
+            self.fault = error
+            raise
+
+    def flush(self) -> None:
+        if not self._handle.closed:
+            self._handle.flush()
+
+    def tell(self) -> int:
+        return self._handle.tell()
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self._handle.seek(place, whence)
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the name of a file into an error of the system that has none, as those of writing have not."""
     try:
-        with handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
-            temporary.chmod(0o644)
-            if sys.platform != "win32":
-                temporary.replace(path)  # while it is locked: no sweep can take it away
-        if sys.platform == "win32":
-            temporary.replace(path)  # where no open file can be renamed
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        named = Path(str(error.filename or "")).name  # mkstemp makes paths absolute
+        if error.errno is not None and (not named or named.startswith(f".{path.name}.")):
+            error.filename = path.as_posix()
         raise
 
 

@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from benchmark.errors import UserError
+
 if TYPE_CHECKING:  # lists read what a recipe may say, and need no torch for it
     from PIL.Image import Image
     from torch import Tensor
@@ -281,12 +283,25 @@ class InputSpec:
     unit: Literal["caption", "image"] = "caption"
     """The unit of an epoch: every caption with its image, or every image with one random caption."""
     last_batch: Literal["keep", "drop"] = "keep"
+    least_batch: int = 1
+    """Fewest pairs of a training batch: 2 where statistics of the batch need two."""
     candidates: int = 0
     """The number of training captions of other images that come with a batch, to mine from: `extra` then has
     `candidates` (K, L) as a caption is trained on, and the rows that they come from, `candidate_captions` and
     `candidate_images` (K,)."""
     exclude: Literal["batch", "anchors"] = "batch"
     """The images that candidates do not come from: those of the batch, or of its first half."""
+
+    def check_epoch(self, images: int, captions: int, batch_size: int) -> None:
+        """Raise UserError where an epoch over so many ends in a batch that is too small to be trained on."""
+        units = captions if self.unit == "caption" else images
+        last = units % batch_size
+        if self.last_batch == "keep" and 0 < last < self.least_batch:
+            pairs = "a single pair" if last == 1 else f"{last} pairs"
+            raise UserError(
+                f"field 'training.batch_size': found {batch_size}, and the last batch of {units:,} {self.unit}s has "
+                f"{pairs}, expected {self.least_batch} or more, since batch norm needs them; choose another batch size"
+            )
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, model_serializer
 
 
 class Strict(BaseModel):
@@ -40,3 +40,8 @@ class Grown(Strict):
             for name, value in document.items()
             if name not in later or getattr(self, name) != fields[name].default
         }
+
+
+LARGEST_SEED = 2**32 - 1
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+"""A seed that every generator takes."""

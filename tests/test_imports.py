@@ -16,7 +16,7 @@ Order = Sequence[set[str]]
 """Rooms of a folder from the ground up: a room imports lower ones and itself, never one beside or above it."""
 
 HARNESS: Order = (
-    {"errors", "files", "places", "strict"},
+    {"errors", "files", "guarded", "places", "strict"},
     {"inputs", "batches"},
     {"method"},
     {"registry"},
@@ -66,7 +66,7 @@ FOR_METHODS = {
 }
 """What a method may import besides the standard library and the contract."""
 
-CONTRACT = {"method", "inputs", "batches", "errors", "strict"}
+CONTRACT = {"method", "inputs", "batches", "errors", "guarded", "strict"}
 """Rooms of benchmark/ that a method may import."""
 
 

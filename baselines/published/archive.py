@@ -8,6 +8,7 @@ optimiser moments in the file cost nothing.
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import UserError
+from benchmark.guarded import DocumentError, next_pickle, open_archive
 
 STORAGES = {
     "DoubleStorage": torch.float64,
@@ -140,10 +142,15 @@ class StoredTensors:
             data = bytearray(self._read(storage))
         except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
             raise self._error(f"storage {storage.name} cannot be read ({error})") from None
-        expected = storage.size * storage.dtype.itemsize
-        if len(data) != expected:
-            raise self._error(f"storage {storage.name} has {len(data)} bytes, its header says {expected}")
+        check_size(storage, len(data), self._error)
         return torch.frombuffer(data, dtype=storage.dtype) if data else torch.empty(0, dtype=storage.dtype)
+
+
+def check_size(storage: Storage, found: int, error: Callable[[str], UserError]) -> None:
+    """Raise `error` where a storage has another number of bytes than the pickle says."""
+    expected = storage.size * storage.dtype.itemsize
+    if found != expected:
+        raise error(f"storage {storage.name} has {found} bytes, its header says {expected}")
 
 
 class TorchZip:
@@ -158,13 +165,15 @@ class TorchZip:
         if not path.is_file():
             raise UserError(f"{path}: no such checkpoint file")
         try:
-            self._archive = zipfile.ZipFile(path)
+            self._archive = open_archive(path)
             pickles = [name for name in self._archive.namelist() if name.endswith("data.pkl")]
             if len(pickles) != 1:
                 raise self._error(f"found a zip file with {len(pickles)} data.pkl")
             self._folder = pickles[0].removesuffix("data.pkl")
             with self._archive.open(pickles[0]) as handle:
                 self.content = self._unpickle(handle)
+        except DocumentError as error:
+            raise self._error(f"found one out of bounds: {error}") from None
         except (zipfile.BadZipFile, OSError, EOFError) as error:
             raise self._error(f"found no complete zip file ({error})") from None
 
@@ -173,12 +182,14 @@ class TorchZip:
         return self._tensors.tensor(lazy)
 
     def _read(self, storage: Storage) -> bytes:
-        return self._archive.read(f"{self._folder}data/{storage.name}")
+        part = self._archive.getinfo(f"{self._folder}data/{storage.name}")
+        check_size(storage, part.file_size, self._error)  # of the directory: before anything is inflated
+        return self._archive.read(part)
 
     def _unpickle(self, handle: IO[bytes]) -> Any:
         try:
-            return SafeUnpickler(handle).load()
-        except (zipfile.BadZipFile, OSError):
+            return SafeUnpickler(io.BytesIO(next_pickle(handle))).load()
+        except (zipfile.BadZipFile, OSError, DocumentError):
             raise
         except Exception as error:  # a crafted or damaged pickle may fail in any way; none of it is our fault
             raise self._error(f"its pickle cannot be read ({type(error).__name__}: {error})") from None

@@ -58,7 +58,7 @@ class OfficialFile:
 
         Every entry ends in `state`, `unexpected` or `dropped` (official names), every weight in `state` or `missing`
         (our names). Raises UserError for another shape, and where less than half of the weights are found, since that
-        is a checkpoint of another method.
+        is a checkpoint of another method; and for NaN or infinite weights. Batch norms' counters may be absent.
         """
         names = {key: self.our_key(key) for key in official}
         found = {name: key for key, name in names.items() if name is not None and name in wanted}
@@ -73,7 +73,17 @@ class OfficialFile:
         state = {name: official[found[name]] for name in wanted if name in found}
         for name, tensor in state.items():
             self._check_shape(found[name], tensor, wanted[name], source)
-        return OfficialWeights(state, [name for name in wanted if name not in found], unexpected, dropped)
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                bad = int((~tensor.isfinite()).sum())
+                raise UserError(
+                    f"{source}: '{found[name]}' holds {bad} of {tensor.numel()} numbers that are NaN or infinite, "
+                    "expected finite weights"
+                )
+        # files from before PyTorch 0.4.1 have none; no batch norm with a momentum reads it
+        counters = {name for name in wanted if name not in found and name.endswith(".num_batches_tracked")}
+        state |= {name: wanted[name] for name in counters}
+        missing = [name for name in wanted if name not in state]
+        return OfficialWeights(state, missing, unexpected, dropped)
 
     def _check_shape(self, key: str, found: Tensor, wanted: Tensor, source: str) -> None:
         if found.shape == wanted.shape:

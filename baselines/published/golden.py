@@ -6,7 +6,6 @@ it that is no input and no weight must be compared.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from benchmark.batches import CaptionBatch, ImageBatch, TrainingCodes
 from benchmark.errors import UserError
+from benchmark.guarded import parse_json, read_json
 from benchmark.method import Baseline, OfficialWeights, ParityCase, Progress, TripletLoss
 
 Array = np.ndarray[Any, Any]
@@ -62,7 +62,7 @@ class Recorded:
 
     def config(self) -> Any:
         """Return the settings that the file was recorded with, a dict unless a file says otherwise."""
-        return json.loads(str(self.arrays["config"]))
+        return parse_json(str(self.arrays["config"]))
 
     def batches(
         self, prefix: str, *, ids: str = "captions", images: str = "images"
@@ -146,7 +146,7 @@ def read_arrays(path: Path, tolerances: Tolerances) -> Recorded | Any:
             with np.load(path, allow_pickle=False) as file:
                 return Recorded({key: file[key] for key in file.files}, tolerances)
         if head.lstrip().startswith((b"{", b"[")):
-            return json.loads(path.read_text(encoding="utf-8"))
+            return read_json(path)
     except (BadZipFile, ValueError, OSError, EOFError) as error:
         raise UserError(f"neither a readable .npz nor .json: {error}") from None
     return None

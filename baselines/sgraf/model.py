@@ -78,7 +78,7 @@ class SGRAFConfig(Strict):
 def inputs(config: SGRAFConfig) -> InputSpec:
     """Declare what SAF and SGR read: every caption, whole, with its image's region features (sgraf.md 2, 5, 6)."""
     image = RegionInput(config.regions, config.region_dim)
-    return InputSpec(image, WordText(), unit="caption", last_batch="keep")
+    return InputSpec(image, WordText(), unit="caption", last_batch="keep", least_batch=2)
 
 
 Reader = Callable[[Tensor], tuple[Tensor, Tensor]]

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli.options import Report, ShowProgress, bundled, console
+from benchmark.cli.options import Report, ShowProgress, bundled, console, sound_seeds
 from benchmark.errors import UserError
 
 
@@ -42,6 +42,16 @@ def parity(
     report.put_checks(*(run_parity(name, files).sheet(only_failed=failed) for name in names))
 
 
+NewSeeds = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--seeds",
+        help="Also train these seeds, and test them against the committed seeds.",
+        callback=sound_seeds,
+    ),
+]
+
+
 @bundled
 def drift(
     method: Annotated[
@@ -49,10 +59,7 @@ def drift(
     ] = None,
     *,
     full: Annotated[bool, typer.Option("--full", help="Also train the scenes recipes in full.")] = False,
-    seeds: Annotated[
-        list[int] | None,
-        typer.Option("--seeds", help="Also train these seeds, and test them against the committed seeds."),
-    ] = None,
+    seeds: NewSeeds = None,
     runs: Annotated[
         Path | None,
         typer.Option("--runs", help="Only test the seeds of the run records in this folder; train nothing."),

@@ -5,7 +5,12 @@ Bad input ends with one line on stderr and exit code 2; a check that fails (pari
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Annotated
 
 import typer
@@ -72,12 +77,93 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; errors that a user can cause become one line on stderr and exit code 2."""
+    """Run the command line; what a user or the system can cause becomes one line on stderr and exit code 2.
+
+    A run that is stopped ends with 130 (SIGINT) or 143 (SIGTERM), and with a line that says how to go on.
+    """
     arguments = several_values(several_values(sys.argv[1:], "--seeds"), "--workers")
     try:
-        app(args=arguments, prog_name="rematch", standalone_mode=True)
-    except (UserError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        line = Text.assemble(("error:", "red"), " ", " ".join(said.splitlines()))  # Text: no markup in it
-        Console(stderr=True, soft_wrap=True).print(line)
+        with stopping_in_order() as stopped:
+            try:
+                app(args=arguments, prog_name="rematch", standalone_mode=True)
+            finally:
+                sys.stdout.flush()  # now, and not where nobody hears of a full disk
+    except (UserError, OSError, RuntimeError, MemoryError) as error:
+        said = explain_fault(error)
+        if said is None:
+            raise
+        _say("error", said)
+        if isinstance(error, OSError):
+            _drop_output()
         raise SystemExit(2) from None
+    except SystemExit as end:
+        if end.code != 130:
+            raise
+        number = signal.Signals(stopped[0] if stopped else signal.SIGINT)
+        _say("stopped", f"by {number.name}; {ON.get(arguments[0], 'nothing half-written is left behind')}")
+        raise SystemExit(128 + number) from None
+
+
+ON = {
+    "reproduce": "the same command with --resume goes on after the last epoch that was finished",
+    "study": "the same command goes on with the runs that are not finished (a study needs no --resume)",
+}
+"""How to go on after a stop, by verb."""
+
+EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What libraries turn into errors of their own, with the system's words for it inside."""
+
+
+def explain_fault(error: BaseException) -> str | None:
+    """Put an error in one line; None where it is a fault of ours, which keeps its traceback."""
+    if isinstance(error, UserError):
+        said = str(error)
+    elif isinstance(error, MemoryError):
+        said = "out of memory; take smaller sizes, or close other programs"
+    elif isinstance(error, OSError) and error.strerror and error.errno is not None:
+        said = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:  # of a library, with or without the traceback of another process in it
+        said = next(
+            (line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__
+        )
+        spent = any(os.strerror(number) in str(error) for number in EXHAUSTED) or "out of memory" in str(
+            error
+        )
+        if not isinstance(error, OSError) and not spent:
+            return None
+    return str(UserError(" ".join(said.split())))
+
+
+def _say(what: str, said: str) -> None:
+    line = Text.assemble((f"{what}:", "red"), " ", said)  # Text: no markup in it
+    with suppress(OSError):  # stderr may lie on the disk that is full
+        Console(stderr=True, soft_wrap=True).print(line)
+
+
+def _drop_output() -> None:
+    """Leave nothing for Python to write when it ends, which it would complain about in a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def stopping_in_order() -> Iterator[list[int]]:
+    """Let SIGTERM end a command as SIGINT does, files put in order; the list then holds its number."""
+    received: list[int] = []
+    own = os.getpid()
+
+    def stop(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+        if os.getpid() != own:  # a loader process: it has nothing to put in order
+            os.kill(os.getpid(), number)
+            return
+        received.append(number)
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, former)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-import yaml
 from rich.filesize import decimal
 
-from benchmark.cli.options import DataDir, Report, ShowProgress, Unverified, bundled, console
+from benchmark.cli.options import DataDir, Report, ShowProgress, Unverified, bundled, console, sound_seeds
 from benchmark.cli.timing import time_app
 from benchmark.errors import UserError, nearest
+from benchmark.guarded import DocumentError, parse_yaml
 
 if TYPE_CHECKING:
     from benchmark.data.published.catalogue import Entry
@@ -149,7 +149,9 @@ def show(
     dataset: Name,
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "test",
     count: Annotated[int, typer.Option(help="Images to show.")] = 24,
-    seed: Annotated[int | None, typer.Option(help="Which images are drawn. Default: 0.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Which images are drawn. Default: 0.", callback=sound_seeds)
+    ] = None,
     first: Annotated[
         bool, typer.Option("--first", help="The first images, in the protocol's order.")
     ] = False,
@@ -287,8 +289,8 @@ def parse_options(given: Sequence[str] | None) -> dict[str, Any]:
         if not sign or not name:
             raise UserError(f"option --option: found '{item}', expected NAME=VALUE")
         try:
-            options[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            options[name] = parse_yaml(value)
+        except DocumentError:
             options[name] = value
     return options
 

@@ -135,7 +135,7 @@ def score_relevance(sims: Floats, labels: Labels, tie_rule: TieRule) -> Sheet:
     from benchmark.reporting.scores import relevance_sheet
 
     result = evaluate_relevance(sims, labels.image_ids, labels.caption_ids, labels.relevance, tie_rule)
-    base = unknown_origin(DATASET, result.n_images, result.n_captions, 1, tie_rule, str(sims.dtype))
+    base = unknown_origin(DATASET, result.n_images, result.n_captions, 1, tie_rule, sims.dtype.name)
     return relevance_sheet(result, relevance_line(result, base))
 
 
@@ -151,7 +151,7 @@ def score_processed(
     from benchmark.reporting.scores import processed_sheet
 
     results = [evaluate_processed(sims, owner, item, hubs.method, hubs.banks, tie_rule) for item in protocols]
-    return processed_sheet(results, [_processed_line(result, str(sims.dtype)) for result in results])
+    return processed_sheet(results, [_processed_line(result, sims.dtype.name) for result in results])
 
 
 def _processed_line(result: ProcessedResult, precision: str) -> str:

@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.panel import Panel
 
+from benchmark.errors import UserError, shown
 from benchmark.reporting.writers.formats import Format, write_sheets
 from benchmark.reporting.writers.json import write_document
 from benchmark.reporting.writers.terminal import print_sheets
@@ -35,8 +36,23 @@ ScoredDataset = Annotated[
         "--dataset", help="Whose protocols: scenes, flickr30k, mscoco, flickr8k. Default: own sizes."
     ),
 ]
+
+
+def sound_seeds(given: Any) -> Any:
+    """Return what an option of seeds was given, one or several; raises UserError for what no generator takes."""
+    from benchmark.strict import LARGEST_SEED
+
+    for seed in given if isinstance(given, list | tuple) else [] if given is None else [given]:
+        if not 0 <= seed <= LARGEST_SEED:
+            raise UserError(f"a seed: found {shown(seed)}, expected a whole number from 0 to {LARGEST_SEED}")
+    return given
+
+
 Seeds = Annotated[
-    list[int] | None, typer.Option("--seeds", help="One or several: --seeds 0 1 2. Default: the recipe's.")
+    list[int] | None,
+    typer.Option(
+        "--seeds", help="One or several: --seeds 0 1 2. Default: the recipe's.", callback=sound_seeds
+    ),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: a GPU where there is one.")]
 DataDir = Annotated[Path | None, typer.Option(help="Local data in place of the Hub's.")]

@@ -26,6 +26,7 @@ from benchmark.cli.options import (
     WordVectors,
     banner,
     bundled,
+    sound_seeds,
     with_log,
 )
 
@@ -79,7 +80,7 @@ def reproduce(
         if dataset == "scenes":
             banner(report.console)
     runs = find_runs(target, dataset, profile)
-    check_runs(runs)
+    check_runs(runs, settings.data_dir)
     if dry_run:
         from benchmark.reporting.estimates import estimate_sheets
 
@@ -109,7 +110,10 @@ def evaluate(
     profile: Profile = None,
     settings: Settings,
     seed: Annotated[
-        int | None, typer.Option(help="Of the run that the weights come from. Default: the recipe's.")
+        int | None,
+        typer.Option(
+            help="Of the run that the weights come from. Default: the recipe's.", callback=sound_seeds
+        ),
     ] = None,
     latency: Annotated[bool, typer.Option(help="Measure latency too.")] = False,
     relevance: RelevanceName = None,

@@ -95,7 +95,9 @@ def score(
     options: dict[str, Any] = {"captions_per_image": each, "tie_rule": ties, "ks": [*KS, *(k or [])]}
     results = score_matrix(matrix, dataset, protocol=protocol, caption_map=caption_map, **options)
     sims, owner = read_matrix(matrix, dataset, caption_map, captions_per_image=each)
-    sheets = plain_sheets(matrix.name, sims, owner, results, against)
+    assumed = f"no --caption-map: captions {each}i to {each}i + {each - 1} were taken for those of image i"
+    notes = [assumed] if caption_map is None and captions_per_image is None else []
+    sheets = plain_sheets(matrix.name, sims, owner, results, against, notes)
     if labels is not None:
         sheets.append(score_relevance(sims, labels, ties))
     if hubs is not None:
@@ -125,7 +127,12 @@ def check_sizes(dataset: str | None, captions_per_image: int | None, caption_map
 
 
 def plain_sheets(
-    name: str, sims: Floats, owner: Ints, results: list[ProtocolResult], against: str | None
+    name: str,
+    sims: Floats,
+    owner: Ints,
+    results: list[ProtocolResult],
+    against: str | None,
+    notes: list[str],
 ) -> list[Sheet]:
     """Metrics under each protocol, and the paired tests against a run where one is named."""
     from benchmark.evaluation.protocol import evaluate_places
@@ -133,7 +140,7 @@ def plain_sheets(
     from benchmark.reporting.against import against_sheet
     from benchmark.reporting.scores import results_sheet
 
-    signatures = [str(foreign_signature(result, str(sims.dtype))) for result in results]
+    signatures = [str(foreign_signature(result, sims.dtype.name)) for result in results]
     places = [evaluate_places(sims, owner, result) for result in results]
-    sheets = [results_sheet(results, name, signatures, places)]
+    sheets = [results_sheet(results, name, signatures, places, notes)]
     return sheets if against is None else [*sheets, against_sheet(name, results, owner, against)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import Profile, Report, bundled
+from benchmark.cli.options import Profile, Report, bundled, sound_seeds
 
 if TYPE_CHECKING:
     from benchmark.run.job import Settings
@@ -43,7 +43,8 @@ def query(
         typer.Option(help="Weights. Default: of the last training, else the committed reference."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of the training. Default: the name's, else the recipe's.")
+        int | None,
+        typer.Option(help="Of the training. Default: the name's, else the recipe's.", callback=sound_seeds),
     ] = None,
     profile: Profile = None,
     settings: Settings,

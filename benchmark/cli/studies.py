@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import Device, Report, ShowProgress, bundled, make_settings, with_log
+from benchmark.cli.options import Device, Report, ShowProgress, bundled, make_settings, sound_seeds, with_log
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 StudySeeds = Annotated[
     list[int] | None,
     typer.Option(
-        "--seeds", help="One or several: --seeds 0 1 2. Default: the study's. Others are added to it."
+        "--seeds",
+        help="One or several: --seeds 0 1 2. Default: the study's. Others are added to it.",
+        callback=sound_seeds,
     ),
 ]
 Only = Annotated[

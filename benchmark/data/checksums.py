@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmark.errors import UserError
 from benchmark.files import sha256_file, write_text
+from benchmark.guarded import read_json
 
 KEPT = "checksums.json"
 """The name of the file of checksums in the folder of a prepared copy."""
@@ -105,7 +106,7 @@ def _entry(path: Path) -> list[Any]:
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        document = json.loads((folder / KEPT).read_text(encoding="utf-8"))
+        document = read_json(folder / KEPT)
         if all(isinstance(document[part], dict) for part in ("prepared", "sources")):
             return dict(document)
     except (OSError, ValueError, KeyError, TypeError):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.errors import UserError, nearest
+from benchmark.errors import UserError, cut, nearest
 from benchmark.evaluation.bootstrap import Intervals, bootstrap
 from benchmark.evaluation.metrics import (
     KS,
@@ -297,6 +297,11 @@ def read_matrix(
     try:
         check_matrix(sims)
         if given is None:
+            if sims.shape[0] == sims.shape[1] == 5 * (len(sims) // 5) and _repeats(sims):
+                raise UserError(
+                    f"found scores of shape {sims.shape}, every row five times, as of images repeated for their "
+                    "captions; take every fifth (scores[::5])"
+                )
             return sims, captions_each(sims.shape, captions_per_image, n_images, dataset)
         _check_transposed(sims.shape, given.shape[0] if given.ndim else None, n_images)
     except UserError as error:
@@ -309,14 +314,37 @@ def load_array(path: Path, mapped: bool = False) -> Floats:
     if not path.is_file():
         known = [item.as_posix() for item in path.parent.glob("*.npy")] if path.parent.is_dir() else []
         raise UserError(f"{path.as_posix()}: no such file{nearest(path.as_posix(), known)}")
+    with path.open("rb") as handle:
+        found = _kind_of(handle.read(64))
+    if found is not None:
+        raise UserError(
+            f"{path.as_posix()}: not a readable .npy file: found {found}; save the one array with numpy.save"
+        )
     try:
-        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path.as_posix()}: not a readable .npy file: {reason}") from None
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{path.as_posix()}: found an archive of arrays, expected a .npy file with one array")
-    return array
+        array: Floats = np.load(path, mmap_mode="r", allow_pickle=False)
+        if min(array.shape, default=0) < 0:
+            raise ValueError(f"a shape of {array.shape}")
+        return array if mapped else np.array(array)
+    except Exception as error:  # a header of nonsense makes numpy raise nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{path.as_posix()}: not a readable .npy file: {cut(reason)}; save it again with numpy.save"
+        ) from None
+
+
+def _kind_of(head: bytes) -> str | None:
+    """What a file begins like, where that is no .npy file."""
+    if head.startswith(b"\x93NUMPY"):
+        return None
+    if head.startswith(b"PK"):
+        return "an archive, as numpy.savez and torch.save write it"
+    if head[8:10] == b'{"':
+        return "a safetensors file"
+    if head.startswith(b"\x80"):
+        return "a pickle, as torch.save wrote it before version 1.6"
+    if head and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        return "text, such as a .csv file"
+    return "no .npy file" if head else "an empty file"
 
 
 def captions_each(
@@ -326,7 +354,7 @@ def captions_each(
     if each < 1:
         raise UserError(f"captions an image: found {each}, expected 1 at least")
     n_images, n_captions = shape
-    _check_transposed(shape, each * (expected or n_captions), expected or n_captions)
+    _check_transposed(shape, each * n_captions, n_captions)
     if n_captions != each * n_images:
         wanted = f"({expected}, {each * expected})" if expected else f"(n, {each}n)"
         raise UserError(
@@ -334,6 +362,12 @@ def captions_each(
             "with another number of captions an image, give a caption map"
         )
     return np.repeat(np.arange(n_images), each)
+
+
+def _repeats(sims: Floats) -> bool:
+    """Return True if the first, the middle and the last five rows are each the same row."""
+    starts = {0, len(sims) // 10 * 5, len(sims) - 5}
+    return all(bool((sims[start : start + 5] == sims[start]).all()) for start in starts)
 
 
 def _check_transposed(shape: tuple[int, ...], n_captions: int | None, n_images: int | None) -> None:

@@ -183,7 +183,9 @@ def check_matrix(sims: Floats) -> None:
             f"scores: found shape {sims.shape}, expected (n_images, n_captions), neither of them 0"
         )
     if sims.dtype.newbyteorder("=") not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise UserError(f"scores: found type {sims.dtype}, expected float32 or float64")
+        ties = "; what half precision made equal stays a tie" if sims.dtype == np.float16 else ""
+        advice = f"; save scores.astype('float32'){ties}" if sims.dtype.kind in "fiub" else ""
+        raise UserError(f"scores: found type {sims.dtype}, expected float32 or float64{advice}")
 
 
 def check_finite(sims: Floats) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from benchmark.errors import UserError, nearest
+from benchmark.errors import UserError, cut, nearest, shown
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -36,7 +36,8 @@ def explain(error: ValidationError, schema: type[BaseModel], prefix: str = "") -
     if fault["type"] == "missing":
         return f"field '{field}' is missing"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"field '{field}': found {fault['input']!r}, {fault['msg'][0].lower()}{fault['msg'][1:]}{more}"
+    said = f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
+    return f"field '{field}': found {shown(fault['input'])}, {cut(said)}{more}"
 
 
 def _field_names(schema: Any, path: list[str]) -> list[str]:

@@ -10,17 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, model_validator
 
-from benchmark.errors import UserError, nearest
+from benchmark.errors import UserError, nearest, shown
+from benchmark.guarded import DocumentError, read_yaml
 from benchmark.places import RECIPES, listing, locate
 from benchmark.recipe.faults import validated
 from benchmark.recipe.schema import EnsembleRecipe, Recipe
 from benchmark.strict import Strict
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The safe loader, in C where PyYAML was built with it: ten times as fast."""
 PROFILES = "profiles"
 """Folder beside a method's recipes."""
 
@@ -45,7 +43,7 @@ class Profile(Strict):
     def _same_dataset(self) -> Self:
         if "name" in self.data:
             raise UserError(
-                f"field 'data.name': found {self.data['name']!r}; a profile leaves the dataset as it is"
+                f"field 'data.name': found {shown(self.data['name'])}; a profile leaves the dataset as it is"
             )
         return self
 
@@ -126,10 +124,9 @@ def _with_profile(
 def read_document(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping; raises UserError for any other."""
     try:
-        document = yaml.load(locate(path).read_text(encoding="utf-8"), Loader=LOADER)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path.as_posix()}: not valid YAML: {reason}") from None
+        document = read_yaml(locate(path))
+    except DocumentError as error:
+        raise UserError(f"{path.as_posix()}: not valid YAML: {error}") from None
     if not isinstance(document, dict):
         raise UserError(
             f"{path.as_posix()}: found {type(document).__name__}, expected a mapping of recipe fields"

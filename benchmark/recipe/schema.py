@@ -104,7 +104,7 @@ class DataSettings(Grown):
     """`scenes`, `flickr30k`, `mscoco` or `flickr8k` (`rematch list` shows all)."""
     options: dict[str, int | float | str | bool] = {}
     """Options of that dataset: sizes and seed of `scenes`; `restval` of `mscoco`."""
-    captions_per_image: int = Field(default=5, ge=1)
+    captions_per_image: int = Field(default=5, ge=1, le=1000)
     """The first so many captions of an image are used (papers: 5)."""
     first_images: FirstImages = FirstImages()
     """`{val: 1000}`: the first 1,000 validation images. A run on fewer training or test images is not comparable."""
@@ -129,8 +129,8 @@ class Evaluation(Strict):
 
     precision: Literal["float32", "float64"] = "float32"
     """The precision of codes and scores; the encoders run in float32."""
-    batch_size: int = Field(default=128, ge=1)
-    memory_mb: int = Field(default=512, ge=16)
+    batch_size: int = Field(default=128, ge=1, le=1_000_000)
+    memory_mb: int = Field(default=512, ge=16, le=2**24)
     """The budget for a block of pairs, in MiB."""
     tie_rule: Literal["lower_index", "pessimistic"] = "lower_index"
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from benchmark.errors import UserError
-from benchmark.strict import LATER, Grown, Strict
+from benchmark.strict import LATER, Grown, Seed, Strict
 
 Metric = Literal["rsum", "r1_sum", "i2t_r1", "t2i_r1"]
 """The values that a best checkpoint is chosen by; `r1_sum` is R@1(i2t) + R@1(t2i), in percent."""
@@ -147,7 +147,7 @@ Schedule = Annotated[
 class Stage(Grown):
     """Consecutive epochs with the same settings."""
 
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, le=100_000)
     loss: dict[str, Any] = {}
     """The settings of the method's objective, checked against its own schema."""
     trainable: list[str] = ["*"]
@@ -164,16 +164,16 @@ class Stage(Grown):
 class Training(Strict):
     """Everything between the initial weights and the last checkpoint."""
 
-    seed: int = 0
-    batch_size: int = Field(ge=2)
+    seed: Seed = 0
+    batch_size: int = Field(ge=2, le=100_000)
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
     """float16: autocast with a loss scaler that starts at 65536; bfloat16: autocast."""
     optimizer: Optimizer
     schedule: Schedule
     stages: list[Stage] = Field(min_length=1)
-    pair_budget_mb: int | None = None
+    pair_budget_mb: int | None = Field(default=None, le=2**24)
     """The memory for temporary pair tensors; over it the objective works in chunks. None means no limit."""
-    workers: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0, le=1024)
     """The number of loader processes; they change speed, never results."""
     validate_from_epoch: int = Field(default=0, ge=0)
     """The first epoch (from 0) that is validated."""

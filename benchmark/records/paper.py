@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from benchmark.errors import UserError, nearest
+from benchmark.guarded import YAML_BYTES, DocumentError, parse_yaml, read_within
 from benchmark.places import PAPER, listing, locate
 from benchmark.recipe.faults import explain
 from benchmark.recipe.schema import PaperRow
@@ -136,14 +136,14 @@ def load_paper(method: str, folder: Path = PAPER) -> Paper:
         known = [item.stem for item in listing(folder, "*.yaml")]
         raise UserError(f"{name}: no paper numbers for method '{method}'{nearest(method, known)}")
     try:
-        paper = _parsed(locate(path).read_bytes())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from None
+        paper = _parsed(read_within(locate(path), YAML_BYTES))
     except ValidationError as error:
         fault = error.errors()[0]
         if fault["type"] == "value_error":
             raise UserError(f"{name}: {fault['ctx']['error']}") from None
         raise UserError(f"{name}: {explain(error, Paper)}") from None
+    except DocumentError as error:
+        raise UserError(f"{name}: not valid YAML: {error}") from None
     if paper.method != method:
         raise UserError(
             f"{name}: field 'method': found '{paper.method}', expected '{method}' as in the file's name"
@@ -154,7 +154,7 @@ def load_paper(method: str, folder: Path = PAPER) -> Paper:
 @cache
 def _parsed(content: bytes) -> Paper:
     """The paper in a file's content, kept: the tables and the page ask for the same few files over a hundred times."""
-    return Paper.model_validate(yaml.safe_load(content.decode("utf-8")))
+    return Paper.model_validate(parse_yaml(content))
 
 
 def load_papers(folder: Path = PAPER) -> Iterator[Paper]:

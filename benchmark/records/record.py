@@ -15,8 +15,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, shown
 from benchmark.files import plain, sha256_bytes, write_text
+from benchmark.guarded import JSON_BYTES, DocumentError, parse_json, read_within
 from benchmark.places import RUNS, locate
 from benchmark.recipe.faults import explain
 from benchmark.recipe.schema import PaperRow
@@ -107,7 +108,7 @@ class RunRecord(Part, Grown):
                 raise ValueError(f"the signature of {protocol} does not fit the rest of the record")
         found = absolute_paths(document)
         if found:
-            raise ValueError(f"holds an absolute path: {found[0]!r}")
+            raise ValueError(f"holds an absolute path: {shown(found[0])}")
         return self
 
     @property
@@ -257,10 +258,10 @@ def read_record(path: Path) -> RunRecord:
     """
     name = path.as_posix()
     try:
-        content = locate(path).read_bytes()
+        content = read_within(locate(path), JSON_BYTES)
     except FileNotFoundError:
         raise UserError(f"{name}: no such run record") from None
-    except OSError as error:
+    except (OSError, DocumentError) as error:
         raise UserError(f"{name}: not a complete JSON document ({error}); delete it and run again") from None
     return parse_record(content, name)
 
@@ -268,14 +269,14 @@ def read_record(path: Path) -> RunRecord:
 def parse_record(content: bytes, name: str) -> RunRecord:
     """A record from a file's content, wherever that is from; errors as `read_record`, with this name."""
     try:
-        document = json.loads(content.decode("utf-8"), parse_constant=_no_constant)
+        document = parse_json(content, constant=_no_constant)
     except ValueError as error:
         raise UserError(f"{name}: not a complete JSON document ({error}); delete it and run again") from None
     if not isinstance(document, dict) or "schema_version" not in document:
         raise UserError(f"{name}: field 'schema_version' is missing: not a run record of Rematch")
     if document["schema_version"] != SCHEMA_VERSION:
         found = document["schema_version"]
-        raise UserError(f"{name}: field 'schema_version': found {found!r}, expected {SCHEMA_VERSION}")
+        raise UserError(f"{name}: field 'schema_version': found {shown(found)}, expected {SCHEMA_VERSION}")
     try:
         record = RunRecord.model_validate(document)
     except ValidationError as error:

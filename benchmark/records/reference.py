@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from benchmark.errors import UserError
 from benchmark.files import write_text
+from benchmark.guarded import DocumentError, read_json
 from benchmark.places import REFERENCE, locate
 from benchmark.recipe.faults import explain
 from benchmark.strict import Strict
@@ -73,8 +74,8 @@ def reference_path(dataset: str, run: str, folder: Path = REFERENCE) -> Path:
 def read_reference(path: Path) -> Reference:
     """Read a reference; raises UserError that names file and field."""
     try:
-        return Reference.model_validate(json.loads(locate(path).read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        return Reference.model_validate(read_json(locate(path)))
+    except (OSError, DocumentError) as error:
         raise UserError(
             f"{path.as_posix()}: not a readable reference: {error}; `rematch drift --update`"
         ) from None

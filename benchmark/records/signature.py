@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from benchmark import __version__
-from benchmark.errors import UserError, nearest
+from benchmark.errors import UserError, nearest, shown
 
 if TYPE_CHECKING:
     from benchmark.evaluation.extra.postprocess import ProcessedResult
@@ -47,7 +47,7 @@ class Signature:
             value = str(getattr(self, part.name))
             if not value or set("|:\n") & set(value):
                 raise ValueError(
-                    f"signature field '{part.name}': {value!r} is empty or holds '|', ':' or a line end"
+                    f"signature field '{part.name}': {shown(value)} is empty or holds '|', ':' or a line end"
                 )
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ def parse(line: str) -> Signature:
         if name not in known:
             raise UserError(f"signature: field '{name}' is not known{nearest(name, known)}")
         if not colon or not value or name in found:
-            raise UserError(f"signature: field '{name}': found {item!r}, expected '{name}:<value>' once")
+            raise UserError(f"signature: field '{name}': found {shown(item)}, expected '{name}:<value>' once")
         found[name] = value
     values: dict[str, str | int] = {}
     for part in fields(Signature):
@@ -71,7 +71,7 @@ def parse(line: str) -> Signature:
             raise UserError(f"signature: field '{part.name}' is missing")
         text = found[part.name]
         if part.type == "int" and not text.isdecimal():
-            raise UserError(f"signature: field '{part.name}': found {text!r}, expected a whole number")
+            raise UserError(f"signature: field '{part.name}': found {shown(text)}, expected a whole number")
         values[part.name] = int(text) if part.type == "int" else text
     return Signature(**values)  # type: ignore[arg-type]
 

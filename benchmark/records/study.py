@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from benchmark.errors import UserError
 from benchmark.files import write_text
+from benchmark.guarded import read_json
 from benchmark.recipe.faults import explain
 from benchmark.records.environment import Environment
 from benchmark.records.parts import METRICS, Count, Part, Real, Sha256
@@ -137,7 +138,7 @@ Document = TypeVar("Document", bound=BaseModel)
 def read_part(path: Path, schema: type[Document]) -> Document:
     """Read a file of `schema`; raises UserError that names the file and the field."""
     try:
-        return schema.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return schema.model_validate(read_json(path))
     except (OSError, ValueError) as error:
         if isinstance(error, ValidationError):
             raise UserError(f"{path.as_posix()}: {_fault(error, schema)}") from None

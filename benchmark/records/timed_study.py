@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from benchmark.guarded import read_json
 from benchmark.records.environment import Environment
 from benchmark.records.parts import Count, Part
 
@@ -76,7 +76,7 @@ class TimingResults(Part):
 def is_timing(path: Path) -> bool:
     """Return True if a file of results says that it is about latency; reading it finds any other fault."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
     except (OSError, ValueError):
         return False
     return isinstance(document, dict) and document.get("kind") == "latency"

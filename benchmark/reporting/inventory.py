@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.data.published.catalogue import CATALOG
-from benchmark.errors import UserError, nearest
+from benchmark.errors import UserError, nearest, shown
 from benchmark.evaluation.protocol import protocols_of
 from benchmark.places import RECIPES, RUNS, listing
 from benchmark.recipe.files import profile_names, read_document
@@ -99,7 +99,7 @@ def check_head(path: Path, document: Mapping[str, Any]) -> None:
     for field, kind in (("summary", str), ("departures", list)):
         if not isinstance(document.get(field), kind):
             found = document.get(field, "nothing")
-            raise UserError(f"{name}: field '{field}': found {found!r}, expected a {kind.__name__}")
+            raise UserError(f"{name}: field '{field}': found {shown(found)}, expected a {kind.__name__}")
 
 
 def _list_runs(folder: Path, wanted: Wanted) -> Sheet:

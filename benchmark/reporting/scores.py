@@ -25,10 +25,11 @@ def results_sheet(
     title: str,
     signatures: Sequence[str] = (),
     places: Sequence[Mapping[str, PlaceMetrics]] = (),
+    notes: Sequence[str] = (),
 ) -> Sheet:
     """Recalls of both directions with their 95 % intervals, ranks and rsum; a row a protocol and direction.
 
-    places: also MRR, mAP and nDCG of each result.
+    places: also MRR, mAP and nDCG of each result. notes: said below the table.
     """
     ks = list(results[0].metrics.i2t.recall)
     columns_k = [Column(f"r{k}", f"R@{k}") for k in ks]
@@ -51,8 +52,8 @@ def results_sheet(
         whole = [_between(result.metrics.rsum, *bounds["rsum"]), *bounds["rsum"]]
         blank = [None] * (len(ks) + len(RANKS) + len(more) + 1)
         rows.append([name, "both", *blank, *whole, *[None] * len(bounds_k), signature])
-    notes = ("intervals: 95 % bootstrap over images", *dict.fromkeys(signatures))
-    return make_sheet(title, columns, rows, notes=notes)
+    below = ("intervals: 95 % bootstrap over images", *notes, *dict.fromkeys(signatures))
+    return make_sheet(title, columns, rows, notes=below)
 
 
 def _between(value: float, low: float, high: float) -> Cell:

@@ -159,6 +159,9 @@ def prepare(run: Run, settings: Settings, splits: tuple[SplitName, ...] = ("trai
         )
         for split in dataset.splits.values():
             check_input(split, spec)
+        if "train" in splits:
+            train = dataset.splits["train"]
+            spec.check_epoch(len(train), len(train.captions), recipe.training.batch_size)
         if "test" in splits:  # now, and not after hours of training
             check_test_size(data.name, len(dataset.splits["test"]))
     return Job(run, method, config, spec, dataset, settings)
@@ -187,6 +190,12 @@ def split_sizes(recipe: Recipe) -> Mapping[SplitName, int]:
     sizes = options.counts(entry_under(entry, options.model_dump()).counts)
     kept = recipe.data.first_images.counts()
     return {name: min(size, kept.get(name, size)) for name, size in sizes.items()}
+
+
+def check_last_batch(recipe: Recipe) -> None:
+    """Raise UserError where an epoch over as many images as the catalog has ends in a batch that is too small."""
+    spec, images = get_method(recipe.method).inputs(recipe.method_config()), split_sizes(recipe)["train"]
+    spec.check_epoch(images, images * recipe.data.captions_per_image, recipe.training.batch_size)
 
 
 def reconstruction(method: Method) -> list[str]:

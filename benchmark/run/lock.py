@@ -22,6 +22,7 @@ LOCK = "lock"
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock at `path` while the block runs; raises UserError at once where another process has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()  # a disk that is full or read-only has nothing to do with locks, and says so itself
     lock = FileLock(path, timeout=0, fallback_to_soft=False)  # a soft lock would outlive a killed process
     try:
         lock.acquire()

@@ -16,7 +16,7 @@ from benchmark.recipe.schema import DataSettings
 from benchmark.records.paper import resolve
 from benchmark.records.record import RunRecord
 from benchmark.registry import method_names
-from benchmark.run.job import RECONSTRUCTION
+from benchmark.run.job import RECONSTRUCTION, check_last_batch
 from benchmark.run.runs import Run, RunReader
 
 ALL = "all"
@@ -69,13 +69,18 @@ def find_runs(
     return found
 
 
-def check_runs(runs: Sequence[Run]) -> None:
-    """Raise UserError now for what would else show after hours: names that other files and tables must know."""
+def check_runs(runs: Sequence[Run], data_dir: Path | None = None) -> None:
+    """Raise UserError now for what would else show after hours: names that other files and tables must know, and sizes.
+
+    Data in a folder may have other sizes than the catalog; they are looked at when they are loaded.
+    """
     for run in runs:
-        check_runs(run.members)
+        check_runs(run.members, data_dir)
         try:
             if not run.members:
                 _check_data(run.single.data)
+                if data_dir is None:
+                    check_last_batch(run.single)
             resolve(run.recipe.paper_row)
             known = [protocol.name for protocol in protocols_of(run.dataset)]
             for number, item in enumerate(run.recipe.expected):

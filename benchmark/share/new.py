@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from benchmark.errors import UserError
+from benchmark.files import write_text
 from benchmark.places import RECIPES
 from benchmark.registry import method_names
 
@@ -41,6 +42,5 @@ def write_method(method: str, folder: Path | None = None) -> list[Path]:
         if path.exists():
             raise UserError(f"{path.as_posix()}: there already; move it away, or take another name")
     for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     return list(files)

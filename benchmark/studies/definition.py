@@ -23,7 +23,7 @@ from benchmark.recipe.schema import Recipe
 from benchmark.records.record import recipe_digest
 from benchmark.records.study import Comparison
 from benchmark.run.runs import RunReader
-from benchmark.strict import Strict
+from benchmark.strict import Seed, Strict
 
 FOLDER = "studies"
 """The name of the folder beside a method's recipes, and in the work folder."""
@@ -33,7 +33,7 @@ LONGEST = 60.0
 """Seconds that a run may be given."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]*$")]
-Seeds = Annotated[list[int], Field(min_length=1)]
+Seeds = Annotated[list[Seed], Field(min_length=1)]
 
 
 class Changes(Strict):

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from benchmark.errors import UserError
 from benchmark.files import replacing, write_bytes
+from benchmark.guarded import DocumentError, check_safetensors, next_pickle, open_archive, parse_json
 from benchmark.method import Baseline
 from benchmark.recipe.faults import explain
 from benchmark.strict import Strict
@@ -139,7 +140,7 @@ def _facts_of(path: Path, values: Any) -> CheckpointFacts:
         raise UserError(f"{path.as_posix()}: not a training checkpoint of Rematch; {ANEW}")
     named = {name: values[name] for name in CheckpointFacts.model_fields}
     try:
-        return CheckpointFacts.model_validate({**named, "recipe": json.loads(values["recipe"])})
+        return CheckpointFacts.model_validate({**named, "recipe": parse_json(values["recipe"])})
     except ValidationError as error:
         fault = error.errors()[0]
         own = fault["type"] == "value_error"
@@ -155,16 +156,17 @@ def _read_torch(path: Path, *, whole: bool) -> Any:
     whole: of the tensors too; else they must not be looked at. Raises UserError where they differ.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_archive(path) as archive:
             if whole and archive.testzip() is not None:
                 raise zipfile.BadZipFile
             for name in archive.namelist():
                 if name.endswith("/data.pkl"):
-                    archive.read(name)
+                    with archive.open(name) as handle:
+                        next_pickle(handle)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=not whole)
-    except Exception:  # a damaged file makes zipfile and torch raise nearly anything
+    except Exception as error:  # a damaged file makes zipfile and torch raise nearly anything
         size = path.stat().st_size if path.is_file() else 0
-        found = f"{size} bytes: truncated or damaged"
+        found = str(error) if isinstance(error, DocumentError) else f"{size} bytes: truncated or damaged"
         raise UserError(f"{path.as_posix()}: not a readable checkpoint ({found}); {ANEW}") from None
 
 
@@ -236,7 +238,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises UserError where the file is missing, truncated or not safetensors.
     """
     with _opened(path) as handle:
-        header = json.loads((handle.metadata() or {}).get(_NOTES, "{}"))
+        header = parse_json((handle.metadata() or {}).get(_NOTES, "{}"))
         state = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
         state |= {name: state[kept] for name, kept in header.get("tied", {}).items()}
         return state, header.get("notes", {})
@@ -245,13 +247,14 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def read_notes(path: Path) -> dict[str, Any]:
     """The notes of a weights file alone; errors as `read_weights`."""
     with _opened(path) as handle:
-        notes: dict[str, Any] = json.loads((handle.metadata() or {}).get(_NOTES, "{}")).get("notes", {})
+        notes: dict[str, Any] = parse_json((handle.metadata() or {}).get(_NOTES, "{}")).get("notes", {})
         return notes
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
+        check_safetensors(path)
         with safe_open(path, framework="pt", device="cpu") as handle:
             yield handle
     except FileNotFoundError:

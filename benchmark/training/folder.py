@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from benchmark.data.text.word_codec import KEPT
-from benchmark.errors import UserError
+from benchmark.errors import UserError, shown
 from benchmark.files import sha256_file, sweep
 from benchmark.training.checkpoints import CheckpointFacts, read_facts, read_notes
 from benchmark.training.log import ANEW
@@ -153,7 +153,7 @@ def check_best(path: Path, facts: CheckpointFacts, *, also_before: bool = False)
         for name, value in wanted.items():
             if notes.get(name) != value:
                 raise UserError(
-                    f"{path.as_posix()}: note '{name}': found {notes.get(name)!r}, expected {value!r}; {back}"
+                    f"{path.as_posix()}: note '{name}': found {shown(notes.get(name))}, expected {value!r}; {back}"
                 )
         return True
     if facts.best_is_last and found == facts.best_before_sha256:

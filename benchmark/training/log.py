@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import UserError
-from benchmark.files import sha256_bytes
+from benchmark.files import naming, sha256_bytes
+from benchmark.guarded import parse_json
 
 ANEW = "train anew without --resume"
 """The remedy where a file of a training cannot be trusted."""
@@ -37,7 +38,7 @@ class Log:
     def append(self, line: dict[str, Any]) -> None:
         """Append one line."""
         content = f"{json.dumps(line, allow_nan=False, separators=(',', ':'))}\n".encode()
-        with self.path.open("ab") as handle:
+        with naming(self.path), self.path.open("ab") as handle:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
@@ -58,7 +59,7 @@ class Log:
                 f"{self.path.as_posix()}: found sha256 {found[:12]}, expected {self.sha256[:12]}: another program "
                 f"changed it during the training; {ANEW}"
             )
-        return [json.loads(line) for line in content.decode("utf-8").splitlines()]
+        return [parse_json(line) for line in content.decode("utf-8").splitlines()]
 
 
 def check_log(path: Path, size: int, sha256: str) -> Log:

@@ -271,3 +271,17 @@ def test_parity_fails_with_one_and_prints_what_failed(fresh: Path) -> None:
     arrays[name] = arrays[name] + 1
     np.savez("perturbed.npz", **arrays)
     assert rematch("parity", "evaluation", "perturbed.npz").code == 1, fresh
+
+
+def test_an_assumed_caption_map_is_said_and_byte_order_is_no_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("sims.npy", scores(4, 20).astype(">f4"))
+    np.save("map.npy", np.repeat(np.arange(4), [4, 6, 5, 5]))
+    assumed = rematch("score", "sims.npy", "--dataset", "scenes").out
+    given = rematch("score", "sims.npy", "--dataset", "scenes", "--caption-map", "map.npy").out
+    assert "no --caption-map" in assumed
+    assert "--caption-map" not in given
+    assert "precision:float32" in assumed
+    assert "precision:float32" in given

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save as safetensors_bytes
 
 from benchmark.errors import UserError
 from benchmark.evaluation.protocol import (
@@ -14,6 +18,7 @@ from benchmark.evaluation.protocol import (
     check_test_size,
     ensemble,
     evaluate,
+    load_array,
     protocols_of,
     read_matrix,
     score_matrix,
@@ -224,9 +229,65 @@ def test_unreadable_files_are_one_line(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=rf"{name}: not a readable .npy file") as caught:
             score_matrix(tmp_path / name, "scenes")
-        with pytest.raises((ValueError, EOFError)) as theirs:
-            np.load(tmp_path / name)
-        assert str(caught.value).endswith(f"file: {' '.join(str(theirs.value).split())}")
-    np.savez(tmp_path / "many.npz", a=np.zeros(1))
-    with pytest.raises(UserError, match=r"many\.npz: found an archive"):
-        score_matrix(tmp_path / "many.npz", "scenes")
+        assert "\n" not in str(caught.value)
+
+
+def with_header(array: np.ndarray, former: bytes, header: bytes) -> bytes:
+    """The bytes of a .npy file with another header, of the same length."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    assert former in buffer.getvalue()
+    assert len(former) == len(header)
+    return buffer.getvalue().replace(former, header)
+
+
+def content_of(save: Callable[[Any], object]) -> bytes:
+    buffer = io.BytesIO()
+    save(buffer)
+    return buffer.getvalue()
+
+
+SCORES = np.arange(320, dtype=np.float32).reshape(8, 40)
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"0.5,0.25\n0.125,1\n", "text, such as a .csv"),
+        (content_of(lambda file: np.savez(file, SCORES)), "an archive"),
+        (content_of(lambda file: torch.save(torch.from_numpy(SCORES), file)), "an archive"),
+        (
+            content_of(lambda file: torch.save(torch.zeros(2), file, _use_new_zipfile_serialization=False)),
+            "a pickle",
+        ),
+        (safetensors_bytes({"a": torch.zeros(2)}), "a safetensors file"),
+        (b"", "an empty file"),
+        (with_header(SCORES, b"(8, 40)", b"(-8,40)"), ""),
+        (with_header(SCORES, b"(8, 40), }", b"(8, 4**9)}"), ""),
+        (with_header(SCORES, b"(8, 40), }      ", b"(8, 40000000), }"), ""),
+        (with_header(SCORES, b"'<f4'", b"'<zz'"), ""),
+    ],
+)
+def test_a_file_of_another_kind_says_how_to_save_it(content: bytes, word: str, tmp_path: Path) -> None:
+    path = tmp_path / "sims.npy"
+    path.write_bytes(content)
+    for mapped in (True, False):
+        with pytest.raises(UserError, match=rf"sims\.npy: .*{word}.*numpy\.save") as caught:
+            load_array(path, mapped=mapped)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("array", "advice"),
+    [
+        (SCORES.astype(np.float16), r"float16.*astype\('float32'\).*stays a tie"),
+        (SCORES.astype(np.int64), r"int64.*astype\('float32'\)$"),
+        (SCORES.T, r"scores\.T"),
+        (np.repeat(SCORES, 5, 0), r"\(40, 40\).*scores\[::5\]"),
+        (SCORES[:, :8].repeat(5, 1)[:, :37], "give a caption map"),
+        (np.arange(1600, dtype=np.float32).reshape(40, 40), "give a caption map"),
+    ],
+)
+def test_a_matrix_of_another_form_says_what_to_do(array: np.ndarray, advice: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"sims\.npy: .*{advice}"):
+        read_matrix(saved(tmp_path / "sims.npy", array), "scenes")

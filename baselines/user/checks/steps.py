@@ -5,7 +5,6 @@ A step goes as the harness's: `prepare_batch`, `training_codes`, `objective`, ba
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from baselines.published.golden import EachEntry, Recorded, Tolerances
 from baselines.user.checks.replay import build_recorded, load_all, our_path
 from baselines.user.model import USER, UserLoss, batch_loss, queue_loss
 from benchmark.batches import PairBatch
+from benchmark.guarded import parse_json
 from benchmark.method import ParityCase, Progress
 
 SOFT_RATE = 1e-3
@@ -202,7 +202,7 @@ class _Step:
     # norms, which are recorded as JSON
 
     def _json(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(str(self.recorded.arrays[self.outputs + name]))
+        found: dict[str, Any] = parse_json(str(self.recorded.arrays[self.outputs + name]))
         return found
 
     def _norms(

@@ -8,7 +8,6 @@ compared exactly too (tests/golden/evaluation/README.md, "Ties and NaN").
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,6 +25,7 @@ from benchmark.evaluation.metrics import (
 )
 from benchmark.evaluation.protocol import ensemble, evaluate
 from benchmark.evaluation.ranking import Floats, Ints, rank
+from benchmark.guarded import parse_json
 from benchmark.method import ParityCase
 
 Array = NDArray[Any]
@@ -64,7 +64,7 @@ def rank_cases(content: Mapping[str, Array]) -> list[ParityCase]:
     must lie within the bounds that ties leave, and its metrics must be those of its ranks; with the mean
     rank among them, no single number can change unnoticed.
     """
-    config = json.loads(str(content["config"])) if "config" in content else {}
+    config = parse_json(str(content["config"])) if "config" in content else {}
     sims = _as_floats(content["inputs/sims"])
     n_images, n_captions = sims.shape
     each = int(config.get("captions_per_image", n_captions // n_images))
@@ -224,7 +224,7 @@ def _case(key: str, recorded: Array, actual: Array) -> ParityCase:
 
 def _lines(recorded: Array) -> Array:
     try:
-        return np.array(json.loads(str(recorded)), dtype=str)
+        return np.array(parse_json(str(recorded)), dtype=str)
     except ValueError:
         return recorded.astype(str)
 

@@ -7,7 +7,6 @@ a recorded array has nothing of ours beside it, and where nothing was compared a
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from benchmark.checks.parity.ranks import is_rank_file, is_text_file, rank_cases
 from benchmark.checks.parity.vectors import dictionary_cases, is_dictionary_file, is_recall_file, recall_cases
 from benchmark.checks.parity.words import is_word_file, word_cases
 from benchmark.errors import UserError, nearest
+from benchmark.guarded import read_json
 from benchmark.method import ParityCase
 from benchmark.places import GOLDEN
 from benchmark.registry import get_method, method_names
@@ -243,7 +243,7 @@ def read_golden(path: Path) -> dict[str, Any]:
             with np.load(path, allow_pickle=False) as archive:
                 return {key: archive[key] for key in archive.files}
         if start.startswith(b"{"):
-            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            document: dict[str, Any] = read_json(path)
             return document
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())

@@ -26,6 +26,7 @@ from benchmark.data.checksums import copies_of
 from benchmark.data.splits import Images
 from benchmark.errors import UserError
 from benchmark.files import replacing, sha256_bytes, write_text
+from benchmark.guarded import read_json
 from benchmark.places import WORK
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
@@ -293,7 +294,7 @@ def _kept_digests(path: Path, cells: _Cells) -> np.ndarray[Any, np.dtype[np.uint
 def _read_digests(path: Path) -> dict[str, list[Any]]:
     """Return the size, time and sha256 of files by their path; {} where nothing was kept."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         return {
             str(name): [int(size), int(time), str(digest)] for name, (size, time, digest) in found.items()
         }

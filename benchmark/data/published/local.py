@@ -6,7 +6,6 @@ datasets whose captions can be had without pictures (MSCOCO), a folder of nothin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from benchmark.data.published.hub import Loaded, PicturesOf, Request, hub_split,
 from benchmark.data.published.sources import Files, wanted
 from benchmark.data.splits import NoPictures, SplitName
 from benchmark.errors import UserError
+from benchmark.guarded import ANNOTATIONS, read_json
 
 PICTURES = (".jpg", ".jpeg", ".png")
 
@@ -89,7 +89,7 @@ def _karpathy_split(request: Request, annotations: Path, what: str, pictures: Pi
 def _read_karpathy(path: Path, _modified: int) -> Rows:
     """Karpathy's JSON as the normalised table; `cocoid` is the id where there is one, else `imgid`."""
     try:
-        images = json.loads(path.read_text(encoding="utf-8"))["images"]
+        images = read_json(path, limit=ANNOTATIONS)["images"]
         return Rows(
             image_ids=[str(image.get("cocoid", image["imgid"])) for image in images],
             filenames=[str(image["filename"]) for image in images],

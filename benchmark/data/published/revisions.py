@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from benchmark.errors import UserError
 from benchmark.files import write_text
+from benchmark.guarded import DocumentError, read_yaml
 from benchmark.places import PACKAGED, WORK
 from benchmark.strict import Strict
 
@@ -53,8 +54,8 @@ def read_revisions() -> Revisions:
             return Revisions()
         path = SHIPPED
     try:
-        found = Revisions.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
+        found = Revisions.model_validate(read_yaml(path) or {})
+    except (DocumentError, ValidationError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path.name}: not a lock of revisions ({reason}); restore it with git") from None
     for repo, commit in found.commits.items():

@@ -6,7 +6,6 @@ validates on the first 5,000 captions of `dev`. MSCOCO's whole test split is the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -18,7 +17,8 @@ from benchmark.data.published.catalogue import SCAN_DEV, Entry, Facts
 from benchmark.data.published.karpathy import flickr30k_names, lines_sha256
 from benchmark.data.regions.arrays import ArrayRegions, Integers, NpyFile, open_npy
 from benchmark.data.splits import NoPictures, Split, SplitName, flatten_captions
-from benchmark.errors import UserError
+from benchmark.errors import UserError, shown
+from benchmark.guarded import read_json
 
 PARTS: dict[SplitName, tuple[str, ...]] = {"train": ("train",), "val": ("dev",), "test": ("testall", "test")}
 """The first parts of the file names of a split; the first that is there counts."""
@@ -138,7 +138,7 @@ def read_ids(path: Path, part: str, images: int, captions: int) -> list[str]:
     odd = next((number for number, line in enumerate(lines, start=1) if not line.isdigit()), None)
     if odd is not None:
         found = lines[odd - 1].decode("utf-8", "replace")
-        raise UserError(f"{path.name}: line {odd:,}: found {found!r}, expected the number of an image")
+        raise UserError(f"{path.name}: line {odd:,}: found {shown(found)}, expected the number of an image")
     if len(lines) == captions:
         lines = lines[::CAPTIONS]
     if len(lines) != images:
@@ -176,7 +176,7 @@ def file_names(folder: Path, dataset: str, ids: Sequence[str]) -> list[str]:
 def read_mapping(path: Path) -> Mapping[str, str]:
     """`id_mapping.json`: id -> file name; raises UserError for anything else."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
             raise ValueError("not a mapping of names")
     except ValueError as error:

@@ -22,6 +22,7 @@ from benchmark.data.regions.cache import Chunks
 from benchmark.data.splits import NoPictures, Split
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes, write_text
+from benchmark.guarded import read_json
 
 BOXES = 36
 WIDTH = 2_048
@@ -93,7 +94,7 @@ def _index(paths: Sequence[Path], folder: Path, *, show_progress: bool) -> list[
     """Return every image's line; found once, and kept in `ids.json`."""
     kept = folder / "ids.json"
     try:
-        return [TSVRow(*entry) for entry in json.loads(kept.read_text(encoding="utf-8"))]
+        return [TSVRow(*entry) for entry in read_json(kept)]
     except (OSError, ValueError, TypeError):
         pass  # not there yet, or damaged: the lines are looked for again
     found: dict[str, TSVRow] = {}

@@ -22,20 +22,24 @@ from pydantic import Field
 from benchmark.data.scenes.captions import captions
 from benchmark.data.scenes.drawing import BACKGROUNDS, CENTRES, COLOURS, SHAPES, SIZES, TEXTURES, render
 from benchmark.data.splits import DatasetOptions, Images, Split, SplitName, flatten_captions
+from benchmark.strict import Seed
 
 VERSION = "scenes-1"
 """Changes when the same options give other pixels or captions."""
+
+MOST = 1_000_000
+"""Images of a split at most: beyond any that a test could score."""
 
 
 class ScenesOptions(DatasetOptions):
     """Options of `scenes` in a recipe's `data.options`."""
 
-    n_train: int = Field(default=2000, ge=2)
-    n_val: int = Field(default=200, ge=2)
-    n_test: int = Field(default=400, ge=2)
+    n_train: int = Field(default=2000, ge=2, le=MOST)
+    n_val: int = Field(default=200, ge=2, le=MOST)
+    n_test: int = Field(default=400, ge=2, le=MOST)
     image_size: int = Field(default=64, ge=32, le=1024)
     """Side in pixels."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """The seed of the dataset; the training seed is another one."""
     hard_share: float = Field(default=0.25, ge=0, le=1)
     """Share of images that come in hard pairs (rows 2k and 2k + 1)."""

@@ -12,6 +12,7 @@ from scipy.io import loadmat
 
 from benchmark.errors import UserError
 from benchmark.files import write_text
+from benchmark.guarded import JSON_BYTES, DocumentError, parse_json, read_within
 
 
 def read_dictionary(path: Path) -> tuple[tuple[str, ...], str]:
@@ -20,9 +21,11 @@ def read_dictionary(path: Path) -> tuple[tuple[str, ...], str]:
     Raises UserError where the file is missing, no dictionary, or has a word twice.
     """
     try:
-        content = path.read_bytes()
+        content = read_within(path, JSON_BYTES)
     except OSError as error:
         raise UserError(f"{path.as_posix()}: no such dictionary file ({error.strerror})") from None
+    except DocumentError as error:
+        raise UserError(f"{path.as_posix()}: not a dictionary: {error}") from None
     name = path.name
     if path.suffix == ".mat":
         words = _mat_words(path)
@@ -47,7 +50,7 @@ def write_dictionary(path: Path, words: Sequence[str], name: str) -> None:
 
 def _json_words(path: Path, content: bytes) -> tuple[list[str], str]:
     try:
-        document = json.loads(content)
+        document = parse_json(content)
     except ValueError as error:
         raise UserError(
             f"{path.as_posix()}: not a dictionary in JSON: {' '.join(str(error).split())}"

@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes, write_text
+from benchmark.guarded import JSON_BYTES, parse_json, read_within
 
 PAD, START, END, UNKNOWN, MASK = SPECIAL = "<pad>", "<start>", "<end>", "<unk>", "<mask>"
 PAD_ID, START_ID, END_ID, UNKNOWN_ID = range(4)
@@ -89,8 +90,8 @@ def read_words(path: Path) -> Vocabulary:
     Raises UserError (file, field, found, expected) for a file that is missing, damaged or at odds with itself.
     """
     try:
-        content = path.read_bytes()
-        document = json.loads(content)
+        content = read_within(path, JSON_BYTES)
+        document = parse_json(content)
     except FileNotFoundError:
         raise UserError(f"{path.as_posix()}: no such vocabulary file") from None
     except (OSError, ValueError) as error:

@@ -11,7 +11,7 @@ import csv
 from math import isfinite
 from pathlib import Path
 
-from benchmark.errors import UserError
+from benchmark.errors import UserError, shown
 from benchmark.evaluation.extra.relevance import Relevance, from_pairs, number_of
 
 THRESHOLD = 3.0
@@ -54,7 +54,7 @@ def _read(row: dict[str, str | None], where: str) -> tuple[float, tuple[int, int
     for name, number in zip(("image", "caption"), ids, strict=True):
         if number is None:
             raise UserError(
-                f"{where}: field '{name}': found {row[name]!r}, expected an id that ends with a number"
+                f"{where}: field '{name}': found {shown(row[name])}, expected an id that ends with a number"
             )
     try:
         score = float(row["agg_score"] or "")
@@ -62,7 +62,7 @@ def _read(row: dict[str, str | None], where: str) -> tuple[float, tuple[int, int
         score = float("nan")
     if not isfinite(score) or not 0 <= score <= 5:
         raise UserError(
-            f"{where}: field 'agg_score': found {row['agg_score']!r}, expected a number from 0 to 5"
+            f"{where}: field 'agg_score': found {shown(row['agg_score'])}, expected a number from 0 to 5"
         )
     assert ids[0] is not None
     assert ids[1] is not None

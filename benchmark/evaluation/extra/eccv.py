@@ -8,7 +8,6 @@ hand from a file sharing service, with no checksum to verify them by.
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from benchmark.errors import UserError
 from benchmark.evaluation.extra.relevance import Positives, Relevance
 from benchmark.evaluation.ranking import Ints
+from benchmark.guarded import read_json
 
 PACKAGE = "eccv_caption"
 TITLES = {"eccv": "ECCV Caption", "cxc": "CxC as shipped with ECCV Caption"}
@@ -75,7 +75,7 @@ def _read(path: Path) -> Positives:
     """A JSON object from query id to a list of ids."""
     where = f"{path.name} of {PACKAGE}"
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
     except FileNotFoundError:
         raise UserError(
             f"{path.as_posix()}: no such file; expected the label files of {PACKAGE} 0.1.0"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from benchmark.errors import UserError, nearest
+from benchmark.errors import UserError, nearest, shown
 from benchmark.evaluation.extra.cxc import read_cxc
 from benchmark.evaluation.extra.eccv import karpathy_captions, labels_folder, read_shipped
 from benchmark.evaluation.extra.relevance import Relevance, number_of
+from benchmark.guarded import read_json
 
 TABLES = ("cxc", "eccv")
 DATASET = "mscoco"
@@ -44,7 +44,7 @@ def read_ids(path: Path) -> list[int]:
         if path.suffix == ".npy":
             items = np.load(path, allow_pickle=False).ravel().tolist()
         elif path.suffix == ".json":
-            items = json.loads(path.read_text(encoding="utf-8"))
+            items = read_json(path)
         else:
             items = path.read_text(encoding="utf-8").split()
     except (OSError, ValueError, EOFError) as error:
@@ -57,7 +57,7 @@ def read_ids(path: Path) -> list[int]:
 def _id_of(item: object, where: str) -> int:
     number = number_of(item) if isinstance(item, str) else item
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise UserError(f"{where}: found {item!r}, expected an id")
+        raise UserError(f"{where}: found {shown(item)}, expected an id")
     return number
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from benchmark.guarded import parse_json
 from benchmark.records.record import RunRecord
 from benchmark.records.sidecar import Sidecar
 from benchmark.reporting.leaderboard.rows import Row
@@ -54,7 +54,7 @@ class Panel:
 
 def course(record: RunRecord, sidecar: Sidecar) -> Course | None:
     """The course of a run's training; None where nothing was trained."""
-    log = [entry for entry in json.loads(sidecar.log) if "loss" in entry and "epoch" in entry]
+    log = [entry for entry in parse_json(sidecar.log) if "loss" in entry and "epoch" in entry]
     if not log or record.training is None:
         return None
     metric = record.training.selected_by
