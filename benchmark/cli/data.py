@@ -17,6 +17,7 @@ from benchmark.cli.options import DataDir, Report, ShowProgress, Unverified, bun
 from benchmark.cli.timing import time_app
 from benchmark.errors import UserError, nearest
 from benchmark.guarded import DocumentError, parse_yaml
+from benchmark.places import WORK
 
 if TYPE_CHECKING:
     from benchmark.data.published.catalogue import Entry
@@ -41,6 +42,16 @@ Splits = Annotated[
 Options = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="NAME=VALUE", help="An option of the dataset, as in a recipe."),
+]
+
+
+SheetFormat = Annotated[
+    Literal["html", "text", "json", "csv", "markdown"],
+    typer.Option("--format", help="html, a page with the pictures; else a list of files and captions."),
+]
+SheetFile = Annotated[
+    Path | None,
+    typer.Option(help="The file to write. Default: a page in .rematch/data/, and a list to the terminal."),
 ]
 
 
@@ -155,16 +166,8 @@ def show(
     first: Annotated[
         bool, typer.Option("--first", help="The first images, in the protocol's order.")
     ] = False,
-    form: Annotated[
-        Literal["html", "text", "json", "csv", "markdown"],
-        typer.Option("--format", help="html, a page with the pictures; else a list of files and captions."),
-    ] = "html",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="The file to write. Default: a page in .rematch/data/, and a list to the terminal."
-        ),
-    ] = None,
+    form: SheetFormat = "html",
+    output: SheetFile = None,
     data_dir: DataDir = None,
     unverified: Unverified = False,
     captions: Annotated[int, typer.Option(help="Captions an image.")] = 5,
@@ -196,11 +199,7 @@ def show(
     (name,) = split_names([split])
     if first and seed is not None:
         raise UserError("options --first and --seed: found both, expected one of them")
-    from benchmark.places import WORK
-
-    path = output or WORK / "data" / f"{dataset}-{name}.html"
-    if form == "html" and path.suffix.lower() != ".html":
-        raise UserError(f"option --output: found '{path.as_posix()}', expected a name that ends in .html")
+    path = sheet_path(output, f"{dataset}-{name}", form)
     choose_rows(0, count, None)  # a bad count shows before a download does
     loaded = load_dataset(
         dataset,
@@ -372,6 +371,14 @@ def place_lines(entry: Entry, names: Sequence[SplitName], options: dict[str, Any
         f"{place.split}: {decimal(place.bytes)} of {place.repo}@{place.commit} in {shown(place.folder)}"
         for place in places
     ]
+
+
+def sheet_path(output: Path | None, name: str, form: str) -> Path:
+    """Return the file of a contact sheet; raises UserError where a page would not be called one."""
+    path = output or WORK / "data" / f"{name}.html"
+    if form == "html" and path.suffix.lower() != ".html":
+        raise UserError(f"option --output: found '{path.as_posix()}', expected a name that ends in .html")
+    return path
 
 
 def shown(path: Path) -> str:

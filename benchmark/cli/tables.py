@@ -88,7 +88,11 @@ def check_files() -> Sheet:
         files = generated_files()
         rows = [(path.as_posix(), "out of date") for path in check_generated(files=files)]
         inputs += f"; {len(files)} files made of them, byte for byte"
-    notes = ["changed: a record or a study, since the tables were written; run `rematch leaderboard` if that was meant" if rows else inputs]
+    notes = [
+        "changed: a record or a study, since the tables were written; run `rematch leaderboard` if that was meant"
+        if rows
+        else inputs
+    ]
     alarms = range(len(rows))
     return make_sheet(
         "generated files", ("file", "state"), rows, left=2, notes=notes, alarms=alarms, passed=not rows

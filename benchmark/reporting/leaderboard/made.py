@@ -40,7 +40,8 @@ def made_sheet(made: Sequence[MadeRun], paper_dir: Path = PAPER) -> Sheet:
     found = {
         (record.path, row.protocol): row for group in groups for row in group.rows for record in row.records
     }
-    rows, alarms = [], []
+    rows: list[list[Value]] = []
+    alarms: list[int] = []
     for run in made:
         for protocol in run.record.results:
             row = found[run.record.path, protocol]

@@ -19,7 +19,10 @@ def page(page: Page, mark: str) -> str:
     for section in page.sections:
         parts += [f"## {escape(capital(section.title))}", *([escape(section.lead)] if section.lead else [])]
         for sheet in section.sheets:
-            parts += [f"### {escape(capital(sheet.title))}", *below(sheet, f"{capital(sheet.subtitle)}." if sheet.subtitle else "")]
+            parts += [
+                f"### {escape(capital(sheet.title))}",
+                *below(sheet, f"{capital(sheet.subtitle)}." if sheet.subtitle else ""),
+            ]
     if page.footnotes:
         notes = "\n".join(f"- **{mark}**: {escape(text)}" for mark, text in page.footnotes.items())
         parts += ["## Notes", notes]

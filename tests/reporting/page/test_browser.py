@@ -98,7 +98,9 @@ def test_an_address_shows_its_run_and_nothing_else(page: Page, file: Path) -> No
 def test_a_name_with_markup_has_its_page_too(page: Page, file: Path) -> None:
     page.open(file)
     rows = '[...document.querySelectorAll("table.board .sub")]'
-    page(f"{rows}.find((name) => name.textContent.startsWith('odd')).closest('th').querySelector('a').click()")
+    page(
+        f"{rows}.find((name) => name.textContent.startsWith('odd')).closest('th').querySelector('a').click()"
+    )
     page("new Promise((done) => setTimeout(done, 50))")
     assert page('document.querySelector(".run:target h2").textContent') == "odd\"'&<b>run, seed 0"
     assert page("document.title").startswith("odd")
