@@ -59,14 +59,8 @@ def study(
     """
     from benchmark.reporting.studies.runs import values_sheet
     from benchmark.studies.definition import find_study, load_study
-    from benchmark.studies.run import (
-        StudyPlan,
-        run_study,
-        shares,
-        study_plan_sheet,
-        summary_sheets,
-        write_results,
-    )
+    from benchmark.studies.run import StudyPlan, run_study, shares, study_plan_sheet, summary_sheets
+    from benchmark.studies.run import write_results as write_tables
     from benchmark.studies.timing import is_timing_study
 
     path = find_study(name)
@@ -91,7 +85,7 @@ def study(
     if missing:
         report.say(f"{len(missing)} runs of the study are still to be made; results/studies/ is as it was")
         return
-    report.say(*(f"wrote {path.as_posix()}" for path in write_results(results)))
+    report.say(*(f"wrote {path.as_posix()}" for path in write_tables(results)))
 
 
 def _latency(path: Path, settings: Settings, report: Report, *, dry_run: bool) -> None:
