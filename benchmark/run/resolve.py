@@ -8,12 +8,14 @@ from pathlib import Path
 import torch
 
 from benchmark.data.published.catalogue import get_entry
+from benchmark.data.splits import UNVERIFIED
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.protocol import check_test_size, protocols_of
 from benchmark.places import RECIPES, listing
 from benchmark.recipe.faults import check_fields
 from benchmark.recipe.schema import DataSettings
 from benchmark.records.paper import resolve
+from benchmark.records.parts import ProtocolRecord
 from benchmark.records.record import RunRecord
 from benchmark.registry import method_names
 from benchmark.run.job import RECONSTRUCTION, check_last_batch
@@ -128,7 +130,11 @@ def _ordered(folder: Path, dataset: str, reader: RunReader) -> list[Run]:
 
 
 def headline(record: RunRecord) -> str:
-    """The scores of a run in a line a protocol, with its hash; a reconstruction is called one."""
+    """The scores of a run in a line a protocol, with its hash; a reconstruction is called one.
+
+    A run of data that are not the published ones says so, beside what chance would give.
+    """
+    unverified = any(line.startswith(UNVERIFIED) for line in record.departures)
     name = f"{record.run} (reconstruction)" if RECONSTRUCTION in record.departures else record.run
     lines = []
     for protocol, result in record.results.items():
@@ -136,8 +142,14 @@ def headline(record: RunRecord) -> str:
         lines.append(
             f"{name} on {protocol}: i2t R@1 {metrics.i2t.r1:.1f}, t2i R@1 {metrics.t2i.r1:.1f}, "
             f"rsum {metrics.rsum:.1f}; canonical hash {record.canonical_hash[:12]}"
+            + (f"; unverified data, chance: {_chance(result)}" if unverified else "")
         )
     return "\n".join(lines)
+
+
+def _chance(result: ProtocolRecord) -> str:
+    """Recalls at 1 of a random order, in percent: of the captions as many are right as an image has."""
+    return f"i2t R@1 {100 / result.images:.1f}, t2i R@1 {100 / result.images:.1f}"
 
 
 def expectation_lines(run: Run, record: RunRecord) -> list[str]:
