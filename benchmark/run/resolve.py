@@ -148,8 +148,9 @@ def headline(record: RunRecord) -> str:
 
 
 def _chance(result: ProtocolRecord) -> str:
-    """Recalls at 1 of a random order, in percent: of the captions as many are right as an image has."""
-    return f"i2t R@1 {100 / result.images:.1f}, t2i R@1 {100 / result.images:.1f}"
+    """Recalls at 1 of a random order, in percent: one image in a gallery is right, and of the captions its share."""
+    level = 100 * len(result.folds) / result.images
+    return f"i2t R@1 {level:.1f}, t2i R@1 {level:.1f}"
 
 
 def expectation_lines(run: Run, record: RunRecord) -> list[str]:
