@@ -64,20 +64,23 @@ def find_pictures(folder: Path, rows: Rows, kept: Sequence[int]) -> FileImages:
     for name, paths in by_name.items():
         by_number[_number(name)] += paths
     places = {_place(rows, row) for row in range(len(rows))}
-    shared = Counter(place.name.casefold() for place in places)
+    same, folded = (Counter(map(key, places)) for key in (_name, _folded))
     found: list[Path | None] = []
     for row in kept:
         place = _place(rows, row)
         path = _by_path(folder, by_name, place)
-        if path is None and shared[place.name.casefold()] == 1:  # else the name alone says too little
-            path = _only(folder, by_name.get(place.name.casefold(), []), place)
-            path = path or _only(folder, by_number.get(rows.image_ids[row].zfill(12), []), place)
+        if path is None and same[place.name] == 1:  # else the name alone says too little
+            there = by_name.get(_folded(place), [])
+            if folded[_folded(place)] > 1:
+                there = [path for path in there if path.name == place.name]
+            path = _only(folder, there or by_number.get(rows.image_ids[row].zfill(12), []), place)
         found.append(path)
     absent = [row for row, path in zip(kept, found, strict=True) if path is None]
     if absent:
+        where = rows.folders[absent[0]] if rows.folders is not None else ""
         raise UserError(
             f"data folder {folder.as_posix()}: {len(absent):,} of {len(kept):,} pictures are missing, the first is "
-            f"{_place(rows, absent[0])}"
+            f"{rows.filenames[absent[0]]}{f' of {where}' if where else ''}"
         )
     return FileImages(
         folder, [path for path in found if path is not None], [rows.filenames[row] for row in kept]
@@ -91,6 +94,14 @@ def _place(rows: Rows, row: int) -> PurePosixPath:
     return PurePosixPath(*(part for part in parts if part not in ("/", "..")))
 
 
+def _name(place: PurePosixPath) -> str:
+    return place.name
+
+
+def _folded(place: PurePosixPath) -> str:
+    return place.name.casefold()
+
+
 def _by_path(folder: Path, by_name: Mapping[str, list[Path]], place: PurePosixPath) -> Path | None:
     """The file at the annotated path, or the one whose path ends so; None where no folder is annotated."""
     if len(place.parts) < 2:
@@ -99,7 +110,7 @@ def _by_path(folder: Path, by_name: Mapping[str, list[Path]], place: PurePosixPa
         if (folder / place).is_file():
             return Path(place)
     wanted = f"/{place.as_posix().casefold()}"
-    named = by_name.get(place.name.casefold(), [])
+    named = by_name.get(_folded(place), [])
     ending = [path for path in named if f"/{path.as_posix().casefold()}".endswith(wanted)]
     whole = [path for path in ending if f"/{path.as_posix().casefold()}" == wanted]
     return _only(folder, whole if len(whole) == 1 else ending, place)

@@ -78,8 +78,8 @@ def test_a_word_with_a_blank_is_refused_in_a_binary_file(place: int, end: bytes,
 
 
 def test_a_word_that_was_cut_off_within_a_letter_is_passed_over(tmp_path: Path) -> None:
-    rows = [name + b" " + struct.pack("<2f", 1, 2) for name in ("ü".encode()[:1], b"dog")]
-    (tmp_path / "vectors").write_bytes(b"2 2\n" + b"".join(rows))
+    rows = [name + b" " + struct.pack("<2f", 1, 2) for name in ("ü".encode()[:1], b"dog", b"red")]
+    (tmp_path / "vectors").write_bytes(b"3 2\n" + b"".join(rows))
     assert read_vectors(tmp_path / "vectors", {"dog"})[0] == ["dog"]
 
 
