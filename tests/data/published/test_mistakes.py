@@ -201,7 +201,7 @@ def test_one_file_is_never_two_splits(how: str, tmp_path: Path) -> None:
 
 
 FIVE = [f"caption {k}" for k in range(5)]
-ENDS, LETTERS = pa.py_buffer(np.arange(0, 12, 2, np.int32)), pa.py_buffer(b"\xff\xfe" * 5)
+ENDS, LETTERS = pa.py_buffer(np.arange(0, 12, 2, dtype=np.int32)), pa.py_buffer(b"\xff\xfe" * 5)
 BROKEN = pa.ListArray.from_arrays([0, 5], pa.StringArray.from_buffers(5, ENDS, LETTERS))
 
 
