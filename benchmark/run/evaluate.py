@@ -16,9 +16,10 @@ from benchmark.evaluation.protocol import ProtocolResult
 from benchmark.evaluation.ranking import Floats
 from benchmark.files import replacing
 from benchmark.method import Baseline
+from benchmark.recipe.faults import about
 from benchmark.records.signature import Signature
 from benchmark.registry import get_method
-from benchmark.run.job import Job, Settings, build_model, departures_of, prepare
+from benchmark.run.job import Job, Settings, build_model, check_data, departures_of, prepare
 from benchmark.run.lock import working
 from benchmark.run.reproduce import evaluate_model, latency_of, results_of, score_split
 from benchmark.run.runs import Run
@@ -71,6 +72,8 @@ def evaluate_weights(
     if settings.vocabulary is None and checkpoint is not None and (checkpoint.parent / KEPT).is_file():
         settings = replace(settings, vocabulary=checkpoint.parent / KEPT)
     method = get_method(run.single.method)
+    with about(run.path):
+        check_data(run.single.data)
     if official is not None and method.read_official is None:
         raise UserError(f"{method.name} has no reader for its authors' checkpoints; use --checkpoint")
     if official is not None and not official.is_file():

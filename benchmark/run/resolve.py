@@ -10,15 +10,13 @@ import torch
 from benchmark.data.published.catalogue import get_entry
 from benchmark.data.splits import UNVERIFIED
 from benchmark.errors import UserError, nearest
-from benchmark.evaluation.protocol import check_test_size, protocols_of
+from benchmark.evaluation.protocol import protocols_of
 from benchmark.places import RECIPES, listing
-from benchmark.recipe.faults import check_fields
-from benchmark.recipe.schema import DataSettings
 from benchmark.records.paper import resolve
 from benchmark.records.parts import ProtocolRecord
 from benchmark.records.record import RunRecord
 from benchmark.registry import method_names
-from benchmark.run.job import RECONSTRUCTION, check_last_batch
+from benchmark.run.job import RECONSTRUCTION, check_data, check_last_batch
 from benchmark.run.runs import Run, RunReader
 
 ALL = "all"
@@ -80,7 +78,7 @@ def check_runs(runs: Sequence[Run], data_dir: Path | None = None) -> None:
         check_runs(run.members, data_dir)
         try:
             if not run.members:
-                _check_data(run.single.data)
+                check_data(run.single.data)
                 if data_dir is None:
                     check_last_batch(run.single)
             resolve(run.recipe.paper_row)
@@ -108,14 +106,6 @@ def check_folders(runs: Sequence[Run], data_dir: Path | None) -> None:
             f"{lacking}: field 'data.regions.source': found '{named}', which reads a folder: "
             "name it with --data-dir"
         )
-
-
-def _check_data(data: DataSettings) -> None:
-    entry = get_entry(data.name)
-    check_fields("data.options", data.options, entry.options)
-    test = data.first_images.test
-    if test is not None:
-        check_test_size(data.name, min(test, entry.counts["test"]))
 
 
 def single_models(dataset: str, profile: str | None = None, folder: Path = RECIPES) -> list[Run]:

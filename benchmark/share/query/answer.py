@@ -35,10 +35,11 @@ from benchmark.files import replacing, sha256_bytes, sha256_file, sweep
 from benchmark.inputs import Codec
 from benchmark.method import Baseline
 from benchmark.places import locate
+from benchmark.recipe.faults import about
 from benchmark.recipe.schema import DataSettings
 from benchmark.records.reference import reference_path
 from benchmark.run.evaluate import check_words
-from benchmark.run.job import Job, Settings, build_model, departures_of, prepare
+from benchmark.run.job import Job, Settings, build_model, check_data, departures_of, prepare
 from benchmark.run.reproduce import DTYPES, MEGABYTE
 from benchmark.run.runs import Run
 from benchmark.training import check_trained, deterministic, load_weights, read_weights
@@ -184,6 +185,8 @@ def _ask(
         settings = replace(settings, vocabulary=checkpoint.parent / KEPT)
     if picture is not None:
         _check_picture_input(run.path, recipe.data)
+    with about(run.path):
+        check_data(recipe.data)
     weights = find_weights(run, settings, checkpoint)  # before data are loaded and a model is built
     job = prepare(run, settings, splits=("test",))
     notes = [] if sentence is None else word_notes(job.codec, sentence)
