@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from benchmark.data.published.adapters import PARTS, Rows
 from benchmark.errors import UserError
+from benchmark.guarded import ANNOTATIONS, read_json
 
 FILES = {"mscoco": "coco"}
 """The name of a dataset in `dataset_<name>.json`, where it is another than ours."""
@@ -53,10 +53,8 @@ def read_karpathy(path: Path) -> Rows:
 @lru_cache(maxsize=2)
 def _read(path: Path, _modified: int) -> Rows:
     try:
-        document = json.loads(
-            path.read_text(encoding="utf-8-sig")
-        )  # some editors put a byte order mark first
-    except (ValueError, RecursionError) as error:
+        document = read_json(path, limit=ANNOTATIONS)
+    except ValueError as error:
         raise _refusal(path, " ".join(str(error).split())[:160]) from None
     images = document.get("images") if isinstance(document, dict) else None
     if not isinstance(images, list):
