@@ -84,7 +84,7 @@ def load_dataset(
         where = Folder(data_dir, store, show_progress)
         dataset = stored_dataset(regions, entry, chosen.model_dump(), splits, captions_per_image, where)
         dataset = _verified_features(dataset, regions, entry, captions_per_image, unverified=unverified)
-        wanted = cut_down(regions, wanted)
+        wanted = cut_down(regions, name, wanted)
     elif entry.generate is not None:
         dataset = _made_by_code(entry, chosen, splits, captions_per_image, data_dir)
     else:

@@ -19,6 +19,9 @@ from benchmark.strict import Strict
 
 SplitName = Literal["train", "val", "test"]
 
+UNVERIFIED = "not verified"
+"""How a departure begins that says what of the data is not as published."""
+
 
 @dataclass(frozen=True)
 class OwnVocabulary:

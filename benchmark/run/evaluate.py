@@ -16,13 +16,16 @@ from benchmark.evaluation.protocol import ProtocolResult
 from benchmark.evaluation.ranking import Floats
 from benchmark.files import replacing
 from benchmark.method import Baseline
+from benchmark.recipe.faults import about
 from benchmark.records.signature import Signature
-from benchmark.run.job import Job, Settings, build_model, departures_of, prepare
+from benchmark.registry import get_method
+from benchmark.run.job import Job, Settings, build_model, check_data, departures_of, prepare
 from benchmark.run.lock import working
 from benchmark.run.reproduce import evaluate_model, latency_of, results_of, score_split
 from benchmark.run.runs import Run
 from benchmark.timing.model import LatencyReport
 from benchmark.training import WorkFolder, check_trained, deterministic, load_weights, read_weights
+from benchmark.training.checkpoints import read_notes
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,18 @@ def evaluate_weights(
     deterministic()
     if settings.vocabulary is None and checkpoint is not None and (checkpoint.parent / KEPT).is_file():
         settings = replace(settings, vocabulary=checkpoint.parent / KEPT)
-    job = prepare(run, settings, splits=("test",))
-    if official is None:
-        said = check_weights(job, checkpoint)
+    method = get_method(run.single.method)
+    with about(run.path):
+        check_data(run.single.data)
+    if official is not None and method.read_official is None:
+        raise UserError(f"{method.name} has no reader for its authors' checkpoints; use --checkpoint")
+    if official is not None and not official.is_file():
+        raise UserError(f"{official.as_posix()}: no such file")
+    if official is None:  # before data are loaded and a model is built
+        said = check_weights(settings.folder(run.dataset, run.name, run.seed), checkpoint)
         if said is not None:
             console.print(said, highlight=False, markup=False, soft_wrap=True)
+    job = prepare(run, settings, splits=("test",))
     model = build_model(job, pretrained=False)
     if official is not None:
         notes = load_official(job, model, official)
@@ -100,14 +110,15 @@ def evaluate_weights(
     return Evaluated(job, results, sims)
 
 
-def check_weights(job: Job, checkpoint: Path | None) -> str | None:
+def check_weights(trained: Path, checkpoint: Path | None) -> str | None:
     """Compare weights with the checkpoint of their training, where one lies beside them.
 
-    checkpoint: weights that the user names; None: those of the last training. Returns what to say where the last
-    training has none. Raises UserError where they differ.
+    trained: the work folder of the last training. checkpoint: weights that the user names; None: those in there.
+    Returns what to say where the last training has none. Raises UserError where they differ or are no whole file.
     """
     if checkpoint is None:
-        return check_trained(job.folder)
+        return check_trained(trained)
+    read_notes(checkpoint)
     folder = WorkFolder(checkpoint.parent)
     if checkpoint == folder.best and folder.checkpoint.is_file():
         return check_trained(folder.root)
@@ -133,8 +144,7 @@ def load_official(job: Job, model: Baseline, path: Path) -> list[str]:
 
     Raises UserError where the method reads none, or the checkpoint lacks a part of the model.
     """
-    if job.method.read_official is None:
-        raise UserError(f"{job.method.name} has no reader for its authors' checkpoints; use --checkpoint")
+    assert job.method.read_official is not None, "checked before the model was built"
     weights = job.method.read_official(path, model)
     if weights.missing or weights.unexpected:
         first = [*weights.missing, *weights.unexpected][0]

@@ -22,7 +22,7 @@ from benchmark.inputs import Codec, InputSpec
 from benchmark.method import Baseline, DataFacts, Method
 from benchmark.places import RUNS, WORK
 from benchmark.recipe.faults import about, check_fields
-from benchmark.recipe.schema import Recipe
+from benchmark.recipe.schema import DataSettings, Recipe
 from benchmark.recipe.training import Training
 from benchmark.records.paper import ReportedProtocol
 from benchmark.records.record import recipe_digest
@@ -129,6 +129,15 @@ class Job:
     def digest(self) -> str:
         """Of the resolved recipe; runs that differ in the seed alone share it."""
         return recipe_digest(self.resolved())
+
+
+def check_data(data: DataSettings) -> None:
+    """Raise UserError for an unknown dataset or option, and a test split that no protocol takes; nothing is loaded."""
+    entry = get_entry(data.name)
+    check_fields("data.options", data.options, entry.options)
+    test = data.first_images.test
+    if test is not None:
+        check_test_size(data.name, min(test, entry.counts["test"]))
 
 
 def prepare(run: Run, settings: Settings, splits: tuple[SplitName, ...] = ("train", "val", "test")) -> Job:

@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 
 from benchmark.data.published.catalogue import get_entry
+from benchmark.data.splits import UNVERIFIED
 from benchmark.errors import UserError, nearest
-from benchmark.evaluation.protocol import check_test_size, protocols_of
+from benchmark.evaluation.protocol import protocols_of
 from benchmark.places import RECIPES, listing
-from benchmark.recipe.faults import check_fields
-from benchmark.recipe.schema import DataSettings
 from benchmark.records.paper import resolve
+from benchmark.records.parts import ProtocolRecord
 from benchmark.records.record import RunRecord
 from benchmark.registry import method_names
-from benchmark.run.job import RECONSTRUCTION, check_last_batch
+from benchmark.run.job import RECONSTRUCTION, check_data, check_last_batch
 from benchmark.run.runs import Run, RunReader
 
 ALL = "all"
@@ -78,7 +78,7 @@ def check_runs(runs: Sequence[Run], data_dir: Path | None = None) -> None:
         check_runs(run.members, data_dir)
         try:
             if not run.members:
-                _check_data(run.single.data)
+                check_data(run.single.data)
                 if data_dir is None:
                     check_last_batch(run.single)
             resolve(run.recipe.paper_row)
@@ -108,14 +108,6 @@ def check_folders(runs: Sequence[Run], data_dir: Path | None) -> None:
         )
 
 
-def _check_data(data: DataSettings) -> None:
-    entry = get_entry(data.name)
-    check_fields("data.options", data.options, entry.options)
-    test = data.first_images.test
-    if test is not None:
-        check_test_size(data.name, min(test, entry.counts["test"]))
-
-
 def single_models(dataset: str, profile: str | None = None, folder: Path = RECIPES) -> list[Run]:
     """The runs of all methods on a dataset, ensembles left out."""
     return [run for run in find_runs(ALL, dataset, profile, folder) if not run.members]
@@ -128,7 +120,11 @@ def _ordered(folder: Path, dataset: str, reader: RunReader) -> list[Run]:
 
 
 def headline(record: RunRecord) -> str:
-    """The scores of a run in a line a protocol, with its hash; a reconstruction is called one."""
+    """The scores of a run in a line a protocol, with its hash; a reconstruction is called one.
+
+    A run of data that are not the published ones says so, beside what chance would give.
+    """
+    unverified = any(line.startswith(UNVERIFIED) for line in record.departures)
     name = f"{record.run} (reconstruction)" if RECONSTRUCTION in record.departures else record.run
     lines = []
     for protocol, result in record.results.items():
@@ -136,8 +132,15 @@ def headline(record: RunRecord) -> str:
         lines.append(
             f"{name} on {protocol}: i2t R@1 {metrics.i2t.r1:.1f}, t2i R@1 {metrics.t2i.r1:.1f}, "
             f"rsum {metrics.rsum:.1f}; canonical hash {record.canonical_hash[:12]}"
+            + (f"; unverified data, chance: {_chance(result)}" if unverified else "")
         )
     return "\n".join(lines)
+
+
+def _chance(result: ProtocolRecord) -> str:
+    """Recalls at 1 of a random order, in percent: one image in a gallery is right, and of the captions its share."""
+    level = 100 * len(result.folds) / result.images
+    return f"i2t R@1 {level:.1f}, t2i R@1 {level:.1f}"
 
 
 def expectation_lines(run: Run, record: RunRecord) -> list[str]:

@@ -129,6 +129,12 @@ def test_headlines() -> None:
         f"rsum {metrics.rsum:.1f}; canonical hash {record.canonical_hash[:12]}"
     )
     assert select.expectation_lines(read_run(T2I), record) == []
+    result = record.results["scenes"]
+    other = record.model_copy(update={"departures": ["not verified: split 'test', images: found 1"]})
+    chance = 100 / result.images
+    assert select.headline(other) == (
+        select.headline(record) + f"; unverified data, chance: i2t R@1 {chance:.1f}, t2i R@1 {chance:.1f}"
+    )
 
 
 # --------------------------------------------------------------------------------- read and loaded once

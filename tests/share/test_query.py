@@ -79,6 +79,7 @@ def test_what_is_printed_and_the_page(home: Path) -> None:
     assert "weights of hat-i2t: the last training, seed 0" in said, home
     assert "note: not in the vocabulary: [bold]zeppelin[/]" in said
     assert "4 of 16 images of scenes test" in said
+    assert said.count("scenes_test-") == 4, "file names"
     assert "wrote out/a.html" in said
     page = Path("out/a.html").read_text(encoding="utf-8")
     assert page.count("<article") == page.count('src="data:image/jpeg;base64,') == 4

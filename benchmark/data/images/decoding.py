@@ -48,11 +48,19 @@ class BrokenPictureError(UserError):
 def decode(encoded: bytes, what: str) -> Image.Image:
     """Return a picture file's bytes as RGB, decoded in full; grey, palette and CMYK pictures are converted.
 
+    Grey values of 16 bits are scaled to 8.
+
     Raises BrokenPictureError, whose line begins with `what`.
     """
     try:
         image = Image.open(io.BytesIO(encoded))
         image.load()
+        if image.mode.startswith("I;16"):  # 16 bits of grey, which the conversion below would cut off at 255
+            return Image.fromarray(np.rint(np.asarray(image, np.float64) / 257).astype(np.uint8)).convert(
+                "RGB"
+            )
+        if image.mode in ("I", "F"):
+            raise ValueError(f"grey values of 32 bits (mode {image.mode}), expected 8 or 16")
         return image if image.mode == "RGB" else image.convert("RGB")  # which would copy the pixels
     except Exception as error:  # damaged files make decoders raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -160,7 +160,7 @@ def read_split(
     Raises OtherColumnsError where no adapter reads them or where pictures are missing, UserError otherwise.
     """
     table, adapter = read_table(paths)
-    rows = normalise(table, adapter, request.split)
+    rows = normalise(table, adapter, request.split, where)
     kept = rows_in_order(
         rows, request.split, restval=request.restval, published=request.published, where=where
     )

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from benchmark.data.published.karpathy import flickr30k_names
-from benchmark.data.splits import Split, SplitName
+from benchmark.data.splits import UNVERIFIED, Split, SplitName
 from benchmark.errors import UserError
 from benchmark.inputs import ListedSplit
 from benchmark.places import WORK
@@ -107,7 +107,7 @@ def corpus_departures(declared: ListedSplit, corpus: Split, *, unverified: bool)
         )
     left = found - 2 * declared.list_images
     return [
-        f"not verified: found {found:,} images, expected the whole corpus of {expected:,}; {left:,} are left to train "
+        f"{UNVERIFIED}: found {found:,} images, expected the whole corpus of {expected:,}; {left:,} are left to train "
         f"on, the authors have {declared.train_images:,}"
     ]
 

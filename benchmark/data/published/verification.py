@@ -22,7 +22,7 @@ from benchmark.data.published.captions import CaptionFacts, Verdict, judge, plai
 from benchmark.data.published.catalogue import Entry, Facts, facts_of
 from benchmark.data.published.karpathy import captions_by_sha256, in_order, lines_sha256, lists_by_sha256
 from benchmark.data.published.traps import TAKE, known_count, known_spread
-from benchmark.data.splits import Split, SplitName
+from benchmark.data.splits import UNVERIFIED, Split, SplitName
 
 PUBLISHED_CAPTIONS = 5
 """Captions of an image that the published hashes are about: its first five."""
@@ -410,7 +410,7 @@ def first_fault(checks: Iterable[Check]) -> str | None:
 
 def departures(checks: Iterable[Check]) -> list[str]:
     """List the departures from the published data for the run record, one line each."""
-    return [f"not verified: {_line(check)}" for check in checks if check.differs]
+    return [f"{UNVERIFIED}: {_line(check)}" for check in checks if check.differs]
 
 
 def notes(checks: Iterable[Check]) -> list[str]:

@@ -1,7 +1,8 @@
 """SCAN folders as users have them: `<part>_ims.npy`, `_caps.txt` and `_ids.txt` make whole splits (data.md 2.2).
 
 Images are stored once, or repeated for each of their five captions; only the counts tell which. The published code
-validates on the first 5,000 captions of `dev`. MSCOCO's whole test split is the part `testall`.
+validates on the first 5,000 captions of `dev`, for Flickr30K and MSCOCO. The whole test split of MSCOCO is the part
+`testall`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -27,7 +28,12 @@ CAPTIONS = 5
 """The number of consecutive lines of an image."""
 
 VALIDATION_IMAGES = 1_000
-"""The published code cuts `dev` to its first 5,000 captions, whatever the dataset."""
+"""The published code cuts `dev` of these datasets to its first 5,000 captions."""
+
+CUT = ("flickr30k", "mscoco")
+
+MARK = b"\xef\xbb\xbf"
+"""The byte order mark that some editors put before the first character."""
 
 WHERE = "SCAN's features are to be had as the Kaggle data set kuanghueilee/scan-features"
 
@@ -130,7 +136,8 @@ def read_captions(path: Path) -> list[str]:
 def read_ids(path: Path, part: str, images: int, captions: int) -> list[str]:
     """Return the id of each image: the lines of an `_ids.txt`, one an image or one a caption; else `<part>-<row>`.
 
-    Raises UserError for a line that is no integer and for another number of lines.
+    Raises UserError for a line that is no integer, for another number of lines, and for captions of an image that do
+    not follow each other.
     """
     if not path.is_file():
         return [f"{part}-{row}" for row in range(images)]
@@ -140,6 +147,7 @@ def read_ids(path: Path, part: str, images: int, captions: int) -> list[str]:
         found = lines[odd - 1].decode("utf-8", "replace")
         raise UserError(f"{path.name}: line {odd:,}: found {shown(found)}, expected the number of an image")
     if len(lines) == captions:
+        _check_fives(lines, path.name)
         lines = lines[::CAPTIONS]
     if len(lines) != images:
         raise UserError(
@@ -148,10 +156,24 @@ def read_ids(path: Path, part: str, images: int, captions: int) -> list[str]:
     return [str(int(line)) for line in lines]
 
 
+def _check_fives(lines: Sequence[bytes], name: str) -> None:
+    """Raise UserError that names the first id that is not that of the image whose five captions it is among."""
+    for row, line in enumerate(lines):
+        first = lines[row - row % CAPTIONS]
+        if int(line) != int(first):
+            raise UserError(
+                f"{name}: line {row + 1:,}: found {int(line)}, expected {int(first)}: the captions are not in image "
+                f"order, {CAPTIONS} lines an image"
+            )
+
+
 def _lines(path: Path) -> list[bytes]:
-    """Split at line feeds only: some captions hold other characters that count as line ends."""
+    """Split at line feeds only: some captions hold other characters that count as line ends.
+
+    A byte order mark and blank lines at the very end are left out.
+    """
     try:
-        return path.read_bytes().removesuffix(b"\n").split(b"\n")
+        return path.read_bytes().removeprefix(MARK).rstrip().split(b"\n")
     except OSError as error:
         raise UserError(
             f"{path.as_posix()} cannot be read ({error.strerror}), expected it beside the features"
@@ -159,17 +181,25 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def file_names(folder: Path, dataset: str, ids: Sequence[str]) -> list[str]:
-    """Return the file name of each image as far as it is known, else its id."""
+    """Return the file name of each image as far as it is known, else its id.
+
+    The names of Flickr30K are known: a mapping with other names beside it is another dataset's, and passed over.
+    """
+    known = flickr30k_by_id() if dataset == "flickr30k" else {}
     for path in (folder / "id_mapping.json", folder.parent / "id_mapping.json"):
         if path.is_file():
             mapping = read_mapping(path)
+            if known and not {PurePosixPath(mapping.get(item, "")).name for item in ids} <= set(
+                known.values()
+            ):
+                continue
             absent = [item for item in ids if item not in mapping]
             if absent and absent[0].isdigit():
                 raise UserError(
-                    f"{path.name}: {len(absent):,} of {len(ids):,} ids are missing, the first is {absent[0]}"
+                    f"{path.as_posix()}: {len(absent):,} of {len(ids):,} ids are missing, the first is {absent[0]}; is "
+                    "it another dataset's?"
                 )
             return [mapping.get(item, item) for item in ids]
-    known = flickr30k_by_id() if dataset == "flickr30k" else {}
     return [known.get(item, item) for item in ids]
 
 
@@ -182,7 +212,7 @@ def read_mapping(path: Path) -> Mapping[str, str]:
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{path.name}: not a mapping from ids to file names ({reason}); fetch it again"
+            f"{path.as_posix()}: not a mapping from ids to file names ({reason}); fetch it again"
         ) from None
     return found
 
@@ -205,7 +235,7 @@ def scan_entry(entry: Entry, splits: Mapping[SplitName, Split]) -> Entry:
         known = facts.get(name)
         if known is None:
             continue
-        if name == "val" and len(split) == VALIDATION_IMAGES < known.images:
+        if entry.name in CUT and name == "val" and len(split) == VALIDATION_IMAGES < known.images:
             known = _first_of_dev(entry, known)
         if not split.image_ids[0].isdigit():
             known = replace(known, ids_sha256=None, ordered_sha256=None)

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from benchmark.data.published.catalogue import Entry
 from benchmark.data.regions.cache import BATCH
 from benchmark.data.regions.grid import PROXY, FeatureStore, extractor_for, with_grid
-from benchmark.data.regions.scan import VALIDATION_IMAGES, WHERE, scan_entry, scan_split, unnamed
-from benchmark.data.regions.tsv import convert_tsv, with_tsv
+from benchmark.data.regions.scan import CUT, VALIDATION_IMAGES, WHERE, scan_entry, scan_split, unnamed
+from benchmark.data.regions.tsv import convert_tsv, tsv_files, with_tsv
 from benchmark.data.splits import Dataset, SplitName
 from benchmark.errors import UserError
 from benchmark.recipe.schema import GridRegions, StoredRegions
@@ -63,11 +63,7 @@ def _tsv_dataset(
     from benchmark.data.published.hub import Request  # `datasets` takes a second to import
     from benchmark.data.published.local import captions_split
 
-    files = sorted(path.glob("*.tsv"))
-    if not files:
-        raise UserError(
-            f"data folder {path.as_posix()}: found no .tsv file, expected bottom-up-attention features"
-        )
+    files = tsv_files(path)
     restval = bool(options.get("restval"))
     loaded = {
         name: captions_split(Request(entry, name, restval, captions_per_image), path) for name in splits
@@ -90,9 +86,9 @@ def known_of(settings: StoredRegions, entry: Entry, dataset: Dataset) -> Entry:
     return scan_entry(entry, dataset.splits) if settings.source == "scan" else entry
 
 
-def cut_down(settings: StoredRegions, wanted: Mapping[SplitName, int]) -> dict[SplitName, int]:
-    """Return the number of first images of each split to keep: SCAN's `dev` is never used beyond its first 1,000."""
-    if settings.source != "scan":
+def cut_down(settings: StoredRegions, dataset: str, wanted: Mapping[SplitName, int]) -> dict[SplitName, int]:
+    """Return the number of first images of each split to keep: some `dev` is never used beyond its first 1,000."""
+    if settings.source != "scan" or dataset not in CUT:
         return dict(wanted)
     return {**wanted, "val": min(VALIDATION_IMAGES, wanted.get("val", VALIDATION_IMAGES))}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,12 @@ from benchmark.data.splits import NoPictures, Split
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes, write_text
 from benchmark.guarded import read_json
+
+NAMES = re.compile(r"\.tsv(?:\.\d+)?$")
+"""The ends of file names, in lower case; the published adaptive files are numbered parts."""
+
+MARK = b"\xef\xbb\xbf"
+"""The byte order mark that some editors put before the first character."""
 
 BOXES = 36
 WIDTH = 2_048
@@ -56,6 +63,19 @@ class Converted:
 
     regions: ArrayRegions
     places: Mapping[str, int]
+
+
+def tsv_files(folder: Path) -> list[Path]:
+    """The TSV files of a folder, in parts or whole; raises UserError where there is none."""
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    files = [folder / name for name in there if NAMES.search(name.lower())]
+    if not files:
+        near = [name for name in there if "tsv" in name.lower()]
+        found = f"found {', '.join(near[:3])} and no .tsv file" if near else "found no .tsv file"
+        raise UserError(
+            f"data folder {folder.as_posix()}: {found}, expected bottom-up-attention features (NAME.tsv, NAME.tsv.0)"
+        )
+    return files
 
 
 def convert_tsv(paths: Sequence[Path], cache: Path, *, show_progress: bool = True) -> Converted:
@@ -113,11 +133,15 @@ def _index(paths: Sequence[Path], folder: Path, *, show_progress: bool) -> list[
 
 
 def _lines_of(path: Path, number: int, advance: Callable[[int], object]) -> Iterator[TSVRow]:
-    start = 0
+    start, blank = 0, 0
     with path.open("rb") as handle:
         for count, content in enumerate(iter(lambda: handle.readline(LONGEST), b""), start=1):
-            if count > 1 or not content.startswith(HEADINGS):
-                yield TSVRow(_checked(content, f"{path.name}: line {count:,}"), number, start, len(content))
+            line = content.removeprefix(MARK) if count == 1 else content
+            blank = blank or (count if not line.strip() else 0)  # at the very end they are no lines
+            if line.strip() and (count > 1 or not line.startswith(HEADINGS)):
+                if blank:
+                    raise UserError(f"{path.name}: line {blank:,} is empty, expected an image")
+                yield TSVRow(_checked(line, f"{path.name}: line {count:,}"), number, start, len(content))
             start += len(content)
             advance(len(content))
 

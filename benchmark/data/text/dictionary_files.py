@@ -1,4 +1,4 @@
-"""Files of words whose place is their id: ours (JSON), one word a line, or a cell of strings in a .mat file."""
+"""Files of words whose place is their id: ours (JSON), one word a line, or strings in a .mat file."""
 
 from __future__ import annotations
 
@@ -63,24 +63,43 @@ def _json_words(path: Path, content: bytes) -> tuple[list[str], str]:
 
 
 def _mat_words(path: Path) -> list[str]:
-    """Return the one cell of strings in a .mat file; vectors and numbers beside it are passed over."""
+    """Return the one cell of strings in a .mat file, or its one matrix of characters with a word a row.
+
+    Vectors and numbers beside it are passed over; an empty cell is a word that no caption has, and keeps its place.
+    """
     try:
         document: dict[str, Any] = loadmat(path)
+    except NotImplementedError:
+        raise UserError(
+            f"{path.as_posix()}: a .mat file of version 7.3; save it as version 7 (save -v7), or as text, one word "
+            "a line"
+        ) from None
     except Exception as error:  # scipy raises nearly anything on a damaged file
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path.as_posix()}: not a readable .mat file: {reason}") from None
-    found = {
-        name: list(value.flat)
-        for name, value in document.items()
-        if isinstance(value, np.ndarray)
-        and value.dtype == object
-        and value.size
-        and all(map(_is_text, value.flat))
-    }
+    found: dict[str, list[str]] = {}
+    odd = ""
+    for name, value in document.items():
+        if not isinstance(value, np.ndarray) or not value.size:
+            continue
+        if value.dtype.kind == "U" and value.size > 1:  # MATLAB pads the rows of a matrix with blanks
+            found[name] = [str(word).rstrip() for word in value.flat]
+        elif value.dtype == object:
+            words = [_word(cell) for cell in value.flat]
+            if None not in words and any(words):
+                found[name] = [word or "" for word in words]
+            elif any(words):
+                odd = f"; cell {words.index(None) + 1:,} of {name} is no string: save it as a cell array of strings"
     if len(found) != 1:
-        raise UserError(f"{path.as_posix()}: found {sorted(found) or 'no'} cells of strings, expected one")
-    return [str(np.asarray(cell).reshape(-1)[0]) for cell in next(iter(found.values()))]
+        raise UserError(
+            f"{path.as_posix()}: found {sorted(found) or 'no'} cells of strings, expected one{odd}"
+        )
+    return next(iter(found.values()))
 
 
-def _is_text(cell: Any) -> bool:
-    return np.asarray(cell).dtype.kind == "U" and np.asarray(cell).size == 1
+def _word(cell: Any) -> str | None:
+    """The string in a cell, "" for an empty one; None for what is none."""
+    content = np.asarray(cell)
+    if not content.size:
+        return ""
+    return str(content.reshape(-1)[0]) if content.dtype.kind == "U" and content.size == 1 else None

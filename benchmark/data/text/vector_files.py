@@ -6,6 +6,7 @@ the Hub's repository below: two 4-byte numbers, count and width, then 2 bytes of
 
 from __future__ import annotations
 
+import codecs
 import mmap
 import re
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ HUB = "antirez/word2vec-simple-parsing"
 """GoogleNews word2vec in the plain format, 3.6 GB; no commit is pinned, the words that are read are in every record."""
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+
 Entry = tuple[bytes, bytes | list[bytes]]
 """A word, and its floats as bytes or as texts."""
 
@@ -83,7 +86,7 @@ def _plain(content: mmap.mmap, count: int, width: int) -> Iterator[Entry]:
 
 
 def _binary(content: mmap.mmap, count: int, width: int, place: int) -> Iterator[Entry]:
-    for _ in range(count):
+    for number in range(1, count + 1):
         blank = content.find(b" ", place)
         if blank < 0:
             raise ValueError(f"it ends before the last of {count:,} words")
@@ -91,7 +94,27 @@ def _binary(content: mmap.mmap, count: int, width: int, place: int) -> Iterator[
             content[place:blank].lstrip(b"\n"),
             blank + 1 + 4 * width,
         )  # some writers end a word's line
+        if not _is_word(word):
+            raise ValueError(
+                f"word {number:,} is {word[:40]!r}: the word before it holds a blank, or the width is another"
+            )
         yield _whole(content, word, blank + 1, place)
+    rest = content[place : place + 4 * width]
+    if len(rest) < 4 * width and rest.strip():
+        raise ValueError(
+            f"{len(rest)} bytes follow the last word: a word holds a blank, or the width is another"
+        )
+
+
+def _is_word(word: bytes) -> bool:
+    """True where no byte is a control character or breaks UTF-8, but for a word that was cut off at its end."""
+    if word.isascii():
+        return bool(word) and not _CONTROL.search(word)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(word)
+    except UnicodeDecodeError:
+        return False
+    return not _CONTROL.search(word)
 
 
 def _text(content: mmap.mmap, count: int, width: int, place: int) -> Iterator[Entry]:

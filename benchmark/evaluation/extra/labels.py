@@ -55,7 +55,7 @@ def read_ids(path: Path) -> list[int]:
 
 
 def _id_of(item: object, where: str) -> int:
-    number = number_of(item) if isinstance(item, str) else item
+    number = number_of(item) if isinstance(item, str) and not item.startswith("-") else item
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
         raise UserError(f"{where}: found {shown(item)}, expected an id")
     return number

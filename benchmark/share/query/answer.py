@@ -35,14 +35,15 @@ from benchmark.files import replacing, sha256_bytes, sha256_file, sweep
 from benchmark.inputs import Codec
 from benchmark.method import Baseline
 from benchmark.places import locate
+from benchmark.recipe.faults import about
 from benchmark.recipe.schema import DataSettings
 from benchmark.records.reference import reference_path
 from benchmark.run.evaluate import check_words
-from benchmark.run.job import Job, Settings, build_model, departures_of, prepare
+from benchmark.run.job import Job, Settings, build_model, check_data, departures_of, prepare
 from benchmark.run.reproduce import DTYPES, MEGABYTE
 from benchmark.run.runs import Run
 from benchmark.training import check_trained, deterministic, load_weights, read_weights
-from benchmark.training.checkpoints import check_state
+from benchmark.training.checkpoints import check_state, read_notes
 
 QUERIES = "queries"
 """Folder of the gallery codes, in the work folder."""
@@ -184,8 +185,10 @@ def _ask(
         settings = replace(settings, vocabulary=checkpoint.parent / KEPT)
     if picture is not None:
         _check_picture_input(run.path, recipe.data)
+    with about(run.path):
+        check_data(recipe.data)
+    weights = find_weights(run, settings, checkpoint)  # before data are loaded and a model is built
     job = prepare(run, settings, splits=("test",))
-    weights = find_weights(job, checkpoint)
     notes = [] if sentence is None else word_notes(job.codec, sentence)
     model = build_model(job, pretrained=False)
     check_words(job, model, weights.path)
@@ -232,23 +235,25 @@ class Weights:
         return notes
 
 
-def find_weights(job: Job, checkpoint: Path | None) -> Weights:
+def find_weights(run: Run, settings: Settings, checkpoint: Path | None) -> Weights:
     """Weights to ask: those named, the last training's, or the committed reference.
 
-    Raises UserError where there are none.
+    Raises UserError where there are none, or a file that is not whole.
     """
     if checkpoint is not None:
+        read_notes(checkpoint)
         return Weights(checkpoint, checkpoint.as_posix())
-    trained = job.folder / "best.safetensors"
+    folder = settings.folder(run.dataset, run.name, run.seed)
+    trained = folder / "best.safetensors"
     if trained.is_file():
-        check_trained(job.folder)
-        return Weights(trained, f"the last training, seed {job.seed}")
-    committed = reference_path(job.dataset.name, job.run.name).with_suffix(".safetensors")
+        check_trained(folder)
+        return Weights(trained, f"the last training, seed {run.seed}")
+    committed = reference_path(run.dataset, run.name).with_suffix(".safetensors")
     if locate(committed).is_file():
         said = f"the committed reference, {committed.as_posix()} (no training of this recipe lies here)"
         return Weights(locate(committed), said, halved=True)
     raise UserError(
-        f"{trained.as_posix()}: no such weights; train them (rematch reproduce {job.run.path.as_posix()}), or name "
+        f"{trained.as_posix()}: no such weights; train them (rematch reproduce {run.path.as_posix()}), or name "
         "some (--checkpoint)"
     )
 

@@ -15,7 +15,7 @@ TEMPLATE = Path(__file__).with_name("query.html.j2")
 
 
 def answer_sheet(answer: Answer) -> Sheet:
-    """Rank, score, id and caption, best first."""
+    """Rank, score, file name (or id, where there is none) and caption, best first."""
     pictured = answer.picture is not None
     count = len(answer.split.captions) if pictured else len(answer.split)
     kind = "captions" if pictured else "images"
@@ -29,7 +29,7 @@ def answer_sheet(answer: Answer) -> Sheet:
     )
     rows = []
     for hit in answer.hits:
-        image = answer.split.image_ids[answer.image_of(hit)]
+        image = answer.split.filenames[answer.image_of(hit)]
         rows.append((hit.rank, float(hit.score), *answer.caption_of(hit), image))
     note = f"{len(answer.hits)} of {count:,} {kind} of {answer.dataset} {answer.split.name}"
     sheet = make_sheet(f"{answer.run}: {answer.asked}", columns, rows, notes=[note])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.data.images.decoding import BrokenPictureError, EncodedImages, FileImages, corrupt_rows
+from benchmark.data.images.decoding import BrokenPictureError, EncodedImages, FileImages, corrupt_rows, decode
 from benchmark.errors import UserError
 
 MODES = ("RGB", "L", "CMYK", "P", "LA", "RGBA", "1")
@@ -103,6 +103,26 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
         expected = np.asarray(stored.convert("RGB"))
     assert images[0].mode == "RGB"
     assert np.array_equal(np.asarray(images[0]), expected)
+
+
+def encoded(values: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(values).save(content, "TIFF" if values.dtype.itemsize == 4 else "PNG")
+    return content.getvalue()
+
+
+def test_sixteen_bits_of_grey_are_scaled_to_eight() -> None:
+    grey = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    shown = np.asarray(decode(encoded(grey * 257), "a ramp"))
+    assert np.array_equal(shown, np.repeat(grey[..., None], 3, axis=2))
+    near = np.asarray(decode(encoded(np.array([[0, 128, 129, 65_535]], np.uint16)), "ends"))
+    assert near[0, :, 0].tolist() == [0, 0, 1, 255]
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_grey_of_thirty_two_bits_is_refused(kind: type) -> None:
+    with pytest.raises(BrokenPictureError, match=r"deep: cannot be decoded \(grey values of 32 bits"):
+        decode(encoded(np.full((2, 2), 300, kind)), "deep")
 
 
 BROKEN = {

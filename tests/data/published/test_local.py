@@ -226,7 +226,7 @@ def test_what_is_not_karpathys_file_is_one_line(tmp_path: Path, text: str) -> No
 
 
 def test_two_annotation_files(tmp_path: Path) -> None:
-    for name in ("dataset_coco.json", "dataset_flickr30k.json"):
+    for name in ("dataset_coco.json", "dataset_flickr8k.json"):
         (tmp_path / name).write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match="expected one dataset_"):
         load("flickr30k", tmp_path, "test")

@@ -12,7 +12,9 @@ import pytest
 from benchmark.data.published.karpathy import flickr30k_names
 from benchmark.data.regions.arrays import IDENTITY_ROWS, ArrayRegions, open_npy
 from benchmark.data.regions.scan import flickr30k_by_id, scan_split
+from benchmark.data.regions.sources import cut_down
 from benchmark.errors import UserError
+from benchmark.recipe.schema import StoredRegions
 from tests.data.region_files import features, scan_part
 
 
@@ -108,11 +110,52 @@ def test_file_names_from_the_mapping(tmp_path: Path, above: bool) -> None:
     mapping.write_text('{"10": "val2014/a.jpg", "11": "val2014/b.jpg", "12": "c.jpg"}')
     assert scan_split("mscoco", "test", tmp_path / "precomp").filenames == ["val2014/a.jpg", "val2014/b.jpg"]
     mapping.write_text('{"10": "val2014/a.jpg"}')
-    with pytest.raises(UserError, match=r"id_mapping.json: 1 of 2 ids are missing, the first is 11"):
+    with pytest.raises(UserError, match=rf"{mapping.as_posix()}: 1 of 2 ids are missing, the first is 11"):
         scan_split("mscoco", "test", tmp_path / "precomp")
     mapping.write_text("[1, 2]")
     with pytest.raises(UserError, match="not a mapping from ids to file names"):
         scan_split("mscoco", "test", tmp_path / "precomp")
+
+
+@pytest.mark.parametrize("foreign", ['{"7": "COCO_a.jpg"}', '{"25": "COCO_a.jpg", "0": "COCO_b.jpg"}'])
+def test_a_mapping_of_another_dataset_names_no_image_of_flickr30k(foreign: str, tmp_path: Path) -> None:
+    scan_part(tmp_path / "precomp", "test", 2, ids=[25, 0])
+    (tmp_path / "id_mapping.json").write_text(foreign)
+    found = scan_split("flickr30k", "test", tmp_path / "precomp").filenames
+    assert found == ["1007129816.jpg", "1000092795.jpg"]
+    (tmp_path / "id_mapping.json").write_text(
+        '{"25": "a/1000092795.jpg", "0": "a/998845445.jpg"}', "utf-8-sig"
+    )
+    own = scan_split("flickr30k", "test", tmp_path / "precomp").filenames
+    assert own == ["a/1000092795.jpg", "a/998845445.jpg"], (
+        "names of Flickr30K: other ids, and its own mapping"
+    )
+
+
+def test_marks_and_blank_lines_at_the_ends_are_nothing(tmp_path: Path) -> None:
+    scan_part(tmp_path / "plain", "test", 2)
+    scan_part(tmp_path / "marked", "test", 2)
+    for name in ("test_caps.txt", "test_ids.txt"):
+        content = (tmp_path / "marked" / name).read_bytes()
+        (tmp_path / "marked" / name).write_bytes(b"\xef\xbb\xbf" + content + b"\r\n \n\n")
+    plain, marked = (scan_split("mscoco", "test", tmp_path / name) for name in ("plain", "marked"))
+    assert (marked.captions, marked.image_ids) == (plain.captions, plain.image_ids)
+    assert marked.fingerprint == plain.fingerprint
+
+
+def test_captions_that_are_not_in_image_order_are_refused(tmp_path: Path) -> None:
+    scan_part(tmp_path, "test", 3, ids=[7, 8, 9] * 5)
+    assert "test_ids.txt: line 2: found 8, expected 7" in refused(tmp_path)
+    scan_part(tmp_path, "test", 3, ids=[7] * 5 + [8] * 4 + [9] * 6)
+    assert "test_ids.txt: line 10: found 9, expected 8" in refused(tmp_path)
+    scan_part(tmp_path, "test", 1, ids=[-5])
+    assert "test_ids.txt: line 1: found '-5'" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(("dataset", "kept"), [("flickr30k", 1_000), ("mscoco", 1_000), ("flickr8k", 1_200)])
+def test_the_cap_of_dev_is_that_of_two_datasets(dataset: str, kept: int) -> None:
+    wanted = cut_down(StoredRegions(source="scan"), dataset, {"val": 1_200})
+    assert wanted == {"val": kept}
 
 
 def test_captions_keep_odd_characters_in_their_line(tmp_path: Path) -> None:

@@ -149,3 +149,38 @@ def test_images_are_found_by_id_or_by_the_number_in_their_name(paths: list[Path]
         UserError, match=r"split 'val': 1 of 2 images have no line.* the first is 3 \(y.jpg\)"
     ):
         with_tsv(make_split(["42", "3"], ["x.jpg", "y.jpg"]), found)
+
+
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [
+        (("karpathy_test_genome.tsv.0", "karpathy_test_genome.tsv.1", "a.txt"), 2),
+        (("test.TSV",), 1),
+        (("a.tsv", "a.tsv.gz"), 1),
+    ],
+)
+def test_files_are_found_by_the_names_they_were_published_under(
+    names: tuple[str, ...], taken: int, tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / name).write_text("")
+    assert [path.name for path in tsv.tsv_files(tmp_path)] == list(names[:taken])
+
+
+def test_a_folder_without_a_readable_file_names_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"found no \.tsv file"):
+        tsv.tsv_files(tmp_path)
+    (tmp_path / "a.tsv.gz").write_text("")
+    with pytest.raises(UserError, match=r"found a\.tsv\.gz and no \.tsv file"):
+        tsv.tsv_files(tmp_path)
+
+
+def test_marks_and_blank_lines_at_the_end_are_nothing(tmp_path: Path) -> None:
+    path, line = tmp_path / "a.tsv", tsv_line(7, boxes_of(7)).encode()
+    path.write_bytes(b"\xef\xbb\xbf" + line + b"\r\n\n")
+    found = convert([path], tmp_path)
+    assert found.places == {"7": 0}
+    np.testing.assert_array_equal(found.regions.regions([0])[0], boxes_of(7))
+    path.write_bytes(line + b"\n" + line)
+    with pytest.raises(UserError, match=r"a\.tsv: line 2 is empty"):
+        convert([path], tmp_path)

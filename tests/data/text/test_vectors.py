@@ -65,6 +65,24 @@ def test_a_file_of_vectors_that_is_cut_short_is_refused(name: str, tmp_path: Pat
         read_vectors(tmp_path / "vectors", {"the", "Übung"})
 
 
+@pytest.mark.parametrize("end", [b"", b"\n"], ids=["binary", "lines"])
+@pytest.mark.parametrize("place", range(3))
+def test_a_word_with_a_blank_is_refused_in_a_binary_file(place: int, end: bytes, tmp_path: Path) -> None:
+    """Its vector would be that of another place, and the next word would be lost."""
+    names = ["the", "dog", "Übung"]
+    names[place] = "New York"
+    rows = [name.encode() + b" " + struct.pack("<3f", 0.1, -0.2, 0.3) + end for name in names]
+    (tmp_path / "vectors").write_bytes(b"3 3\n" + b"".join(rows))
+    with pytest.raises(UserError, match="blank"):
+        read_vectors(tmp_path / "vectors", {"the", "New"})
+
+
+def test_a_word_that_was_cut_off_within_a_letter_is_passed_over(tmp_path: Path) -> None:
+    rows = [name + b" " + struct.pack("<2f", 1, 2) for name in ("ü".encode()[:1], b"dog", b"red")]
+    (tmp_path / "vectors").write_bytes(b"3 2\n" + b"".join(rows))
+    assert read_vectors(tmp_path / "vectors", {"dog"})[0] == ["dog"]
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     for content, message in (
         (b"\x1f\x8b" + b"0" * 20, "unpack it first"),
@@ -87,6 +105,19 @@ def test_dictionaries_in_three_formats(tmp_path: Path) -> None:
     cell[:, 0] = words
     savemat(tmp_path / "words.mat", {"dictionary": cell, "vectors": np.ones((3, 2))})
     assert read_dictionary(tmp_path / "words.mat") == (words, "words.mat")
+    savemat(tmp_path / "matrix.mat", {"dictionary": np.array(words), "vectors": np.ones((3, 2))})
+    assert read_dictionary(tmp_path / "matrix.mat")[0] == words, "rows that MATLAB pads with blanks"
+    cell[1, 0] = ""
+    savemat(tmp_path / "hole.mat", {"dictionary": cell})
+    assert read_dictionary(tmp_path / "hole.mat")[0] == ("the", "", "red-haired"), "others keep their ids"
+    cell[1, 0] = 3.0
+    savemat(tmp_path / "number.mat", {"dictionary": cell})
+    with pytest.raises(UserError, match="cell 2 of dictionary is no string: save it as a cell array"):
+        read_dictionary(tmp_path / "number.mat")
+    head = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
+    (tmp_path / "new.mat").write_bytes(head + bytes(512))
+    with pytest.raises(UserError, match=r"new\.mat: a \.mat file of version 7\.3; save it as version 7"):
+        read_dictionary(tmp_path / "new.mat")
     (tmp_path / "twice.txt").write_text("the\nthe\n")
     with pytest.raises(UserError, match="'the' twice"):
         read_dictionary(tmp_path / "twice.txt")

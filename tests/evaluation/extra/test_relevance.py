@@ -229,6 +229,9 @@ def test_ids_from_files(tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_text("1\ndog\n", encoding="utf-8")
     with pytest.raises(UserError, match="item 1: found 'dog', expected an id"):
         read_ids(tmp_path / "bad.txt")
+    (tmp_path / "bad.txt").write_text("7\n-5\n", encoding="utf-8")
+    with pytest.raises(UserError, match="item 1: found '-5', expected an id"):
+        read_ids(tmp_path / "bad.txt")
     (tmp_path / "bad.json").write_text('{"a": 1}', encoding="utf-8")
     with pytest.raises(UserError, match="found dict, expected a list of ids"):
         read_ids(tmp_path / "bad.json")
