@@ -52,6 +52,7 @@ def test_recall_counts_ranks_below_k() -> None:
 def test_flat_names_hold_every_value() -> None:
     values = retrieval_metrics(some_ranks(1)).values()
     assert len(values) == 13
+    assert values["r1_sum"] == pytest.approx(values["i2t_r1"] + values["t2i_r1"])
     assert values["mean_r1"] == pytest.approx((values["i2t_r1"] + values["t2i_r1"]) / 2)
     recalls = [values[f"{d}_r{k}"] for d in ("i2t", "t2i") for k in (1, 5, 10)]
     assert values["rsum"] == pytest.approx(sum(recalls))

@@ -142,6 +142,8 @@ def test_ensemble_makes_no_ties() -> None:
 def test_ensembles_of_other_shapes_are_refused() -> None:
     with pytest.raises(UserError, match=r"matrix 1 has shape \(5, 20\), expected \(4, 20\)"):
         ensemble([matrix(0, 4, 20), matrix(0, 5, 20)])
+    with pytest.raises(UserError, match="found type int64"):
+        ensemble([np.zeros((4, 20), np.int64)] * 2)
     with pytest.raises(UserError, match="at least two"):
         ensemble([matrix(0, 4, 20)])
 

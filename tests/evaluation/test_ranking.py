@@ -12,7 +12,7 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.evaluation import ranking
-from benchmark.evaluation.ranking import TieRule, captions_of, rank, top_k
+from benchmark.evaluation.ranking import Ranks, TieRule, captions_of, rank, top_k
 from tests.evaluation.naive import naive_ranks, naive_ties, order_of, scattered_map
 
 
@@ -69,6 +69,8 @@ def test_ten_items_unless_asked_for_others() -> None:
     sims = np.random.default_rng(0).random((12, 13))
     assert top_k(sims).i2t.shape == (12, 10)
     assert top_k(sims, 11).t2i.shape == (13, 11)
+    found = rank(sims, np.arange(13) % 12)
+    assert Ranks(found.i2t, found.t2i, 0.0, 0.0).tie_rule == found.tie_rule == "lower_index"
 
 
 def test_zeros_of_both_signs_and_the_smallest_numbers_are_told_apart_exactly() -> None:

@@ -38,12 +38,14 @@ def _mirrored(package: str, *names: str, **elsewhere: tuple[str, ...]) -> tuple[
     return (*own, *(Module(f"{package}/{name}.py", tests) for name, tests in elsewhere.items()))
 
 
+PLACES = "tests/evaluation/test_places.py"
 TEXT = "tests/data/text"
 WRITERS = "tests/reporting"
 AREAS: Mapping[str, tuple[Module, ...]] = {
-    "ranking": _mirrored("benchmark/evaluation", "ranking"),
-    "metrics": _mirrored("benchmark/evaluation", "metrics"),
-    "protocol": _mirrored("benchmark/evaluation", "protocol"),
+    **{
+        name: (Module(f"benchmark/evaluation/{name}.py", (f"tests/evaluation/test_{name}.py", PLACES)),)
+        for name in ("ranking", "metrics", "protocol")
+    },
     "statistics": (
         *_mirrored("benchmark/evaluation", "bootstrap"),
         *_mirrored(

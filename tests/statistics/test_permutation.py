@@ -128,3 +128,10 @@ def test_the_bound_by_hand() -> None:
     assert flip_bound(np.array([1.0, -1.0])) == 1
     assert flip_bound(np.zeros(3)) == 1
     assert flip_bound(np.full(400, 20.0)) < 1e-80
+
+
+def test_all_flips_are_tried_where_they_are_no_more_than_asked_for() -> None:
+    for images, permutations, exact in ((3, 8, True), (3, 7, False), (4, 15, False), (4, 16, True)):
+        found = sign_flip(np.ones(images), permutations=permutations)
+        assert (found.exact, found.permutations) == (exact, 2**images if exact else permutations)
+    assert sign_flip(np.ones(20), permutations=1).permutations == 1

@@ -104,6 +104,10 @@ def test_a_difference_within_the_test_set_s_noise_is_marked() -> None:
     assert (narrow.kind, narrow.text) == ("below", "below by 6.00")
     inside = judge(THREE, 490.5, test_noise=400.0, departures=[])
     assert (inside.kind, inside.within_test_noise) == ("reproduced", False)
+    assert "noise" not in explain_verdict(inside)
+    assert "within the test set's own noise (±783.99)" in explain_verdict(
+        judge(THREE, 496.0, test_noise=400.0, departures=[])
+    )
     assert text(THREE, 496.0) == "below by 6.00"
 
 

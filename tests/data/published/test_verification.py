@@ -292,6 +292,13 @@ def small(split: SplitName = "test", **changes: object) -> Entry:
     return replace(CATALOG["mscoco"], facts={split: replace(facts, **changes)})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("count", "restval", "other"), [(5, False, "true"), (3, True, "false")])
+def test_the_other_training_split_is_told_by_its_option(count: int, restval: bool, other: str) -> None:
+    entry = replace(small("train"), train_images_with_restval=5)
+    checks = verify(entry, make_split("train", map(str, range(count))), restval=restval)
+    assert f"option restval: {other}; set it so" in outcome(checks, "train", "images").hint
+
+
 FIFTEEN = [[str(5 * row + k) for k in range(5)] for row in range(3)]
 
 

@@ -175,6 +175,7 @@ def test_a_dictionary_is_made_of_the_splits_that_the_authors_took(tmp_path: Path
     bare = replace(dataset, vocabulary=None, splits=splits, whole_captions={})
     both = VectorText(20, vectors="random", word_dim=2, dictionary="whitespace")
     assert make_vector_codec(both, bare).dictionary.words == ("-trainx", "-valx", ".", "train", "val")
+    assert make_vector_codec(both, bare).begins == "random"
     alone = make_vector_codec(replace(both, dictionary="delimiters"), bare)
     assert alone.dictionary.words == ("train", "trainx")
     tested = replace(bare, splits={"test": splits["test"]})

@@ -82,6 +82,7 @@ def test_captions_are_normalised_first() -> None:
 @pytest.mark.parametrize(
     ("caption", "tokens"),
     [
+        ('"stop" it says', ["``", "stop", "''", "it", "says"]),
         ('a sign that says "stop".', ["a", "sign", "that", "says", "``", "stop", "''", "."]),
         ("a sign reading 'free hugs'", ["a", "sign", "reading", "'free", "hugs", "'"]),
         ("a sign with a ` on it", ["a", "sign", "with", "a", "`", "on", "it"]),
