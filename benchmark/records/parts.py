@@ -14,6 +14,7 @@ METRICS = (*RECALLS, "rsum", "mean_r1")
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Real = Annotated[float, Field(allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Fingerprint = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|unknown)$")]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -101,7 +102,7 @@ class SplitFacts(Part):
 
     images: Count
     captions: Count
-    fingerprint: Sha256 | Literal["unknown"]
+    fingerprint: Fingerprint
     """The sha256 of the split alone: the test split's is part of the signature, whatever else was loaded."""
 
 
@@ -111,7 +112,7 @@ class DatasetFacts(Part):
     name: str
     revision: str | None
     source: str
-    fingerprint: Sha256 | Literal["unknown"]
+    fingerprint: Fingerprint
     """The sha256 of all splits that were loaded; `unknown` of scores from elsewhere."""
     splits: dict[str, SplitFacts]
     options: dict[str, int | float | str | bool | None]

@@ -305,13 +305,10 @@ def test_unverified_data_are_marked_in_every_table(small: Path, other_data: list
     assert {"unverified": True, "skip_corrupt": False} in other_data
     marked = ["hat-i2t-small", "hat-t2i-small", "hat-ensemble-small"]
     tables = Path("results/tables")
-    markdown = (tables / "scenes.md").read_text().replace("\\", "")
-    for text, bar in ((terminal, "│"), (markdown, "|")):
-        (note,) = (line for line in text.splitlines() if line.endswith(UNVERIFIED))
-        mark = note.removesuffix(UNVERIFIED).strip("-*: ")
-        rows = [line.split(bar)[1:-1] for line in text.splitlines() if line.startswith(bar)]
-        runs = {row[0 if bar == "│" else 1].strip() for row in rows if mark in row[-1].split()}
-        assert runs == set(marked), small
+    lines = (tables / "scenes.md").read_text().replace("\\", "").splitlines()
+    reasons = {line.split(": ")[0]: line for line in lines if line.startswith("- ")}
+    assert {name for name, line in reasons.items() if UNVERIFIED in line} == {f"- {run}" for run in marked}
+    assert terminal.count("not comparable") >= len(marked), small
     for run in marked:
         record = record_of(run)
         assert record.departures[0] == UNVERIFIED

@@ -71,7 +71,7 @@ COLUMNS = (
     Column("departures", "departures"),
 )
 """All columns that a table of the leaderboard may have."""
-BRIEF = ("method", "n", "i2t_r1", "t2i_r1", "rsum", "interval", "difference", "verdict")
+BRIEF = ("run", "n", "i2t_r1", "t2i_r1", "rsum", "interval", "difference", "verdict")
 """The columns that fit in a terminal."""
 PRINTED = ("method", "run", "models", "n", *NUMBERS, "difference", "verdict")
 """The columns that fit in a paper's two-column float."""
@@ -144,9 +144,9 @@ def make_page(
 
 
 def print_page(page: Page) -> Page:
-    """The page as it goes into a paper: fewer columns, and no lists of departures, which the verdict stands for."""
+    """The page as it goes into a paper: with fewer columns."""
     sections = [
-        replace(section, sheets=tuple(replace(sheet.only(PRINTED), items={}) for sheet in section.sheets))
+        replace(section, sheets=tuple(sheet.only(PRINTED) for sheet in section.sheets))
         for section in page.sections
     ]
     return replace(page, sections=tuple(sections))
@@ -188,7 +188,8 @@ def _shorten(sheet: Sheet, title: str, judged: bool) -> Sheet:
     shown = replace(sheet, rows=tuple(row for row in sheet.rows if row.kind != "waiting"))
     notes = [f"{waits} rows of the papers wait for a run."] if waits else []
     notes += [] if judged else ["A smoke test on embedded data: comparable with no paper."]
-    return replace(shown.only(BRIEF), title=title, subtitle="", notes=tuple(notes), items={}, signature="")
+    keys = BRIEF if shown.rows else ()
+    return replace(shown.only(keys), title=title, subtitle="", notes=tuple(notes), items={}, signature="")
 
 
 def _sheet(

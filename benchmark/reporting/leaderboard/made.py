@@ -60,7 +60,7 @@ def _cells(record: RunRecord, row: Row, expected: str) -> list[Value]:
         *(metrics.value(name) for name in ("i2t_r1", "t2i_r1", "rsum")),
         None if row.paper is None else row.paper.rsum,
         expected,
-        "not comparable" if row.departures else row.verdict,
+        row.verdict,
     ]
 
 

@@ -39,6 +39,6 @@ def test_a_row_for_each_protocol_and_few_notes() -> None:
 
 def test_a_run_on_embedded_data_is_called_a_smoke_test() -> None:
     sheet = made_sheet([MadeRun(factory.record(departures=["embedded data"]))], PAPERS)
-    assert cells(sheet)["verdict"].text == "not comparable"
+    assert cells(sheet)["verdict"].text == "not comparable: embedded data"
     assert (cells(sheet)["paper"].text, cells(sheet)["expected"].text) == ("n/a", "n/a")
     assert sheet.notes[0].startswith("The embedded dataset is a smoke test")

@@ -164,7 +164,7 @@ def test_marks_best_second_and_paper() -> None:
     assert r"\underline{491.5} $\pm$ 0.60" in text
     assert r"\textsuperscript{a}~Paper's row: " in text
     assert "& not comparable" in text
-    assert "half of the data" not in text  # departures are for the page, not for a paper
+    assert "half of the data" in text
     three = [sgr(run=str(place), shift=-float(place)) for place in range(3)]
     assert r"\underline{75.6}" in latex(page(three))
 
