@@ -274,7 +274,7 @@ def test_a_local_folder_with_other_contents(tmp_path: Path, monkeypatch: pytest.
     table = (home / "results/tables/flickr30k.md").read_text(encoding="utf-8")
     for text in (said, table):  # beside the numbers, and below the table why
         assert "not comparable" in text
-    assert re.search(r"\n- hat-i2t: not verified: ", table)
+    assert "not verified: " in table
 
     rows[7] = replace(rows[7], image=rows[7].image[:200])
     shutil.rmtree(folder)

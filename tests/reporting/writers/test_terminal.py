@@ -25,7 +25,7 @@ def shown(width: int) -> str:
 def test_numbers_and_verdict() -> None:
     text = shown(160)
     row = next(line for line in text.splitlines() if "491.5 ± 0.60" in line)
-    assert "SGR (repository)" in row
+    assert "sgr" in row
     assert "reproduced" in row
     assert text.count("not comparable") == 3
     assert "Flickr30K. Test split of 1,000 images" in text
