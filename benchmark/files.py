@@ -104,6 +104,19 @@ def _open_temporary(path: Path) -> tuple[IO[bytes], Path]:
         os.close(descriptor)
 
 
+def check_writable(folder: Path) -> None:
+    """Raise the system's OSError, with the folder's name, where no file can be made in it, or above it."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return
+    except OSError as error:
+        error.filename = folder.as_posix()
+        raise
+
+
 def sweep(folder: Path, *targets: str) -> None:
     """Remove the temporary files that killed processes left in `folder` beside `targets` (globs of file names).
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.files import replacing, sweep, write_text
+from benchmark.files import check_writable, replacing, sweep, write_text
 from tests.paths import ROOT
 
 WRITER = """
@@ -83,3 +83,11 @@ def test_a_temporary_that_is_swept_before_it_is_locked_is_made_again(
         handle.write(b"whole")
     assert len(made) == 2
     assert names(tmp_path) == ["target.json"]
+
+
+def test_a_folder_is_tried_before_it_is_needed(tmp_path: Path) -> None:
+    check_writable(tmp_path / "runs" / "scenes")
+    assert names(tmp_path) == []  # nothing is left, not even the folder
+    (tmp_path / "results").write_text("a file in the place of a folder")
+    with pytest.raises(OSError, match="results"):
+        check_writable(tmp_path / "results")

@@ -11,7 +11,8 @@ from benchmark.data.published.catalogue import get_entry
 from benchmark.data.splits import UNVERIFIED
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.protocol import protocols_of
-from benchmark.places import RECIPES, listing
+from benchmark.files import check_writable
+from benchmark.places import RECIPES, RUNS, WORK, listing
 from benchmark.records.paper import resolve
 from benchmark.records.parts import ProtocolRecord
 from benchmark.records.record import RunRecord
@@ -93,7 +94,9 @@ def check_runs(runs: Sequence[Run], data_dir: Path | None = None) -> None:
 
 
 def check_folders(runs: Sequence[Run], data_dir: Path | None) -> None:
-    """Raise UserError where recipes read features from a folder and none is named, before the first is trained."""
+    """Raise an error, before the first is trained, where results cannot be written or features are missing."""
+    for folder in (RUNS, WORK):
+        check_writable(folder)
     if data_dir is not None:
         return
     regions = {single.path: single.single.data.regions for run in runs for single in run.singles}
