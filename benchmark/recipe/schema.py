@@ -30,6 +30,10 @@ class Expected(Strict):
     tolerance: float
     source: str
 
+    def holds(self, found: float) -> bool:
+        """Return True where a score is within the tolerance."""
+        return abs(found - self.value) <= self.tolerance
+
 
 class FirstImages(Strict):
     """The number of images of each split that are used, the first ones in the dataset's order; None: all."""

@@ -15,19 +15,16 @@ from benchmark.evaluation.protocol import ProtocolResult
 from benchmark.evaluation.ranking import Ints
 from benchmark.reporting.diff.sides import Side, load_side
 from benchmark.reporting.leaderboard.comparisons import (
-    FLIPS,
     RunComparison,
     Sample,
     image_differences,
-    run_values,
+    judge_difference,
+    mean_values,
+    seeds_p,
 )
 from benchmark.reporting.sheet import Column, Sheet, make_sheet
-from benchmark.statistics.bootstrap_difference import paired_bootstrap
 from benchmark.statistics.holm import holm
-from benchmark.statistics.permutation import sign_flip
 from benchmark.statistics.queries import Values, image_values
-from benchmark.statistics.seeds import welch
-from benchmark.statistics.verdict import ENOUGH_SEEDS
 
 TESTED = ("rsum", "i2t_r1", "t2i_r1")
 """The metrics that `rematch score --against` tests."""
@@ -61,7 +58,7 @@ def compare_scores(
             f"{known[row]} as in the run's sidecar"
         )
     ours = image_values(result.ranks, caption_image, metric, folds=result.protocol.folds)
-    return _tested((name, run), ours - theirs, metric, (1, len(side.records)), None)
+    return judge_difference((name, run), ours - theirs, metric, (1, len(side.records)), None)
 
 
 def compare_named(a: str, b: str, metric: str = "rsum", protocol: str | None = None) -> RunComparison:
@@ -72,18 +69,9 @@ def compare_named(a: str, b: str, metric: str = "rsum", protocol: str | None = N
     sides = load_side(a), load_side(b)
     protocol = protocol or next(iter(sides[0].records[0].results))
     one, other = (_sample(side, protocol, metric) for side in sides)
-    seeds = (len(sides[0].records), len(sides[1].records))
-    over_seeds = None
-    if min(seeds) >= ENOUGH_SEEDS:
-        over_seeds = welch(*(_by_seed(side, protocol, metric) for side in sides))
-    return _tested((a, b), image_differences(one, other), metric, seeds, over_seeds)
-
-
-def _tested(
-    names: tuple[str, str], change: Values, metric: str, seeds: tuple[int, int], over_seeds: float | None
-) -> RunComparison:
-    test = sign_flip(change, permutations=FLIPS)
-    return RunComparison(*names, metric, seeds, test, paired_bootstrap(change), over_seeds)
+    first, second = (_by_seed(side, protocol, metric) for side in sides)
+    seeds, over_seeds = (len(first), len(second)), seeds_p(first, second)
+    return judge_difference((a, b), image_differences(one, other), metric, seeds, over_seeds)
 
 
 def _sample(side: Side, protocol: str, metric: str) -> Sample:
@@ -98,11 +86,7 @@ def _values(side: Side, protocol: str, metric: str) -> Values:
         raise UserError(
             f"run '{side.name}': no results under protocol '{protocol}'{nearest(protocol, known)}"
         )
-    pairs = zip(side.records, side.sidecars, strict=True)
-    mean: Values = np.stack([run_values(record, beside, protocol, metric) for record, beside in pairs]).mean(
-        axis=0
-    )
-    return mean
+    return mean_values(side.records, side.sidecars, protocol, metric)
 
 
 def _by_seed(side: Side, protocol: str, metric: str) -> list[float]:

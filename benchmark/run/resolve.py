@@ -151,7 +151,7 @@ def expectation_lines(run: Run, record: RunRecord) -> list[str]:
     lines = []
     for item in run.recipe.expected:
         found = record.results[item.protocol].metrics.value(item.metric)
-        word = "as expected" if abs(found - item.value) <= item.tolerance else "NOT as expected"
+        word = "as expected" if item.holds(found) else "NOT as expected"
         lines.append(
             f"  {item.metric} {found:.1f}, {word}: {item.value:g} +- {item.tolerance:g} ({item.source})"
         )

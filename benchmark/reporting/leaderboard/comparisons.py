@@ -97,10 +97,16 @@ def compare_runs(a: Row, b: Row, metric: str = "rsum", runs_dir: Path = RUNS) ->
     that differ), and where a sidecar is missing or changed.
     """
     one, other = _sample(a, metric, runs_dir), _sample(b, metric, runs_dir)
-    change = image_differences(one, other)
-    seeds, test = (len(a.records), len(b.records)), sign_flip(change, permutations=FLIPS)
-    interval, seeds_p = paired_bootstrap(change), _seeds_p(a, b, metric)
-    return RunComparison(a.name, b.name, metric, seeds, test, interval, seeds_p)
+    change, seeds = image_differences(one, other), (len(a.records), len(b.records))
+    return judge_difference((a.name, b.name), change, metric, seeds, _seeds_p(a, b, metric))
+
+
+def judge_difference(
+    names: tuple[str, str], change: Values, metric: str, seeds: tuple[int, int], seeds_p: float | None
+) -> RunComparison:
+    """Test a difference (n_images,) over the images, beside what a test over the seeds says."""
+    test = sign_flip(change, permutations=FLIPS)
+    return RunComparison(*names, metric, seeds, test, paired_bootstrap(change), seeds_p)
 
 
 def pairwise(rows: Group | Sequence[Row], metric: str = "rsum", runs_dir: Path = RUNS) -> list[Pair]:
@@ -163,18 +169,25 @@ def image_means(
     sidecars = [read_sidecar(record, runs_dir) for record in records]
     for record, sidecar in zip(records, sidecars, strict=True):
         _check_images(sidecars[0], sidecar, records[0].path.as_posix(), record.path.as_posix())
-    values = [
-        run_values(record, sidecar, protocol, metric)
-        for record, sidecar in zip(records, sidecars, strict=True)
-    ]
-    mean: Values = np.stack(values).mean(axis=0)
-    return mean, sidecars[0]
+    return mean_values(records, sidecars, protocol, metric), sidecars[0]
+
+
+def mean_values(
+    records: Sequence[RunRecord], sidecars: Sequence[Sidecar], protocol: str, metric: str
+) -> Values:
+    """Each image's share in a metric (n_images,), mean over records of the same images."""
+    pairs = zip(records, sidecars, strict=True)
+    mean: Values = np.stack([run_values(*pair, protocol, metric) for pair in pairs]).mean(axis=0)
+    return mean
 
 
 def _seeds_p(a: Row, b: Row, metric: str) -> float | None:
-    if min(len(a.records), len(b.records)) < ENOUGH_SEEDS:
-        return None
-    return welch(a.values(metric), b.values(metric))
+    return seeds_p(a.values(metric), b.values(metric))
+
+
+def seeds_p(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """The p-value of Welch's t test over the seeds' values; None where a run has under three."""
+    return None if min(len(a), len(b)) < ENOUGH_SEEDS else welch(a, b)
 
 
 def run_values(record: RunRecord, sidecar: Sidecar, protocol: str, metric: str) -> Values:

@@ -70,7 +70,7 @@ def _expected(run: MadeRun, protocol: str) -> tuple[str, bool]:
     for item in run.expected:
         if item.protocol == protocol:
             found = run.record.results[protocol].metrics.value(item.metric)
-            holds = abs(found - item.value) <= item.tolerance
+            holds = item.holds(found)
             kept &= holds
             word = "kept" if holds else "NOT kept"
             told.append(f"{item.metric} {item.value:g} ± {item.tolerance:g}: {found:.1f}, {word}")
