@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -115,7 +114,6 @@ def _answers(folder: Path, method: str, protocol: str) -> list[_Answer]:
     return [_Answer((RECIPES / method / path.name).as_posix(), *_head(path)) for path in paths]
 
 
-@cache
 def _head(path: Path) -> tuple[str, int]:
     """The variant that a recipe answers to, and the number of its departures."""
     document = read_document(path)
