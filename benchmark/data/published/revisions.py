@@ -36,6 +36,8 @@ class Revisions(Strict):
     """Repository -> commit, 40 hexadecimal digits."""
     sources: dict[str, str] = Field(default={})
     """`<dataset>/<split>` -> the repository that delivered it."""
+    hashes: dict[str, str] = Field(default={})
+    """`<repository>/<file>` -> the sha256 of a file of weights."""
 
 
 def lock_path() -> Path:

@@ -1,0 +1,250 @@
+"""The detector's network: Faster R-CNN on the fourth stage of a ResNet (data.md 3.1 and 3.3), for inference only.
+
+Batch norms are folded into the convolutions before them, maps lie in memory with their channels last, and what is added
+or rectified is so in place. Names are those of the published weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import roi_pool
+
+from benchmark.data.regions.detector.boxes import STRIDE
+
+
+class Architecture(NamedTuple):
+    """The sizes of a network; those of the published one, unless others are given."""
+
+    stem: int = 64
+    """Channels of the first convolution."""
+    inner: int = 64
+    """Channels inside the blocks of the second stage; each later stage has twice as many."""
+    outer: int = 256
+    """Channels between those blocks, likewise."""
+    blocks: tuple[int, int, int, int] = (3, 4, 23, 3)
+    hidden: int = 512
+    """Channels of the region network."""
+    anchors: int = 12
+    classes: int = 1_600
+    """Classes without background, which is the last column."""
+    embedding: int = 256
+    """The width of a class's vector, which the attributes are told with."""
+    attribute_hidden: int = 512
+    attributes: int = 400
+    """Attributes without a last column, which stands for none."""
+
+
+POOLED = 14
+"""A proposal's map has so many places a side."""
+
+EPSILON = 1e-5
+"""Of batch norms."""
+
+
+class Bottleneck(nn.Module):
+    """A residual block; a stage's first one strides in its first 1 x 1 convolution (data.md 3.1)."""
+
+    def __init__(self, before: int, inner: int, outer: int, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        if before != outer or stride > 1:
+            self.shortcut: nn.Conv2d | None = nn.Conv2d(before, outer, 1, stride)
+        else:
+            self.shortcut = None
+        self.conv1 = nn.Conv2d(before, inner, 1, stride)
+        self.conv2 = nn.Conv2d(inner, inner, 3, padding=dilation, dilation=dilation)
+        self.conv3 = nn.Conv2d(inner, outer, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, before, h, w) -> (N, outer, h / stride, w / stride)."""
+        y = self.conv1(x).relu_()
+        y = self.conv2(y).relu_()
+        y = self.conv3(y)
+        return y.add_(x if self.shortcut is None else self.shortcut(x)).relu_()
+
+
+def make_stage(
+    blocks: int, before: int, inner: int, outer: int, stride: int, dilation: int = 1
+) -> nn.Sequential:
+    """Return a stage of a ResNet."""
+    rest = [Bottleneck(outer, inner, outer, 1, dilation) for _ in range(blocks - 1)]
+    return nn.Sequential(Bottleneck(before, inner, outer, stride, dilation), *rest)
+
+
+class Backbone(nn.Module):
+    """The stem and three stages: pictures -> a map with a place for each 16 x 16 pixels."""
+
+    def __init__(self, sizes: Architecture) -> None:
+        super().__init__()
+        inner, outer = sizes.inner, sizes.outer
+        self.stem = nn.ModuleDict({"conv1": nn.Conv2d(3, sizes.stem, 7, 2, 3)})
+        self.res2 = make_stage(sizes.blocks[0], sizes.stem, inner, outer, 1)
+        self.res3 = make_stage(sizes.blocks[1], outer, 2 * inner, 2 * outer, 2)
+        self.res4 = make_stage(sizes.blocks[2], 2 * outer, 4 * inner, 4 * outer, 2)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, D / 2, h, w)."""
+        x = self.stem["conv1"](pixels).relu_()
+        x = F.max_pool2d(x, 3, 2, ceil_mode=True)  # Caffe's: no padding
+        return self.res4(self.res3(self.res2(x)))
+
+
+class RegionHead(nn.Module):
+    """Whether something is at an anchor, and how its box is to be moved."""
+
+    def __init__(self, sizes: Architecture) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4 * sizes.outer, sizes.hidden, 3, padding=1)
+        self.objectness_logits = nn.Conv2d(sizes.hidden, sizes.anchors, 1)
+        self.anchor_deltas = nn.Conv2d(sizes.hidden, 4 * sizes.anchors, 1)
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, D / 2, h, w) -> logits (B, h * w * A), deltas (B, h * w * A, 4), as `grid_anchors` has the anchors."""
+        hidden = self.conv(maps).relu_()
+        logits = self.objectness_logits(hidden).movedim(1, -1).flatten(1)
+        deltas = self.anchor_deltas(hidden).movedim(1, -1).reshape(len(maps), -1, 4)
+        return logits, deltas
+
+
+class BoxHead(nn.Module):
+    """What a proposal is: its class, its box, its attribute."""
+
+    def __init__(self, sizes: Architecture) -> None:
+        super().__init__()
+        width = 8 * sizes.outer
+        self.cls_score = nn.Linear(width, sizes.classes + 1)
+        self.bbox_pred = nn.Linear(width, 4 * sizes.classes)
+        self.cls_embedding = nn.Embedding(sizes.classes + 1, sizes.embedding)
+        self.fc_attr = nn.Linear(width + sizes.embedding, sizes.attribute_hidden)
+        self.attr_score = nn.Linear(sizes.attribute_hidden, sizes.attributes + 1)
+
+    def deltas(self, pooled: Tensor, objects: Tensor) -> Tensor:
+        """Return the deltas (P, 4) of one class for each proposal's vector (P, D), and of no other class."""
+        weight = self.bbox_pred.weight.view(-1, 4, pooled.shape[1])[objects]  # (P, 4, D)
+        return torch.baddbmm(self.bbox_pred.bias.view(-1, 4)[objects][..., None], weight, pooled[..., None])[
+            ..., 0
+        ]
+
+    def attributes(self, pooled: Tensor, objects: Tensor) -> Tensor:
+        """Return the logits (P, attributes + 1) of proposals (P, D) told to be of some classes (P,)."""
+        told = torch.cat([pooled, self.cls_embedding(objects)], dim=1)
+        return self.attr_score(self.fc_attr(told).relu_())
+
+
+class Network(nn.Module):
+    """The whole network."""
+
+    def __init__(self, sizes: Architecture) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.backbone = Backbone(sizes)
+        anchors = nn.ParameterList([nn.Parameter(torch.empty(sizes.anchors, 4), requires_grad=False)])
+        self.proposal_generator = nn.ModuleDict(
+            {
+                "anchor_generator": nn.ModuleDict({"cell_anchors": anchors}),
+                "rpn_head": RegionHead(sizes),
+            }
+        )
+        res5 = make_stage(sizes.blocks[3], 4 * sizes.outer, 8 * sizes.inner, 8 * sizes.outer, 1, dilation=2)
+        self.roi_heads = nn.ModuleDict({"res5": res5, "box_predictor": BoxHead(sizes)})
+
+    @property
+    def width(self) -> int:
+        """D, the width of a region's feature."""
+        return 8 * self.sizes.outer
+
+    @property
+    def cell_anchors(self) -> Tensor:
+        """The anchors (A, 4) around a place, as the weights have them."""
+        return self.proposal_generator["anchor_generator"]["cell_anchors"][0]
+
+    @property
+    def region_head(self) -> RegionHead:
+        return self.proposal_generator["rpn_head"]
+
+    @property
+    def box_head(self) -> BoxHead:
+        return self.roi_heads["box_predictor"]
+
+    def pool(self, maps: Tensor, boxes: Sequence[Tensor], chunk: int) -> Tensor:
+        """Return the features (P, D) of the boxes of maps (B, D / 2, h, w), `chunk` boxes at a time.
+
+        boxes: (P of this map, 4) in pixels for each map.
+        """
+        numbers = torch.repeat_interleave(
+            torch.arange(len(boxes), device=maps.device),
+            torch.tensor([len(each) for each in boxes], device=maps.device),
+        )
+        rows = torch.cat([numbers[:, None].to(maps.dtype), torch.cat(list(boxes))], dim=1)  # (P, 5)
+        plain = maps.contiguous()  # as RoIPool reads them
+        out = maps.new_empty(len(rows), self.width)
+        for start in range(0, len(rows), chunk):
+            part = slice(start, start + chunk)
+            cut = roi_pool(plain, rows[part], POOLED, 1 / STRIDE)  # (n, D / 2, 14, 14)
+            cut = cut.contiguous(memory_format=torch.channels_last)
+            torch.mean(self.roi_heads["res5"](cut), dim=(2, 3), out=out[part])
+        return out
+
+
+NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+STAGES = ("backbone.res2.", "backbone.res3.", "backbone.res4.", "roi_heads.res5.")
+
+
+def norms_of(network: Network) -> list[str]:
+    """List the convolutions that the published weights follow with a batch norm: those of the ResNet."""
+    parts = ("backbone.", "roi_heads.res5.")
+    return [
+        name
+        for name, part in network.named_modules()
+        if isinstance(part, nn.Conv2d) and name.startswith(parts)
+    ]
+
+
+def manifest(sizes: Architecture) -> dict[str, tuple[int, ...]]:
+    """Return the published weights' keys with their shapes: 640 for the published sizes (data.md 3.3)."""
+    with torch.device("meta"):
+        network = Network(sizes)
+    shapes = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    for layer in norms_of(network):
+        shape = shapes.pop(f"{layer}.bias")
+        shapes |= {f"{layer}.norm.{leaf}": () if leaf == NORM[-1] else shape for leaf in NORM}
+    return shapes
+
+
+def sizes_of(weights: Mapping[str, Tensor]) -> Architecture:
+    """Read the sizes of a network off its weights; KeyError where one that says them is missing."""
+    shape = {key: tuple(tensor.shape) for key, tensor in weights.items()}
+    blocks = [len({key.split(".")[2] for key in shape if key.startswith(stage)}) for stage in STAGES]
+    head, heads = "proposal_generator.rpn_head.", "roi_heads.box_predictor."
+    return Architecture(
+        stem=shape["backbone.stem.conv1.weight"][0],
+        inner=shape["backbone.res2.0.conv1.weight"][0],
+        outer=shape["backbone.res2.0.conv3.weight"][0],
+        blocks=(blocks[0], blocks[1], blocks[2], blocks[3]),
+        hidden=shape[f"{head}conv.weight"][0],
+        anchors=shape[f"{head}objectness_logits.weight"][0],
+        classes=shape[f"{heads}cls_score.weight"][0] - 1,
+        embedding=shape[f"{heads}cls_embedding.weight"][1],
+        attribute_hidden=shape[f"{heads}fc_attr.weight"][0],
+        attributes=shape[f"{heads}attr_score.weight"][0] - 1,
+    )
+
+
+def build_network(weights: Mapping[str, Tensor]) -> Network:
+    """Return the network of published weights, their batch norms folded in; keys are those of `manifest`."""
+    with torch.device("meta"):
+        network = Network(sizes_of(weights))
+    state = {key: tensor for key, tensor in weights.items() if ".norm." not in key}
+    for layer in norms_of(network):
+        gain, shift, mean, variance = (weights[f"{layer}.norm.{leaf}"].double() for leaf in NORM[:4])
+        scale = gain / (variance + EPSILON).sqrt()
+        state[f"{layer}.weight"] = (state[f"{layer}.weight"] * scale[:, None, None, None]).float()
+        state[f"{layer}.bias"] = (shift - mean * scale).float()
+    network.load_state_dict(state, assign=True)
+    return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
