@@ -88,7 +88,9 @@ class Detector:
         weights: a local copy of the Hub's file. Raises UserError where the weights are neither cached nor reachable,
         have another sha256 than expected, or do not fit the network.
         """
-        return cls(build_network(load_weights(weights, cache)), settings, device)
+        loaded = load_weights(weights, cache)
+        settings.check_config(loaded.config)
+        return cls(build_network(loaded.tensors), settings, device)
 
     @property
     def width(self) -> int:
