@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmark.data.published.remote import SourceRefusedError, drop_damaged, fetch_file
 from benchmark.data.published.revisions import keep_file, read_revisions
-from benchmark.data.regions.detector.network import NORM, manifest, sizes_of
+from benchmark.data.regions.detector.published import COUNTER, manifest, sizes_of
 from benchmark.errors import UserError, nearest
 from benchmark.files import sha256_bytes, sha256_file, write_bytes
 from benchmark.guarded import YAML_BYTES, DocumentError, read_within
@@ -93,8 +93,8 @@ def check_sha256(path: Path, expected: str) -> None:
         )
     says = "data.md 3.2" if expected == SHA256 else "the lock of revisions"
     raise UserError(
-        f"{path.name}: found sha256 {found}, expected {expected} ({says}) of {FILE} of {REPOSITORY}; other weights make "
-        f"other features: to use them all the same, put `{REPOSITORY}/{FILE}: <sha256>` under `hashes` of the lock"
+        f"{path.name}: found sha256 {found}, expected {expected} ({says}) of {FILE} of {REPOSITORY}; other weights "
+        f"make other features: to use them all the same, put `{REPOSITORY}/{FILE}: <sha256>` under `hashes` of the lock"
     )
 
 
@@ -149,7 +149,7 @@ def read_published(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path.name}: found {found}, expected a state dict: tensors by name")
     tensors = {_current(key): archive.tensor(value) for key, value in content.items()}
     check_keys(tensors, path.name)
-    return {key: tensor.float().contiguous() for key, tensor in tensors.items() if not key.endswith(NORM[-1])}
+    return {key: tensor.float().contiguous() for key, tensor in tensors.items() if not key.endswith(COUNTER)}
 
 
 def _current(key: str) -> str:
@@ -165,7 +165,7 @@ def check_keys(tensors: Mapping[str, Tensor], name: str) -> None:
         wanted = manifest(sizes_of(tensors))
     except (KeyError, IndexError) as error:
         raise UserError(f"{name}: no detector of data.md 3.3: it lacks {error}") from None
-    missing = [key for key in wanted if key not in tensors and not key.endswith(NORM[-1])]
+    missing = [key for key in wanted if key not in tensors and not key.endswith(COUNTER)]
     left = [key for key in tensors if key not in wanted]
     if missing or left:
         first = f"no '{missing[0]}'{nearest(missing[0], left) if left else ''}" if missing else f"'{left[0]}'"
