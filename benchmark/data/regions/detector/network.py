@@ -86,7 +86,7 @@ class Backbone(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, D / 2, h, w)."""
-        x = self.stem["conv1"](pixels).relu_()
+        x: Tensor = self.stem["conv1"](pixels).relu_()
         x = F.max_pool2d(x, 3, 2, ceil_mode=True)  # Caffe's: no padding
         for stage in (self.res2, self.res3, self.res4):
             x = stage(x)
@@ -94,7 +94,7 @@ class Backbone(nn.Module):
 
 
 class RegionHead(nn.Module):
-    """Whether something is at an anchor, and how its box is to be moved."""
+    """The head that tells whether something is at an anchor, and how the anchor is to be moved and stretched."""
 
     def __init__(self, sizes: Architecture) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class RegionHead(nn.Module):
 
 
 class BoxHead(nn.Module):
-    """What a proposal is: its class, its box, its attribute."""
+    """The head that tells a proposal's class, its box, and its attribute."""
 
     def __init__(self, sizes: Architecture) -> None:
         super().__init__()

@@ -33,9 +33,14 @@ def test_colours_are_blue_green_red_less_their_means() -> None:
 )
 def test_sizes(size: tuple[int, int], sides: tuple[int, int], expected: tuple[int, int]) -> None:
     picture = np.zeros((*size, 3), np.uint8)
-    settings = DetectorSettings(short_side=sides[0], longest_side=sides[1])
+    settings = DetectorSettings(mode="hub", short_side=sides[0], longest_side=sides[1])
     assert prepare(picture, settings).shape[1:] == expected
     assert scale_of(picture, settings) == min(sides[0] / min(size), sides[1] / max(size))
+
+
+def test_half_a_pixel_goes_to_the_even_number_in_the_original() -> None:
+    for height, expected in ((360, 562), (361, 564), (362, 566)):  # 562.5, 564.1, 565.6
+        assert prepare(np.zeros((height, 640, 3), np.uint8), DetectorSettings()).shape[1:] == (expected, 1000)
 
 
 @pytest.mark.parametrize("mode", ["hub", "caffe"])
