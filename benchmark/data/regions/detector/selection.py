@@ -84,5 +84,5 @@ def select_as_original(probabilities: Tensor, proposals: Tensor, count: int) -> 
 
 def _descending(values: Tensor) -> Iterator[int]:
     """Yield the places of values (N,), the largest first; they are handed over in parts, since few are looked at."""
-    for part in values.sort(descending=True, stable=True).indices.split(PART):
+    for part in torch.split(values.sort(descending=True, stable=True).indices, PART):
         yield from part.tolist()

@@ -26,9 +26,9 @@ class DetectorSettings(Strict):
     mode: Mode = "caffe"
     regions: Annotated[int, Field(ge=1)] = 36
     """The regions of a picture."""
-    short_side: Annotated[int, Field(ge=32)]
-    """Pixels; without a word, those of the mode."""
-    longest_side: Annotated[int, Field(ge=32)]
+    short_side: Annotated[int, Field(ge=32)] = SIDES["caffe"][0]
+    """Pixels; where nothing is said, those of the mode."""
+    longest_side: Annotated[int, Field(ge=32)] = SIDES["caffe"][1]
     proposals: Annotated[int, Field(ge=1)] = 300
     """The proposals of a picture that go through the last stage."""
 
@@ -66,7 +66,7 @@ class DetectorSettings(Strict):
             if found is None:
                 print(f"{CONFIG} of {REPOSITORY}: no RPN.{name}; taking {ours}", file=sys.stderr)
             elif found != ours:
-                hint = "; set `proposals` to that" if ours is self.proposals else ""
+                hint = "; set `proposals` to that" if name.startswith("POST") else ""
                 raise UserError(
                     f"{CONFIG} of {REPOSITORY}: RPN.{name}: found {shown(found)}, expected {ours} as the settings of "
                     f"mode hub have it{hint}"
