@@ -17,7 +17,7 @@ Order = Sequence[set[str]]
 
 HARNESS: Order = (
     {"errors", "files", "guarded", "places", "strict"},
-    {"inputs", "batches"},
+    {"inputs", "batches", "torch_files"},
     {"method"},
     {"registry"},
     {"recipe"},
@@ -66,7 +66,7 @@ FOR_METHODS = {
 }
 """What a method may import besides the standard library and the contract."""
 
-CONTRACT = {"method", "inputs", "batches", "errors", "guarded", "strict"}
+CONTRACT = {"method", "inputs", "batches", "errors", "guarded", "strict", "torch_files"}
 """Rooms of benchmark/ that a method may import."""
 
 

@@ -1,1 +1,1 @@
-"""Readers of what authors published: checkpoint formats, key names of shared parts, recordings."""
+"""Readers of what authors published: entries of checkpoints, key names of shared parts, recordings."""

@@ -13,10 +13,10 @@ from typing import Any
 
 from torch import Tensor
 
-from baselines.published.archive import LazyTensor
-from baselines.published.legacy import open_checkpoint
 from benchmark.errors import UserError
 from benchmark.method import OfficialWeights
+from benchmark.torch_files.archive import LazyTensor
+from benchmark.torch_files.legacy import open_checkpoint
 
 DOCUMENTS = ("state_dict", "model")
 """Names under which a file may hold the weights."""

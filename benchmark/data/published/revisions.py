@@ -1,4 +1,4 @@
-"""The lock: which commit of which repository is used, and which source a dataset came from.
+"""The lock: which commit of which repository is used, which source a dataset came from, and which weights.
 
 The first download of a repository writes its commit here, and every later one takes that commit, so that a
 table made in a year is made from the same files. The file is meant to be committed; where Rematch is installed from a
@@ -20,7 +20,7 @@ from benchmark.places import PACKAGED, WORK
 from benchmark.strict import Strict
 
 HEADER = """\
-# Commits of the dataset repositories in use, written by the first download of each.
+# Commits of the repositories in use and hashes of weights, written by the first download of each.
 # Commit this file. `rematch data download DATASET --update` chooses anew; nothing else changes an entry.
 """
 
@@ -61,20 +61,36 @@ def read_revisions() -> Revisions:
         reason = " ".join(str(error).split())
         raise UserError(f"{path.name}: not a lock of revisions ({reason}); restore it with git") from None
     for repo, commit in found.commits.items():
-        if len(commit) != 40 or not set(commit) <= set("0123456789abcdef"):
+        if not _is_hexadecimal(commit, 40):
             raise UserError(
                 f"{path.name}: field 'commits.{repo}': found '{commit}', expected the 40 hexadecimal digits of a "
                 "commit (a shorter one or a branch pins nothing)"
             )
+    for file, digest in found.hashes.items():
+        if not _is_hexadecimal(digest, 64):
+            raise UserError(
+                f"{path.name}: field 'hashes.{file}': found '{digest}', expected the 64 hexadecimal digits of a sha256"
+            )
     return found
+
+
+def _is_hexadecimal(text: str, digits: int) -> bool:
+    return len(text) == digits and set(text) <= set("0123456789abcdef")
 
 
 def keep(dataset: str, split: str, repo: str, commit: str) -> None:
     """Lock the repository and commit of a split; the file is only touched where they are new."""
+    _add(commits={repo: commit}, sources={f"{dataset}/{split}": repo})
+
+
+def keep_file(repo: str, commit: str, file: str, sha256: str) -> None:
+    """Lock the commit of a repository and the sha256 of a file of it, likewise."""
+    _add(commits={repo: commit}, hashes={f"{repo}/{file}": sha256})
+
+
+def _add(**entries: dict[str, str]) -> None:
     before = read_revisions()
-    after = Revisions(
-        commits={**before.commits, repo: commit}, sources={**before.sources, f"{dataset}/{split}": repo}
-    )
+    after = Revisions(**{name: old | entries.get(name, {}) for name, old in before.model_dump().items()})
     if after != before:
         _write(after)
 

@@ -21,9 +21,9 @@ from baselines.hat import METHOD
 from baselines.hat.checkpoint import our_key, read_official, translate
 from baselines.hat.checks.parity import official_key
 from baselines.hat.model import HAT, HATConfig
-from baselines.published.archive import LazyTensor, TorchZip
 from benchmark.errors import UserError
 from benchmark.method import DataFacts
+from benchmark.torch_files.archive import LazyTensor, TorchZip
 from tests.baselines.hat.models import tiny_hat
 
 MANIFEST = Path("tests/golden/hat/state_dict_manifest.json")

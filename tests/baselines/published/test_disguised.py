@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from baselines.published.checkpoint import OfficialFile
-from baselines.published.legacy import open_checkpoint
 from benchmark.errors import UserError
+from benchmark.torch_files.legacy import open_checkpoint
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from benchmark.data.regions.detector.boxes import STRIDE, Bounds, decode, grid_anchors, propose
-from benchmark.data.regions.detector.network import Network, build_network
+from benchmark.data.regions.detector.network import Network
 from benchmark.data.regions.detector.pictures import Picture, prepare, scale_of
+from benchmark.data.regions.detector.published import build_network
 from benchmark.data.regions.detector.selection import Choice, select_as_original, select_as_port
 from benchmark.data.regions.detector.settings import DetectorSettings
 from benchmark.data.regions.detector.weights import CACHE, load_weights
@@ -57,6 +58,8 @@ class Seen(NamedTuple):
 
     proposals: Tensor
     """(P, 4) in resized pixels, best first."""
+    objectness: Tensor
+    """(P,), logits."""
     pooled: Tensor
     """(P, D)."""
     logits: Tensor
@@ -88,7 +91,9 @@ class Detector:
         weights: a local copy of the Hub's file. Raises UserError where the weights are neither cached nor reachable,
         have another sha256 than expected, or do not fit the network.
         """
-        return cls(build_network(load_weights(weights, cache)), settings, device)
+        loaded = load_weights(weights, cache)
+        settings.check_config(loaded.config)
+        return cls(build_network(loaded.tensors), settings, device)
 
     @property
     def width(self) -> int:
@@ -118,11 +123,11 @@ class Detector:
         pixels = torch.stack([prepare(picture, settings) for picture in pictures])  # (B, 3, h, w)
         pixels = pixels.to(self.device).contiguous(memory_format=torch.channels_last)
         shape = pictures[0].shape[:2]
-        bounds = self._bounds(*shape, *pixels.shape[2:])
+        bounds = self.bounds_of(*shape, *pixels.shape[2:])
         for seen in self.look(pixels, bounds):
-            yield self._regions(seen, bounds, shape, attributes)
+            yield self.regions(seen, bounds, shape, attributes)
 
-    def _bounds(self, height: int, width: int, tall: int, wide: int) -> Bounds:
+    def bounds_of(self, height: int, width: int, tall: int, wide: int) -> Bounds:
         """Return the bounds of the boxes of a picture (height, width) that was resized to (tall, wide)."""
         if self.settings.mode == "hub":
             return Bounds(tall, wide)
@@ -135,14 +140,17 @@ class Detector:
         logits, deltas = network.region_head(maps)
         anchors = grid_anchors(self._cells(), *maps.shape[2:])
         proposals = [
-            propose(logits[row], deltas[row], anchors, bounds, self.settings.proposals)[0]
+            propose(logits[row], deltas[row], anchors, bounds, self.settings.proposals)
             for row in range(len(maps))
         ]
-        pooled = network.pool(maps, proposals, CHUNK[self.device.type])  # (P of all pictures, D)
+        boxes = [each[0] for each in proposals]
+        pooled = network.pool(maps, boxes, CHUNK[self.device.type])  # (P of all pictures, D)
         classes = network.box_head.cls_score(pooled)  # (P of all pictures, classes + 1)
-        counts = [len(each) for each in proposals]
-        for seen in zip(proposals, pooled.split(counts), classes.split(counts), strict=True):
-            yield Seen(*seen)
+        start = 0
+        for found, objectness in proposals:
+            rows = slice(start, start + len(found))
+            yield Seen(found, objectness, pooled[rows], classes[rows])
+            start = rows.stop
 
     def _cells(self) -> Tensor:
         """Return the anchors (A, 4) around a place; the original's are centred on the middle of its pixels."""
@@ -163,20 +171,26 @@ class Detector:
         choice = select_as_port(probabilities, boxes, count)
         return choice, boxes[choice.rows]
 
-    def _regions(
-        self, seen: Seen, bounds: Bounds, shape: tuple[int, ...], attributes: bool
+    def regions(
+        self, seen: Seen, bounds: Bounds, shape: tuple[int, ...], attributes: bool = False
     ) -> PictureRegions:
+        """Return the kept regions of a picture of some height and width."""
         choice, boxes = self.choose(seen, bounds)
-        height, width = shape
-        if self.settings.mode == "hub":
-            scales = bounds.width / width, bounds.height / height
-        else:
-            scales = (scale_of(height, width, self.settings),) * 2
-        told = self._attributes(seen, choice.rows) if attributes else ()
-        original = boxes / boxes.new_tensor(scales).repeat(2)  # (K, 4)
-        parts = (seen.pooled[choice.rows], original, choice.scores, choice.objects)
-        filled = [self._filled(part) for part in (*parts, *told)]
-        return PictureRegions(*filled[:4], len(choice.rows), *filled[4:])
+        height, width = shape[:2]
+        scales = [bounds.width / width, bounds.height / height]
+        if self.settings.mode == "caffe":
+            scales = [scale_of(height, width, self.settings)] * 2
+        told: list[Any] = []
+        if attributes:
+            told = [self._filled(part) for part in self._attributes(seen, choice.rows)]
+        return PictureRegions(
+            self._filled(seen.pooled[choice.rows]),
+            self._filled(boxes / boxes.new_tensor(scales).repeat(2)),
+            self._filled(choice.scores),
+            self._filled(choice.objects),
+            len(choice.rows),
+            *told,
+        )
 
     def _attributes(self, seen: Seen, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the most probable attribute (K,) of some proposals, and its probability (K,)."""

@@ -1,12 +1,12 @@
 """The detector's network: Faster R-CNN on the fourth stage of a ResNet (data.md 3.1 and 3.3), for inference only.
 
 Batch norms are folded into the convolutions before them, maps lie in memory with their channels last, and what is added
-or rectified is so in place. Names are those of the published weights.
+or rectified is so in place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,9 +42,6 @@ class Architecture(NamedTuple):
 POOLED = 14
 """A proposal's map has so many places a side."""
 
-EPSILON = 1e-5
-"""Of batch norms."""
-
 
 class Bottleneck(nn.Module):
     """A residual block; a stage's first one strides in its first 1 x 1 convolution (data.md 3.1)."""
@@ -61,7 +58,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, before, h, w) -> (N, outer, h / stride, w / stride)."""
-        y = self.conv1(x).relu_()
+        y: Tensor = self.conv1(x).relu_()
         y = self.conv2(y).relu_()
         y = self.conv3(y)
         return y.add_(x if self.shortcut is None else self.shortcut(x)).relu_()
@@ -90,7 +87,9 @@ class Backbone(nn.Module):
         """(B, 3, H, W) -> (B, D / 2, h, w)."""
         x = self.stem["conv1"](pixels).relu_()
         x = F.max_pool2d(x, 3, 2, ceil_mode=True)  # Caffe's: no padding
-        return self.res4(self.res3(self.res2(x)))
+        for stage in (self.res2, self.res3, self.res4):
+            x = stage(x)
+        return x
 
 
 class RegionHead(nn.Module):
@@ -132,7 +131,8 @@ class BoxHead(nn.Module):
     def attributes(self, pooled: Tensor, objects: Tensor) -> Tensor:
         """Return the logits (P, attributes + 1) of proposals (P, D) told to be of some classes (P,)."""
         told = torch.cat([pooled, self.cls_embedding(objects)], dim=1)
-        return self.attr_score(self.fc_attr(told).relu_())
+        logits: Tensor = self.attr_score(self.fc_attr(told).relu_())
+        return logits
 
 
 class Network(nn.Module):
@@ -142,33 +142,16 @@ class Network(nn.Module):
         super().__init__()
         self.sizes = sizes
         self.backbone = Backbone(sizes)
-        anchors = nn.ParameterList([nn.Parameter(torch.empty(sizes.anchors, 4), requires_grad=False)])
-        self.proposal_generator = nn.ModuleDict(
-            {
-                "anchor_generator": nn.ModuleDict({"cell_anchors": anchors}),
-                "rpn_head": RegionHead(sizes),
-            }
+        self.region_head, self.box_head = RegionHead(sizes), BoxHead(sizes)
+        self.cell_anchors = nn.Parameter(torch.empty(sizes.anchors, 4))
+        self.res5 = make_stage(
+            sizes.blocks[3], 4 * sizes.outer, 8 * sizes.inner, 8 * sizes.outer, 1, dilation=2
         )
-        res5 = make_stage(sizes.blocks[3], 4 * sizes.outer, 8 * sizes.inner, 8 * sizes.outer, 1, dilation=2)
-        self.roi_heads = nn.ModuleDict({"res5": res5, "box_predictor": BoxHead(sizes)})
 
     @property
     def width(self) -> int:
         """D, the width of a region's feature."""
         return 8 * self.sizes.outer
-
-    @property
-    def cell_anchors(self) -> Tensor:
-        """The anchors (A, 4) around a place, as the weights have them."""
-        return self.proposal_generator["anchor_generator"]["cell_anchors"][0]
-
-    @property
-    def region_head(self) -> RegionHead:
-        return self.proposal_generator["rpn_head"]
-
-    @property
-    def box_head(self) -> BoxHead:
-        return self.roi_heads["box_predictor"]
 
     def pool(self, maps: Tensor, boxes: Sequence[Tensor], chunk: int) -> Tensor:
         """Return the features (P, D) of the boxes of maps (B, D / 2, h, w), `chunk` boxes at a time.
@@ -186,65 +169,5 @@ class Network(nn.Module):
             part = slice(start, start + chunk)
             cut = roi_pool(plain, rows[part], POOLED, 1 / STRIDE)  # (n, D / 2, 14, 14)
             cut = cut.contiguous(memory_format=torch.channels_last)
-            torch.mean(self.roi_heads["res5"](cut), dim=(2, 3), out=out[part])
+            torch.mean(self.res5(cut), dim=(2, 3), out=out[part])
         return out
-
-
-NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-
-
-STAGES = ("backbone.res2.", "backbone.res3.", "backbone.res4.", "roi_heads.res5.")
-
-
-def norms_of(network: Network) -> list[str]:
-    """List the convolutions that the published weights follow with a batch norm: those of the ResNet."""
-    parts = ("backbone.", "roi_heads.res5.")
-    return [
-        name
-        for name, part in network.named_modules()
-        if isinstance(part, nn.Conv2d) and name.startswith(parts)
-    ]
-
-
-def manifest(sizes: Architecture) -> dict[str, tuple[int, ...]]:
-    """Return the published weights' keys with their shapes: 640 for the published sizes (data.md 3.3)."""
-    with torch.device("meta"):
-        network = Network(sizes)
-    shapes = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-    for layer in norms_of(network):
-        shape = shapes.pop(f"{layer}.bias")
-        shapes |= {f"{layer}.norm.{leaf}": () if leaf == NORM[-1] else shape for leaf in NORM}
-    return shapes
-
-
-def sizes_of(weights: Mapping[str, Tensor]) -> Architecture:
-    """Read the sizes of a network off its weights; KeyError where one that says them is missing."""
-    shape = {key: tuple(tensor.shape) for key, tensor in weights.items()}
-    blocks = [len({key.split(".")[2] for key in shape if key.startswith(stage)}) for stage in STAGES]
-    head, heads = "proposal_generator.rpn_head.", "roi_heads.box_predictor."
-    return Architecture(
-        stem=shape["backbone.stem.conv1.weight"][0],
-        inner=shape["backbone.res2.0.conv1.weight"][0],
-        outer=shape["backbone.res2.0.conv3.weight"][0],
-        blocks=(blocks[0], blocks[1], blocks[2], blocks[3]),
-        hidden=shape[f"{head}conv.weight"][0],
-        anchors=shape[f"{head}objectness_logits.weight"][0],
-        classes=shape[f"{heads}cls_score.weight"][0] - 1,
-        embedding=shape[f"{heads}cls_embedding.weight"][1],
-        attribute_hidden=shape[f"{heads}fc_attr.weight"][0],
-        attributes=shape[f"{heads}attr_score.weight"][0] - 1,
-    )
-
-
-def build_network(weights: Mapping[str, Tensor]) -> Network:
-    """Return the network of published weights, their batch norms folded in; keys are those of `manifest`."""
-    with torch.device("meta"):
-        network = Network(sizes_of(weights))
-    state = {key: tensor for key, tensor in weights.items() if ".norm." not in key}
-    for layer in norms_of(network):
-        gain, shift, mean, variance = (weights[f"{layer}.norm.{leaf}"].double() for leaf in NORM[:4])
-        scale = gain / (variance + EPSILON).sqrt()
-        state[f"{layer}.weight"] = (state[f"{layer}.weight"] * scale[:, None, None, None]).float()
-        state[f"{layer}.bias"] = (shift - mean * scale).float()
-    network.load_state_dict(state, assign=True)
-    return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from baselines.published.archive import TorchZip
-from baselines.published.legacy import MAGIC, VERSION, TorchLegacy, open_checkpoint
 from benchmark.errors import UserError
+from benchmark.torch_files.archive import TorchZip
+from benchmark.torch_files.legacy import MAGIC, VERSION, TorchLegacy, open_checkpoint
 from tests.baselines.checkpoint_files import Evil
 
 

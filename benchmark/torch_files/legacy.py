@@ -14,7 +14,9 @@ from typing import IO, Any
 
 from torch import Tensor
 
-from baselines.published.archive import (
+from benchmark.errors import UserError
+from benchmark.guarded import DocumentError, next_pickle
+from benchmark.torch_files.archive import (
     LazyTensor,
     SafeUnpickler,
     Storage,
@@ -22,8 +24,6 @@ from baselines.published.archive import (
     TorchZip,
     check_size,
 )
-from benchmark.errors import UserError
-from benchmark.guarded import DocumentError, next_pickle
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001
