@@ -34,9 +34,7 @@ Precision = Annotated[
 ]
 Set = Annotated[
     Path,
-    typer.Argument(
-        help="A SCAN folder, .tsv files, a folder that the detector filled, or pictures."
-    ),
+    typer.Argument(help="A SCAN folder, .tsv files, a folder that the detector filled, or pictures."),
 ]
 
 

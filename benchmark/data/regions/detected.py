@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,14 +77,11 @@ class Detection:
 
     def __init__(self, regions: DetectorRegions, store: FeatureStore, *, show_progress: bool = True) -> None:
         """`regions` says how, `store` where they are kept, and the device that computes them."""
-        self.settings = detector_settings(regions)
+        self.settings, self.identity = detector_settings(regions), identity_of(regions)
         self.device, self.show_progress = store.device, show_progress
-        self.identity = f"{self.settings.identity()} {regions.precision}"
         self.key = sha256_bytes(self.identity.encode())
         self.title = f"{regions.mode} mode, {self.key[:8]}"
-        self.kept = KeptRegions(
-            store.folder / f"detector-{self.key[:16]}", DTYPES[regions.precision], DETECTED
-        )
+        self.kept = KeptRegions(store_folder(store.folder, regions), DTYPES[regions.precision], DETECTED)
         self._pictures: dict[str, list[bytes]] = {}
         self._bars: dict[str, tqdm] = {}  # type: ignore[type-arg]  # no type at run time
 
@@ -214,6 +212,16 @@ def detector_settings(regions: DetectorRegions) -> DetectorSettings:
     return DetectorSettings.model_validate(
         {"mode": regions.mode, "regions": REGIONS, "proposals": regions.proposals, **given}
     )
+
+
+def identity_of(regions: DetectorRegions) -> str:
+    """Name everything that decides the features but rounding, and the precision that they are kept in."""
+    return f"{detector_settings(regions).identity()} {regions.precision}"
+
+
+def store_folder(folder: Path, regions: DetectorRegions) -> Path:
+    """Return the folder of the features of these settings, below that of all computed features."""
+    return folder / f"detector-{sha256_bytes(identity_of(regions).encode())[:16]}"
 
 
 def with_detected(dataset: Dataset, detection: Detection) -> Dataset:
