@@ -12,10 +12,17 @@ import numpy as np
 import torch
 
 from benchmark.data.regions.detected import DTYPES, REGIONS, detector_settings, store_folder
+from benchmark.data.regions.detector import Detector
+from benchmark.data.regions.detector.network import Architecture, Network
+from benchmark.data.regions.detector.published import empty_network
 from benchmark.data.regions.detector.weights import CACHE, expected_sha256
 from benchmark.data.regions.kept import count_kept
 from benchmark.places import WORK
 from benchmark.recipe.schema import DetectorRegions
+from benchmark.timing.scoring import threads_set
+
+PUBLISHED = Architecture()
+"""The sizes of the published network."""
 
 WEIGHT_BYTES = 262_398_754
 """Of the detector's published weights (data.md 3.2)."""
@@ -57,37 +64,26 @@ def converted_weights() -> list[Path]:
 
 def estimate_extraction(regions: DetectorRegions, images: int) -> ExtractionEstimate:
     """Estimate an extraction of so many pictures; nothing is downloaded or written."""
-    from benchmark.data.regions.detector.network import Architecture
-
-    width, size = 8 * Architecture().outer, np.dtype(DTYPES[regions.precision]).itemsize
+    width, size = 8 * PUBLISHED.outer, np.dtype(DTYPES[regions.precision]).itemsize
     kept = count_kept(store_folder(WORK / "features", regions))
     return ExtractionEstimate(images, kept, time_picture(regions), images * REGIONS * width * size)
 
 
 @cache
-def time_picture(regions: DetectorRegions) -> TimedPicture:
+def time_picture(regions: DetectorRegions, sizes: Architecture = PUBLISHED) -> TimedPicture:
     """Look at one picture of noise; several runs of a command ask once."""
-    from benchmark.data.regions.detector import Detector
-
     pixels = np.random.default_rng(0).integers(0, 256, PICTURE, dtype=np.uint8)
-    detector = Detector(random_network(), detector_settings(regions), torch.device("cpu"))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    detector = Detector(random_network(sizes), detector_settings(regions), torch.device("cpu"))
+    with threads_set(1):
         start = time.process_time()
         detector.detect([pixels])
         seconds = time.process_time() - start
-    finally:
-        torch.set_num_threads(threads)
     return TimedPicture(seconds, _peak_bytes())
 
 
-def random_network() -> torch.nn.Module:
-    """Return the full-size network with random weights and the published anchors (data.md 3.3)."""
-    from benchmark.data.regions.detector.network import Architecture
-    from benchmark.data.regions.detector.published import empty_network
-
-    network = empty_network(Architecture()).to_empty(device="cpu").requires_grad_(False)
+def random_network(sizes: Architecture = PUBLISHED) -> Network:
+    """Return a network with random weights and the published anchors (data.md 3.3)."""
+    network = empty_network(sizes).to_empty(device="cpu").requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     for name, parameter in network.named_parameters():
         if parameter.ndim > 1 and "deltas" not in name:  # anchors that stay where they are overlap little
