@@ -134,8 +134,8 @@ def compare_features(
       rematch data compare-features train2014_obj36.tsv pictures/ --format csv
     """
     from benchmark.data.published.catalogue import get_entry
+    from benchmark.data.regions.compare import check_there, open_features
     from benchmark.data.regions.compare import compare_features as compare
-    from benchmark.data.regions.compare import open_features
     from benchmark.data.regions.detected import Detection
     from benchmark.data.regions.grid import FeatureStore
     from benchmark.recipe.schema import DetectorRegions
@@ -144,6 +144,8 @@ def compare_features(
 
     if dataset:
         get_entry(dataset)
+    for path in (a, b):  # now, and not after pictures were looked at
+        check_there(path)
     store = FeatureStore(WORK / "features", pick_device(device))
 
     def detect() -> Detection:

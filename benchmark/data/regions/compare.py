@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ from benchmark.data.regions.tsv import NAMES, convert_tsv, number_of, tsv_files
 from benchmark.data.splits import Regions, Split
 from benchmark.errors import UserError
 
+Doubles = np.ndarray[Any, np.dtype[np.float64]]
+
 OVERLAP = 0.5
 """The least overlap (intersection over union) of the boxes of a pair."""
 
@@ -54,7 +57,10 @@ class FeatureSet:
 
     def rows(self) -> dict[str, int]:
         """Return the first row of each image, by the number in its name."""
-        return {number_of(name): row for row, name in reversed(list(enumerate(self.names)))}
+        found: dict[str, int] = {}
+        for row, name in enumerate(self.names):
+            found.setdefault(number_of(name), row)
+        return found
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,11 @@ class Comparison:
 
     titles: tuple[str, str]
     images: Sequence[str]
-    matched: Floats
+    matched: Doubles
     """(n,) the share of the first set's regions that have a partner."""
-    mean: Floats
+    mean: Doubles
     """(n,) mean cosine of the pairs; NaN where there is none."""
-    worst: Floats
+    worst: Doubles
     """(n,) least cosine of the pairs; NaN likewise."""
     by_boxes: bool
     alone: tuple[int, int]
@@ -104,10 +110,13 @@ def compare_features(a: FeatureSet, b: FeatureSet, *, show_progress: bool = True
 
 def _compared(
     a: FeatureSet, b: FeatureSet, rows: Sequence[int], others: Sequence[int]
-) -> tuple[Floats, Floats, Floats]:
+) -> tuple[Doubles, Doubles, Doubles]:
     """Return the matched share, mean and least cosine (n,) of some images."""
     one, two = a.regions.regions(rows), b.regions.regions(others)  # (n, R, D), (n, S, D)
-    there = one.any(axis=2)[:, :, None] & two.any(axis=2)[:, None, :]  # zeros are no regions
+    ours, theirs = (
+        np.asarray(part.any(axis=2)) for part in (one, two)
+    )  # (n, R), (n, S): zeros are no regions
+    there = ours[:, :, None] & theirs[:, None, :]  # (n, R, S)
     cosines = _cosines(one, two)  # (n, R, S)
     if a.boxes is None or b.boxes is None:
         pairs, counted = greedy_pairs(np.where(there, cosines, -np.inf), -1.0), ALIKE
@@ -119,21 +128,21 @@ def _compared(
     has = pairs.any(axis=(1, 2))
     mean, worst = (np.full(len(rows), np.nan) for _ in range(2))
     mean[has], worst[has] = np.nanmean(found[has], axis=(1, 2)), np.nanmin(found[has], axis=(1, 2))
-    regions = np.maximum(1, one.any(axis=2).sum(axis=1))  # (n,)
+    regions = np.maximum(1, ours.sum(axis=1))  # (n,)
     return (pairs & (cosines >= counted)).sum(axis=(1, 2)) / regions, mean, worst
 
 
-def _cosines(one: Floats, two: Floats) -> Floats:
+def _cosines(one: Floats, two: Floats) -> Doubles:
     """Return the cosines (n, R, S) of features (n, R, D) and (n, S, D); 0 for a feature of zeros."""
     units = []
     for part in (one.astype(np.float64), two.astype(np.float64)):
         norms = np.linalg.norm(part, axis=2, keepdims=True)
         units.append(part / np.where(norms == 0, 1, norms))
-    found: Floats = units[0] @ units[1].transpose(0, 2, 1)
+    found: Doubles = units[0] @ units[1].transpose(0, 2, 1)
     return found
 
 
-def greedy_pairs(scores: Floats, least: float) -> np.ndarray:
+def greedy_pairs(scores: Doubles, least: float) -> np.ndarray:
     """Return which pairs (n, R, S) are matched: the best first, each region once, scores under `least` never."""
     left, images = scores.copy(), np.arange(len(scores))
     pairs = np.zeros(scores.shape, dtype=bool)
@@ -158,15 +167,20 @@ def open_features(
     """
     if path.is_file() and NAMES.search(path.name.lower()):
         return _open_tsv([path], converted, show_progress=show_progress)
-    if not path.is_dir():
-        raise UserError(f"{path.as_posix()}: no such folder, nor a .tsv file")
+    check_there(path)
     if is_scan_folder(path):
         return _open_scan(path, dataset)
     if any(path.glob("*.safetensors")):
         return _open_kept(path)
     if any(NAMES.search(item.name.lower()) for item in path.iterdir()):
         return _open_tsv(tsv_files(path), converted, show_progress=show_progress)
-    return _open_pictures(path, detection())
+    return _open_pictures(path, detection)
+
+
+def check_there(path: Path) -> None:
+    """Raise UserError where there is neither a folder nor a .tsv file."""
+    if not path.is_dir() and not (path.is_file() and NAMES.search(path.name.lower())):
+        raise UserError(f"{path.as_posix()}: no such folder, nor a .tsv file")
 
 
 def _open_tsv(paths: Sequence[Path], converted: Path, *, show_progress: bool) -> FeatureSet:
@@ -213,7 +227,7 @@ def _open_kept(folder: Path) -> FeatureSet:
     return FeatureSet(folder.resolve().name, names, regions, lambda rows: whole[list(rows)])
 
 
-def _open_pictures(folder: Path, detection: Detection) -> FeatureSet:
+def _open_pictures(folder: Path, make_detection: Callable[[], Detection]) -> FeatureSet:
     paths = [path for path in files_below(folder) if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
     if not paths:
         raise UserError(
@@ -222,6 +236,7 @@ def _open_pictures(folder: Path, detection: Detection) -> FeatureSet:
         )
     below = [path.relative_to(folder).as_posix() for path in paths]
     none = np.zeros(0, np.int64)
+    detection = make_detection()
     split = detection.attach(Split("test", below, below, [], [], none, FileImages(folder, below, below)))
     assert split.regions is not None, "attached"
     boxes = detection.kept.tensor("boxes", detection.pictures(split))  # (n, R, 4)

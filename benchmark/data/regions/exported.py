@@ -66,7 +66,7 @@ def export_scan(dataset: Dataset, folder: Path, *, show_progress: bool = True) -
     assert dataset.features is not None, "the detector's features alone are exported"
     mark = Mark(dataset=dataset.name, features=dataset.features, departures=dataset.departures)
     write_text(folder / MARK, json.dumps(mark.model_dump(), indent=2) + "\n")
-    written, mapping = [MARK], {}
+    written, mapping = [MARK], dict[str, str]()
     for part, split in _parts(dataset):
         ids = _ids(dataset.name, split)
         mapping |= dict(zip(ids, split.filenames, strict=True))
