@@ -22,6 +22,11 @@ from benchmark.cli.options import (
 )
 from benchmark.places import WORK
 
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many images of each split.")]
+ExportFolder = Annotated[
+    Path | None,
+    typer.Option("--export-scan", metavar="FOLDER", help="Also write them as SCAN's files, for other code."),
+]
 Mode = Annotated[
     Literal["caffe", "hub"],
     typer.Option(
@@ -43,17 +48,10 @@ def features(
     dataset: Name,
     *,
     split: Splits = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the first so many images of each split.")
-    ] = None,
+    limit: Limit = None,
     mode: Mode = "caffe",
     precision: Precision = "float16",
-    export_scan: Annotated[
-        Path | None,
-        typer.Option(
-            "--export-scan", metavar="FOLDER", help="Also write them as SCAN's files, for other code."
-        ),
-    ] = None,
+    export_scan: ExportFolder = None,
     device: Device = None,
     data_dir: DataDir = None,
     unverified: Unverified = False,
@@ -69,11 +67,9 @@ def features(
 
     Examples:
 
-      rematch data features flickr30k --limit 100
+      rematch data features flickr30k --limit 100 --device cuda
 
-      rematch data features mscoco --option restval=true --device cuda
-
-      rematch data features flickr30k --export-scan f30k_precomp
+      rematch data features mscoco --option restval=true --export-scan coco_precomp
     """
     from benchmark.data.load import load_dataset
     from benchmark.data.published.catalogue import get_entry
@@ -86,16 +82,17 @@ def features(
     from benchmark.run.resolve import pick_device
 
     get_entry(dataset)
-    names, options = split_names(split), parse_options(option)
+    names = split_names(split)
     if export_scan is not None:
         check_target(export_scan, dataset)
     regions = DetectorRegions(source="detector", mode=mode, precision=precision)
     store = FeatureStore(WORK / "features", pick_device(device))
+    few = {} if limit is None else dict.fromkeys(names, limit)
     loaded = load_dataset(
         dataset,
-        options,
+        parse_options(option),
         splits=names,
-        first_images={} if limit is None else dict.fromkeys(names, limit),
+        first_images=few,
         data_dir=data_dir,
         unverified=unverified,
         skip_corrupt=skip_corrupt,
