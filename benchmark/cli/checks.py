@@ -17,7 +17,7 @@ from benchmark.errors import UserError
 
 @bundled
 def parity(
-    method: Annotated[str, typer.Argument(help="A method, `evaluation`, or `all`.")],
+    method: Annotated[str, typer.Argument(help="A method, `evaluation`, `detector`, or `all`.")],
     files: Annotated[
         list[Path] | None, typer.Argument(help="Golden files or folders. Default: tests/golden/METHOD.")
     ] = None,
@@ -33,10 +33,10 @@ def parity(
 
       rematch parity evaluation my_case.npz
     """
-    from benchmark.checks.parity.report import run_parity
+    from benchmark.checks.parity.report import SHARED, run_parity
     from benchmark.registry import method_names
 
-    names = ["evaluation", *method_names()] if method == "all" else [method]
+    names = [*SHARED, *method_names()] if method == "all" else [method]
     if method == "all" and files:
         raise UserError("parity all takes no files; name the method they belong to")
     report.put_checks(*(run_parity(name, files).sheet(only_failed=failed) for name in names))

@@ -72,12 +72,13 @@ def reproduce(
 
       rematch reproduce hat flickr30k --profile reduced     (a smoke run, in a minute)
     """
+    from benchmark.data.published.catalogue import get_entry
     from benchmark.run.resolve import check_folders, check_runs, choose_dataset, find_runs
 
     settings = replace(settings, word_vectors=word_vectors, resume=resume, latency=latency)
     if dataset is None and not Path(target).suffix:
         dataset = choose_dataset(settings.device)
-        if dataset == "scenes":
+        if get_entry(dataset).embedded:
             banner(report.console)
     runs = find_runs(target, dataset, profile, data_dir=settings.data_dir)
     check_runs(runs, settings.data_dir)

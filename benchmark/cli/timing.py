@@ -1,4 +1,4 @@
-"""`rematch time`: a model's latency, a method's scoring beside the published loop, the loading of pictures.
+"""`rematch time`: a model's latency, a method's scoring beside the published loop, the detector, loading pictures.
 
 Heavy imports stand inside the commands.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 time_app = typer.Typer(
     name="time",
-    help="Time a model, the scoring of a method, or the loading of pictures.",
+    help="Time a model, the scoring of a method, the detector of regions, or the loading of pictures.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -82,3 +82,43 @@ def bench(
     rows = scoring_benchmark(cases, repeats=repeats, threads=threads, device=where)
     scoring = scoring_sheet(rows, f"scoring, {threads} thread(s), {where}")
     report.put(scoring, rank_sheet(rank_benchmark()))
+
+
+@time_app.command("detector")
+@bundled
+def time_detector(
+    *,
+    proposals: Annotated[int, typer.Option(min=1, help="Proposals of a picture.")] = 300,
+    height: Annotated[int, typer.Option(min=32, help="Pixels of a picture.")] = 600,
+    width: Annotated[int, typer.Option(min=32, help="Pixels of a picture.")] = 800,
+    pictures: Annotated[int, typer.Option(min=1, help="Pictures of one call; a GPU wants 8.")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats of each case.")] = 3,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    report: Report,
+) -> None:
+    """Time the detector of regions against the recorded way of running it, and against the floor.
+
+    The network has its full size, with weights by formula. On a GPU, TF32 is timed against float32 too.
+
+    Examples:
+
+      rematch time detector
+
+      rematch time detector --pictures 8 --device cuda
+    """
+    from benchmark.reporting.timings import detector_sheet
+    from benchmark.run.resolve import pick_device
+    from benchmark.timing.detector import detector_benchmark
+
+    where = pick_device(device)
+    speed = detector_benchmark(
+        height=height,
+        width=width,
+        proposals=proposals,
+        pictures=pictures,
+        repeats=repeats,
+        threads=threads,
+        device=where,
+    )
+    report.put(detector_sheet(speed, f"detector, {threads} thread(s), {where}"))

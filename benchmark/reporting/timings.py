@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from benchmark.reporting.sheet import Column, Sheet, make_sheet
+from benchmark.timing.detector import DetectorSpeed
 from benchmark.timing.loading import SpeedRow
 from benchmark.timing.model import LatencyReport
 from benchmark.timing.scoring import RankRow, ScoringRow
@@ -25,7 +26,7 @@ def latency_sheet(report: LatencyReport, model: str) -> Sheet:
     return make_sheet(f"latency on {where}", heads, rows, left=2, notes=[note])
 
 
-def scoring_sheet(rows: Iterable[ScoringRow], title: str) -> Sheet:
+def scoring_sheet(rows: Iterable[ScoringRow], title: str, notes: Sequence[str] = ()) -> Sheet:
     """Each case: the published loop, the fast code, and how far both are from the floor and from each other."""
     times = [Column(f"{name}_ms", name, unit="ms", spec=".1f") for name in ("loop", "fast")]
     ratios = [Column("ratio", "times as fast", spec=".2f"), Column("over_floor", "time / floor", spec=".2f")]
@@ -34,7 +35,14 @@ def scoring_sheet(rows: Iterable[ScoringRow], title: str) -> Sheet:
         (row.name, row.form, 1e3 * row.naive, 1e3 * row.fast, row.ratio, row.over_floor, row.difference)
         for row in rows
     ]
-    return make_sheet(title, ["case", "form", *times, *ratios, difference], values, left=2)
+    return make_sheet(title, ["case", "form", *times, *ratios, difference], values, left=2, notes=notes)
+
+
+def detector_sheet(speed: DetectorSpeed, title: str) -> Sheet:
+    """The detector in each form beside the recorded way, with pictures a second and the peak of memory."""
+    rates = [f"{row.form}: {speed.pictures / row.fast:.3g} images/s" for row in speed.rows]
+    memory = f"peak memory of ours {speed.peak_bytes / 2**20:,.0f} MiB ({speed.memory})"
+    return scoring_sheet(speed.rows, title, [*rates, memory])
 
 
 def rank_sheet(rows: Iterable[RankRow]) -> Sheet:

@@ -14,37 +14,26 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from benchmark import registry
-from benchmark.inputs import WordText
-from benchmark.method import DataFacts, Method
 from tests.paths import ROOT
 from tests.tiny import write_recipe
-from tests.toy import TOY, Toy, ToyConfig
-from tests.toy import inputs as toy_inputs
+from tests.toy_method import TOY_RECIPE, WORD_TOY, Point
 
 WRITES = ("fsync", "replace", "rename", "unlink", "mkdir", "rmdir")
 """Calls of `os` that change what lies on disk; a child can be killed before each of them."""
 
 RECIPE: dict[str, Any] = {
-    "summary": "a toy",
-    "method": "toy",
-    "departures": ["a model for tests"],
-    "paper_row": {"method": "hat", "variant": "HAT (i2t)"},
+    **TOY_RECIPE,
     "data": {"name": "scenes", "options": {"n_train": 16, "n_val": 4, "n_test": 12}},
-    "model": {},
-    "pretrained": False,
     "training": {
-        "batch_size": 32,
-        "optimizer": {"name": "adam", "lr": 0.001},
-        "schedule": {"name": "cosine", "warmup_steps": 2},
+        **TOY_RECIPE["training"],
         "stages": [
             {"epochs": 2, "frozen": ["words.*"]},
             {"epochs": 1, "optimizer": "reset", "start_from": "checkpoint"},
@@ -85,27 +74,9 @@ def make_toy_home(folder: Path) -> Path:
     return folder
 
 
-def build(config: ToyConfig, facts: DataFacts) -> Toy:
-    """A toy whose embedding has a row for each word."""
-    model = Toy(config)
-    model.words = nn.Embedding(facts.vocab_size, config.width, padding_idx=0)
-    return model
-
-
-@dataclass(frozen=True)
-class Point:
-    """An entry point that is there already."""
-
-    method: Method
-
-    def load(self) -> Method:
-        return self.method
-
-
 def register_toy(patch: pytest.MonkeyPatch) -> None:
     """Let recipes name the toy, which then reads words."""
-    words = replace(TOY, build=build, inputs=lambda config: replace(toy_inputs(config), text=WordText()))
-    patch.setattr(registry, "_entry_points", lambda: {"toy": Point(words)})
+    patch.setattr(registry, "_entry_points", lambda: {"toy": Point(WORD_TOY)})
 
 
 # ----------------------------------------------------------------------------------------- commands

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms.functional import to_tensor
 
-from benchmark import registry
 from benchmark.data.text.augmentation import padded
 from benchmark.inputs import Codec, ImageTransform, InputSpec, OwnPixelInput, OwnText
-from benchmark.method import DataFacts, Method
 from tests.tiny import Outcome, record_of, rematch, tiny_recipe, write_recipe
-from tests.toy import SIZE, TOY, Toy, ToyConfig
+from tests.toy import SIZE, TOY, ToyConfig
+from tests.toy_method import build, register
 
 RECIPE = Path("recipes/hat/scenes-letters.yaml")
 
@@ -29,13 +28,6 @@ class Letters(Codec):
 
     def encode(self, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
         return padded([[ord(letter) for letter in caption] for caption in captions])
-
-
-def build(config: ToyConfig, facts: DataFacts) -> Toy:
-    """A toy whose embedding has a row for each id."""
-    model = Toy(config)
-    model.words = nn.Embedding(facts.vocab_size, config.width, padding_idx=facts.pad_id)
-    return model
 
 
 class Grains(ImageTransform):
@@ -63,21 +55,10 @@ def inputs(_config: ToyConfig) -> InputSpec:
 METHOD = replace(TOY, build=build, inputs=inputs)
 
 
-@dataclass(frozen=True)
-class Point:
-    """An entry point that is there already."""
-
-    method: Method
-
-    def load(self) -> Method:
-        return self.method
-
-
 @pytest.fixture(autouse=True)
 def letters(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a recipe for the toy."""
-    points = registry._entry_points()
-    monkeypatch.setattr(registry, "_entry_points", lambda: {**points, "toy": Point(METHOD)})
+    register(monkeypatch, toy=METHOD)
     document = tiny_recipe() | {"method": "toy", "model": {}}
     document["training"]["stages"] = [{"epochs": 1}]
     write_recipe(RECIPE, document)

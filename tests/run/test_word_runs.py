@@ -3,73 +3,30 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from torch import nn
 
-from benchmark import registry
 from benchmark.data.published.catalogue import get_entry
 from benchmark.data.text.vocabulary import Vocabulary, read_words, write_words
 from benchmark.data.text.word_codec import own_vocabulary
 from benchmark.files import sha256_file
 from benchmark.inputs import WordText
-from benchmark.method import DataFacts, Method
+from benchmark.method import DataFacts
 from tests.tiny import Outcome, record_of, rematch, write_recipe
-from tests.toy import TOY, Toy, ToyConfig
-from tests.toy import inputs as toy_inputs
+from tests.toy import ToyConfig
+from tests.toy_method import TOY_RECIPE, build, reading, register
 
 SCENES = own_vocabulary(get_entry("scenes").vocabulary)  # type: ignore[arg-type]  # it has one
 RECIPE = Path("recipes/hat/scenes-words.yaml")
 WORK = Path(".rematch/scenes/hat-words/0")
 
 
-def build(config: ToyConfig, facts: DataFacts) -> Toy:
-    """A toy whose embedding has a row for each word."""
-    model = Toy(config)
-    model.words = nn.Embedding(facts.vocab_size, config.width, padding_idx=0)
-    return model
-
-
-WORDS = replace(
-    TOY,
-    build=build,
-    inputs=lambda config: replace(toy_inputs(config), text=WordText(mask_token=True, augment="word_drop")),
-)
-
-
-@dataclass(frozen=True)
-class Point:
-    """An entry point that is there already."""
-
-    method: Method
-
-    def load(self) -> Method:
-        return self.method
-
-
 @pytest.fixture(autouse=True)
 def words(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a recipe for the toy."""
-    points = registry._entry_points()
-    monkeypatch.setattr(registry, "_entry_points", lambda: {**points, "toy": Point(WORDS)})
-    document = {
-        "summary": "a toy that reads words",
-        "method": "toy",
-        "departures": ["a model for tests"],
-        "paper_row": {"method": "hat", "variant": "HAT (i2t)"},
-        "data": {"name": "scenes", "options": {"n_train": 20, "n_val": 8, "n_test": 16}},
-        "model": {},
-        "pretrained": False,
-        "training": {
-            "batch_size": 32,
-            "optimizer": {"name": "adam", "lr": 0.001},
-            "schedule": {"name": "cosine", "warmup_steps": 2},
-            "stages": [{"epochs": 2}],
-        },
-    }
-    write_recipe(RECIPE, document)
+    register(monkeypatch, toy=reading(WordText(mask_token=True, augment="word_drop")))
+    write_recipe(RECIPE, TOY_RECIPE)
     return fresh
 
 

@@ -5,19 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import re
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
-from torch import nn
 
-from benchmark import registry
 from benchmark.errors import UserError
-from benchmark.inputs import WordText
-from benchmark.method import DataFacts, Method
 from benchmark.records.study import RunFile, StudyResults, read_part, read_results
 from benchmark.reporting.studies.runs import (
     CSV_METRICS,
@@ -41,8 +36,7 @@ from tests.tiny import (
     stale_study_tables,
     write_recipe,
 )
-from tests.toy import TOY, Toy, ToyConfig
-from tests.toy import inputs as toy_inputs
+from tests.toy_method import TOY_RECIPE, WORD_TOY, register
 
 BASE = Path("recipes/hat/scenes-toy.yaml")
 STUDY = Path("recipes/hat/studies/widths.yaml")
@@ -64,45 +58,11 @@ DEFINITION: dict[str, Any] = {
 }
 
 
-def build(config: ToyConfig, facts: DataFacts) -> Toy:
-    """A toy whose embedding has a row for each word."""
-    model = Toy(config)
-    model.words = nn.Embedding(facts.vocab_size, config.width, padding_idx=0)
-    return model
-
-
-@dataclass(frozen=True)
-class Point:
-    """An entry point that is there already."""
-
-    method: Method
-
-    def load(self) -> Method:
-        return self.method
-
-
 @pytest.fixture(autouse=True)
 def home(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a recipe for the toy and a study of it."""
-    words = replace(TOY, build=build, inputs=lambda config: replace(toy_inputs(config), text=WordText()))
-    points = registry._entry_points()
-    monkeypatch.setattr(registry, "_entry_points", lambda: {**points, "toy": Point(words)})
-    document = {
-        "summary": "a toy",
-        "method": "toy",
-        "departures": ["a model for tests"],
-        "paper_row": {"method": "hat", "variant": "HAT (i2t)"},
-        "data": {"name": "scenes", "options": {"n_train": 20, "n_val": 8, "n_test": 16}},
-        "model": {},
-        "pretrained": False,
-        "training": {
-            "batch_size": 32,
-            "optimizer": {"name": "adam", "lr": 0.001},
-            "schedule": {"name": "cosine", "warmup_steps": 2},
-            "stages": [{"epochs": 2}],
-        },
-    }
-    write_recipe(BASE, document)
+    register(monkeypatch, toy=WORD_TOY)
+    write_recipe(BASE, TOY_RECIPE)
     write_recipe(STUDY, DEFINITION)
     return fresh
 

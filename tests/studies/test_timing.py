@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark import registry
-from benchmark.method import Method, TimingGroup
+from benchmark.method import TimingGroup
 from benchmark.records.study import read_part
 from benchmark.records.timed_study import TimingResults
 from tests.tiny import Outcome, rematch, stale_study_tables, write_recipe
 from tests.toy import TOY
+from tests.toy_method import register
 
 STUDY = Path("recipes/toy/studies/turns.yaml")
 RESULTS = Path("results/studies/turns.json")
@@ -32,16 +32,6 @@ DEFINITION: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Point:
-    """An entry point that is there already."""
-
-    method: Method
-
-    def load(self) -> Method:
-        return self.method
-
-
 @pytest.fixture(autouse=True)
 def calls(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa: ARG001
     """What was called, in order; the toy brings a task of two sizes and one of a single size."""
@@ -53,9 +43,7 @@ def calls(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa: A
             yield TimingGroup("by size", size, {name: partial(made.append, name) for name in ("sum", "mean")})
         yield TimingGroup("alone", None, {"sum": partial(made.append, "alone")})
 
-    points = registry._entry_points()
-    toys = {"toy": Point(replace(TOY, timing_groups=groups)), "idle": Point(TOY)}
-    monkeypatch.setattr(registry, "_entry_points", lambda: {**points, **toys})
+    register(monkeypatch, toy=replace(TOY, timing_groups=groups), idle=TOY)
     write_recipe(STUDY, DEFINITION)
     return made
 

@@ -6,7 +6,6 @@ names and shapes of the published ones (tests/golden/detector/README.md). Ours i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,9 +15,10 @@ from torch import Tensor
 
 from benchmark.data.regions.detector.boxes import BEFORE, OVERLAP
 from benchmark.data.regions.detector.detector import Detector
+from benchmark.data.regions.detector.formula import formula_weights
 from benchmark.data.regions.detector.network import Architecture
 from benchmark.data.regions.detector.pictures import prepare
-from benchmark.data.regions.detector.published import build_network, manifest, sizes_of
+from benchmark.data.regions.detector.published import build_network, sizes_of
 from benchmark.data.regions.detector.selection import PORT_OVERLAPS
 from benchmark.data.regions.detector.settings import DetectorSettings
 from benchmark.data.regions.detector.weights import check_keys
@@ -30,9 +30,6 @@ Array = np.ndarray[Any, Any]
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 """Blocks of the stages of a ResNet, by its depth."""
-
-KEPT = ("obj_ids", "obj_probs", "attr_ids", "attr_probs", "boxes", "roi_features")
-"""The recorded parts of the regions that are kept."""
 
 TOLERANCES = {
     "input": (1e-4, 0.0),
@@ -49,9 +46,6 @@ THINNED: Mapping[str, Any] = {
     "box_deltas": np.s_[:, ::64],
 }
 """The channels or columns that recordings with weights by formula keep, to be small."""
-
-GAINS = {"anchor_deltas": 0.3, "objectness_logits": 1.5, "bbox_pred": 0.7, "fc_attr": 1.5, "attr_score": 1.5}
-"""The size of weights by formula, where it is not that of convolutions."""
 
 GIVEN = {"config", "image_bgr", "short_side", "longest_side", "cls_score_scale", "cls_score_bias"}
 
@@ -70,31 +64,63 @@ def is_detector_file(content: Mapping[str, Any]) -> bool:
 def detector_cases(content: Mapping[str, Array]) -> tuple[list[ParityCase], list[str]]:
     """Every recorded step beside ours; also the names of arrays that are not known.
 
-    Raises UserError where the file was recorded with other constants than ours, or with weights of another network.
+    Raises UserError where the file was recorded with other constants than ours or cannot be replayed.
     """
-    config = parse_json(str(content["config"]))
-    sizes = recorded_sizes(config)
-    weights = {key: content[key] for key in content if key.startswith("weights/")}
-    checks = {key: content[key] for key in content if key.startswith("weight_checks/")}
-    if weights:
-        tensors = {key.removeprefix("weights/"): torch.from_numpy(array) for key, array in weights.items()}
-        check_keys(tensors, "recorded weights")
+    try:
+        sizes = recorded_sizes(parse_json(str(content["config"])))
+        tensors = _tensors(content, sizes)
         if sizes_of(tensors) != sizes:
-            raise UserError(
-                f"field 'config': found {sizes}, expected those of the weights, {sizes_of(tensors)}"
-            )
-        cases, tolerance = [], 1e-4
-    else:
-        tensors = formula_weights(sizes, float(content["cls_score_scale"]), content["cls_score_bias"])
-        cases, tolerance = [_check_case(tensors, checks)], 1e-3
-    for name, ours in steps(content, config, tensors):
+            raise UserError(f"field 'config': found {sizes}, expected the weights' {sizes_of(tensors)}")
+        detector = Detector(build_network(tensors), recorded_settings(content), torch.device("cpu"))
+        cases = [*weight_cases(content, tensors), *step_cases(content, detector)]
+    except (KeyError, ValueError, IndexError, TypeError, RuntimeError) as error:
+        raise UserError(f"the recorded detector cannot be replayed: {error!r}"[:300]) from error
+    known = GIVEN | {word for case in cases for word in case.name.split()}
+    given = ("weights/", "weight_checks/")
+    return cases, [key for key in content if key not in known and not key.startswith(given)]
+
+
+def _tensors(content: Mapping[str, Array], sizes: Architecture) -> dict[str, Tensor]:
+    """Return the weights of a file, or those by formula where it has none."""
+    arrays = {key.removeprefix("weights/"): content[key] for key in content if key.startswith("weights/")}
+    if not arrays:
+        return formula_weights(sizes, float(content["cls_score_scale"]), content["cls_score_bias"])
+    tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+    check_keys(tensors, "recorded weights")
+    return tensors
+
+
+def weight_cases(content: Mapping[str, Array], tensors: Mapping[str, Tensor]) -> Iterator[ParityCase]:
+    """Yield the recorded sums and first three numbers of weights by formula beside ours, in one case."""
+    checks = {key: content[key] for key in content if key.startswith("weight_checks/")}
+    flat = [tensors[key.removeprefix("weight_checks/")].double().flatten() for key in checks]
+    if checks:
+        ours = np.array([[float(tensor.sum()), *tensor[:3].tolist()] for tensor in flat])
+        yield ParityCase("weight_checks", np.stack(list(checks.values())), ours, 1e-9, share=1e-9)
+
+
+def step_cases(content: Mapping[str, Array], detector: Detector) -> Iterator[ParityCase]:
+    """Yield every recorded step from picture to regions beside that of a detector."""
+    thinned = "cls_score_scale" in content
+    close = 1e-3 if thinned else 1e-4
+    for name, ours in steps(content["image_bgr"], detector):
         key = f"outputs/{name}"
         if key in content:
-            kept = ours if weights else ours[THINNED.get(name, ...)]
-            exact, share = TOLERANCES.get(name, (tolerance, tolerance))
-            cases.append(ParityCase(key, content[key], kept, exact, share=share))
-    known = GIVEN | weights.keys() | checks.keys() | {case.name for case in cases}
-    return cases, [key for key in content if key not in known]
+            exact, share = TOLERANCES.get(name, (close, close))
+            kept = ours[THINNED[name]] if thinned and name in THINNED else ours
+            yield ParityCase(key, content[key], kept, exact, share=share)
+
+
+def recorded_settings(content: Mapping[str, Array]) -> DetectorSettings:
+    """Return the settings that a file was recorded with."""
+    config = parse_json(str(content["config"]))
+    return DetectorSettings(
+        mode="hub",
+        regions=config["detections"],
+        short_side=int(content["short_side"]),
+        longest_side=int(content["longest_side"]),
+        proposals=config["post_nms_top"],
+    )
 
 
 def recorded_sizes(config: Mapping[str, Any]) -> Architecture:
@@ -118,27 +144,17 @@ def recorded_sizes(config: Mapping[str, Any]) -> Architecture:
     )
 
 
-def steps(
-    content: Mapping[str, Array], config: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Array]]:
-    """Yield the steps from the recorded picture to its regions, as the production path makes them."""
-    settings = DetectorSettings(
-        mode="hub",
-        regions=config["detections"],
-        short_side=int(content["short_side"]),
-        longest_side=int(content["longest_side"]),
-        proposals=config["post_nms_top"],
-    )
-    detector = Detector(build_network(tensors), settings, torch.device("cpu"))
-    network, picture = detector.network, np.ascontiguousarray(content["image_bgr"][..., ::-1])
-    pixels = prepare(picture, settings)[None].contiguous(memory_format=torch.channels_last)
+def steps(picture_bgr: Array, detector: Detector) -> Iterator[tuple[str, Array]]:
+    """Yield the steps from a picture to its regions, as the production path makes them."""
+    network, picture = detector.network, np.ascontiguousarray(picture_bgr[..., ::-1])
+    pixels = prepare(picture, detector.settings)[None].contiguous(memory_format=torch.channels_last)
     yield "input", pixels[0].numpy()
     with torch.no_grad():
         maps = network.backbone(pixels)
         logits, deltas = (part[0].view(*maps.shape[2:], -1) for part in network.region_head(maps))
-        bounds = detector.bounds_of(*picture.shape[:2], *pixels.shape[2:])
+        bounds = detector.bounds_of(picture, pixels)
         (seen,) = detector.look(pixels, bounds)
-        found = detector.regions(seen, bounds, picture.shape, attributes=True)
+        found = detector.regions(seen, bounds, attributes=True)
         attributes = network.box_head.attributes(seen.pooled, seen.logits.argmax(dim=1))
         boxes = network.box_head.bbox_pred(seen.pooled)
     yield "res4", maps[0].numpy()
@@ -150,70 +166,9 @@ def steps(
     yield "obj_logits", seen.logits.numpy()
     yield "attr_logits", attributes.numpy()
     yield "box_deltas", boxes.numpy()
-    assert found.attributes is not None, "asked for"
-    assert found.attribute_scores is not None, "asked for"
-    kept = (
-        found.objects,
-        found.scores,
-        found.attributes,
-        found.attribute_scores,
-        found.boxes,
-        found.features,
-    )
-    for name, array in zip(KEPT, kept, strict=True):
-        yield f"kept_{name}", array[None]
-
-
-# ------------------------------------------------------------------------------ weights by formula
-
-
-def formula_weights(sizes: Architecture, scale: float, bias: Array) -> dict[str, Tensor]:
-    """Return the weights that the recordings without weights were made with.
-
-    scale: of the weights of classes; bias: of classes. Each tensor is drawn by a generator of its own, whose seed is in
-    the sha256 of its name; numbers of batches, which nothing reads, are 0.
-    """
-    return {key: _formula(key, shape, scale, bias) for key, shape in manifest(sizes).items()}
-
-
-def _formula(key: str, shape: tuple[int, ...], scale: float, bias: Array) -> Tensor:
-    if key.endswith("num_batches_tracked"):
-        return torch.tensor(0)
-    if key.endswith("cell_anchors.0"):
-        return torch.from_numpy(cell_anchors().astype(np.float32))
-    if key.endswith("cls_score.bias"):
-        return torch.from_numpy(bias)
-    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
-    x = np.random.Generator(np.random.PCG64(seed)).standard_normal(shape)
-    fan = np.prod(shape[1:])
-    if key.endswith("norm.weight"):
-        x = (0.35 if ".conv3." in key else 1.0) * (1 + 0.1 * x)
-    elif key.endswith("norm.running_var"):
-        x = (5000.0 if "stem" in key else 1.0) * (1 + 0.2 * np.abs(x))
-    elif len(shape) == 1:  # biases and means
-        x = 0.1 * x
-    elif key.endswith("cls_score.weight"):
-        x = scale * (8 * (x - x.mean(axis=1, keepdims=True)) / np.sqrt(fan)).astype(np.float32)
-    elif key.endswith("cls_embedding.weight"):
-        pass
-    else:
-        gain = next((gain for part, gain in GAINS.items() if f"{part}.weight" in key), np.sqrt(2))
-        x = gain * x / np.sqrt(fan)
-    return torch.from_numpy(x.astype(np.float32))
-
-
-def cell_anchors() -> Array:
-    """Return the anchors (12, 4) around a place: sides of 64 to 512 pixels, in three shapes (data.md 3.3)."""
-    sides, ratios = np.meshgrid([64.0, 128.0, 256.0, 512.0], [0.5, 1.0, 2.0], indexing="ij")
-    width = np.sqrt(sides**2 / ratios).ravel()  # (12,)
-    height = width * ratios.ravel()
-    return np.stack([-width, -height, width, height], axis=1) / 2
-
-
-def _check_case(tensors: Mapping[str, Tensor], checks: Mapping[str, Array]) -> ParityCase:
-    """Put the recorded sum and first three numbers of each weight beside ours."""
-    ours = []
-    for key in checks:
-        flat = tensors[key.removeprefix("weight_checks/")].double().flatten()
-        ours.append([float(flat.sum()), *flat[:3].tolist()])
-    return ParityCase("weight_checks", np.stack(list(checks.values())), np.array(ours), 1e-9, share=1e-9)
+    yield "kept_obj_ids", found.objects[None]
+    yield "kept_obj_probs", found.scores[None]
+    yield "kept_attr_ids", np.asarray(found.attributes)[None]
+    yield "kept_attr_probs", np.asarray(found.attribute_scores)[None]
+    yield "kept_boxes", found.boxes[None]
+    yield "kept_roi_features", found.features[None]

@@ -1,7 +1,7 @@
 """Parity: recorded outputs of official code beside ours, number by number; `rematch parity METHOD [FILES]`.
 
-A file is recognised by what it holds, never by its name. Ranks, metrics and caption preprocessing are compared
-here, the rest by the method's own `parity_cases`. A check fails where a number leaves its tolerance, where
+A file is recognised by what it holds, never by its name. Ranks, metrics, caption preprocessing and the detector are
+compared here, the rest by the method's own `parity_cases`. A check fails where a number leaves its tolerance, where
 a recorded array has nothing of ours beside it, and where nothing was compared at all.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.checks.parity.detector import detector_cases, is_detector_file
 from benchmark.checks.parity.pieces import is_piece_file, piece_cases
 from benchmark.checks.parity.ranks import is_rank_file, is_text_file, rank_cases, text_cases
 from benchmark.checks.parity.vectors import dictionary_cases, is_dictionary_file, is_recall_file, recall_cases
@@ -26,8 +27,8 @@ from benchmark.places import GOLDEN
 from benchmark.registry import get_method, method_names
 from benchmark.reporting.sheet import Cell, Sheet, make_sheet
 
-SHARED = "evaluation"
-"""The cases that belong to no method, by the name of their folder."""
+SHARED = ("evaluation", "detector")
+"""The cases that belong to no method, by the names of their folders."""
 SUFFIXES = (".npz", ".json", ".mat")
 
 
@@ -116,14 +117,14 @@ class ParityReport:
 def run_parity(method: str, paths: Sequence[Path] | None = None) -> ParityReport:
     """Compare golden files with ours.
 
-    method: a registered method, or `evaluation` for the cases that belong to none. paths: files and folders
+    method: a registered method, or `evaluation` or `detector` for cases that belong to none. paths: files and folders
     (a folder stands for its .npz, .json and .mat files); none: the method's folder in tests/golden. Raises UserError
     for an unknown method, and for a path that is missing or cannot be read.
     """
-    if method != SHARED and method not in method_names():
-        raise UserError(f"unknown method '{method}'{nearest(method, [SHARED, *method_names()])}")
+    if method not in (known := [*SHARED, *method_names()]):
+        raise UserError(f"unknown method '{method}'{nearest(method, known)}")
     report = ParityReport(method)
-    own = GOLDEN / (SHARED if method == SHARED else get_method(method).golden or method)
+    own = GOLDEN / (method if method in SHARED else get_method(method).golden or method)
     if not paths and not own.is_dir():
         raise UserError(
             f"{own.as_posix()}: no such folder: {method} has no golden files yet; record outputs of the published code "
@@ -152,7 +153,9 @@ def check_file(method: str, path: Path) -> list[ParityRow]:
         elif is_recall_file(content):
             cases = recall_cases(content)
             missing = not_compared(content, cases)
-        elif method == SHARED:
+        elif is_detector_file(content):
+            cases, missing = detector_cases(content)
+        elif method in SHARED:
             cases, missing = [], []
         else:
             cases = get_method(method).parity_cases(path)

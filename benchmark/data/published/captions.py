@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations
 from typing import Literal
 
@@ -131,12 +132,9 @@ def _in_another_order(
     texts: Sequence[Sequence[str]], sha256: str, caption_ids: Sequence[Sequence[str]], packaging: str
 ) -> Judgement:
     """Return captions whose counts are all the published ones: moved within their images, if that can be shown."""
-    for order in _orders_within(texts, caption_ids):
-        if (
-            _facts([five[k] for five, places in zip(texts, order, strict=True) for k in places]).sha256
-            == sha256
-        ):
-            return Judgement("noted", f"the same words, in another order within the images; {packaging}")
+    lines = tuple(tuple(f"{text}\n".encode() for text in five) for five in texts)
+    if _has_order(lines, sha256, tuple(map(tuple, caption_ids))):
+        return Judgement("noted", f"the same words, in another order within the images; {packaging}")
     said = (
         "the published counts with another hash: another order, or other words; whether captions stand with the wrong "
         "image cannot be told from them"
@@ -144,16 +142,28 @@ def _in_another_order(
     return Judgement("cannot be checked", f"{said}; {packaging}")
 
 
+@lru_cache(maxsize=4)  # the runs of one command read the same captions, and 121 hashes of them take seconds
+def _has_order(
+    lines: tuple[tuple[bytes, ...], ...], sha256: str, caption_ids: tuple[tuple[str, ...], ...]
+) -> bool:
+    """Return whether one of `_orders_within` gives the captions, each with its newline, this hash."""
+    return any(
+        sha256_bytes(b"".join([five[k] for five, places in zip(lines, order, strict=True) for k in places]))
+        == sha256
+        for order in _orders_within(lines, caption_ids)
+    )
+
+
 def _orders_within(
-    texts: Sequence[Sequence[str]], caption_ids: Sequence[Sequence[str]]
+    images: Sequence[Sequence[object]], caption_ids: Sequence[Sequence[str]]
 ) -> Iterable[list[Sequence[int]]]:
     """Orders that a packaging may have changed: that of the caption ids, and one and the same for all images."""
     if caption_ids and all(item.isdecimal() for five in caption_ids for item in five):
         yield [sorted(range(len(five)), key=lambda k, ids=five: int(ids[k])) for five in caption_ids]  # type: ignore[misc]
-    sizes = {len(five) for five in texts}
+    sizes = {len(five) for five in images}
     if len(sizes) == 1 and max(sizes) <= 5:
         for order in permutations(range(max(sizes))):
-            yield [order] * len(texts)
+            yield [order] * len(images)
 
 
 def _first_far(found: CaptionFacts, expected: CaptionFacts) -> str:

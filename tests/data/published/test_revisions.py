@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.data.published.revisions import Revisions, keep, lock_path, read_revisions
+from benchmark.data.published.revisions import Revisions, keep, keep_file, lock_path, read_revisions
 from benchmark.errors import UserError
 
 A, B = "a" * 40, "b" * 40
@@ -34,6 +34,18 @@ def test_what_is_kept_is_read_again(lock: Path) -> None:
     assert lock.read_text(encoding="utf-8").startswith("# Commits")
 
 
+def test_a_file_of_weights_is_kept_beside_them(lock: Path) -> None:
+    keep("flickr30k", "test", "owner/name", A)
+    keep_file("owner/model", B, "weights.bin", "c" * 64)
+    found = read_revisions()
+    assert found.commits == {"owner/name": A, "owner/model": B}
+    assert found.sources == {"flickr30k/test": "owner/name"}
+    assert found.hashes == {"owner/model/weights.bin": "c" * 64}
+    before = lock.read_bytes()
+    keep_file("owner/model", B, "weights.bin", "c" * 64)
+    assert lock.read_bytes() == before
+
+
 def test_the_file_is_left_alone_where_nothing_is_new(lock: Path) -> None:
     keep("flickr30k", "test", "owner/name", A)
     lock.write_text(lock.read_text(encoding="utf-8") + "# a remark\n", encoding="utf-8")
@@ -53,6 +65,7 @@ def test_a_place_that_cannot_be_written_is_one_line(lock: Path, monkeypatch: pyt
     [
         ("commits: {owner/name: d775c63}", r"'commits\.owner/name': found 'd775c63', expected the 40"),
         (f"commits: {{owner/name: {'A' * 40}}}", "expected the 40"),
+        (f"hashes: {{a/b/c.bin: {A}}}", r"'hashes\.a/b/c\.bin': found 'a{40}', expected the 64 hexadecimal"),
         ("comits: {}", "not a lock of revisions"),
         ("[1, 2", "not a lock of revisions"),
         ("- 1", "not a lock of revisions"),

@@ -32,11 +32,17 @@ class Bounds:
     """Narrower or lower boxes are left out; so are empty ones, in any case."""
     edge: int = 0
     """1: a box ends with its last pixel, as in the original, and is wider by one than its ends are apart."""
+    scales: tuple[float, float] = (1.0, 1.0)
+    """The factors that the picture was resized by, across and down."""
 
     def clip(self, boxes: Tensor) -> Tensor:
         """Cut boxes (N, 4) off at the borders."""
         right, bottom = self.width - self.edge, self.height - self.edge
         return torch.stack([boxes[:, side].clamp(0, (right, bottom)[side % 2]) for side in range(4)], dim=1)
+
+    def original(self, boxes: Tensor) -> Tensor:
+        """Return boxes (N, 4) in pixels of the picture before it was resized."""
+        return boxes / boxes.new_tensor(self.scales).repeat(2)
 
     def whole(self, boxes: Tensor) -> Tensor:
         """Return boxes (N, 4) whose areas and overlaps are those of the convention."""

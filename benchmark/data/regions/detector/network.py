@@ -39,6 +39,8 @@ class Architecture(NamedTuple):
     """Attributes without a last column, which stands for none."""
 
 
+PUBLISHED = Architecture()
+
 POOLED = 14
 """A proposal's map has so many places a side."""
 
@@ -46,12 +48,11 @@ POOLED = 14
 class Bottleneck(nn.Module):
     """A residual block; a stage's first one strides in its first 1 x 1 convolution (data.md 3.1)."""
 
-    def __init__(self, before: int, inner: int, outer: int, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self, before: int, inner: int, outer: int, stride: int, dilation: int, *, first: bool = False
+    ) -> None:
         super().__init__()
-        if before != outer or stride > 1:
-            self.shortcut: nn.Conv2d | None = nn.Conv2d(before, outer, 1, stride)
-        else:
-            self.shortcut = None
+        self.shortcut = nn.Conv2d(before, outer, 1, stride) if first else None
         self.conv1 = nn.Conv2d(before, inner, 1, stride)
         self.conv2 = nn.Conv2d(inner, inner, 3, padding=dilation, dilation=dilation)
         self.conv3 = nn.Conv2d(inner, outer, 1)
@@ -69,7 +70,7 @@ def make_stage(
 ) -> nn.Sequential:
     """Return a stage of a ResNet."""
     rest = [Bottleneck(outer, inner, outer, 1, dilation) for _ in range(blocks - 1)]
-    return nn.Sequential(Bottleneck(before, inner, outer, stride, dilation), *rest)
+    return nn.Sequential(Bottleneck(before, inner, outer, stride, dilation, first=True), *rest)
 
 
 class Backbone(nn.Module):
@@ -85,7 +86,7 @@ class Backbone(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, D / 2, h, w)."""
-        x = self.stem["conv1"](pixels).relu_()
+        x: Tensor = self.stem["conv1"](pixels).relu_()
         x = F.max_pool2d(x, 3, 2, ceil_mode=True)  # Caffe's: no padding
         for stage in (self.res2, self.res3, self.res4):
             x = stage(x)
@@ -93,7 +94,7 @@ class Backbone(nn.Module):
 
 
 class RegionHead(nn.Module):
-    """Whether something is at an anchor, and how its box is to be moved."""
+    """The head that tells whether something is at an anchor, and how the anchor is to be moved and stretched."""
 
     def __init__(self, sizes: Architecture) -> None:
         super().__init__()
@@ -110,7 +111,7 @@ class RegionHead(nn.Module):
 
 
 class BoxHead(nn.Module):
-    """What a proposal is: its class, its box, its attribute."""
+    """The head that tells a proposal's class, its box, and its attribute."""
 
     def __init__(self, sizes: Architecture) -> None:
         super().__init__()
@@ -124,9 +125,7 @@ class BoxHead(nn.Module):
     def deltas(self, pooled: Tensor, objects: Tensor) -> Tensor:
         """Return the deltas (P, 4) of one class for each proposal's vector (P, D), and of no other class."""
         weight = self.bbox_pred.weight.view(-1, 4, pooled.shape[1])[objects]  # (P, 4, D)
-        return torch.baddbmm(self.bbox_pred.bias.view(-1, 4)[objects][..., None], weight, pooled[..., None])[
-            ..., 0
-        ]
+        return torch.einsum("pkd,pd->pk", weight, pooled) + self.bbox_pred.bias.view(-1, 4)[objects]
 
     def attributes(self, pooled: Tensor, objects: Tensor) -> Tensor:
         """Return the logits (P, attributes + 1) of proposals (P, D) told to be of some classes (P,)."""
@@ -154,20 +153,16 @@ class Network(nn.Module):
         return 8 * self.sizes.outer
 
     def pool(self, maps: Tensor, boxes: Sequence[Tensor], chunk: int) -> Tensor:
-        """Return the features (P, D) of the boxes of maps (B, D / 2, h, w), `chunk` boxes at a time.
+        """Return the features (P, D) of boxes, `chunk` at a time: those of each of the maps (B, D / 2, h, w) in turn.
 
-        boxes: (P of this map, 4) in pixels for each map.
+        boxes: (P of a map, 4) in pixels of the resized picture, for each map.
         """
-        numbers = torch.repeat_interleave(
-            torch.arange(len(boxes), device=maps.device),
-            torch.tensor([len(each) for each in boxes], device=maps.device),
-        )
-        rows = torch.cat([numbers[:, None].to(maps.dtype), torch.cat(list(boxes))], dim=1)  # (P, 5)
+        rows = torch.cat([F.pad(each, (1, 0), value=number) for number, each in enumerate(boxes)])  # (P, 5)
         plain = maps.contiguous()  # as RoIPool reads them
         out = maps.new_empty(len(rows), self.width)
         for start in range(0, len(rows), chunk):
             part = slice(start, start + chunk)
             cut = roi_pool(plain, rows[part], POOLED, 1 / STRIDE)  # (n, D / 2, 14, 14)
             cut = cut.contiguous(memory_format=torch.channels_last)
-            torch.mean(self.res5(cut), dim=(2, 3), out=out[part])
+            out[part] = self.res5(cut).mean(dim=(2, 3))
         return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ CLASS_OVERLAP = 0.3
 
 THRESHOLD = 0.2
 """Where exactly as many boxes as wanted exceed it, they stay in the order of the proposals (data.md 3.1)."""
+
+PART = 4_096
 
 
 class Choice(NamedTuple):
@@ -57,25 +60,29 @@ def select_as_original(probabilities: Tensor, proposals: Tensor, count: int) -> 
     """
     overlapping = (box_iou(proposals, proposals) > CLASS_OVERLAP).cpu().numpy()  # (P, P)
     flat, classes = probabilities.flatten(), probabilities.shape[1]
-    order = flat.sort(descending=True, stable=True).indices.tolist()
+    enough = min(count + 1, len(proposals))  # one more than wanted, since the threshold asks for it
     suppressed: dict[int, np.ndarray[Any, Any]] = {}
     best: dict[int, int] = {}  # proposal -> its best pair, in the order of their probabilities
-    for pair in order:
+    for pair in _descending(flat):
         row, group = divmod(pair, classes)
         hidden = suppressed.get(group)
         if hidden is None or not hidden[row]:
             suppressed[group] = overlapping[row] if hidden is None else hidden | overlapping[row]
             best.setdefault(row, pair)
-            if len(best) > min(
-                count, len(proposals) - 1
-            ):  # one more than wanted, since the threshold asks for it
+            if len(best) == enough:
                 break
     pairs = list(best.values())
     if len(pairs) < count:
-        for pair in order:
+        for pair in _descending(flat):
             best.setdefault(pair // classes, pair)
         pairs = list(best.values())[:count]
     elif int((flat[pairs] > THRESHOLD).sum()) == count:
         pairs = sorted(pairs[:count])
     kept = torch.tensor(pairs[:count], dtype=torch.int64, device=flat.device)
     return Choice(kept // classes, flat[kept], kept % classes)
+
+
+def _descending(values: Tensor) -> Iterator[int]:
+    """Yield the places of values (N,), the largest first; they are handed over in parts, since few are looked at."""
+    for part in values.sort(descending=True, stable=True).indices.split(PART):
+        yield from part.tolist()

@@ -37,7 +37,7 @@ class DetectorSettings(Strict):
     def _sides_of_the_mode(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        short, longest = SIDES.get(given.get("mode", "caffe"), SIDES["caffe"])
+        short, longest = SIDES.get(str(given.get("mode")), SIDES["caffe"])
         return {"short_side": short, "longest_side": longest, **given}
 
     def identity(self) -> str:
