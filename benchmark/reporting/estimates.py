@@ -60,13 +60,11 @@ def estimate_sheet(plan: RunEstimate, title: str) -> Sheet:
 
 def _extraction(plan: ExtractionEstimate) -> str:
     """The extraction of features in words."""
-    peak = plan.picture.memory_bytes
-    memory = "memory unknown" if peak is None else f"memory up to {_bytes(peak)} in all"
     kept = f"\nof {plan.kept:,} pictures they are there already" if plan.kept else ""
+    picture = f"{plan.picture.seconds:.1f} s a picture; a GPU is far faster"
     return (
-        f"{DETECTED}, of {plan.images:,} pictures, once: about {_duration(plan.seconds)} on one CPU thread "
-        f"({plan.picture.seconds:.1f} s a picture; a GPU is far faster), {memory}, {_bytes(plan.disk_bytes)} on disk"
-        f"{kept}"
+        f"{DETECTED}, of {plan.images:,} pictures, once: about {_duration(plan.seconds)} on one CPU thread ({picture}), "
+        f"memory up to {_bytes(plan.picture.memory_bytes)} in all, {_bytes(plan.disk_bytes)} on disk{kept}"
     )
 
 

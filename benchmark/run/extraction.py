@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from benchmark.data.regions.detected import DTYPES, REGIONS, detector_settings, store_folder
 from benchmark.data.regions.detector import Detector
-from benchmark.data.regions.detector.network import Architecture, Network
-from benchmark.data.regions.detector.published import empty_network
+from benchmark.data.regions.detector.formula import formula_weights
+from benchmark.data.regions.detector.network import PUBLISHED, Architecture
+from benchmark.data.regions.detector.published import build_network
 from benchmark.data.regions.detector.weights import CACHE, expected_sha256
 from benchmark.data.regions.kept import count_kept
 from benchmark.places import WORK
 from benchmark.recipe.schema import DetectorRegions
+from benchmark.timing.clock import CPU
+from benchmark.timing.detector import SCALE
+from benchmark.timing.model import PeakMemory
 from benchmark.timing.scoring import threads_set
-
-PUBLISHED = Architecture()
-"""The sizes of the published network."""
 
 WEIGHT_BYTES = 262_398_754
 """Of the detector's published weights (data.md 3.2)."""
@@ -33,12 +32,12 @@ PICTURE = (375, 500, 3)
 
 @dataclass(frozen=True)
 class TimedPicture:
-    """One picture through the full-size network with random weights."""
+    """One picture through the full-size network."""
 
     seconds: float
     """On one thread of the processor."""
-    memory_bytes: int | None
-    """The most that the process has taken so far; None: the system does not tell."""
+    memory_bytes: int
+    """The most that the process took."""
 
 
 @dataclass(frozen=True)
@@ -71,35 +70,11 @@ def estimate_extraction(regions: DetectorRegions, images: int) -> ExtractionEsti
 
 @cache
 def time_picture(regions: DetectorRegions, sizes: Architecture = PUBLISHED) -> TimedPicture:
-    """Look at one picture of noise; several runs of a command ask once."""
+    """Look at one picture of noise with weights by formula; several runs of a command ask once."""
+    weights = formula_weights(sizes, SCALE, np.zeros(sizes.classes + 1, np.float32))
+    detector = Detector(build_network(weights), detector_settings(regions), CPU)
     pixels = np.random.default_rng(0).integers(0, 256, PICTURE, dtype=np.uint8)
-    detector = Detector(random_network(sizes), detector_settings(regions), torch.device("cpu"))
     with threads_set(1):
-        start = time.process_time()
+        memory, start = PeakMemory(CPU), time.process_time()
         detector.detect([pixels])
-        seconds = time.process_time() - start
-    return TimedPicture(seconds, _peak_bytes())
-
-
-def random_network(sizes: Architecture = PUBLISHED) -> Network:
-    """Return a network with random weights and the published anchors (data.md 3.3)."""
-    network = empty_network(sizes).to_empty(device="cpu").requires_grad_(False)
-    generator = torch.Generator().manual_seed(0)
-    for name, parameter in network.named_parameters():
-        if parameter.ndim > 1 and "deltas" not in name:  # anchors that stay where they are overlap little
-            parameter.normal_(0, parameter[0].numel() ** -0.5, generator=generator)
-        else:
-            parameter.zero_()
-    shapes = [(size, ratio**0.5) for size in (64, 128, 256, 512) for ratio in (0.5, 1.0, 2.0)]
-    sides = torch.tensor([(size / root, size * root) for size, root in shapes])  # (A, 2)
-    network.cell_anchors.copy_(torch.cat([-sides, sides], dim=1) / 2)
-    return network.to(memory_format=torch.channels_last).eval()
-
-
-def _peak_bytes() -> int | None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+        return TimedPicture(time.process_time() - start, memory.peak())

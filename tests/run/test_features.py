@@ -13,6 +13,7 @@ from torch import Tensor
 from benchmark.data.regions.detector import Detector
 from benchmark.data.regions.detector.boxes import Bounds
 from benchmark.data.regions.detector.detector import Seen
+from benchmark.data.regions.detector.network import Architecture
 from benchmark.data.regions.exported import MARK, Mark
 from benchmark.errors import UserError
 from benchmark.recipe.files import load_recipe
@@ -25,7 +26,6 @@ from benchmark.run.runs import read_run
 from benchmark.statistics.verdict import judge
 from tests.data.region_files import scan_part
 from tests.data.regions.fake_detector import WIDTH, put_in_place
-from tests.hub.detector import NARROW
 from tests.hub.repositories import write_parquet
 from tests.hub.rows import flickr8k_rows
 from tests.paths import ROOT
@@ -242,7 +242,8 @@ def test_the_network_that_is_timed_looks_at_as_many_boxes_as_the_real_one(
             yield seen
 
     monkeypatch.setattr(Detector, "look", counted)
-    found = extraction.time_picture(DetectorRegions(source="detector", short_side=480), NARROW)
+    narrow = Architecture(stem=4, inner=2, outer=4, blocks=(1, 1, 1, 1), hidden=4, classes=20)
+    found = extraction.time_picture(DetectorRegions(source="detector"), narrow)
     assert counts == [300]
     assert found.seconds > 0
-    assert found.memory_bytes is None or found.memory_bytes > 1e7
+    assert found.memory_bytes > 1e7

@@ -14,13 +14,15 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel
 
+from benchmark.data.published.revisions import lock_path
+from benchmark.data.regions.detector.weights import FILE
 from benchmark.data.regions.kept import read_notes
 from benchmark.recipe.schema import DETECTED
 from benchmark.records.record import read_record
 from benchmark.registry import method_names
 from benchmark.reporting.leaderboard.rows import leaderboard
+from tests.data.regions.detector.narrow import lock_text, narrow_detector, narrow_repository
 from tests.hub.client import pointed_at
-from tests.hub.detector import WIDTH, detector_repository
 from tests.hub.repositories import repository, write_parquet
 from tests.hub.rows import flickr30k_rows
 from tests.hub.server import HubTwin
@@ -57,8 +59,9 @@ def clip_repository(folder: Path) -> Repository:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with the recipes, for features as wide as the narrow detector's, and a twin of the Hub."""
     folder = home_in(tmp_path_factory.mktemp("regions"))
+    width = narrow_detector().width
     for method in METHODS:
-        change_recipe(folder / f"recipes/{method}/profiles/reduced.yaml", put("model.region_dim", WIDTH))
+        change_recipe(folder / f"recipes/{method}/profiles/reduced.yaml", put("model.region_dim", width))
     for path in folder.glob("recipes/rcar/flickr30k-*-*.yaml"):
         path.unlink()  # variants of the same model, which take as long again
     with HubTwin() as twin, pytest.MonkeyPatch.context() as patch:
@@ -66,7 +69,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(folder)
         name = "umaru97/flickr30k_train_val_test"
         twin.add(repository(name, write_parquet(name, flickr30k_rows(), folder / "twin/flickr30k")))
-        twin.add(detector_repository(folder / "twin/detector"))
+        twin.add(narrow_repository(folder / "twin/detector"))
+        (folder / "cache").mkdir()
+        lock_path().write_text(lock_text(folder / "twin/detector" / FILE))
         twin.add(clip_repository(folder / "twin/clip"))
         yield folder
 

@@ -23,6 +23,8 @@ from benchmark.data.regions.compare import (
 )
 from benchmark.data.regions.detected import REGIONS, Detection
 from benchmark.data.regions.detector import Detector
+from benchmark.data.regions.detector.formula import formula_weights
+from benchmark.data.regions.detector.network import Architecture
 from benchmark.data.regions.detector.published import build_network
 from benchmark.data.regions.grid import FeatureStore
 from benchmark.errors import UserError
@@ -31,7 +33,6 @@ from benchmark.reporting.features import comparison_sheet
 from benchmark.reporting.writers.terminal import write_text
 from tests.data.region_files import boxes_of, scan_part
 from tests.data.regions.fake_detector import FakeDetector, put_in_place
-from tests.hub.detector import NARROW, narrow_weights
 from tests.hub.rows import picture
 from tests.tiny import rematch
 
@@ -293,7 +294,8 @@ def test_ten_pictures_against_the_original_extractor(tmp_path: Path, monkeypatch
     assert [float(value) for value in last[1:]] == pytest.approx([1, 1, 1])
     settings = DetectorRegions(source="detector", short_side=128, proposals=36)
     found = Detection(settings, FeatureStore(tmp_path), show_progress=False)
-    network = build_network(narrow_weights(NARROW._replace(outer=256)))
+    narrow = Architecture(stem=4, inner=2, blocks=(1, 1, 1, 1), hidden=4, classes=20)  # features of 2,048
+    network = build_network(formula_weights(narrow, 0.35, np.zeros(21, np.float32)))
     found.__dict__["detector"] = Detector(network, found.settings, torch.device("cpu"))
     one = opened(original)
     ours = open_features(folder / "images", "", tmp_path, lambda: found, show_progress=False)
