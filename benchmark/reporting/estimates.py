@@ -63,8 +63,8 @@ def _extraction(plan: ExtractionEstimate) -> str:
     kept = f"\nof {plan.kept:,} pictures they are there already" if plan.kept else ""
     picture = f"{plan.picture.seconds:.1f} s a picture; a GPU is far faster"
     return (
-        f"{DETECTED}, of {plan.images:,} pictures, once: about {_duration(plan.seconds)} on one CPU thread ({picture}), "
-        f"memory up to {_bytes(plan.picture.memory_bytes)} in all, {_bytes(plan.disk_bytes)} on disk{kept}"
+        f"{DETECTED}, of {plan.images:,} pictures, once: about {_duration(plan.seconds)} on one CPU thread "
+        f"({picture}), memory up to {_bytes(plan.picture.memory_bytes)} in all, {_bytes(plan.disk_bytes)} on disk{kept}"
     )
 
 

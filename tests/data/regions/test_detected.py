@@ -103,6 +103,16 @@ def test_every_picture_is_looked_at_once_whatever_asks_for_it(
     np.testing.assert_array_equal(features(other, [2, 0]), expected([60, 80]))
 
 
+def test_in_a_pipe_a_line_says_how_much_there_is_to_do(
+    tmp_path: Path, loaded: list[FakeDetector], capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = split_of(range(40, 45))
+    for _ in range(2):
+        Detection(SETTINGS, FeatureStore(tmp_path)).attach(split)
+    assert capsys.readouterr().err == "regions of test: 5 of 5 pictures to look at, once, on cpu\n"
+    assert len(loaded) == 1
+
+
 def test_half_precision_is_said_and_kept_apart(tmp_path: Path, loaded: list[FakeDetector]) -> None:
     half = SETTINGS.model_copy(update={"precision": "float16"})
     one, two = (detection(tmp_path, each).attach(split_of([43])) for each in (SETTINGS, half))
