@@ -149,7 +149,7 @@ def reproduce(
         settings = replace(settings, device=pick_device(device))
     if dataset is None and not Path(target).suffix:
         dataset = choose_dataset(settings.device)
-    runs = find_runs(target, dataset, profile)
+    runs = find_runs(target, dataset, profile, data_dir=settings.data_dir)
     check_runs(runs)
     check_folders(runs, settings.data_dir)
     return [

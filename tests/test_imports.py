@@ -44,7 +44,7 @@ INSIDE: Mapping[str, Order] = {
     ),
     "reporting": (
         {"sheet"},
-        {"writers", "inventory", "scores", "timings", "estimates", "verification"},
+        {"writers", "inventory", "scores", "timings", "estimates", "verification", "features"},
         {"leaderboard", "diff", "studies"},
         {"claims", "against"},
         {"tables", "index", "page"},

@@ -237,6 +237,21 @@ def check_cache() -> HealthFinding:
     return HealthFinding("cache", True, found)
 
 
+def check_detector() -> HealthFinding:
+    """Check the converted weights of the detector that makes region features; where there are none they are fetched."""
+    from benchmark.files import sha256_file
+    from benchmark.run.extraction import WEIGHT_BYTES, converted_weights
+
+    kept = converted_weights()
+    if not kept:
+        found = f"none yet: {WEIGHT_BYTES / 1e6:.0f} MB are fetched when region features are first made"
+        return HealthFinding("detector weights", True, found)
+    damaged = [path for path in kept if not path.stem.endswith(sha256_file(path)[:32])]
+    if damaged:
+        return HealthFinding("detector weights", False, f"{shown(damaged[0])} is damaged", "delete the file")
+    return HealthFinding("detector weights", True, f"{shown(kept[0])}: {kept[0].stat().st_size / 1e6:.0f} MB")
+
+
 def cache_folder() -> Path:
     """The folder downloads go to, by the same rules as the Hub's client."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
@@ -338,6 +353,7 @@ def examine(work: Path = WORK) -> list[HealthFinding]:
         ("threads", check_threads),
         ("work folder", lambda: check_work_disk(work)),
         ("cache", check_cache),
+        ("detector weights", check_detector),
         ("hub", check_hub),
         ("git", check_git),
     ]

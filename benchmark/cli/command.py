@@ -20,6 +20,7 @@ from rich.text import Text
 from benchmark import __version__
 from benchmark.cli.checks import doctor, drift, parity
 from benchmark.cli.data import data_app
+from benchmark.cli.features import compare_features, features
 from benchmark.cli.options import several_values
 from benchmark.cli.run import evaluate, reproduce
 from benchmark.cli.scores import score
@@ -50,6 +51,8 @@ app.command(rich_help_panel=RUNS)(diff)
 app.command(rich_help_panel=RUNS)(study)
 app.command(rich_help_panel=RUNS)(export)
 app.command(rich_help_panel=RUNS)(new)
+data_app.command()(features)
+data_app.command()(compare_features)
 app.add_typer(data_app, name="data", rich_help_panel=RUNS)
 app.command(rich_help_panel=CHECKS)(doctor)
 app.command(rich_help_panel=CHECKS)(parity)
@@ -105,6 +108,7 @@ def main() -> None:
 
 
 ON = {
+    "data": "files that came or were made whole are kept, and the same command goes on",
     "reproduce": "the same command with --resume goes on after the last epoch that was finished",
     "study": "the same command goes on with the runs that are not finished (a study needs no --resume)",
 }

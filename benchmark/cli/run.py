@@ -80,7 +80,7 @@ def reproduce(
         dataset = choose_dataset(settings.device)
         if get_entry(dataset).embedded:
             banner(report.console)
-    runs = find_runs(target, dataset, profile)
+    runs = find_runs(target, dataset, profile, data_dir=settings.data_dir)
     check_runs(runs, settings.data_dir)
     if dry_run:
         from benchmark.reporting.estimates import estimate_sheets
@@ -138,7 +138,7 @@ def evaluate(
     from benchmark.run.evaluate import evaluate_weights
     from benchmark.run.runs import read_run
 
-    run = read_run(recipe, profile)
+    run = read_run(recipe, profile, settings.data_dir)
     table = load_table(relevance, relevance_file, run.single.data.name)
     settings = replace(settings, latency=latency)
     run = run if seed is None else run.with_seed(seed)

@@ -62,7 +62,7 @@ def query(
     from benchmark.share.query.answer import run_query
     from benchmark.share.query.page import answer_sheet, write_page
 
-    found = find_run(run, profile)
+    found = find_run(run, profile, settings.data_dir)
     found = found if seed is None else found.with_seed(seed)
     answer = run_query(found, settings, sentence=sentence, picture=image, top=top, checkpoint=checkpoint)
     report.say(

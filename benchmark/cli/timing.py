@@ -46,7 +46,7 @@ def latency(
     from benchmark.run.runs import read_run
 
     sheets = []
-    for run in [read_run(recipe, profile)] if recipe else single_models("scenes", profile):
+    for run in [read_run(recipe, profile, settings.data_dir)] if recipe else single_models("scenes", profile):
         found, weights = time_weights(run, settings, repeats)
         sheets.append(latency_sheet(found, f"{run.path.as_posix()}, weights {weights}"))
         if report == Report():  # one model after the other, as they are timed

@@ -18,7 +18,7 @@ def check_input(split: Split, spec: InputSpec) -> None:
     elif regions is None:
         raise UserError(
             f"field 'data.regions' is missing: the model reads {wanted[0]} x {wanted[1]} region features; say "
-            "where they come from (source: scan, tsv or grid)"
+            "where they come from (source: auto, scan, tsv, detector or grid)"
         )
     elif regions.shape != wanted:
         count, width = regions.shape

@@ -15,7 +15,9 @@ from benchmark.data.published.listed_splits import (
     read_lists,
     split_by_lists,
 )
+from benchmark.data.regions.detected import Detection, Remembered, with_detected
 from benchmark.data.regions.grid import FeatureStore
+from benchmark.data.regions.scan import resolve_regions
 from benchmark.data.regions.sources import (
     Folder,
     cut_down,
@@ -24,7 +26,7 @@ from benchmark.data.regions.sources import (
     known_of,
     stored_dataset,
 )
-from benchmark.data.splits import Dataset, DatasetOptions, Split, SplitName
+from benchmark.data.splits import Dataset, DatasetOptions, Images, Split, SplitName
 from benchmark.data.text.codec import make_piece_codec
 from benchmark.data.text.dictionary_files import read_dictionary
 from benchmark.data.text.vectors import make_vector_codec
@@ -33,7 +35,14 @@ from benchmark.data.text.word_codec import make_word_codec
 from benchmark.errors import UserError, nearest
 from benchmark.inputs import Codec, ListedSplit, OwnText, TextInput, VectorText, WordPieceText, WordText
 from benchmark.recipe.faults import check_fields
-from benchmark.recipe.schema import GuideSettings, RegionSettings, StoredRegions
+from benchmark.recipe.schema import (
+    AutoRegions,
+    DetectorRegions,
+    GridRegions,
+    GuideSettings,
+    RegionSettings,
+    StoredRegions,
+)
 
 if TYPE_CHECKING:
     from benchmark.data.published.verification import Check
@@ -63,12 +72,14 @@ def load_dataset(
     unverified: take data that are not the published split, and say so in `departures`; else they are refused.
     skip_corrupt: leave out pictures that cannot be decoded, with their captions, and say so in `departures`.
     regions: where region features come from; those computed from pictures are kept in `store`, and so are converted
-    ones. Of SCAN's features, `val` has the first 1,000 images at most.
+    ones. Of SCAN's features, `val` has the first 1,000 images at most; `auto` takes those where `data_dir` has them.
     guides: where vectors of whole images come from; those of pictures are kept in `store`, and where the features come
     from a folder, the pictures are the Hub's.
     Raises UserError for an unknown dataset or option, for data that cannot be had and for a failed check.
     """
     entry, store = get_entry(name), store or FeatureStore()
+    if isinstance(regions, AutoRegions):
+        regions = resolve_regions(regions, data_dir)
     chosen = check_fields("data.options", dict(options or {}), entry.options)
     wanted = _check_numbers(captions_per_image, first_images or {})
     declared = entry_under(entry, chosen.model_dump()).declared
@@ -79,8 +90,8 @@ def load_dataset(
         made = _as_published if declared is None else _by_lists
         return made(entry, chosen.model_dump(), splits, captions_per_image, folder, show_progress, unverified)
 
-    stored = regions is not None and regions.in_folder
-    if regions is not None and regions.in_folder:
+    stored = isinstance(regions, StoredRegions)
+    if isinstance(regions, StoredRegions):
         where = Folder(data_dir, store, show_progress)
         dataset = stored_dataset(regions, entry, chosen.model_dump(), splits, captions_per_image, where)
         dataset = _verified_features(dataset, regions, entry, captions_per_image, unverified=unverified)
@@ -114,11 +125,28 @@ def with_computed(
 
     pictures: loads the same splits as pictures; None: the dataset has them.
     """
-    if regions is not None and not regions.in_folder:
+    detection, made_of_pictures = None, dataset.splits
+    if isinstance(regions, GridRegions):
         dataset = grid_dataset(regions, dataset, store, show_progress=show_progress)
+    if isinstance(regions, DetectorRegions):
+        detection = Detection(regions, store, show_progress=show_progress)
     if guides is not None and not guides.in_folder:
-        dataset = with_computed_guides(guides, dataset, pictures, store, show_progress=show_progress)
-    return dataset
+        if detection is not None:  # both are made of pictures that are decoded once
+            dataset = with_images(
+                dataset, {name: Remembered(split.images) for name, split in dataset.splits.items()}
+            )
+        ahead = None if detection is None else detection.fill
+        dataset = with_computed_guides(guides, dataset, pictures, store, ahead, show_progress=show_progress)
+    if detection is None:
+        return dataset
+    dataset = with_detected(dataset, detection)
+    return with_images(dataset, {name: split.images for name, split in made_of_pictures.items()})
+
+
+def with_images(dataset: Dataset, images: Mapping[SplitName, Images]) -> Dataset:
+    """Return the dataset with other objects for the same pictures."""
+    splits = {name: replace(split, images=images[name]) for name, split in dataset.splits.items()}
+    return replace(dataset, splits=splits)
 
 
 def _check_numbers(captions_per_image: int, first_images: Mapping[SplitName, int]) -> dict[SplitName, int]:

@@ -241,6 +241,8 @@ class Dataset:
     """Captions of splits as they were before images were left out; absent: the split was not cut."""
     vocabulary: OwnVocabulary | None = None
     """The words that it brings along; None: they are the authors', or built of its captions."""
+    features: str | None = None
+    """The maker of region features as a signature names it, where it is the project's detector; None: it is not."""
 
     def captions_of(self, name: SplitName) -> Sequence[str]:
         """Return all captions of a loaded split, left-out images included: words are counted in them."""

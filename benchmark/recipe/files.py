@@ -27,7 +27,8 @@ class Profile(Strict):
     """Changes to every recipe of a method: the same method on the same data, in another size.
 
     Mappings are merged into the recipe's field by field; lists, and mappings that have a `name`, take the place
-    of the recipe's. The scores that the recipe expects are dropped.
+    of the recipe's; a mapping that has a `source` changes recipes of that source alone. The scores that the recipe
+    expects are dropped.
     """
 
     summary: str
@@ -100,6 +101,8 @@ def merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     for key, value in changes.items():
         former = result.get(key)
         if isinstance(value, Mapping) and isinstance(former, Mapping) and "name" not in value:
+            if value.get("source", former.get("source")) != former.get("source"):
+                continue
             value = merged(former, value)
         result[key] = value
     return result

@@ -65,7 +65,48 @@ class GridRegions(Strict):
     """`random`: fixed random filters, 128 wide, made for scenes; else a timm model, with its weights from the Hub."""
 
 
-RegionSettings = Annotated[StoredRegions | GridRegions, Field(discriminator="source")]
+DETECTED = "features from the project's detector"
+"""The words for them in records and tables."""
+
+
+class DetectorFields(Strict):
+    """The ways in which the project's own detector can make region features of pictures."""
+
+    in_folder: ClassVar[Literal[False]] = False
+    mode: Literal["caffe", "hub"] = "caffe"
+    """`caffe`: boxes are chosen as the original does (data.md 3.1); `hub`: as the public port does (data.md 3.3)."""
+    precision: Literal["float16", "float32"] = "float32"
+    """The precision that the features are kept in; float16 takes half the disk."""
+    short_side: int | None = Field(default=None, ge=32)
+    """The shorter side of a picture in pixels; None: the mode's."""
+    longest_side: int | None = Field(default=None, ge=32)
+    """The most pixels of the longer side; None: the mode's."""
+    proposals: int = Field(default=300, ge=36)
+    """The boxes of a picture that the 36 are chosen from."""
+
+
+class DetectorRegions(DetectorFields):
+    """Features that the project's own detector makes of the pictures, once, and keeps: no paper's."""
+
+    source: Literal["detector"]
+
+
+class AutoRegions(DetectorFields):
+    """SCAN's features where `--data-dir` names a folder of them, else the detector's, as the other fields say.
+
+    A command finds out as it starts: no run and no record has this source.
+    """
+
+    source: Literal["auto"]
+
+    def detector(self) -> DetectorRegions:
+        """Return the settings of the detector."""
+        return DetectorRegions.model_validate({**self.model_dump(), "source": "detector"})
+
+
+RegionSettings = Annotated[
+    StoredRegions | GridRegions | DetectorRegions | AutoRegions, Field(discriminator="source")
+]
 
 
 class FileGuides(Strict):

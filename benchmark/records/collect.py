@@ -29,6 +29,7 @@ def dataset_part(dataset: Dataset, captions_per_image: int) -> dict[str, Any]:
         },
         "options": dict(dataset.options),
         "captions_per_image": captions_per_image,
+        "features": dataset.features,
     }
 
 

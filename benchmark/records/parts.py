@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from benchmark.strict import Strict
+from benchmark.strict import LATER, Grown, Strict
 
 RECALLS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10")
 METRICS = (*RECALLS, "rsum", "mean_r1")
@@ -106,7 +106,7 @@ class SplitFacts(Part):
     """The sha256 of the split alone: the test split's is part of the signature, whatever else was loaded."""
 
 
-class DatasetFacts(Part):
+class DatasetFacts(Part, Grown):
     """The data as used."""
 
     name: str
@@ -117,6 +117,8 @@ class DatasetFacts(Part):
     splits: dict[str, SplitFacts]
     options: dict[str, int | float | str | bool | None]
     captions_per_image: Annotated[int, Field(ge=1)]
+    features: Annotated[str | None, LATER] = None
+    """The maker of region features that the project's detector made, as the signature names it; None: it made none."""
 
 
 class Member(Part):

@@ -163,6 +163,7 @@ def signature_line(document: Mapping[str, Any], result: Mapping[str, Any]) -> st
         ensemble=str(len(members)) if members else "no",
         precision=document["score_precision"],
         version=document["version"],
+        features=dataset.get("features"),
     )
     return str(signature)
 

@@ -2,7 +2,8 @@
 
 In the manner of sacreBLEU:
 `dataset:scenes|fingerprint:ab12cd34|split:test|images:400|captions:2000|rule:first5|folds:1|ties:lower_index|`
-`ensemble:no|precision:float32|version:0.1.0`.
+`ensemble:no|precision:float32|version:0.1.0`. Region features that the project's detector made are a last field,
+`features:detector-caffe-0a1b2c3d`, which no other number has.
 
 Extra metrics have more fields before these, which no plain number has:
 `relevance:cxc|labels:0f1e2d3c|dataset:mscoco|...`, `postprocess:qbnorm(b=20,k=1)|bank:t2i=20000|transductive:no|...`.
@@ -41,17 +42,23 @@ class Signature:
     """`no`, or the number of models whose similarity matrices were averaged."""
     precision: str
     version: str
+    features: str | None = None
+    """The maker of the region features, where it is the project's detector; else the line lacks the field."""
 
     def __post_init__(self) -> None:
-        for part in fields(self):
-            value = str(getattr(self, part.name))
+        for name, value in self.told().items():
             if not value or set("|:\n") & set(value):
                 raise ValueError(
-                    f"signature field '{part.name}': {shown(value)} is empty or holds '|', ':' or a line end"
+                    f"signature field '{name}': {shown(value)} is empty or holds '|', ':' or a line end"
                 )
 
+    def told(self) -> dict[str, str]:
+        """Return the fields of the line with their values."""
+        values = {part.name: getattr(self, part.name) for part in fields(self)}
+        return {name: str(value) for name, value in values.items() if value is not None}
+
     def __str__(self) -> str:
-        return "|".join(f"{part.name}:{getattr(self, part.name)}" for part in fields(self))
+        return "|".join(f"{name}:{value}" for name, value in self.told().items())
 
 
 def parse(line: str) -> Signature:
@@ -68,6 +75,8 @@ def parse(line: str) -> Signature:
     values: dict[str, str | int] = {}
     for part in fields(Signature):
         if part.name not in found:
+            if part.default is None:
+                continue
             raise UserError(f"signature: field '{part.name}' is missing")
         text = found[part.name]
         if part.type == "int" and not text.isdecimal():

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.recipe.faults import about
+from benchmark.recipe.schema import DETECTED
 from benchmark.reporting.sheet import Sheet, list_facts
+from benchmark.run.extraction import ExtractionEstimate
 from benchmark.run.plan import RunEstimate, make_plan, vocabulary_size
 from benchmark.run.runs import Run
 
@@ -44,6 +46,7 @@ def estimate_sheet(plan: RunEstimate, title: str) -> Sheet:
     facts = {
         "data": f"{plan.dataset}: {sizes} images",
         "download": "\n".join(plan.download.items) or "nothing",
+        **({} if plan.extraction is None else {"region features": _extraction(plan.extraction)}),
         "pretrained parts": ", ".join(plan.pretrained) or "none: random weights",
         "model": f"{plan.parameters:,} parameters",
         "training": f"{plan.epochs} epochs x {plan.steps_per_epoch:,} steps",
@@ -53,6 +56,16 @@ def estimate_sheet(plan: RunEstimate, title: str) -> Sheet:
         "writes": "\n".join(plan.writes),
     }
     return list_facts(f"dry run: {title} (nothing downloaded, trained or written)", facts)
+
+
+def _extraction(plan: ExtractionEstimate) -> str:
+    """The extraction of features in words."""
+    kept = f"\nof {plan.kept:,} pictures they are there already" if plan.kept else ""
+    picture = f"{plan.picture.seconds:.1f} s a picture; a GPU is far faster"
+    return (
+        f"{DETECTED}, of {plan.images:,} pictures, once: about {_duration(plan.seconds)} on one CPU thread "
+        f"({picture}), memory up to {_bytes(plan.picture.memory_bytes)} in all, {_bytes(plan.disk_bytes)} on disk{kept}"
+    )
 
 
 def _bytes(count: float) -> str:

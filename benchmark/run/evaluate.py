@@ -51,6 +51,7 @@ class Evaluated:
             ensemble="no",
             precision=recipe.evaluation.precision,
             version=__version__,
+            features=self.job.dataset.features,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark.errors import UserError, nearest
@@ -55,14 +56,21 @@ def find_record(name: str, runs: Path = RUNS) -> Path:
     return runs.joinpath(*found[0][:2], f"{found[0][2]}.json")
 
 
-def find_run(name: str, profile: str | None = None, runs: Path = RUNS, recipes: Path = RECIPES) -> Run:
+def find_run(
+    name: str,
+    profile: str | None = None,
+    data_dir: Path | None = None,
+    runs: Path = RUNS,
+    recipes: Path = RECIPES,
+) -> Run:
     """The run that a name stands for, with the seed in the name, else its recipe's.
 
-    A name that no record has is looked up among the recipes: its run may have no record. Raises UserError as
-    `select_run` and `read_run`, and for a run with an authors' weights.
+    A name that no record has is looked up among the recipes: its run may have no record. data_dir: local data. Raises
+    UserError as `select_run` and `read_run`, for a run with an authors' weights, and for one of other features than
+    `data_dir` has.
     """
     if _is_recipe(name):
-        return read_run(Path(name), profile)
+        return read_run(Path(name), profile, data_dir)
     if profile is not None:
         raise UserError(
             f"option --profile: found '{profile}' with the run '{name}'; expected a recipe's path"
@@ -76,14 +84,18 @@ def find_run(name: str, profile: str | None = None, runs: Path = RUNS, recipes: 
             name, recorded or [*stored, *planned], f"{runs.as_posix()} and {recipes.as_posix()}"
         )[0]
         if key in planned:
-            return read_run(*planned[key])
+            return read_run(*planned[key], data_dir)
         path, seeded = runs.joinpath(*key[:2], f"{key[2]}.json"), parts[-1] == key[2]
     record = read_record(path)
     if record.weights == "official":
         raise UserError(
             f"run '{name}': its weights are the authors'; name the recipe, and them with --checkpoint"
         )
-    run = read_run(Path(record.recipe_path), record.recipe.get("profile"))
+    run = read_run(Path(record.recipe_path), record.recipe.get("profile"), data_dir)
+    if record.run == replace(run, detected=not run.detected).name:
+        told = "name their folder with --data-dir" if run.detected else "leave out --data-dir"
+        whose = "SCAN's" if run.detected else "the project's detector's"
+        raise UserError(f"run '{name}': it read {whose} region features; {told}")
     return run.with_seed(record.seed) if seeded else run
 
 
@@ -105,7 +117,7 @@ def _parts(name: str) -> Key:
     """A name in its parts; a recipe's path is the name of its run."""
     if _is_recipe(name):
         run = read_run(Path(name))
-        return run.dataset, run.name
+        return run.dataset, run_name(run.path, run.dataset)
     return tuple(part for part in name.split("/") if part)
 
 

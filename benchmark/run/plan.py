@@ -21,13 +21,20 @@ from torch import Tensor
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.data.load import check_vocabulary
 from benchmark.data.published.hub import Download, download_estimate
+from benchmark.data.regions.detector.weights import REPOSITORY
 from benchmark.data.splits import SplitName
 from benchmark.data.text.codec import vocabulary_size_of
 from benchmark.inputs import InputSpec
 from benchmark.method import Baseline, DataFacts, Progress
-from benchmark.recipe.schema import Recipe
+from benchmark.recipe.schema import DetectorRegions, Recipe
 from benchmark.recipe.training import Optimizer
 from benchmark.registry import get_method
+from benchmark.run.extraction import (
+    WEIGHT_BYTES,
+    ExtractionEstimate,
+    converted_weights,
+    estimate_extraction,
+)
 from benchmark.run.job import split_sizes
 
 PROBE_SIZES = (2, 3, 4)
@@ -82,6 +89,8 @@ class RunEstimate:
     writes: list[str]
     moments: int = 2
     """Numbers that the optimiser stores of each parameter."""
+    extraction: ExtractionEstimate | None = None
+    """Of the region features that the detector makes first; None: it makes none."""
 
     @property
     def train_seconds(self) -> float:
@@ -244,9 +253,17 @@ def what_is_fetched(recipe: Recipe, data_dir: Path | None) -> Download:
     if data.regions_in_folder and model is None:
         return Download(["nothing: the features are in the folder that --data-dir names"], 0, 0)
     found = download_estimate(data.name, splits, None if data.regions_in_folder else data_dir, data.options)
-    if model is None:
+    if model is not None:
+        found = replace(found, items=[*found.items, f"{model}, to make guides of these pictures"])
+    if not isinstance(data.regions, DetectorRegions) or converted_weights():
         return found
-    return replace(found, items=[*found.items, f"{model}, to make guides of these pictures"])
+    line = f"{REPOSITORY}: about {WEIGHT_BYTES / 1e9:.2f} GB to download, the detector's weights"
+    return replace(
+        found,
+        items=[*found.items, line],
+        bytes=found.bytes + WEIGHT_BYTES,
+        disk_bytes=found.disk_bytes + 2 * WEIGHT_BYTES,
+    )
 
 
 def make_plan(
@@ -266,6 +283,10 @@ def make_plan(
     steps = units // training.batch_size if spec.last_batch == "drop" else -(-units // training.batch_size)
     moments = stored_moments(training.optimizer)
     gallery = images["test"] ** 2 * recipe.data.captions_per_image * 4
+    extraction = None
+    if isinstance(recipe.data.regions, DetectorRegions):
+        extraction = estimate_extraction(recipe.data.regions, sum(images.values()))
+    features = extraction.disk_bytes if extraction is not None else 0
     return RunEstimate(
         dataset=recipe.data.name,
         images=images,
@@ -278,10 +299,11 @@ def make_plan(
         seconds=seconds,
         kept=kept,
         pair_budget=None if budget is None else budget * 2**20,
-        # data, checkpoint (weights and moments), best weights, similarity matrix
-        disk_bytes=download.disk_bytes + parameters * 4 * (2 + moments) + gallery,
+        # data, region features, checkpoint (weights and moments), best weights, similarity matrix
+        disk_bytes=download.disk_bytes + features + parameters * 4 * (2 + moments) + gallery,
         writes=writes,
         moments=moments,
+        extraction=extraction,
     )
 
 

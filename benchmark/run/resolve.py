@@ -45,14 +45,19 @@ def choose_dataset(device: torch.device) -> str:
 
 
 def find_runs(
-    target: str, dataset: str | None, profile: str | None = None, folder: Path = RECIPES
+    target: str,
+    dataset: str | None,
+    profile: str | None = None,
+    folder: Path = RECIPES,
+    data_dir: Path | None = None,
 ) -> list[Run]:
     """The runs of a method (or of all) on a dataset, ensembles last; or the one of the file that `target` names.
 
+    data_dir: local data, which decide where `regions: {source: auto}` comes from.
     Raises UserError for an unknown method or dataset, where a method has no recipe for the dataset, and as
     `RunReader.run`.
     """
-    reader = RunReader(profile)
+    reader = RunReader(profile, data_dir)
     if target.endswith((".yaml", ".yml")):
         if dataset is not None:
             raise UserError(f"{target}: a recipe names its own dataset; leave '{dataset}' out")

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from benchmark.errors import UserError
 from benchmark.recipe.files import load_recipe, read_document, run_name
-from benchmark.recipe.schema import EnsembleRecipe, Recipe
+from benchmark.recipe.schema import (
+    DETECTED,
+    AutoRegions,
+    DetectorRegions,
+    EnsembleRecipe,
+    Recipe,
+    StoredRegions,
+)
+
+DETECTOR = "detector"
+"""The last part of a run's name where the project's detector made the features that the published run had of SCAN: such
+a run takes the place of none on the published features."""
+
+AnyRecipe = TypeVar("AnyRecipe", Recipe, EnsembleRecipe)
 
 
 @dataclass(frozen=True)
@@ -17,11 +32,13 @@ class Run:
 
     path: Path
     recipe: Recipe | EnsembleRecipe
-    """The recipe with the changes of the profile."""
+    """The recipe with the changes of the profile, and with the source that its region features have."""
     seed: int
     profile: str | None = None
     members: tuple[Run, ...] = ()
     """The runs of an ensemble's members; a single model has none."""
+    detected: bool = False
+    """True where region features that the recipe wants of SCAN, if any are at hand, are the project's detector's."""
 
     @property
     def single(self) -> Recipe:
@@ -45,8 +62,9 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Method, variant and profile; the folder of its record has this name."""
-        return run_name(self.path, self.dataset, self.profile)
+        """Method, variant, profile and DETECTOR; the folder of its record has this name."""
+        name = run_name(self.path, self.dataset, self.profile)
+        return f"{name}-{DETECTOR}" if self.detected else name
 
     def with_seed(self, seed: int) -> Run:
         """The same recipe with another seed, which its members have too."""
@@ -60,8 +78,9 @@ class Run:
 class RunReader:
     """Makes the runs of one command: each file is read once, and each recipe is validated once."""
 
-    def __init__(self, profile: str | None = None) -> None:
-        self.profile = profile
+    def __init__(self, profile: str | None = None, data_dir: Path | None = None) -> None:
+        """Read recipes with the changes of a profile; `data_dir`: local data, which may be SCAN's features."""
+        self.profile, self.data_dir = profile, data_dir
         self.document = cache(read_document)
         """The document of a file, not to be changed."""
         self._load = cache(lambda path: load_recipe(path, profile, self.document))
@@ -73,15 +92,38 @@ class RunReader:
         """
         recipe = self._load(path)
         if isinstance(recipe, Recipe):
-            return Run(path, recipe, recipe.training.seed, self.profile)
+            return self._single(path, recipe)
         files = [path.parent / f"{name}.yaml" for name in recipe.ensemble]
         for file in files:
             if isinstance(self._load(file), EnsembleRecipe):
                 raise UserError(f"{path.as_posix()}: field 'ensemble': '{file.stem}' is an ensemble itself")
         members = tuple(map(self.run, files))
-        return Run(path, recipe, members[0].seed, self.profile, members)
+        detected = any(member.detected for member in members)
+        recipe = _told(recipe) if detected else recipe
+        return Run(path, recipe, members[0].seed, self.profile, members, detected)
+
+    def _single(self, path: Path, recipe: Recipe) -> Run:
+        """The run of a single model, with the source of its region features."""
+        regions = recipe.data.regions
+        detected = False
+        if isinstance(regions, AutoRegions | StoredRegions):
+            from benchmark.data.regions.exported import read_mark  # names alone are read without these
+            from benchmark.data.regions.scan import resolve_regions
+
+            regions = resolve_regions(regions, self.data_dir) if isinstance(regions, AutoRegions) else regions
+            detected = isinstance(regions, DetectorRegions) or read_mark(self.data_dir) is not None
+            data = recipe.data.model_copy(update={"regions": regions})
+            recipe = (_told(recipe) if detected else recipe).model_copy(update={"data": data})
+        return Run(path, recipe, recipe.training.seed, self.profile, detected=detected)
 
 
-def read_run(path: Path, profile: str | None = None) -> Run:
+def _told(recipe: AnyRecipe) -> AnyRecipe:
+    """The recipe with a summary that says whose features these are, and not that all is as published."""
+    summary = re.sub(r" as (published|released)\b", "", recipe.summary)
+    summary = summary.replace("36 bottom-up-attention regions", DETECTED)
+    return recipe.model_copy(update={"summary": summary if DETECTED in summary else f"{summary}; {DETECTED}"})
+
+
+def read_run(path: Path, profile: str | None = None, data_dir: Path | None = None) -> Run:
     """The run of one recipe file, as `RunReader.run` makes it."""
-    return RunReader(profile).run(path)
+    return RunReader(profile, data_dir).run(path)

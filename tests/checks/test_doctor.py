@@ -19,6 +19,8 @@ import torchvision
 
 from benchmark.checks import doctor
 from benchmark.checks.doctor import HealthFinding
+from benchmark.data.regions.detector.weights import CACHE, SHA256
+from benchmark.files import sha256_bytes
 from tests.tiny import rematch
 
 Usage = namedtuple("Usage", "total used free")
@@ -161,6 +163,24 @@ def test_a_cache_that_cannot_be_written_is_a_fault(monkeypatch: pytest.MonkeyPat
     assert "HF_HOME" in finding.advice
 
 
+def test_the_detectors_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    none = doctor.check_detector()
+    assert (none.ok, none.found) == (
+        True,
+        "none yet: 262 MB are fetched when region features are first made",
+    )
+    path = CACHE / f"detector-{SHA256[:16]}-{sha256_bytes(b'weights')[:32]}.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"weights")
+    assert doctor.check_detector() == HealthFinding("detector weights", True, f"{path.as_posix()}: 0 MB")
+    path.write_bytes(b"weighty")
+    damaged = doctor.check_detector()
+    assert (damaged.ok, damaged.found) == (False, f"{path.as_posix()} is damaged")
+    assert damaged.advice == "delete the file"
+    assert path.is_file()
+
+
 def test_the_cache_follows_its_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     home = tmp_path / "home"
     monkeypatch.setenv("HOME", str(home))
@@ -247,7 +267,7 @@ def test_a_check_that_breaks_is_a_fault_and_the_others_go_on(monkeypatch: pytest
     for name in ("check_torch_pair", "check_methods", "check_packages"):
         monkeypatch.setattr(doctor, name, lambda: HealthFinding("x", True, "skipped here"))
     findings = doctor.examine()
-    assert len(findings) == 10
+    assert len(findings) == 11
     faults = [finding for finding in findings if finding.ok is False]
     assert [finding.name for finding in faults] == ["hub"]
     assert "check itself failed" in faults[0].found

@@ -54,19 +54,23 @@ def test_a_run_from_a_scan_folder_learns(work: Path, recipe: str, members: list[
             assert set(kept.words[4:]) == set(PLANTED_THINGS)  # <mask> is the method's, not in the file
 
 
+STORED = {"data.regions": {"source": "scan"}}
+"""A recipe of one's own that takes nothing but SCAN's features."""
+
+
 def dry(recipe: str, *arguments: str) -> tuple[str, ...]:
     return ("reproduce", f"recipes/{recipe}.yaml", "--no-latency", "--no-tables", "--no-progress", *arguments)
 
 
 def test_without_a_folder_the_error_says_what_to_name(work: Path) -> None:
-    shrink(work, "sgraf/flickr30k-saf", CHANGES["sgraf"])
+    shrink(work, "sgraf/flickr30k-saf", CHANGES["sgraf"] | STORED)
     error = rematch(*dry("sgraf/flickr30k-saf", "--device", "cpu")).error
     assert error.startswith("recipes/sgraf/flickr30k-saf.yaml: field 'data.regions.source': found 'scan'")
     assert "--data-dir" in error
 
 
 def test_a_dry_run_fetches_no_features(work: Path) -> None:
-    shrink(work, "sgraf/mscoco-sgr", CHANGES["sgraf"])
+    shrink(work, "sgraf/mscoco-sgr", CHANGES["sgraf"] | STORED)
     text = rematch(*dry("sgraf/mscoco-sgr", "--device", "cpu", "--dry-run")).good
     assert "nothing: the features are in the folder that --data-dir names" in text
     assert "train 113,287, val 1,000, test 5,000 images" in text

@@ -24,11 +24,20 @@ def test_the_line_reads_back() -> None:
     assert parse(LINE + "\n") == SIGNATURE
 
 
+def test_features_of_the_detector_are_a_last_field_that_other_lines_lack() -> None:
+    signature = replace(SIGNATURE, features="detector-caffe-0a1b2c3d")
+    assert str(signature) == f"{LINE}|features:detector-caffe-0a1b2c3d"
+    assert parse(str(signature)) == signature
+    assert differences(SIGNATURE, signature) == ["features"]
+    with pytest.raises(UserError, match="field 'features'"):
+        parse(f"{LINE}|features:")
+
+
 def test_every_field_counts_and_is_named() -> None:
     assert differences(SIGNATURE, SIGNATURE) == []
     for part in fields(Signature):
         value = getattr(SIGNATURE, part.name)
-        changes: dict[str, Any] = {part.name: value + 1 if isinstance(value, int) else value + "x"}
+        changes: dict[str, Any] = {part.name: value + 1 if isinstance(value, int) else f"{value}x"}
         other = replace(SIGNATURE, **changes)
         assert differences(SIGNATURE, other) == [part.name]
         assert str(other) != LINE

@@ -20,7 +20,7 @@ from benchmark.share.query.answer import Answer, run_query
 from benchmark.share.query.page import write_page
 from benchmark.training import read_weights
 from tests.paths import ROOT
-from tests.tiny import BOTH, I2T, T2I, rematch, write_recipe
+from tests.tiny import BOTH, I2T, T2I, change_recipe, put, rematch, write_recipe
 
 WORK = Path(".rematch/scenes")
 SETTINGS = Settings(torch.device("cpu"), show_progress=False)
@@ -152,6 +152,7 @@ def test_detected_regions_of_a_new_picture_cannot_be_made(fresh: Path) -> None:
     source = ROOT / "recipes/sgraf/flickr30k-saf.yaml"
     path = write_recipe(Path("recipes/sgraf/flickr30k-saf.yaml"), {})
     path.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    change_recipe(path, put("data.regions", {"source": "scan"}))
     with pytest.raises(UserError, match="features that a detector found") as caught:
         ask(path, picture=fresh / "p.png")
     assert "query it with a sentence" in str(caught.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -24,6 +25,10 @@ PROXY = "proxy guides: {} in place of CLIP's image vectors"
 """A departure of every run on them."""
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
+
+
+Ahead = Callable[[Split, Sequence[int]], object]
+"""Another reader of the pictures of some rows of a split, in the same pass of decoding."""
 
 
 class GuideExtractor(Protocol):
@@ -78,11 +83,13 @@ def with_computed_guides(
     dataset: Dataset,
     pictures: Callable[[], Dataset] | None,
     store: FeatureStore,
+    ahead: Ahead | None = None,
     *,
     show_progress: bool = True,
 ) -> Dataset:
     """Add vectors of the dataset's pictures; `pictures` loads the same splits as pictures, where it has none.
 
+    ahead: reads pictures before the vectors are made of them, a few hundred at a time.
     Raises UserError where pictures or weights cannot be had, and where images are not among the pictures.
     """
     extractor = guide_extractor_for(settings, store.device)
@@ -90,7 +97,7 @@ def with_computed_guides(
     splits = {}
     for name, split in dataset.splits.items():
         plain = replace(shown.splits[name], regions=None)  # region features do not decide the vectors
-        found = computed_guides(plain, extractor, store, show_progress=show_progress)
+        found = computed_guides(plain, extractor, store, ahead, show_progress=show_progress)
         splits[name] = replace(
             split, guides=found if pictures is None else found.select(rows_among(plain, split))
         )
@@ -105,7 +112,12 @@ def with_computed_guides(
 
 
 def computed_guides(
-    split: Split, extractor: GuideExtractor, store: FeatureStore, *, show_progress: bool = True
+    split: Split,
+    extractor: GuideExtractor,
+    store: FeatureStore,
+    ahead: Ahead | None = None,
+    *,
+    show_progress: bool = True,
 ) -> Guides:
     """Return vectors of a split's pictures: from the cache, else computed and kept as float32.
 
@@ -118,7 +130,8 @@ def computed_guides(
     def produce(rows: Sequence[int]) -> Floats:
         return extractor.vectors([split.images[row] for row in rows])[:, None]  # as one region
 
-    files = chunks.fetch(produce, show_progress=show_progress)
+    first = None if ahead is None else partial(ahead, split)
+    files = chunks.fetch(produce, first, show_progress=show_progress)
     vectors = np.concatenate([np.load(file.path)[:, 0] for file in files])  # (n, D)
     return Guides(vectors, extractor.description, made_by)
 

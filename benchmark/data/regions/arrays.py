@@ -8,7 +8,7 @@ way, and takes memory that nobody else wants.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -133,7 +133,6 @@ class ArrayRegions:
     """Region features of a split in one or more .npy files; a `benchmark.data.splits.Regions`."""
 
     files: tuple[NpyFile, ...]
-    """All as long as the first, but for the last."""
     rows: Integers
     """(n,) row of each image, counted through all files."""
     description: str
@@ -154,10 +153,8 @@ class ArrayRegions:
         """
         wanted = self.rows[np.asarray(rows, dtype=np.int64)]
         out = np.empty((len(wanted), *self.shape), dtype=np.float32)  # (n, R, D)
-        each = self.files[0].shape[0]
-        for number in np.unique(wanted // each).tolist():
-            places = np.flatnonzero(wanted // each == number)
-            self.files[number].read(wanted[places] - number * each, out, places)
+        for file, places, inside in self._by_file(wanted):
+            file.read(inside, out, places)
         if not np.isfinite(out).all():
             self._not_finite(wanted, out)
         return out
@@ -167,23 +164,32 @@ class ArrayRegions:
 
         Raises UserError where a file cannot be read.
         """
-        each = self.files[0].shape[0]
         found: list[bytes] = [b""] * len(self)
-        for number in np.unique(self.rows // each).tolist():
-            places = np.flatnonzero(self.rows // each == number)
+        for file, places, inside in self._by_file(self.rows):
             for start in range(0, len(places), 1_000):
-                part = places[start : start + 1_000]
-                heads = self.files[number].heads(self.rows[part] - number * each)
-                for place, head in zip(part.tolist(), heads, strict=True):
+                part = slice(start, start + 1_000)
+                for place, head in zip(places[part].tolist(), file.heads(inside[part]), strict=True):
                     found[place] = hashlib.blake2b(head, digest_size=16).digest() if any(head) else b""
         return found
+
+    @cached_property
+    def _starts(self) -> Integers:
+        """The first row of each file, counted through all files."""
+        return np.cumsum([0, *(file.shape[0] for file in self.files[:-1])])
+
+    def _by_file(self, wanted: Integers) -> Iterator[tuple[NpyFile, Integers, Integers]]:
+        """Yield each file that has some of the wanted rows, their places in `wanted` and their rows in the file."""
+        numbers = np.searchsorted(self._starts, wanted, side="right") - 1
+        for number in np.unique(numbers).tolist():
+            places = np.flatnonzero(numbers == number)
+            yield self.files[number], places, wanted[places] - self._starts[number]
 
     def _not_finite(self, wanted: Integers, out: Floats) -> None:
         image, region, _ = np.argwhere(~np.isfinite(out))[0].tolist()
         value = out[image, region][~np.isfinite(out[image, region])][0]
-        number, row = divmod(int(wanted[image]), self.files[0].shape[0])
+        ((file, _, row),) = self._by_file(wanted[image : image + 1])
         raise UserError(
-            f"{self.files[number].path.name}: row {row:,}: region {region} holds {value}, expected finite numbers; "
+            f"{file.path.name}: row {int(row[0]):,}: region {region} holds {value}, expected finite numbers; "
             "the features are damaged, fetch or make them again"
         )
 

@@ -42,9 +42,16 @@ class Chunks:
         """Return the rows of a chunk."""
         return range(number * CHUNK, min((number + 1) * CHUNK, self.images))
 
-    def fetch(self, produce: Produce, *, show_progress: bool = True) -> tuple[NpyFile, ...]:
+    def fetch(
+        self,
+        produce: Produce,
+        ahead: Callable[[Sequence[int]], object] | None = None,
+        *,
+        show_progress: bool = True,
+    ) -> tuple[NpyFile, ...]:
         """Return all chunks, those that are missing or damaged computed by `produce`.
 
+        ahead: is called with the rows of each chunk before it is looked at.
         Raises UserError where features cannot be written or are not finite as `dtype`.
         """
         files = []
@@ -54,6 +61,8 @@ class Chunks:
             total=self.images, desc=self.what, unit=" images", disable=None if show_progress else True
         ) as bar:
             for number in range(count):
+                if ahead is not None:
+                    ahead(self.rows(number))
                 file = self.sound(number)
                 if file is None:
                     file = self._make(number, produce, bar)
@@ -98,14 +107,17 @@ class Chunks:
         return open_npy(path)
 
     def _narrowed(self, features: Floats, first: int) -> np.ndarray:
-        with np.errstate(over="ignore"):
-            narrow = features.astype(self.dtype)
-        if not np.isfinite(narrow).all():
-            image = first + int(np.argwhere(~np.isfinite(narrow))[0][0])
-            raise UserError(
-                f"{self.what}: image {image:,}: the features hold NaN, infinity or numbers beyond {self.dtype}"
-            )
-        return narrow
+        return narrowed(features, self.dtype, self.what, [f"{first + k:,}" for k in range(len(features))])
+
+
+def narrowed(features: Floats, dtype: str, what: str, names: Sequence[str]) -> np.ndarray:
+    """Return the features (n, R, D) of some images as `dtype`; raises UserError where one is not finite as that."""
+    with np.errstate(over="ignore"):
+        narrow = features.astype(dtype)
+    if not np.isfinite(narrow).all():
+        image = names[int(np.argwhere(~np.isfinite(narrow))[0][0])]
+        raise UserError(f"{what}: image {image}: the features hold NaN, infinity or numbers beyond {dtype}")
+    return narrow
 
 
 def _name(number: int, features: np.ndarray) -> str:

@@ -20,6 +20,7 @@ from benchmark.data.regions.arrays import ArrayRegions, Integers, NpyFile, open_
 from benchmark.data.splits import NoPictures, Split, SplitName, flatten_captions
 from benchmark.errors import UserError, shown
 from benchmark.guarded import read_json
+from benchmark.recipe.schema import AutoRegions, DetectorRegions, StoredRegions
 
 PARTS: dict[SplitName, tuple[str, ...]] = {"train": ("train",), "val": ("dev",), "test": ("testall", "test")}
 """The first parts of the file names of a split; the first that is there counts."""
@@ -76,6 +77,19 @@ def part_of(name: SplitName, folder: Path) -> str:
         f"data folder {folder.as_posix()}: found no {wanted}, expected a SCAN folder with _ims.npy, _caps.txt and "
         f"_ids.txt of split '{name}'; {WHERE}"
     )
+
+
+def is_scan_folder(folder: Path) -> bool:
+    """Return True where a folder holds the features or the captions of any split as SCAN's do."""
+    parts = [part for names in PARTS.values() for part in names]
+    return any((folder / f"{part}_{what}").is_file() for part in parts for what in ("ims.npy", "caps.txt"))
+
+
+def resolve_regions(settings: AutoRegions, folder: Path | None) -> StoredRegions | DetectorRegions:
+    """Return the source that `auto` means with the local data in `folder`; None: with the Hub's."""
+    if folder is not None and is_scan_folder(folder):
+        return StoredRegions(source="scan")
+    return settings.detector()
 
 
 # ---------------------------------------------------------------------------------------- counts

@@ -1,4 +1,7 @@
-"""Datasets with region features: whole ones from a folder (`scan`, `tsv`), or computed from pictures (`grid`)."""
+"""Datasets with region features: whole ones from a folder (`scan`, `tsv`), or computed from pictures (`grid`).
+
+Those of the project's detector are in detected.py.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ from tqdm import tqdm
 
 from benchmark.data.published.catalogue import Entry
 from benchmark.data.regions.cache import BATCH
+from benchmark.data.regions.exported import read_mark
 from benchmark.data.regions.grid import PROXY, FeatureStore, extractor_for, with_grid
 from benchmark.data.regions.scan import CUT, VALIDATION_IMAGES, WHERE, scan_entry, scan_split, unnamed
 from benchmark.data.regions.tsv import convert_tsv, tsv_files, with_tsv
 from benchmark.data.splits import Dataset, SplitName
 from benchmark.errors import UserError
-from benchmark.recipe.schema import GridRegions, StoredRegions
+from benchmark.recipe.schema import DETECTED, GridRegions, StoredRegions
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,16 @@ def stored_dataset(
         raise UserError(f"{found}, which reads a folder: name it with --data-dir; {WHERE}")
     if settings.source == "scan":
         loaded = {name: scan_split(entry.name, name, folder.path, captions_per_image) for name in splits}
-        source = "SCAN region features, a local folder"
+        mark = read_mark(folder.path)
         return Dataset(
-            entry.name, "local", source, entry.license, loaded, options, departures=unnamed(loaded)
+            entry.name,
+            "local",
+            "SCAN region features, a local folder" if mark is None else f"{DETECTED}, a local folder",
+            entry.license,
+            loaded,
+            options,
+            departures=[*(mark.departures if mark is not None else []), *unnamed(loaded)],
+            features=None if mark is None else mark.features,
         )
     return _tsv_dataset(entry, options, splits, captions_per_image, folder.path, folder)
 

@@ -63,6 +63,12 @@ class Converted:
 
     regions: ArrayRegions
     places: Mapping[str, int]
+    paths: Sequence[Path]
+    lines: Sequence[TSVRow]
+
+    def boxes(self, rows: Sequence[int]) -> Floats:
+        """Return the boxes (n, 36, 4) of some images. Raises UserError where they are not 36 x 4 float32."""
+        return _decoded(self.paths, [self.lines[row] for row in rows], -2, 4)
 
 
 def tsv_files(folder: Path) -> list[Path]:
@@ -92,7 +98,7 @@ def convert_tsv(paths: Sequence[Path], cache: Path, *, show_progress: bool = Tru
     )
     names = ", ".join(path.name for path in paths)
     regions = ArrayRegions(files, np.arange(len(lines)), f"bottom-up-attention features of {names}")
-    return Converted(regions, {line.image: row for row, line in enumerate(lines)})
+    return Converted(regions, {line.image: row for row, line in enumerate(lines)}, paths, lines)
 
 
 def tsv_key(paths: Sequence[Path]) -> str:
@@ -168,19 +174,20 @@ def _checked(content: bytes, where: str) -> str:
     return number_of(image)
 
 
-def _decoded(paths: Sequence[Path], lines: Sequence[TSVRow]) -> Floats:
-    """Return the features (n, 36, 2048) of some lines."""
-    out = np.empty((len(lines), BOXES, WIDTH), dtype=np.float32)
+def _decoded(paths: Sequence[Path], lines: Sequence[TSVRow], column: int = -1, width: int = WIDTH) -> Floats:
+    """Return the features (n, 36, 2048) of some lines, or another column, counted from the end."""
+    out = np.empty((len(lines), BOXES, width), dtype=np.float32)
     for place, line in enumerate(lines):
         with paths[line.file].open("rb") as handle:
             handle.seek(line.start)
-            column = handle.read(line.length).rstrip(b"\r\n").rpartition(b"\t")[2]
+            text = handle.read(line.length).rstrip(b"\r\n").split(b"\t")[column]
         try:
-            values = np.frombuffer(base64.b64decode(column, validate=True), dtype="<f4")
-            out[place] = values.reshape(BOXES, WIDTH)
+            values = np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4")
+            out[place] = values.reshape(BOXES, width)
         except (binascii.Error, ValueError):
+            what = "features" if column == -1 else "boxes"
             where = f"{paths[line.file].name}: image {line.image}"
-            raise UserError(f"{where}: its features are not base64 of {BOXES} x {WIDTH:,} float32") from None
+            raise UserError(f"{where}: its {what} are not base64 of {BOXES} x {width:,} float32") from None
     return out
 
 

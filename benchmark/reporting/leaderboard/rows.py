@@ -179,8 +179,9 @@ class Group:
     @property
     def signature(self) -> str:
         """The rows' signature, with `*` in the fields in which they differ."""
-        found = [parse(row.signature) for row in self.rows]
-        fields = {name: {str(vars(item)[name]) for item in found} for name in vars(found[0])}
+        found = [parse(row.signature).told() for row in self.rows]
+        names = dict.fromkeys(name for item in found for name in item)
+        fields = {name: {item.get(name, "") for item in found} for name in names}
         return "|".join(
             f"{name}:{values.pop() if len(values) == 1 else '*'}" for name, values in fields.items()
         )
@@ -257,7 +258,7 @@ def same_split(a: RunRecord, b: RunRecord, protocol: str) -> bool:
 
 def _rules(signature: Signature) -> tuple[object, ...]:
     """The fields of a signature that all rows of a table share."""
-    told = ("fingerprint", "ensemble", "precision")
+    told = ("fingerprint", "ensemble", "precision", "features")
     return tuple(value for name, value in vars(signature).items() if name not in told)
 
 
