@@ -50,10 +50,9 @@ def test_a_batch_is_its_pictures_one_by_one(mode: str) -> None:
 
 def test_types_and_shapes() -> None:
     (found,) = narrow_detector().detect(pictures((96, 120)))
-    assert (found.features.shape, found.features.dtype) == ((6, 256), np.float32)
-    assert (found.boxes.shape, found.boxes.dtype) == ((6, 4), np.float32)
-    assert (found.scores.shape, found.scores.dtype) == ((6,), np.float32)
-    assert (found.objects.shape, found.objects.dtype) == ((6,), np.int64)
+    arrays = (found.features, found.boxes, found.scores, found.objects)
+    assert [array.shape for array in arrays] == [(6, 256), (6, 4), (6,), (6,)]
+    assert [str(array.dtype) for array in arrays] == ["float32", "float32", "float32", "int64"]
     assert found.found == 6
     assert found.attributes is None
     assert found.attribute_scores is None
@@ -77,7 +76,8 @@ def test_attributes_come_where_they_are_asked_for() -> None:
 
 def softmax(logits: torch.Tensor) -> np.ndarray[Any, Any]:
     exponents = np.exp(logits.double().numpy())
-    return exponents[:, :-1] / exponents.sum(axis=1, keepdims=True)
+    shares: np.ndarray[Any, Any] = exponents[:, :-1] / exponents.sum(axis=1, keepdims=True)
+    return shares
 
 
 def test_the_original_keeps_proposals_as_they_are() -> None:

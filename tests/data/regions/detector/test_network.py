@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.data.regions.detector.network import POOLED, Architecture, Network
+from benchmark.data.regions.detector.network import POOLED, Architecture, Bottleneck, Network
 from tests.data.regions.detector.naive import naive_pool
 from tests.data.regions.detector.narrow import narrow_detector
 
@@ -80,6 +80,7 @@ def test_no_proposals_no_features(tiny: Network) -> None:
 def test_the_last_stage_sees_two_places_away(tiny: Network) -> None:
     """Its 3 x 3 convolutions have holes: stride 1, dilation 2 (data.md 3.1)."""
     block = tiny.res5[0]
+    assert isinstance(block, Bottleneck)
     maps = torch.zeros(1, 4 * TINY.inner * 2, 9, 9).double()
     base = block.conv2(maps)
     maps[0, :, 4, 4] = 1

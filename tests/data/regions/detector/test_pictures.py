@@ -46,7 +46,7 @@ def test_half_a_pixel_goes_to_the_even_number_in_the_original() -> None:
 @pytest.mark.parametrize("mode", ["hub", "caffe"])
 def test_values_between_pixels_are_mixed_of_their_neighbours(mode: str) -> None:
     (picture,) = pictures((32, 48))
-    settings = DetectorSettings(mode=mode, short_side=72, longest_side=108)
+    settings = DetectorSettings.model_validate({"mode": mode, "short_side": 72, "longest_side": 108})
     found = prepare(picture, settings) + torch.tensor(MEAN)[:, None, None]
     for row, column in [(0, 0), (10, 33), (71, 107), (40, 2), (5, 60)]:
         y, x = (

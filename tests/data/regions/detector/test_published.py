@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from benchmark.data.regions.detector.formula import cell_anchors, formula_weights
@@ -74,10 +75,12 @@ def test_our_names_have_published_ones() -> None:
 
 def test_a_folded_convolution_does_what_it_and_its_norm_did() -> None:
     weights, network = narrow_weights(), build_network(narrow_weights())
-    first, second = network.backbone.res3[1].conv2, network.res5[0].shortcut
+    first, second = (network.get_submodule(name) for name in ("backbone.res3.1.conv2", "res5.0.shortcut"))
     for name, layer in (("backbone.res3.1.conv2", first), ("roi_heads.res5.0.shortcut", second)):
+        assert isinstance(layer, nn.Conv2d)
         maps = torch.randn(2, layer.in_channels, 5, 6)
         kernel = weights[f"{name}.weight"].double()
+        assert isinstance(layer.padding, tuple)
         plain = F.conv2d(maps.double(), kernel, None, layer.stride, layer.padding, layer.dilation)
         mean, variance, gain, shift = (
             weights[f"{name}.norm.{part}"].double()[:, None, None]
@@ -85,7 +88,7 @@ def test_a_folded_convolution_does_what_it_and_its_norm_did() -> None:
         )
         expected = (plain - mean) / (variance + EPSILON).sqrt() * gain + shift
         torch.testing.assert_close(layer(maps).double(), expected, rtol=1e-4, atol=1e-4)
-    kernel = network.backbone.res3[1].conv2.weight
+    kernel = network.get_parameter("backbone.res3.1.conv2.weight")
     assert kernel.is_contiguous(memory_format=torch.channels_last)
     assert not kernel.requires_grad
 

@@ -41,16 +41,17 @@ def test_each_mode_has_sizes_of_its_own() -> None:
 )
 def test_settings_are_strict(given: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        DetectorSettings(**given)
+        DetectorSettings.model_validate(given)
     with pytest.raises(ValidationError):
-        DetectorSettings().mode = "hub"  # type: ignore[misc]
+        DetectorSettings().mode = "hub"
 
 
 def test_whatever_changes_features_changes_the_identity(lock: Path, tmp_path: Path) -> None:
     small_hub = DetectorSettings(mode="hub", short_side=600, longest_side=1000)
     made = [DetectorSettings(), DetectorSettings(mode="hub"), small_hub]
     made += [
-        DetectorSettings(**{name: 64}) for name in ("regions", "short_side", "longest_side", "proposals")
+        DetectorSettings.model_validate({name: 64})
+        for name in ("regions", "short_side", "longest_side", "proposals")
     ]
     names = {settings.identity() for settings in made}
     assert len(names) == len(made)
