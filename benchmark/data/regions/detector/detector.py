@@ -78,7 +78,8 @@ class Detector:
 
     def __init__(self, network: Network, settings: DetectorSettings, device: torch.device) -> None:
         self.network, self.settings, self.device = network.to(device), settings, device
-        self.chunk, self.batch = CHUNK[device.type], BATCH[device.type]
+        kind = device.type if device.type in CHUNK else "cpu"
+        self.chunk, self.batch = CHUNK[kind], BATCH[kind]
         self.tf32 = False
         """True: products on a GPU keep 10 bits of a fraction, which changes features beyond rounding."""
 
