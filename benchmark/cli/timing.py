@@ -1,10 +1,11 @@
-"""`rematch time`: a model's latency, a method's scoring beside the published loop, the loading of pictures.
+"""`rematch time`: a model's latency, a method's scoring beside the published loop, the loading of pictures, trainings.
 
 Heavy imports stand inside the commands.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 time_app = typer.Typer(
     name="time",
-    help="Time a model, the scoring of a method, or the loading of pictures.",
+    help="Time a model, the scoring of a method, the loading of pictures; estimate trainings.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -82,3 +83,44 @@ def bench(
     rows = scoring_benchmark(cases, repeats=repeats, threads=threads, device=where)
     scoring = scoring_sheet(rows, f"scoring, {threads} thread(s), {where}")
     report.put(scoring, rank_sheet(rank_benchmark()))
+
+
+@time_app.command("training")
+@bundled
+def estimate_training(
+    recipes: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Recipes of single models. Default: all full-size ones without an estimate."),
+    ] = None,
+    *,
+    update: Annotated[
+        bool, typer.Option("--update", help="Write results/estimates.json, from which the tables take them.")
+    ] = False,
+    report: Report,
+) -> None:
+    """Estimate time and memory of trainings from a few steps on synthetic batches; a large model takes a minute.
+
+    Each is written as soon as it is known, so that the same command goes on after a stop.
+
+    Examples:
+
+      rematch time training recipes/hat/flickr30k-i2t.yaml
+
+      rematch time training --update
+    """
+    from rich.progress import track
+
+    from benchmark.records.estimate import read_estimates, write_estimates
+    from benchmark.reporting.estimates import trainings_sheet
+    from benchmark.run.estimates import estimate_runs, reported_runs, unknown_runs
+    from benchmark.run.runs import read_run
+
+    kept = read_estimates()
+    runs = [read_run(path) for path in recipes] if recipes else unknown_runs(reported_runs(), kept)
+    found = {}
+    bar = track(estimate_runs(runs), "estimating", len(runs), disable=not sys.stderr.isatty(), transient=True)
+    for recipe, estimate in bar:
+        found[recipe] = estimate
+        if update:
+            write_estimates(kept | found)
+    report.put(trainings_sheet(found))
