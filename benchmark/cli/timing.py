@@ -100,7 +100,8 @@ def estimate_training(
 ) -> None:
     """Estimate time and memory of trainings from a few steps on synthetic batches; a large model takes a minute.
 
-    Each is written as soon as it is known, so that the same command goes on after a stop.
+    Each is written as soon as it is known, so that the same command goes on after a stop. A recipe that is named is
+    estimated again: the shorter time stays, as other work on the machine only adds to it.
 
     Examples:
 
@@ -120,7 +121,7 @@ def estimate_training(
     found = {}
     bar = track(estimate_runs(runs), "estimating", len(runs), disable=not sys.stderr.isatty(), transient=True)
     for recipe, estimate in bar:
-        found[recipe] = estimate
+        found[recipe] = estimate.or_shorter(kept.get(recipe))
         if update:
             write_estimates(kept | found)
     report.put(trainings_sheet(found))

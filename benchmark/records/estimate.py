@@ -36,6 +36,15 @@ class Estimate(Strict):
     torch: str
     """The version."""
 
+    def or_shorter(self, former: Estimate | None) -> Estimate:
+        """The same, with the time of an earlier one on the same hardware where that is shorter.
+
+        Other work on a machine makes a probe take longer, never shorter.
+        """
+        if former is None or (former.recipe_digest, former.hardware) != (self.recipe_digest, self.hardware):
+            return self
+        return self.model_copy(update={"seconds": min(self.seconds, former.seconds)})
+
 
 def file_digest(path: Path) -> str:
     """The digest of a recipe's file, read without its method; raises UserError where it cannot be read."""

@@ -51,6 +51,21 @@ def test_the_digest_leaves_out_prose_and_seed_and_nothing_else(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("change", "seconds"),
+    [
+        ({"seconds": 9}, 9),
+        ({"seconds": 15}, 12),
+        ({"seconds": 9, "hardware": "x"}, 12),
+        ({"recipe_digest": "1" * 64}, 12),
+    ],
+)
+def test_of_two_times_on_one_machine_the_shorter_stays(change: dict[str, Any], seconds: int) -> None:
+    """An earlier estimate changed so."""
+    assert Estimate(**GOOD).or_shorter(Estimate(**GOOD | change)).seconds == seconds
+    assert Estimate(**GOOD).or_shorter(None) == Estimate(**GOOD)
+
+
+@pytest.mark.parametrize(
     ("content", "complaint"),
     [
         ("[]", "found a list, expected recipes by path"),

@@ -127,7 +127,7 @@ def _table(label: str, page: Page, section: Section, sheet: Sheet, limit: float)
             rf"\begin{{{place}}}[t]",
             rf"  \centering\fontsize{{{SIZE:g}}}{{9.5}}\selectfont\setlength{{\tabcolsep}}{{{layout.separation:g}pt}}",
             rf"  \caption{{{escape(page.title)}: {escape(section.title)}.}}",
-            rf"  \label{{{label}}}",
+            rf"  \label{{{label}}}\smallskip",
             rf"  \begin{{tabular}}{{@{{}}{spec}@{{}}}}",
             r"    \toprule",
             *_heads(sheet.columns[0], columns),

@@ -84,8 +84,12 @@ def test_the_faithful_recipe_is_the_one_that_is_named() -> None:
 def estimate(recipe: str, hours: int, **changes: Any) -> dict[str, Estimate]:
     """The estimate of a recipe as it is now."""
     path = ROOT / "recipes/rcar" / f"{recipe}.yaml"
-    fields = {"recipe_digest": file_digest(path), "seconds": 3600 * hours, "memory_bytes": hours * 10**9}
-    fields |= {"hardware": "a processor", "torch": "2.14.1"} | changes
+    fields: dict[str, Any] = {
+        "recipe_digest": file_digest(path),
+        "seconds": 3600 * hours,
+        "memory_bytes": hours * 10**9,
+    }
+    fields |= {"memory_bytes": hours * 10**9, "hardware": "a processor", "torch": "2.14.1"} | changes
     return {f"recipes/rcar/{recipe}.yaml": Estimate(**fields)}
 
 

@@ -49,7 +49,7 @@ SMALL_TABLE = r"""% made by x; needs \usepackage{booktabs}
 \begin{table*}[t]
   \centering\fontsize{8}{9.5}\selectfont\setlength{\tabcolsep}{6pt}
   \caption{scenes: Part.}
-  \label{tab:scenes-1}
+  \label{tab:scenes-1}\smallskip
   \begin{tabular}{@{}lrrr@{}}
     \toprule
      & \multicolumn{2}{c}{image to text} &  \\
@@ -288,17 +288,18 @@ def printed_pages() -> list[Page]:
 
 def test_tables_compile_and_fit_where_they_say_so(tmp_path: Path) -> None:
     """Each stands between two lines of the log; one that does not fit is too wide indeed."""
-    parts, layouts = [rf"\noindent {tex(ODD)}\clearpage"], {}
+    parts, layouts = [rf"\noindent {tex(ODD)}\clearpage"], list[list[Layout]]()
     for page in printed_pages():
         for room in ROOM.values():
-            (layouts[f"TABLE {len(layouts)}."],) = [writer.fits(page, room)]
-            parts.append(rf"\typeout{{TABLE {len(layouts) - 1}.}}" + "\n" + writer.tables(page, MARK, room))
+            table = writer.tables(page, MARK, room)
+            parts.append(rf"\typeout{{TABLE {len(layouts)}.}}" + f"\n{table}")
+            layouts.append(writer.fits(page, room))
     said = compiled(tmp_path, "\n\\clearpage\n".join([*parts, r"\typeout{TABLE end.}"]))
     assert (tmp_path / "paper.pdf").stat().st_size > 10_000
     outcomes = set()
-    for name, fits in layouts.items():
-        log = said.split(name)[1].split("TABLE ")[0]
-        assert ("Overfull \\hbox" in log) == (not all(layout.fits for layout in fits)), (name, fits, log)
+    for number, fits in enumerate(layouts):
+        log = said.split(f"TABLE {number}.")[1].split("TABLE ")[0]
+        assert ("Overfull \\hbox" in log) == (not all(layout.fits for layout in fits)), (number, fits, log)
         outcomes |= {layout.fits for layout in fits}
     assert outcomes == {True, False}
 
