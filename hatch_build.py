@@ -1,10 +1,13 @@
-"""What goes into a wheel besides the code: recipes, papers' values, claims, references and committed runs."""
+"""What goes into a wheel besides the code: recipes, papers' values, claims, estimates, references, committed runs."""
 
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-CARRIED = ("recipes", "results/paper", "results/claims.yaml", "results/reference", "results/runs")
+CARRIED = (
+    *("recipes", "results/paper", "results/claims.yaml", "results/estimates.json", "results/reference"),
+    "results/runs",
+)
 
 
 class Carry(BuildHookInterface[Any]):

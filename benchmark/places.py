@@ -14,6 +14,8 @@ RECIPES = Path("recipes")
 RESULTS = Path("results")
 PAPER = RESULTS / "paper"
 CLAIMS = RESULTS / "claims.yaml"
+ESTIMATES = RESULTS / "estimates.json"
+"""Time and memory of trainings, estimated beforehand (benchmark/records/estimate.py)."""
 REFERENCE = RESULTS / "reference"
 RUNS = RESULTS / "runs"
 STUDIES = RESULTS / "studies"

@@ -171,8 +171,16 @@ def reported(paper: Row) -> str:
     unknown = "".join(f"- {name}\n" for name in paper["expected_variants"])
     if unknown:
         parts.append("### Values that could not be read\n\n" + unknown)
+    speeds = "".join(f"- {speed(item)}\n" for item in paper["latency"])
     notes = "".join(f"- {note}\n" for note in paper["notes"])
+    parts += ["### Speeds that it states\n\n" + speeds] if speeds else []
     return "\n".join([*parts, *(["### Notes\n\n" + notes] if notes else [])])
+
+
+def speed(item: Row) -> str:
+    """Return a speed that a paper states, in its own unit."""
+    where = ", ".join(item[key] for key in ("dataset", "hardware") if item[key])
+    return f"{item['variant']}{f' ({where})' if where else ''}: {item['value']:g} {item['unit']}; {item['source']}"
 
 
 def ours(method: str) -> str:
@@ -220,6 +228,8 @@ def method_page(site: Site, method: str) -> str:
     code = f"[the authors' code]({paper['code']})" if paper["code"] else "no authors' code is known"
     if paper.get("code_commit"):
         code += f" at `{paper['code_commit'][:7]}`"
+    if paper.get("code_licence"):
+        code += f", licence: {paper['code_licence']}"
     return f"""# {method}
 
 {paper["title"]}, {paper["year"]}. [arXiv {paper["arxiv"]}](https://arxiv.org/abs/{paper["arxiv"]}); {code}.

@@ -47,6 +47,7 @@ INSIDE: Mapping[str, Order] = {
         {"writers", "inventory", "scores", "timings", "estimates", "verification", "features"},
         {"leaderboard", "diff", "studies"},
         {"claims", "against"},
+        {"evidence"},
         {"tables", "index", "page"},
         {"generated"},
     ),

@@ -26,7 +26,7 @@ from benchmark.cli.run import evaluate, reproduce
 from benchmark.cli.scores import score
 from benchmark.cli.share import export, new, query
 from benchmark.cli.studies import study
-from benchmark.cli.tables import diff, leaderboard, list_
+from benchmark.cli.tables import diff, leaderboard, list_, table
 from benchmark.cli.timing import bench, latency, time_app
 from benchmark.errors import UserError
 
@@ -43,6 +43,7 @@ FIRST, RUNS, CHECKS = "Begin here", "Runs and scores", "Checks and timings"
 
 app.command(rich_help_panel=FIRST)(reproduce)
 app.command(rich_help_panel=FIRST)(leaderboard)
+app.command(rich_help_panel=RUNS)(table)
 app.command(name="list", rich_help_panel=RUNS)(list_)
 app.command(rich_help_panel=RUNS)(evaluate)
 app.command(rich_help_panel=RUNS)(score)

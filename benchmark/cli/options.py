@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 from benchmark.errors import UserError, shown
-from benchmark.reporting.writers.formats import Format, write_sheets
+from benchmark.reporting.writers.formats import Format, PageFormat, write_sheets
 from benchmark.reporting.writers.json import write_document
 from benchmark.reporting.writers.terminal import print_sheets
 
@@ -84,6 +84,12 @@ ReportFormat = Annotated[
     Format,
     typer.Option("--format", help="text, json, csv or markdown; csv and json have the numbers unrounded."),
 ]
+AnyFormat = Annotated[
+    PageFormat,
+    typer.Option(
+        "--format", help="text, json, csv, markdown, html or latex (booktabs, to be included as it is)."
+    ),
+]
 Output = Annotated[
     Path | None, typer.Option("--output", help="Write the report to this file in place of the terminal.")
 ]
@@ -114,6 +120,8 @@ RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
 """The options of `make_settings`, with their defaults."""
 REPORT_OPTIONS: dict[str, tuple[Any, Any]] = {"form": (ReportFormat, "text"), "output": (Output, None)}
 """The options of a `Report`, with their defaults."""
+PAGE_OPTIONS = {**REPORT_OPTIONS, "form": (AnyFormat, "text")}
+"""The same of a report of pages."""
 
 
 def make_settings(
@@ -143,7 +151,7 @@ def make_settings(
 class Report:
     """The place of a command's report, a file or the terminal, and its format."""
 
-    form: Format = "text"
+    form: PageFormat = "text"
     output: Path | None = None
 
     @property
@@ -193,12 +201,13 @@ class Report:
 BUNDLES: dict[str, tuple[Callable[..., object], dict[str, tuple[Any, Any]]]] = {
     "settings": (make_settings, RUN_OPTIONS),
     "report": (Report, REPORT_OPTIONS),
+    "pages": (Report, PAGE_OPTIONS),
 }
 """Parameters of commands that stand for several options, and how they are made of these."""
 
 
 def bundled(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that its parameters `settings` and `report` stand for."""
+    """Give a command the options that its parameters `settings`, `report` and `pages` stand for."""
     hints = get_type_hints(command, localns={"Settings": object}, include_extras=True)
     bundles = {name: BUNDLES[name] for name in signature(command).parameters if name in BUNDLES}
     options: dict[str, tuple[Any, Any]] = {}

@@ -1,10 +1,11 @@
-"""Commands about the run records: `rematch leaderboard`, `rematch diff`, `rematch list`.
+"""Commands about the run records: `rematch leaderboard`, `rematch table`, `rematch diff`, `rematch list`.
 
 A thin layer over `benchmark/reporting`; heavy imports stand inside the commands.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,7 @@ from benchmark.errors import UserError, nearest
 if TYPE_CHECKING:
     from benchmark.reporting.diff.compare import RunDiff
     from benchmark.reporting.diff.revision import RevisionDiff
-    from benchmark.reporting.sheet import Sheet
+    from benchmark.reporting.sheet import Page, Sheet
 
 
 @bundled
@@ -52,20 +53,21 @@ def write_tables(report: Report) -> None:
 def show_leaderboard(report: Report) -> None:
     """Show the leaderboard: in brief as text, whole pages as Markdown, every number as CSV and JSON."""
     from benchmark.records.record import read_all
-    from benchmark.reporting.leaderboard.content import MARK, brief_pages, make_pages, values_sheet
-    from benchmark.reporting.leaderboard.rows import leaderboard as rows
+    from benchmark.reporting.leaderboard.boards import boards_below
+    from benchmark.reporting.leaderboard.content import MARK, brief_pages, make_page
+    from benchmark.reporting.leaderboard.values import values_sheet
     from benchmark.reporting.writers import markdown
     from benchmark.reporting.writers.terminal import print_sheets, write_text
 
-    groups = rows(read_all())
+    boards = boards_below(Path(), read_all())
     if report.for_program:
-        report.put(values_sheet(groups))
+        report.put(values_sheet(boards))
     elif report.form == "markdown":
-        report.put_text("\n".join(markdown.page(page, MARK) for page in make_pages(groups).values()))
+        report.put_text("\n".join(markdown.page(make_page(board), MARK) for board in boards))
     elif report.output is not None:
-        report.put_text("\n".join(write_text(page.sheets, page.footnotes) for page in brief_pages(groups)))
+        report.put_text("\n".join(write_text(page.sheets, page.footnotes) for page in brief_pages(boards)))
     else:
-        for page in brief_pages(groups):
+        for page in brief_pages(boards):
             print_sheets(page.sheets, console, page.footnotes)
 
 
@@ -97,6 +99,81 @@ def check_files() -> Sheet:
     return make_sheet(
         "generated files", ("file", "state"), rows, left=2, notes=notes, alarms=alarms, passed=not rows
     )
+
+
+@bundled
+def table(
+    benchmark: Annotated[
+        str, typer.Argument(help="flickr30k, mscoco-1k, mscoco-5k, scenes; mscoco: both of its protocols.")
+    ],
+    *,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Only rows of these methods or runs: hat,rcar or rcar-t2i. Default: all."),
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Only these columns: r1,rsum. Default: those that the rows need.")
+    ] = None,
+    ours: Annotated[bool, typer.Option("--ours", help="Our runs; without --papers, these alone.")] = False,
+    papers: Annotated[
+        bool, typer.Option("--papers", help="The papers' rows; without --ours, these alone.")
+    ] = False,
+    width: Annotated[
+        str,
+        typer.Option(
+            help="Room for LaTeX: textwidth (455pt), column (219pt) or a length; too wide a table is called so."
+        ),
+    ] = "textwidth",
+    pages: Report,
+) -> None:
+    """Make a table for a paper or a page: a benchmark's rows and columns as you choose them.
+
+    Columns: r1, r5, r10, i2t, t2i, rsum, interval, n, paper, difference, verdict, reads, models, query_ms, needs ...
+
+    Examples:
+
+      rematch table flickr30k --methods hat,rcar --columns r1,rsum --format latex --output table.tex
+
+      rematch table mscoco --papers --format csv
+    """
+    from benchmark.records.record import read_all
+    from benchmark.reporting.leaderboard.boards import boards_below
+    from benchmark.reporting.leaderboard.content import Wanted, make_page
+    from benchmark.reporting.leaderboard.selection import choose_boards, choose_columns, choose_rows
+    from benchmark.reporting.writers.widths import read_width
+
+    ours, papers = ours or not papers, papers or not ours
+    wanted = Wanted(choose_columns(_named(columns)), ours, papers, printed=pages.form == "latex")
+    room = read_width(width)
+    boards = choose_boards(benchmark, boards_below(Path(), read_all() if ours else []))
+    chosen = [choose_rows(board, _named(methods), papers=papers).tested() for board in boards]
+    put_pages(pages, [make_page(board, wanted) for board in chosen], room)
+
+
+def _named(text: str | None) -> list[str]:
+    """The names in `hat, rcar`."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def put_pages(report: Report, pages: Sequence[Page], room: float) -> None:
+    """Put pages of tables; of LaTeX it is said whether each fits `room` points."""
+    from benchmark.reporting.writers import html, latex, markdown
+    from benchmark.reporting.writers.terminal import print_sheets, write_text
+
+    mark = "made by `rematch table`"
+    if report.for_program:
+        report.put(*(sheet for page in pages for sheet in page.sheets))
+    elif report.form == "latex":
+        report.put_text("\n".join(latex.tables(page, mark, room) for page in pages))
+        report.say(*(f"{page.title}: {layout}" for page in pages for layout in latex.fits(page, room)))
+    elif report.form in ("markdown", "html"):
+        writer = markdown.page if report.form == "markdown" else html.page
+        report.put_text("\n".join(writer(page, mark) for page in pages))
+    elif report.output is not None:
+        report.put_text("\n".join(write_text(page.sheets, page.footnotes) for page in pages))
+    else:
+        for page in pages:
+            print_sheets(page.sheets, console, page.footnotes)
 
 
 @bundled

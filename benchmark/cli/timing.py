@@ -1,10 +1,11 @@
-"""`rematch time`: a model's latency, a method's scoring beside the published loop, the detector, loading pictures.
+"""`rematch time`: latency of a model, scoring beside the published loop, the detector, loading; estimates of trainings.
 
 Heavy imports stand inside the commands.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 time_app = typer.Typer(
     name="time",
-    help="Time a model, the scoring of a method, the detector of regions, or the loading of pictures.",
+    help="Time a model, the scoring of a method, the detector of regions, the loading of pictures; estimate trainings.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -122,3 +123,45 @@ def time_detector(
         device=where,
     )
     report.put(detector_sheet(speed, f"detector, {threads} thread(s), {where}"))
+
+
+@time_app.command("estimates")
+@bundled
+def estimate_training(
+    recipes: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Recipes of single models. Default: all full-size ones without an estimate."),
+    ] = None,
+    *,
+    update: Annotated[
+        bool, typer.Option("--update", help="Write results/estimates.json, from which the tables take them.")
+    ] = False,
+    report: Report,
+) -> None:
+    """Estimate time and memory of trainings from a few steps on synthetic batches; a large model takes a minute.
+
+    Each is written as soon as it is known, so that the same command goes on after a stop. A recipe that is named is
+    estimated again: the shorter time stays, as other work on the machine only adds to it.
+
+    Examples:
+
+      rematch time estimates recipes/hat/flickr30k-i2t.yaml
+
+      rematch time estimates --update
+    """
+    from rich.progress import track
+
+    from benchmark.records.estimate import read_estimates, write_estimates
+    from benchmark.reporting.estimates import trainings_sheet
+    from benchmark.run.estimates import estimate_runs, reported_runs, unknown_runs
+    from benchmark.run.runs import read_run
+
+    kept = read_estimates()
+    runs = [read_run(path) for path in recipes] if recipes else unknown_runs(reported_runs(), kept)
+    found = {}
+    bar = track(estimate_runs(runs), "estimating", len(runs), disable=not sys.stderr.isatty(), transient=True)
+    for recipe, estimate in bar:
+        found[recipe] = estimate.or_shorter(kept.get(recipe))
+        if update:
+            write_estimates(kept | found)
+    report.put(trainings_sheet(found))

@@ -13,6 +13,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +151,9 @@ def checked(packed: bytes, record: RunRecord, name: str) -> Sidecar:
     return unpack(packed)
 
 
+@lru_cache(maxsize=512)
 def unpack(packed: bytes) -> Sidecar:
-    """The inverse of `pack`."""
+    """The inverse of `pack`; kept, as tables, claims and page ask for the same: the arrays are not to be changed."""
     with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
         protocols = sorted({name.split("/")[1] for name in arrays.files if name.startswith("ranks/")})
         return Sidecar(

@@ -13,6 +13,7 @@ Extra metrics have more fields before these, which no plain number has:
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from benchmark import __version__
@@ -61,6 +62,7 @@ class Signature:
         return "|".join(f"{name}:{value}" for name, value in self.told().items())
 
 
+@lru_cache(maxsize=1024)  # the leaderboard compares all pairs of rows
 def parse(line: str) -> Signature:
     """Read a signature line; raises UserError that names the field at fault."""
     found: dict[str, str] = {}

@@ -1,13 +1,22 @@
-"""`--dry-run` as sheets: what runs would download, train and write."""
+"""Estimates as sheets: what runs would download, train and write (`--dry-run`), and what trainings take."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark.recipe.faults import about
 from benchmark.recipe.schema import DETECTED
-from benchmark.reporting.sheet import Sheet, list_facts
+from benchmark.records.estimate import Estimate
+from benchmark.reporting.sheet import (
+    Cell,
+    Column,
+    Sheet,
+    list_facts,
+    make_sheet,
+    show_bytes,
+    show_duration,
+)
 from benchmark.run.extraction import ExtractionEstimate
 from benchmark.run.plan import RunEstimate, make_plan, vocabulary_size
 from benchmark.run.runs import Run
@@ -40,6 +49,26 @@ def estimate_sheets(
     return sheets
 
 
+def trainings_sheet(estimates: Mapping[str, Estimate]) -> Sheet:
+    """Recipes with the time and memory of their trainings, and the hardware that the time is of."""
+    columns = (
+        Column("recipe", "recipe", "text"),
+        Column("seconds", "time", "text"),
+        Column("memory_bytes", "memory"),
+        Column("hardware", "estimated on one thread of", "text"),
+    )
+    rows = [
+        (
+            recipe,
+            Cell(show_duration(found.seconds), found.seconds),
+            Cell(show_bytes(found.memory_bytes), found.memory_bytes),
+            found.hardware,
+        )
+        for recipe, found in estimates.items()
+    ]
+    return make_sheet("estimates of trainings", columns, rows)
+
+
 def estimate_sheet(plan: RunEstimate, title: str) -> Sheet:
     """The plan as names and values."""
     sizes = ", ".join(f"{name} {count:,}" for name, count in plan.images.items())
@@ -50,9 +79,9 @@ def estimate_sheet(plan: RunEstimate, title: str) -> Sheet:
         "pretrained parts": ", ".join(plan.pretrained) or "none: random weights",
         "model": f"{plan.parameters:,} parameters",
         "training": f"{plan.epochs} epochs x {plan.steps_per_epoch:,} steps",
-        "time, on one CPU thread": f"about {_duration(plan.train_seconds)}; a GPU is far faster",
+        "time, on one CPU thread": f"about {show_duration(plan.train_seconds)}; a GPU is far faster",
         "memory while training": _memory(plan),
-        "disk": f"about {_bytes(plan.disk_bytes)}, data and work folder",
+        "disk": f"about {show_bytes(plan.disk_bytes)}, data and work folder",
         "writes": "\n".join(plan.writes),
     }
     return list_facts(f"dry run: {title} (nothing downloaded, trained or written)", facts)
@@ -63,37 +92,21 @@ def _extraction(plan: ExtractionEstimate) -> str:
     kept = f"\nof {plan.kept:,} pictures they are there already" if plan.kept else ""
     picture = f"{plan.picture.seconds:.1f} s a picture; a GPU is far faster"
     return (
-        f"{DETECTED}, of {plan.images:,} pictures, once: about {_duration(plan.seconds)} on one CPU thread "
-        f"({picture}), memory up to {_bytes(plan.picture.memory_bytes)} in all, {_bytes(plan.disk_bytes)} on disk{kept}"
+        f"{DETECTED}, of {plan.images:,} pictures, once: about {show_duration(plan.seconds)} on one CPU thread "
+        f"({picture}), memory up to {show_bytes(plan.picture.memory_bytes)} in all, "
+        f"{show_bytes(plan.disk_bytes)} on disk{kept}"
     )
-
-
-def _bytes(count: float) -> str:
-    """A number of bytes with its unit."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def _duration(seconds: float) -> str:
-    """A time with the unit that suits it."""
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
 
 
 def _memory(plan: RunEstimate) -> str:
     """The memory of a training in words; pairs are mentioned where they matter."""
-    total = f"about {_bytes(plan.memory_bytes)}"
+    total = f"about {show_bytes(plan.memory_bytes)}"
     if plan.pair_bytes < plan.memory_bytes / 100:
         return total
     if not plan.in_parts:
-        return f"{total}, of which pairs {_bytes(plan.pair_bytes)}, in one piece"
-    whole = _bytes(plan.kept.pairs(plan.batch_size))
+        return f"{total}, of which pairs {show_bytes(plan.pair_bytes)}, in one piece"
+    whole = show_bytes(plan.kept.pairs(plan.batch_size))
     return (
-        f"{total}, of which pairs {_bytes(plan.pair_bytes)}, the recipe's pair_budget_mb; they would take {whole} in "
-        "one piece"
+        f"{total}, of which pairs {show_bytes(plan.pair_bytes)}, the recipe's pair_budget_mb; they would take {whole} "
+        "in one piece"
     )

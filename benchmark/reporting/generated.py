@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from benchmark.files import replacing, sweep
-from benchmark.places import CLAIMS, RESULTS, STUDIES, TABLES, locate
+from benchmark.places import RESULTS, STUDIES, TABLES
 from benchmark.records.checksums import LIST, checksum_list
 from benchmark.reporting.claims.page import claims_files
+from benchmark.reporting.evidence import read_evidence
 from benchmark.reporting.index import index
-from benchmark.reporting.leaderboard.content import HEAD
+from benchmark.reporting.leaderboard.values import HEAD
 from benchmark.reporting.page import render_page
 from benchmark.reporting.studies import runs as study_table
 from benchmark.reporting.tables import table_files
@@ -48,14 +49,18 @@ def generated_files(root: Path = Path()) -> dict[Path, bytes]:
 
     Raises UserError where there is no run record, or a record, a study's results or a paper's file is at fault.
     """
-    texts = {root / TABLES / name: text for name, text in table_files(root).items()}
-    if locate(root / CLAIMS).is_file():
-        texts |= {root / TABLES / name: text for name, text in claims_files(root).items()}
+    evidence = read_evidence(root)
+    tables = table_files(evidence.boards)
+    if evidence.claims:
+        tables |= claims_files(evidence.claims, evidence.papers)
+    texts = {root / TABLES / name: text for name, text in tables.items()}
     texts |= study_table.render(root / STUDIES)
     below = [PurePosixPath(path.relative_to(root / RESULTS).as_posix()) for path in (*texts, root / REPORT)]
     texts[root / TABLES / "README.md"] = index(below)
     texts[root / LIST] = checksum_list(root)
-    files = {path: text.encode("utf-8") for path, text in texts.items()} | {root / REPORT: render_page(root)}
+    files = {path: text.encode("utf-8") for path, text in texts.items()} | {
+        root / REPORT: render_page(evidence)
+    }
     return dict(sorted(files.items()))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
-from benchmark.reporting.leaderboard.content import MARK, TESTS
+from benchmark.reporting.leaderboard.content import MARK
+from benchmark.reporting.leaderboard.words import TESTS
 
 FORMATS = {"md": "Markdown", "html": "HTML", "tex": "LaTeX", "csv": "CSV", "json": "JSON", "svg": "plot"}
 READING = f"""\
@@ -31,7 +32,8 @@ same byte for byte each time. `records.sha256` holds the checksum of every recor
   ± 6 rsum; `cannot tell` - it lies there, but the interval is wider; `below`, `above` - it lies outside; `too few
   seeds` - fewer than three, whatever the difference; `paper value unknown` - it could not be read.
 - **departures** counts what sets a run apart from its paper; the list below the table names them by run.
-- A row of a paper that waits for a run has the paper's numbers, and the command that runs it.
+- A row of a paper that waits for a run has the paper's numbers, and the command that runs it. **needs** is the time
+  and memory of its training, an estimate that is committed (`results/estimates.json`; docs/commands.md says how).
 - In the CSV files a text that a spreadsheet would compute, as it begins with `=`, `+`, `-`, `@`, a tab or a carriage
   return, has an apostrophe in front; numbers are as they are.
 - A paper's row is *cited* where it was read in another paper, *derived* where it is computed from statements.

@@ -207,6 +207,23 @@ def number(value: float | None, sign: bool = False) -> str:
     return f"{value + 0.0:+.6g}" if sign and value else f"{value + 0.0:.6g}"
 
 
+def show_bytes(count: float) -> str:
+    """A number of bytes with its unit."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def show_duration(seconds: float) -> str:
+    """A time with the unit that suits it."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
 def capital(text: str) -> str:
     """The text with a capital first letter."""
     return text[:1].upper() + text[1:]

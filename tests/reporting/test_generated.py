@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from benchmark.errors import UserError
 from benchmark.files import sha256_bytes
 from benchmark.places import RUNS, STUDIES, TABLES
 from benchmark.records.checksums import LIST, changed_inputs, checksum_list
+from benchmark.records.paper import load_papers
 from benchmark.records.record import RunRecord, new_record, write_record
 from benchmark.records.sidecar import pack, write_sidecar
 from benchmark.reporting import generated
@@ -168,3 +170,27 @@ def test_the_committed_files_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> 
         )
     monkeypatch.setattr(generated, "generated_files", lambda _root: committed)  # which takes seconds
     assert check_generated(ROOT) == []
+
+
+@pytest.mark.parametrize("protocol", ["flickr30k", "mscoco-1k", "mscoco-5k"])
+def test_the_committed_tables_list_every_row_of_the_papers(protocol: str) -> None:
+    """With its number and the command to run it, or that no recipe does; in every format by its name."""
+    tables = {kind: (ROOT / TABLES / f"{protocol}.{kind}").read_text(encoding="utf-8") for kind in FORMATS}
+    rows = {(row["method"], row["variant"]): row for row in csv.DictReader(tables["csv"].splitlines())}
+    reported = [(paper.method, row) for paper in load_papers(PAPERS) for row in paper.rows]
+    mine = [(method, row) for method, row in reported if row.dataset == protocol]
+    assert len(mine) > 20
+    for method, paper in mine:
+        row = rows[method, paper.variant]
+        assert row["i2t_r1_paper"] == (
+            "" if paper.value("i2t_r1") is None else f"{paper.value('i2t_r1'):.4f}"
+        )
+        waits = row["n_seeds"] == "0"
+        assert (
+            not waits
+            or row["command"].startswith("nox -s reproduce-")
+            or row["verdict"] == "no recipe of it here"
+        )
+        assert row["command"] in tables["md"]
+        for kind in ("md", "html", "tex", "json"):
+            assert row["title"] in tables[kind]

@@ -124,7 +124,7 @@ def test_an_empty_sheet_and_facts_can_be_written_in_every_format() -> None:
             assert write_sheets([sheet], form), form
         page = SheetPage("p", (Section("s", (sheet,)),))
         assert f">{sheet.title.title()}</caption>" in html.page(page, "mark")
-        assert "\\caption{p. S." in latex.tables(page, "mark")
+        assert "\\caption{p: s.}" in latex.tables(page, "mark")
 
 
 def test_a_small_sheet_is_this_json() -> None:

@@ -14,6 +14,7 @@ from scipy import stats
 
 from benchmark.errors import UserError
 from benchmark.records.study import RunFile, StudyResults, read_part, read_results
+from benchmark.reporting.evidence import Evidence
 from benchmark.reporting.studies.runs import (
     CSV_METRICS,
     VariantRow,
@@ -289,7 +290,8 @@ def test_the_leaderboard_checks_the_tables_of_studies(monkeypatch: pytest.Monkey
     left = TABLE.with_name("gone.md")
     left.write_text(TABLE.read_text(encoding="utf-8"), encoding="utf-8")
     assert stale_study_tables() == [TABLE]
-    monkeypatch.setattr("benchmark.reporting.generated.table_files", lambda _: {})  # no runs here, no tables
+    none = Evidence([], {}, [], {}, {}, [], [], [])  # no runs here, no tables
+    monkeypatch.setattr("benchmark.reporting.generated.read_evidence", lambda _: none)
     monkeypatch.setattr("benchmark.reporting.generated.render_page", lambda _: b"")
     said = rematch("leaderboard", "--check", "--format", "json")
     assert said.code == 1

@@ -1,6 +1,6 @@
 """The evidence of the committed results on one check of a claim: an estimate with its interval, and a verdict.
 
-Nothing is run; each file is read when it is first asked for. Holm's correction comes after, in claims_judge.py.
+Nothing is run; each file is read when it is first asked for. Holm's correction comes after, in judge.py.
 """
 
 from __future__ import annotations
@@ -82,14 +82,18 @@ class JudgedCheck:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Results:
     """The committed results below a folder, each read when it is first asked for."""
 
     root: Path
+    known: Sequence[Row] | None = None
+    """The rows of the leaderboard, where they are made already."""
 
     @cached_property
-    def rows(self) -> list[Row]:
+    def rows(self) -> Sequence[Row]:
         """Every run over its seeds, under every protocol."""
+        if self.known is not None:
+            return self.known
         groups = leaderboard(read_all(self.root / RUNS), self.root / PAPER)
         return [row for group in groups for row in group.rows]
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from benchmark.reporting.claims.checks import FAILS, HOLDS, OPEN, Evidence, JudgedCheck, Setting, Verdict
+from benchmark.reporting.claims.checks import FAILS, HOLDS, OPEN, JudgedCheck, Results, Setting, Verdict
 from benchmark.reporting.claims.definition import Claim, load_claims
+from benchmark.reporting.leaderboard.rows import Row
 from benchmark.statistics.holm import holm
 from benchmark.statistics.seed_differences import seeds_to_tell
 
@@ -106,14 +107,16 @@ def _where(total: Total) -> str:
 # --------------------------------------------------------------------------------------- judging
 
 
-def judge_claims(root: Path = Path()) -> list[JudgedClaim]:
+def judge_claims(root: Path = Path(), rows: Sequence[Row] | None = None) -> list[JudgedClaim]:
     """All claims of results/claims.yaml below `root`, judged from the files committed there.
+
+    rows: those of the leaderboard below `root`, where they are made already.
 
     Raises UserError for a fault in the ledger (claims.py) and in a results file that a check needs.
     """
-    evidence = Evidence(root)
+    results = Results(root, rows)
     claims = load_claims(root)
-    first = [[evidence.judged(check, claim) for check in claim.checks] for claim in claims]
+    first = [[results.judged(check, claim) for check in claim.checks] for claim in claims]
     final: dict[int, JudgedCheck] = {}
     for paper in dict.fromkeys(claim.paper for claim in claims):
         family = [

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from benchmark.places import CLAIMS, PAPER
-from benchmark.records.paper import Paper, load_paper
+from benchmark.places import CLAIMS
+from benchmark.records.paper import Paper
 from benchmark.reporting.claims.checks import OPEN, JudgedCheck, Setting, over_images
-from benchmark.reporting.claims.judge import JudgedClaim, Total, judge_claims
+from benchmark.reporting.claims.judge import JudgedClaim, Total
 from benchmark.reporting.sheet import Cell, Column, Sheet, make_sheet
 from benchmark.reporting.writers import markdown
 from benchmark.reporting.writers.csv import write_csv
@@ -58,15 +57,10 @@ COLUMNS = (
 )
 
 
-def claims_files(root: Path = Path()) -> dict[str, str]:
-    """File name -> content of the ledger's part of results/tables/, from the files committed below `root`.
-
-    Raises UserError as `judge_claims` does.
-    """
-    claims = judge_claims(root)
-    names = dict.fromkeys(judged.claim.paper for judged in claims)
-    papers = [load_paper(name, root / PAPER) for name in names]
-    return {"claims.md": write_page(claims, papers), "claims.csv": write_csv([values_sheet(claims)])}
+def claims_files(claims: Sequence[JudgedClaim], papers: Mapping[str, Paper]) -> dict[str, str]:
+    """File name -> content of the ledger's part of results/tables/; papers: by method."""
+    told = [papers[name] for name in dict.fromkeys(judged.claim.paper for judged in claims)]
+    return {"claims.md": write_page(claims, told), "claims.csv": write_csv([values_sheet(claims)])}
 
 
 def write_page(claims: Sequence[JudgedClaim], papers: Sequence[Paper]) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 
 from benchmark.errors import UserError
 from benchmark.evaluation.ranking import Ranks
+from benchmark.files import sha256_bytes
 from benchmark.places import RUNS
 from benchmark.records.record import RunRecord
 from benchmark.records.sidecar import Sidecar, read_sidecar
@@ -132,14 +133,13 @@ def tied_with_best(
     """
     best = max(_rows(rows), key=lambda row: row.mean(metric)).name
     samples = {row.name: _sample(row, metric, runs_dir) for row in _rows(rows)}
-    pairs = [
-        (a, b)
-        for a, b in combinations(_rows(rows), 2)
-        if not _differing_parts(samples[a.name].sidecar, samples[b.name].sidecar)
-    ]
+    images = {name: _images(sample.sidecar) for name, sample in samples.items()}
+    pairs = [(a, b) for a, b in combinations(_rows(rows), 2) if images[a.name] == images[b.name]]
     adjusted = []
     for a, b in pairs:
-        change = image_differences(samples[a.name], samples[b.name])
+        if not isinstance(rows, Group):  # a group's rows are of one split
+            _check_split(samples[a.name], samples[b.name])
+        change = samples[a.name].values - samples[b.name].values
         p = _images_p(change, len(pairs), level) if best in (a.name, b.name) else flip_bound(change)
         adjusted.append(max(p, _seeds_p(a, b, metric) or 0.0))
     names = [{a.name, b.name} for a, b in pairs]
@@ -205,6 +205,13 @@ def _sample(row: Row, metric: str, runs_dir: Path) -> Sample:
 
 def image_differences(a: Sample, b: Sample) -> Values:
     """Image by image, first less second; raises UserError where they are not of the same images in the same way."""
+    _check_split(a, b)
+    _check_images(a.sidecar, b.sidecar, a.name, b.name)
+    return a.values - b.values
+
+
+def _check_split(a: Sample, b: Sample) -> None:
+    """Raise UserError where two rows were not scored on the same split under the same rules."""
     if a.protocol != b.protocol or not same_split(a.record, b.record, a.protocol):
         one, other = (parse(sample.record.results[sample.protocol].signature) for sample in (a, b))
         fields = [name for name in differences(one, other) if name not in MAY_DIFFER]
@@ -213,26 +220,25 @@ def image_differences(a: Sample, b: Sample) -> Values:
             f"{a.name} and {b.name} cannot be compared, their signatures differ in "
             f"{found or 'the options of the dataset'}"
         )
-    _check_images(a.sidecar, b.sidecar, a.name, b.name)
-    return a.values - b.values
 
 
 def _check_images(a: Sidecar, b: Sidecar, name: str, other: str) -> None:
-    differ = _differing_parts(a, b)
+    """Raise UserError with the parts in which the images and captions of two sidecars differ."""
+    one, two = _images(a), _images(b)
+    differ = [part for part in one if one[part] != two[part]]
     if differ:
         raise UserError(
             f"{name} and {other} cannot be compared: their sidecars differ in {', '.join(differ)}"
         )
 
 
-def _differing_parts(a: Sidecar, b: Sidecar) -> list[str]:
-    """The parts in which the images and captions of two sidecars differ; []: they are the same."""
-    same = {
-        "images": a.image_ids == b.image_ids,
-        "captions": a.caption_ids_sha256 == b.caption_ids_sha256,
-        "caption-to-image map": np.array_equal(a.caption_image, b.caption_image),
+def _images(sidecar: Sidecar) -> dict[str, str]:
+    """The parts that decide of which images and captions a sidecar is, each as a text."""
+    return {
+        "images": sha256_bytes("\n".join(sidecar.image_ids).encode()),
+        "captions": sidecar.caption_ids_sha256,
+        "caption-to-image map": sha256_bytes(sidecar.caption_image.astype(np.int64).tobytes()),
     }
-    return [what for what, equal in same.items() if not equal]
 
 
 def _rows(rows: Group | Sequence[Row]) -> Sequence[Row]:

@@ -9,9 +9,9 @@ from pathlib import Path
 from benchmark.places import PAPER, TABLES
 from benchmark.recipe.schema import Expected
 from benchmark.records.record import RunRecord
-from benchmark.reporting.leaderboard.content import SMOKE
 from benchmark.reporting.leaderboard.rows import Row, leaderboard
 from benchmark.reporting.leaderboard.waiting import BENCHMARKS
+from benchmark.reporting.leaderboard.words import SMOKE
 from benchmark.reporting.sheet import NONE, Column, Sheet, Value, make_sheet
 
 COLUMNS = (

@@ -10,6 +10,7 @@ import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
@@ -151,7 +152,7 @@ class Row:
             return None
         return statistics.fmean((high - low) / (2 * Z) for low, high in bounds)
 
-    @property
+    @cached_property
     def judgement(self) -> Verdict:
         """The judgement of the seeds on the paper's headline value (statistics/verdict.py)."""
         return judge(

@@ -5,31 +5,37 @@ What a row says, verdict included, is the leaderboard's; here it is only put int
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from markupsafe import Markup
 
 from benchmark.evaluation.protocol import PROTOCOLS
-from benchmark.records.parts import RECALLS, Latency
+from benchmark.records.parts import Latency
 from benchmark.registry import method_names, method_title
-from benchmark.reporting.leaderboard.content import NAMES
+from benchmark.reporting.evidence import Evidence
+from benchmark.reporting.leaderboard.boards import Board
+from benchmark.reporting.leaderboard.cells import (
+    ALONE,
+    COLUMNS,
+    NUMBERS,
+    column_names,
+    group_cells,
+    milliseconds,
+    waiting_cells,
+)
 from benchmark.reporting.leaderboard.rows import Group, Row
-from benchmark.reporting.leaderboard.waiting import BENCHMARKS, Waiting
-from benchmark.reporting.page.evidence import PageEvidence, rows_of
+from benchmark.reporting.leaderboard.waiting import Waiting
+from benchmark.reporting.leaderboard.words import needs_remark
 from benchmark.reporting.page.svg import Marks, Point, scatter, strips
 from benchmark.reporting.sheet import NONE, Cell, Column, Sheet, make_sheet
 
-COLUMNS = (
-    *(Column(name, name.replace("_r", " R@"), spec=".1f", missing=NONE) for name in (*RECALLS, "rsum")),
-    Column("sd", "sd", spec=".2f", missing=NONE),
-    *(Column(name, name) for name in ("95 % interval", "paper")),
-    Column("difference", "difference", spec="+.2f", missing=NONE),
-    Column("query_ms", "query", unit="ms"),
-    Column("reads", "reads", "text"),
-    Column("departures", "departures"),
+SHOWN = (
+    *("n", *NUMBERS, "interval", "paper", "difference", "query_ms", "reads", "models", "precision"),
+    *("departures", "needs"),
 )
+"""The columns of a board, as far as a row has a value there; method and verdict stand before them."""
 SPEEDS = (
     Column("run", "run", "text"),
     Column("query_ms", "query", unit="ms"),
@@ -42,7 +48,6 @@ UNKNOWN = "unknown"
 """The grid's word for a row whose value in the paper could not be read."""
 SMOKE = "smoke test"
 """The grid's word for a run on embedded data, which is never held against a paper."""
-MEAN_R1 = "mean R@1"
 
 
 def fixed(value: float | None, digits: int = 1, sign: bool = False) -> str:
@@ -53,11 +58,6 @@ def fixed(value: float | None, digits: int = 1, sign: bool = False) -> str:
 def between(bounds: tuple[float, float] | None, digits: int = 1, sign: bool = False) -> str:
     """An interval as text."""
     return NONE if bounds is None else " to ".join(fixed(bound, digits, sign) for bound in bounds)
-
-
-def milliseconds(value: float | None) -> str:
-    """Return the number with two decimals, or with three digits below a millisecond."""
-    return NONE if value is None else f"{value:.2f}" if value >= 1 else f"{value:.3g}"
 
 
 def remark(row: Row) -> str:
@@ -86,75 +86,68 @@ class BoardRow:
     kind: Literal["single", "ensemble"]
     comparable: Literal["yes", "no"]
     protocol: str
-    seeds: list[tuple[int, str]]
+    cells: Mapping[str, Cell]
+    """By the keys of the leaderboard's columns."""
+    seeds: Sequence[tuple[int, str]]
     """Each seed and the address of its page."""
-    cells: list[Cell]
-    links: list[tuple[str, str]]
+    links: Sequence[tuple[str, str]]
     """Names and targets: recipe, record, paper, code."""
 
     @property
     def words(self) -> str:
         """The text that the filter searches."""
-        return f"{self.name} {self.title} {self.method} {self.protocol} {self.status}".lower()
+        return f"{self.name} {self.title} {self.method} {self.protocol} {self.status} {self.remark}".lower()
 
 
 @dataclass(frozen=True)
-class Board:
+class BoardTable:
     """A table of the leaderboard: one protocol and test split."""
 
     protocol: str
-    title: str
     size: str
     signature: str
     columns: list[Column]
-    """The columns of COLUMNS for which a row has a value."""
     lines: list[BoardRow]
+    notes: list[str]
     files: list[tuple[str, str]]
     """Name and target of each format in which the table lies beside the page."""
 
 
-def boards(evidence: PageEvidence) -> list[Board]:
+def board_tables(evidence: Evidence) -> list[BoardTable]:
     """All tables of the leaderboard: those of the papers' benchmarks first, the embedded data last."""
     found = []
-    for protocol, waits in evidence.waiting.items():
-        pairs = [
-            (g, t) for g, t in zip(evidence.groups, evidence.tied, strict=True) if g.protocol == protocol
-        ]
-        lines = [_waiting_line(row, evidence) for row in waits]
-        made = [
-            _board(group, _lines(group, tied, evidence), lines if number == 0 else [])
-            for number, (group, tied) in enumerate(pairs)
-        ]
-        found += made or [_board(protocol, [], lines)]
+    for board in evidence.boards:
+        waits = [_waiting_line(row, evidence) for row in board.waiting]
+        for number, (group, tied) in enumerate(zip(board.groups, board.tied, strict=True)):
+            cells = zip(group.rows, group_cells(group, tied), strict=True)
+            lines = [*(_line(row, found, evidence) for row, found in cells), *(waits if number == 0 else [])]
+            dull = {"models", "precision"}.difference(column_names(group))
+            found.append(_table(board, group.size, group.signature, lines, dull))
+        if not board.groups:
+            found.append(_table(board, "no run of ours yet", "", waits))
     return found
 
 
-def _board(group: Group | str, runs: Sequence[BoardRow], waits: Sequence[BoardRow]) -> Board:
-    protocol = group if isinstance(group, str) else group.protocol
-    lines = [*runs, *waits]
-    filled = [n for n in range(len(COLUMNS)) if any(line.cells[n].value is not None for line in lines)]
-    lines = [replace(line, cells=[line.cells[place] for place in filled]) for line in lines]
-    return Board(
-        protocol=protocol,
-        title=NAMES.get(protocol, protocol),
-        size="no run of ours yet" if isinstance(group, str) else group.size,
-        signature="" if isinstance(group, str) else group.signature,
-        columns=[COLUMNS[place] for place in filled],
+def _table(
+    board: Board, size: str, signature: str, lines: list[BoardRow], dull: Collection[str] = ()
+) -> BoardTable:
+    filled = [
+        key
+        for key in SHOWN
+        if key not in dull and any(key in line.cells and line.cells[key].value is not None for line in lines)
+    ]
+    return BoardTable(
+        protocol=board.protocol,
+        size=size,
+        signature=signature,
+        columns=[(COLUMNS if board.groups else ALONE)[key] for key in filled],
         lines=lines,
-        files=[(name, f"tables/{protocol}.{kind}") for kind, name in FORMATS.items()],
+        notes=needs_remark(board.waiting) if "needs" in filled else [],
+        files=[(name, f"tables/{board.protocol}.{kind}") for kind, name in FORMATS.items()],
     )
 
 
-def _lines(group: Group, tied: frozenset[str], evidence: PageEvidence) -> list[BoardRow]:
-    cells = [_cells(row, row.name in tied) for row in group.rows]
-    for place in range(len(RECALLS) + 1) if len(cells) > 1 else ():
-        best = max((found[place] for found in cells), key=lambda cell: float(cell.value or 0)).text
-        for found in cells:
-            found[place] = replace(found[place], emphasis="best" if found[place].text == best else "")
-    return [_line(row, found, evidence) for row, found in zip(group.rows, cells, strict=True)]
-
-
-def _line(row: Row, cells: list[Cell], evidence: PageEvidence) -> BoardRow:
+def _line(row: Row, cells: Mapping[str, Cell], evidence: Evidence) -> BoardRow:
     record = row.records[0]
     return BoardRow(
         title=row.title,
@@ -165,8 +158,8 @@ def _line(row: Row, cells: list[Cell], evidence: PageEvidence) -> BoardRow:
         kind="ensemble" if row.models > 1 else "single",
         comparable="yes" if row.comparable else "no",
         protocol=row.protocol,
-        seeds=[(found.seed, evidence.addresses[found.path]) for found in row.records],
         cells=cells,
+        seeds=[(found.seed, evidence.addresses[found.path]) for found in row.records],
         links=[
             ("recipe", f"../{record.recipe_path}"),
             ("record", f"runs/{record.path.as_posix()}"),
@@ -175,55 +168,33 @@ def _line(row: Row, cells: list[Cell], evidence: PageEvidence) -> BoardRow:
     )
 
 
-def _waiting_line(row: Waiting, evidence: PageEvidence) -> BoardRow:
+def _waiting_line(row: Waiting, evidence: Evidence) -> BoardRow:
     """A row of a paper; its numbers stand where ours will."""
-    values = {name: None if row.paper is None else row.paper.value(name) for name in (*RECALLS, "rsum")}
-    cells = [column.cell(values.get(column.key)) for column in COLUMNS]
-    recipe = [] if row.recipe is None else [("recipe", f"../{row.recipe}")]
     return BoardRow(
         title=row.title,
         name="",
         method=row.method,
         status="not run",
-        remark=row.status,
+        remark=row.remedy,
         kind="ensemble" if row.paper is not None and row.paper.ensemble else "single",
         comparable="no",
         protocol=row.protocol,
-        seeds=[],
-        cells=cells,
-        links=[*recipe, *_paper_links(row.method, evidence)],
+        cells=waiting_cells(row),
+        seeds=(),
+        links=[
+            *([] if row.recipe is None else [("recipe", f"../{row.recipe}")]),
+            *_paper_links(row.method, evidence),
+        ],
     )
 
 
-def _paper_links(method: str, evidence: PageEvidence) -> list[tuple[str, str]]:
+def _paper_links(method: str, evidence: Evidence) -> list[tuple[str, str]]:
     """The paper and its code, where they are known."""
     paper = evidence.papers.get(method)
     if paper is None:
         return []
     code = [] if paper.code is None else [("code", paper.code)]
     return [("paper", f"https://arxiv.org/abs/{paper.arxiv}"), *code]
-
-
-def _cells(row: Row, tied: bool) -> list[Cell]:
-    """A cell for each of COLUMNS; intervals are sorted by their width."""
-    bounds, paper = row.bounds("rsum"), row.paper_value
-    metric = f" ({MEAN_R1})" if row.headline == "mean_r1" and paper is not None else ""
-    kind = (
-        "" if row.paper is None or row.paper.kind == "reported" or paper is None else f" ({row.paper.kind})"
-    )
-    values = [
-        *(row.mean(name) for name in (*RECALLS, "rsum")),
-        row.spread("rsum"),
-        Cell(between(bounds), None if bounds is None else bounds[1] - bounds[0]),
-        Cell(fixed(paper), paper, tail=metric + kind),
-        row.difference,
-        Cell(milliseconds(row.query_ms), row.query_ms),
-        row.reads,
-        len(row.departures),
-    ]
-    cells = [column.cell(value) for column, value in zip(COLUMNS, values, strict=True)]
-    cells[len(RECALLS)] = replace(cells[len(RECALLS)], tied=tied)
-    return cells
 
 
 # -------------------------------------------------------------------------------------- first screen
@@ -239,34 +210,34 @@ class Verdicts:
     """The board that has them."""
 
 
-def grid(evidence: PageEvidence) -> dict[str, list[Verdicts]]:
-    """Method's title -> a cell for each of `grid_protocols`."""
+def grid(evidence: Evidence) -> dict[str, list[Verdicts]]:
+    """Method's title -> a cell for each of `grid_boards`."""
     methods = dict.fromkeys([*(record.method for record in evidence.records), *evidence.papers])
     return {
         method_title(method) if method in method_names() else method: [
-            _verdicts(method, protocol, evidence) for protocol in grid_protocols(evidence)
+            _verdicts(method, board) for board in grid_boards(evidence)
         ]
         for method in sorted(methods)
     }
 
 
-def grid_protocols(evidence: PageEvidence) -> list[str]:
-    """The protocols of the grid: those that Rematch can run."""
-    return [protocol for protocol in evidence.waiting if protocol in PROTOCOLS]
+def grid_boards(evidence: Evidence) -> list[Board]:
+    """The boards of the grid: of protocols that Rematch can run."""
+    return [board for board in evidence.boards if board.protocol in PROTOCOLS]
 
 
-def _verdicts(method: str, protocol: str, evidence: PageEvidence) -> Verdicts:
-    rows = [row for row in rows_of(evidence.groups, protocol) if row.method == method]
-    found = [row.judgement.kind if protocol in BENCHMARKS else SMOKE for row in rows]
-    waits = [row for row in evidence.waiting[protocol] if row.method == method]
-    found += [UNKNOWN if row.paper is None else "not run" for row in waits]
+def _verdicts(method: str, board: Board) -> Verdicts:
+    found: list[str] = [
+        row.judgement.kind if board.reported else SMOKE for row in board.rows if row.method == method
+    ]
+    found += [UNKNOWN if row.paper is None else "not run" for row in board.waiting if row.method == method]
     found = [UNKNOWN if kind == "paper value unknown" else kind for kind in found]
-    return Verdicts({kind: found.count(kind) for kind in dict.fromkeys(found)}, f"board-{protocol}")
+    return Verdicts({kind: found.count(kind) for kind in dict.fromkeys(found)}, f"board-{board.protocol}")
 
 
-def basis(evidence: PageEvidence) -> str:
+def basis(evidence: Evidence) -> str:
     """Say in a sentence what the verdicts rest on today."""
-    real = [row for group in evidence.groups for row in group.rows if group.protocol in BENCHMARKS]
+    real = [row for board in evidence.boards if board.reported for row in board.rows]
     judged = [row for row in real if row.comparable]
     kinds: dict[str, int] = {}
     for row in judged:
@@ -294,7 +265,7 @@ class Drawn:
     rows: list[tuple[Row, Markup]]
 
 
-def versus(evidence: PageEvidence) -> list[Drawn]:
+def versus(evidence: Evidence) -> list[Drawn]:
     """The rows of each group that are in the paper's set-up, with the papers' values."""
     found = []
     for group in evidence.groups:
@@ -314,7 +285,7 @@ def versus(evidence: PageEvidence) -> list[Drawn]:
 # ------------------------------------------------------------------------------------------- seeds
 
 
-def seed_strips(evidence: PageEvidence) -> list[Drawn]:
+def seed_strips(evidence: Evidence) -> list[Drawn]:
     """Each group with a dot a seed, and the paper's value as a line where the two may be compared."""
     found = []
     for group in evidence.groups:
@@ -344,7 +315,7 @@ class Speed:
     sheet: Sheet
 
 
-def speeds(evidence: PageEvidence) -> list[Speed]:
+def speeds(evidence: Evidence) -> list[Speed]:
     """A scatter for each group and way of measuring; rows without latency are left out."""
     found = []
     for group in evidence.groups:
@@ -363,6 +334,7 @@ def _speed_sheet(rows: Sequence[Row]) -> Sheet:
     lines = []
     for row in sorted(rows, key=lambda row: row.query_ms or 0.0):
         sizes = [record.latency.parameters for record in row.records if record.latency is not None]
+        assert row.query_ms is not None
         query = Cell(milliseconds(row.query_ms), row.query_ms)
         lines.append((row.name, query, row.mean("rsum"), between(row.bounds("rsum")), *sizes[:1]))
     return make_sheet("accuracy and latency", SPEEDS, lines)
@@ -374,7 +346,7 @@ def _where(latency: Latency) -> str:
     return f"{latency.hardware}, {latency.device}, {threads}, {latency.precision}; {latency.method}"
 
 
-def _scatter(group: Group, rows: Sequence[Row], evidence: PageEvidence) -> Markup:
+def _scatter(group: Group, rows: Sequence[Row], evidence: Evidence) -> Markup:
     points = [
         Point(
             row.name,

@@ -13,8 +13,8 @@ from markupsafe import Markup
 from benchmark.guarded import parse_json
 from benchmark.records.record import RunRecord
 from benchmark.records.sidecar import Sidecar
+from benchmark.reporting.evidence import Evidence
 from benchmark.reporting.leaderboard.rows import Row
-from benchmark.reporting.page.evidence import PageEvidence
 from benchmark.reporting.page.svg import Pair, Series, curves
 
 BINS = 60
@@ -102,13 +102,13 @@ def panel(courses: Sequence[Course], name: str) -> Panel:
     )
 
 
-def all_courses(evidence: PageEvidence) -> dict[Path, Course]:
+def all_courses(evidence: Evidence) -> dict[Path, Course]:
     """The course of every run that was trained, by `RunRecord.path`."""
     found = {record.path: course(record, evidence.sidecars[record.path]) for record in evidence.records}
     return {path: item for path, item in found.items() if item is not None}
 
 
-def overview(evidence: PageEvidence, courses: Mapping[Path, Course]) -> list[tuple[Row, Panel]]:
+def overview(evidence: Evidence, courses: Mapping[Path, Course]) -> list[tuple[Row, Panel]]:
     """Each row of the leaderboard that was trained, once, with its seeds' curves."""
     panels: dict[tuple[Path, ...], tuple[Row, Panel]] = {}
     for group in evidence.groups:

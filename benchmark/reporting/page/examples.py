@@ -70,7 +70,8 @@ class Gallery:
     """The data behind the runs: each split is drawn once, each picture stored once."""
 
     album: Album = field(default_factory=Album)
-    splits: dict[str, Split | None] = field(default_factory=dict)
+    splits: dict[str, tuple[Split | None, str]] = field(default_factory=dict)
+    """By what decides them; with the hash of their captions' ids."""
 
     def split(self, record: RunRecord, sidecar: Sidecar) -> tuple[str, Split | None]:
         """The run's test split, with a key for it; None where its pictures are not shown, or it is another one now."""
@@ -79,9 +80,10 @@ class Gallery:
         options = sorted(facts.options.items())
         key = f"{facts.name} {facts.revision} {record.split} {images} {facts.captions_per_image} {options}"
         if key not in self.splits:
-            self.splits[key] = _made_by_code(record, images)
-        found = self.splits[key]
-        if found is not None and caption_ids_hash(found.caption_ids) != sidecar.caption_ids_sha256:
+            made = _made_by_code(record, images)
+            self.splits[key] = made, "" if made is None else caption_ids_hash(made.caption_ids)
+        found, captions = self.splits[key]
+        if found is not None and captions != sidecar.caption_ids_sha256:
             raise UserError(
                 f"{record.path.as_posix()}: its captions are not those that {facts.name} makes now"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmark.records.parts import RECALLS
 from benchmark.records.reference import Reference
-from benchmark.reporting.page.evidence import PageEvidence
+from benchmark.reporting.evidence import Evidence
 from benchmark.reporting.page.studies import DrawnSheet
 from benchmark.reporting.page.svg import Marks, strips
 from benchmark.reporting.sheet import NONE, Cell, Column, make_sheet
@@ -21,7 +21,7 @@ COLUMNS = (
 )
 
 
-def compared(evidence: PageEvidence) -> DrawnSheet:
+def compared(evidence: Evidence) -> DrawnSheet:
     """All references by dataset and run beside the records of the same seed, with the changes of rsum as strips."""
     rows = [_compare(evidence, *item) for item in evidence.references.items()]
     sheet = make_sheet("References against records", COLUMNS, rows)
@@ -34,7 +34,7 @@ def compared(evidence: PageEvidence) -> DrawnSheet:
     return DrawnSheet("", sheet, axis, drawn)
 
 
-def _compare(evidence: PageEvidence, place: tuple[str, str], reference: Reference) -> list[object]:
+def _compare(evidence: Evidence, place: tuple[str, str], reference: Reference) -> list[object]:
     """A reference beside the record of its run and seed, where one was made by the same version of the recipe."""
     (dataset, run), full = place, reference.full
     found = [

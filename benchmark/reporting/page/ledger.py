@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from markupsafe import Markup
 
-from benchmark.places import CLAIMS, locate
 from benchmark.reporting.claims.checks import JudgedCheck
 from benchmark.reporting.claims.definition import Growth
-from benchmark.reporting.claims.judge import JudgedClaim, judge_claims
+from benchmark.reporting.claims.judge import JudgedClaim
 from benchmark.reporting.claims.page import CERTAINTY, SETTINGS, checks_sheet, summary
 from benchmark.reporting.page.svg import Marks, strips
 from benchmark.reporting.sheet import Sheet
@@ -36,12 +34,8 @@ class ClaimSection:
     strips: list[Markup]
 
 
-def claims(root: Path) -> list[ClaimSection]:
-    """All claims in their order; [] where there is no ledger. Raises UserError as `judge_claims` does."""
-    return [_show(judged) for judged in judge_claims(root)] if locate(root / CLAIMS).is_file() else []
-
-
-def _show(judged: JudgedClaim) -> ClaimSection:
+def show_claim(judged: JudgedClaim) -> ClaimSection:
+    """The section of a claim."""
     shown = [check for check in judged.checks if check.place != "-"]
     settings = dict.fromkeys(f"{total.place}: {SETTINGS[total.setting]}" for total in judged.totals)
     return ClaimSection(

@@ -11,10 +11,10 @@ from markupsafe import Markup
 
 from benchmark.records.parts import RECALLS, ProtocolRecord
 from benchmark.records.record import RunRecord
+from benchmark.reporting.evidence import Evidence
 from benchmark.reporting.leaderboard.rows import Row
 from benchmark.reporting.page.board import between
 from benchmark.reporting.page.curves import Course, Panel, panel
-from benchmark.reporting.page.evidence import PageEvidence
 from benchmark.reporting.page.examples import NO_PICTURES, Example, Gallery, examples
 from benchmark.reporting.page.svg import Marks, strips
 from benchmark.reporting.sheet import NONE, Column, Sheet, make_sheet
@@ -64,6 +64,7 @@ class RunPage:
     facts: Facts
     environment: Facts
     recipe: Facts
+    """What a page before it does not say already."""
     members: list[tuple[str, str]]
     """Name of each member of an ensemble and the address of its page, "" where it has none."""
     epochs: Sheet | None
@@ -72,9 +73,11 @@ class RunPage:
     examples: dict[str, list[Example]]
     without_pictures: str
     """The reason why there are no pictures; empty: there are."""
+    recipe_at: str = ""
+    """The address of the page that has the rest of the recipe; empty: it is all here."""
 
 
-def run_pages(evidence: PageEvidence, courses: Mapping[Path, Course], gallery: Gallery) -> list[RunPage]:
+def run_pages(evidence: Evidence, courses: Mapping[Path, Course], gallery: Gallery) -> list[RunPage]:
     """The pages of all runs, in the order of the records."""
     rows = {
         (record.path, row.protocol): row
@@ -82,11 +85,24 @@ def run_pages(evidence: PageEvidence, courses: Mapping[Path, Course], gallery: G
         for row in group.rows
         for record in row.records
     }
-    return [_page(evidence, record, rows, courses.get(record.path), gallery) for record in evidence.records]
+    pages = [_page(evidence, record, rows, courses.get(record.path), gallery) for record in evidence.records]
+    return _shared_recipes(pages)
+
+
+def _shared_recipes(pages: Sequence[RunPage]) -> list[RunPage]:
+    """A recipe that differs from an earlier page's in the seed alone is told by a link to it."""
+    first: dict[tuple[tuple[str, str], ...], str] = {}
+    found = []
+    for page in pages:
+        seed = [fact for fact in page.recipe if fact[0] == "training.seed"]
+        rest = tuple(fact for fact in page.recipe if fact not in seed)
+        at = first.setdefault(rest, page.address)
+        found.append(page if at == page.address else replace(page, recipe=seed, recipe_at=at))
+    return found
 
 
 def _page(
-    evidence: PageEvidence,
+    evidence: Evidence,
     record: RunRecord,
     rows: Mapping[tuple[Path, str], Row],
     course: Course | None,
@@ -219,6 +235,6 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _member(evidence: PageEvidence, record: RunRecord, run: str, seed: int) -> str:
+def _member(evidence: Evidence, record: RunRecord, run: str, seed: int) -> str:
     """The address of an ensemble's member."""
     return evidence.addresses.get(Path(record.dataset.name, run, f"{seed}.json"), "")

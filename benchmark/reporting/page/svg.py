@@ -1,16 +1,18 @@
 """Charts as inline SVG: drawn in `currentColor` and the page's own colours, so that they follow light and dark.
 
-Every text goes through `Markup.format`, which escapes it; coordinates have one decimal, so that the bytes are the
+Every text goes through `escape`; classes are the style sheet's; coordinates have one decimal, so that the bytes are the
 same on every machine.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 Pair = tuple[float, float]
 
@@ -84,34 +86,44 @@ def rules(kind: str, segments: Iterable[Segment]) -> Markup:
         f"M{_px(x1)} {_px(y1)}" + (f"V{_px(y2)}" if x1 == x2 else f"L{_px(x2)} {_px(y2)}")
         for x1, y1, x2, y2 in segments
     )
-    return Markup('<path class="{}" d="{}"/>').format(kind, steps) if steps else Markup()
+    return Markup(f'<path class="{kind}" d="{steps}"/>') if steps else Markup()
 
 
 def text(x: float, y: float, content: str, anchor: str = "middle", kind: str = "") -> Markup:
     """A line of text; `anchor` is start, middle or end."""
-    named = Markup(' class="{}"').format(kind) if kind else Markup()
-    return Markup('<text{} x="{}" y="{}" text-anchor="{}">{}</text>').format(
-        named, _px(x), _px(y), anchor, content
-    )
+    named = f' class="{kind}"' if kind else ""
+    return Markup(f'<text{named} x="{_px(x)}" y="{_px(y)}" text-anchor="{anchor}">{escape(content)}</text>')
 
 
 def dot(x: float, y: float, radius: float, title: str = "") -> Markup:
     """A point, with a tooltip where it has a title."""
-    inner = Markup("<title>{}</title>").format(title) if title else Markup()
-    return Markup('<circle cx="{}" cy="{}" r="{}">{}</circle>').format(_px(x), _px(y), _px(radius), inner)
+    inner = f"<title>{escape(title)}</title>" if title else ""
+    return Markup(f'<circle cx="{_px(x)}" cy="{_px(y)}" r="{_px(radius)}">{inner}</circle>')
 
 
 def path(kind: str, points: Sequence[Pair]) -> Markup:
     """A line through points."""
     steps = "".join(f"{'L' if n else 'M'}{_px(x)} {_px(y)}" for n, (x, y) in enumerate(points))
-    return Markup('<path class="{}" d="{}"/>').format(kind, steps)
+    return Markup(f'<path class="{kind}" d="{steps}"/>')
 
 
 def figure(width: int, height: int, parts: Iterable[Markup], label: str = "", kind: str = "chart") -> Markup:
     """A whole SVG; without a label it is left out by screen readers, since the table around it says the same."""
-    named = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
-    head = Markup('class="{}" viewBox="0 0 {} {}"').format(kind, width, height)
-    return Markup("<svg {} {}>{}</svg>").format(head, named, Markup().join(parts))
+    named = f'role="img" aria-label="{escape(label)}"' if label else 'aria-hidden="true"'
+    inner = Markup().join(parts)
+    return Markup(f'<svg class="{kind}" viewBox="0 0 {width} {height}" {named}>{inner}</svg>')
+
+
+GRID = re.compile(r'<path class="grid" d="[^"]+"/>')
+
+
+def share_grids(text: str) -> tuple[str, str]:
+    """Draw the grids that several charts have from one place; returns the text so, and what that place holds."""
+    found = Counter(GRID.findall(text))
+    shared = {grid: f"g{number}" for number, grid in enumerate(grid for grid, n in found.items() if n > 1)}
+    drawn = GRID.sub(lambda grid: f'<use href="#{shared[grid[0]]}"/>' if grid[0] in shared else grid[0], text)
+    held = "".join(grid.replace("<path", f'<path id="{name}"', 1) for grid, name in shared.items())
+    return drawn, f"<defs>{held}</defs>"
 
 
 # ----------------------------------------------------------------- strips: one row of a table each

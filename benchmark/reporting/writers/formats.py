@@ -12,7 +12,9 @@ from benchmark.reporting.writers.json import write_json
 from benchmark.reporting.writers.terminal import write_text
 
 Format = Literal["text", "json", "csv", "markdown"]
-WRITERS: Mapping[Format, Callable[[Sequence[Sheet]], str]] = {
+PageFormat = Literal["text", "json", "csv", "markdown", "html", "latex"]
+"""Formats of pages of tables; html and latex are of whole pages only."""
+WRITERS: Mapping[PageFormat, Callable[[Sequence[Sheet]], str]] = {
     "text": write_text,
     "json": write_json,
     "csv": write_csv,
@@ -20,6 +22,6 @@ WRITERS: Mapping[Format, Callable[[Sequence[Sheet]], str]] = {
 }
 
 
-def write_sheets(sheets: Sequence[Sheet], form: Format) -> str:
+def write_sheets(sheets: Sequence[Sheet], form: PageFormat) -> str:
     """Sheets in one of the formats."""
     return WRITERS[form](sheets)

@@ -33,14 +33,8 @@ def environment(templates: Path) -> jinja2.Environment:
         auto_reload=False,
     )
     made.filters["capital"] = capital
-    made.filters["anchor"] = _anchor
     made.filters["runs"] = _runs
     return made
-
-
-def _anchor(mark: str) -> str:
-    """A mark as part of an id."""
-    return mark if mark.isascii() else "members"
 
 
 def _runs(items: Iterable[Any], attribute: str) -> list[tuple[Any, list[Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.reporting.leaderboard.content import SMOKE, letter, paper_remark
+from benchmark.reporting.leaderboard.words import SMOKE, letter, paper_remark
 from benchmark.reporting.sheet import Cell, Page
 from tests.reporting.leaderboard.test_rows import PAPERS, sgr
 from tests.reporting.writers.samples import RECORDS, SHARED, cells_of, ensemble, keys_of, page, row_of

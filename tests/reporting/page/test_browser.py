@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmark.places import RESULTS
+from benchmark.reporting.evidence import read_evidence
 from benchmark.reporting.page import render_page
+from benchmark.reporting.writers.csv import harmless
+from benchmark.reporting.writers.latex import escape
+from tests.paths import ROOT
 from tests.reporting.page.browser import Page, browser, find_browser
 from tests.reporting.page.checkout import checkout
+from tests.reporting.writers.samples import ODD
 
 PROGRAM = find_browser()
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium on this machine")
@@ -37,7 +47,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("checkout")
     checkout(root)
     path = root / "report.html"
-    path.write_bytes(render_page(root))
+    path.write_bytes(render_page(read_evidence(root)))
     return path
 
 
@@ -118,17 +128,17 @@ def test_the_leaderboard_is_sorted_by_its_buttons(page: Page, file: Path) -> Non
     page.open(file)
     boards = page("document.querySelectorAll('table.board').length")
     table = f'document.querySelectorAll("table.board")[{boards - 1}]'  # scenes
-    names = f"[...{table}.tBodies[0].rows].map((row) => row.cells[0].textContent.trim().toLowerCase())"
-    values = f"[...{table}.tBodies[0].rows].map((row) => Number(row.cells[3].dataset.v))"
-    state = f"[...{table}.tHead.rows[0].cells].map((head) => head.ariaSort)"
     heads = page(f"[...{table}.tHead.rows[0].cells].map((head) => head.textContent)")
-    assert (heads[3], heads[9]) == ("i2t R@1", "rsum")
-    assert page(state)[9] == "descending"  # rsum, as it comes
-    page(f"{table}.tHead.rows[0].cells[3].firstChild.click()")
+    recall, rsum = heads.index("i2t R@1"), heads.index("rsum ± sd")
+    names = f"[...{table}.tBodies[0].rows].map((row) => row.cells[0].textContent.trim().toLowerCase())"
+    values = f"[...{table}.tBodies[0].rows].map((row) => parseFloat(row.cells[{recall}].textContent))"
+    state = f"[...{table}.tHead.rows[0].cells].map((head) => head.ariaSort)"
+    assert page(state)[rsum] == "descending"  # as it comes
+    page(f"{table}.tHead.rows[0].cells[{recall}].firstChild.click()")
     found = page(values)
     assert len(set(found)) > 1
     assert found == sorted(found, reverse=True)
-    page(f"{table}.tHead.rows[0].cells[3].firstChild.click()")
+    page(f"{table}.tHead.rows[0].cells[{recall}].firstChild.click()")
     assert page(values) == sorted(found)
     assert [item for item in page(state) if item] == ["ascending"]
     page(f"{table}.tHead.rows[0].cells[0].firstChild.click()")
@@ -165,6 +175,73 @@ def test_filters_leave_what_fits(page: Page, file: Path) -> None:
     assert page(SHOWN) == 1
     choose("text", "nox -s reproduce-user mscoco-5k")
     assert page(SHOWN) == 0  # this checkout has no recipes, so no row has a command
+
+
+CLIPBOARD = """Object.defineProperty(navigator, "clipboard", {configurable: true, value: {
+  writeText: (text) => { window.copied = text; return Promise.resolve(); }}})"""
+
+
+def copied(page: Page, table: str, form: str) -> str:
+    """The text that a table's button puts on the clipboard."""
+    page(f'{table}.closest(".scroll").nextElementSibling.querySelector("button:nth-child({form})").click()')
+    page("new Promise((done) => setTimeout(done, 50))")
+    return str(page("window.copied"))
+
+
+def test_every_table_can_be_copied_as_csv_and_latex(page: Page, file: Path) -> None:
+    page.open(file)
+    page(CLIPBOARD)
+    count = page("document.querySelectorAll('.scroll table').length")
+    assert count > 20
+    assert count == page("document.querySelectorAll('table').length")
+    assert count == page("document.querySelectorAll('.scroll + .copy button:nth-child(2)').length")
+    table = "document.querySelector('table.board')"
+    shown = page(f"[...{table}.rows].map((row) => [...row.cells].map((cell) => cell.textContent.trim()))")
+    rows = list(csv.reader(io.StringIO(copied(page, table, "1"))))
+    assert [row[2:] for row in rows] == [row[2:] for row in shown]
+    assert rows[1][0] == "SGR (repository) (sgr)"  # its name, without the links below it
+    assert rows[1][1].startswith("reproduced")
+    lines = copied(page, table, "2").splitlines()
+    assert re.fullmatch(r"\\begin\{tabular\}\{llr+lr\}", lines[0])
+    body = [line.strip().removesuffix(r" \\").split(" & ") for line in lines if " & " in line]
+    plain = [[re.sub(r"\\textbf\{(.*)\}", r"\1", cell) for cell in row] for row in body]
+    assert plain == [[escape(cell) for cell in row] for row in rows]
+
+
+def test_a_copy_is_escaped_by_the_rules_of_the_writers(page: Page, file: Path) -> None:
+    page.open(file)
+    page(CLIPBOARD)
+    table = "document.querySelector('table.verdicts')"
+    for text in (ODD, "=1+1", "-", "a,b", 'say "x" ("y")', "--data-dir"):
+        page(f"{table}.rows[1].cells[0].dataset.copy = {json.dumps(text)}")
+        (_, row, *_) = csv.reader(io.StringIO(copied(page, table, "1")))
+        assert row[0] == harmless(text)
+        line = copied(page, table, "2").splitlines()[4]
+        assert line.strip().startswith(f"{escape(text)} & ")
+
+
+def test_without_a_clipboard_the_text_is_there_to_copy_by_hand(page: Page, file: Path) -> None:
+    page.open(file)
+    page("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page("document.querySelector('.copy button').click()")
+    page("new Promise((done) => setTimeout(done, 50))")
+    assert page("document.activeElement.tagName") == "TEXTAREA"
+    assert page("document.activeElement.value").startswith("method,Flickr30K,")
+    assert page("getSelection().toString().length") == page("document.activeElement.value.length")
+
+
+@pytest.mark.parametrize(("width", "most"), [(1280, 6_000)])
+def test_the_committed_page_is_no_longer_than_that(page: Page, width: int, most: int) -> None:
+    page.show(width, 900, "light")
+    page.open(ROOT / RESULTS / "report.html")
+    assert page("document.documentElement.scrollHeight") <= most
+
+
+def test_the_grid_is_whole_on_a_narrow_screen(page: Page) -> None:
+    page.show(390, 844, "light")
+    page.open(ROOT / RESULTS / "report.html")
+    box = "document.querySelector('.verdicts').parentElement"
+    assert page(f"{box}.scrollWidth <= {box}.clientWidth")
 
 
 def test_an_address_inside_a_folded_part_opens_it(page: Page, file: Path) -> None:

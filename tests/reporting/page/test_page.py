@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -18,13 +19,20 @@ from PIL import Image
 
 from benchmark.data.load import load_dataset
 from benchmark.errors import UserError
-from benchmark.places import RUNS
+from benchmark.places import RESULTS, RUNS
 from benchmark.records.record import RunRecord
 from benchmark.records.sidecar import Sidecar, read_sidecar
+from benchmark.reporting.evidence import read_evidence
+from benchmark.reporting.leaderboard.boards import boards_below
+from benchmark.reporting.leaderboard.cells import COLUMNS, group_cells
 from benchmark.reporting.leaderboard.comparisons import LEVEL
 from benchmark.reporting.page import TEMPLATES, render_page
 from benchmark.reporting.page.examples import BEST, SHOWN, WORST, Gallery, examples
+from benchmark.reporting.writers.csv import FORMULA
+from benchmark.reporting.writers.latex import SPECIAL
 from tests.data.look.test_contact_sheet import contrast
+from tests.paths import ROOT
+from tests.reporting import many
 from tests.reporting.page.checkout import IMAGE, ODD, OPTIONS, SCRIPT, TITLE, checkout
 
 VOID = {"meta", "link", "br", "input", "img", "hr"}
@@ -118,7 +126,7 @@ class Made:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     root = tmp_path_factory.mktemp("checkout")
     records = checkout(root)
-    content = render_page(root)
+    content = render_page(read_evidence(root))
     return Made(root, records, content, Tree(content).root)
 
 
@@ -176,7 +184,7 @@ def test_nothing_in_the_records_becomes_markup(made: Made) -> None:
 
 def test_the_same_files_give_the_same_bytes_wherever_they_lie(made: Made, tmp_path: Path) -> None:
     shutil.copytree(made.root, tmp_path / "elsewhere")
-    assert render_page(tmp_path / "elsewhere") == made.content
+    assert render_page(read_evidence(tmp_path / "elsewhere")) == made.content
     assert str(made.root).encode() not in made.content
 
 
@@ -185,12 +193,12 @@ def test_a_changed_digit_is_refused(made: Made, tmp_path: Path) -> None:
     path = tmp_path / "damaged" / RUNS / made.records[0].path
     path.write_text(path.read_text().replace('"r1": 76.6', '"r1": 7.6', 1))
     with pytest.raises(UserError, match=path.name):
-        render_page(tmp_path / "damaged")
+        render_page(read_evidence(tmp_path / "damaged"))
 
 
 def test_no_records_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run records; make some with `rematch reproduce hat`"):
-        render_page(tmp_path)
+        render_page(read_evidence(tmp_path))
 
 
 def test_colours_are_told_from_their_ground_in_both_schemes() -> None:
@@ -221,7 +229,8 @@ def test_every_run_has_its_section_with_its_record(made: Made) -> None:
         for said in (record.canonical_hash, record.recipe_digest, record.recipe_path, *record.departures):
             assert said in text
         assert "recipe.training" not in text
-        assert "training.batch_size 128" in text
+        assert "training.batch_size 128" in text or "All else as of " in text
+        assert (f"training.seed {record.seed}" in text) == ("seed" in record.recipe["training"])
 
 
 def test_an_ensemble_leads_to_its_members(made: Made) -> None:
@@ -256,7 +265,7 @@ def test_a_benchmark_is_one_table_with_the_rows_that_wait(made: Made) -> None:
     assert len(boards) == 5  # Flickr30K, MSCOCO 1K and 5K, CUHK-PEDES, scenes
     for board in boards:
         heads = [node.text for node in board.walk() if node.tag == "th" and "scope" in node.attributes]
-        assert heads[:3] == ["method", "verdict", "n"]
+        assert heads[:2] == ["method", "verdict"]
     caption = next(node for node in boards[0].walk() if node.tag == "caption").text
     assert caption.startswith("dataset:flickr30k|")
     assert len(boards[0].having("waits")) > 20
@@ -268,14 +277,44 @@ def test_the_leaderboard_has_what_is_known_and_no_empty_column(made: Made) -> No
     head, row, *_ = (node for node in table.walk() if node.tag == "tr")
     cells = dict(zip((n.text for n in head.children), (n.text for n in row.children), strict=True))
     assert "query ms" not in cells
-    assert cells["rsum"] == "491.5"
-    assert cells["sd"] == "0.60"
+    assert cells["rsum ± sd"] == "491.5 ± 0.60"
     assert cells["paper"] == "490.9"
     assert cells["difference"] == "+0.60"
     assert cells["verdict"] == "reproduced"
     assert cells["n"] == "3"
     assert "seeds 0 , 1 , 2" in cells["method"]
     assert {"recipe", "record", "paper", "code"} <= set(cells["method"].replace("·", " ").split())
+
+
+def test_a_board_has_the_cells_of_the_tables(made: Made) -> None:
+    """Row by row, as far as both have the column."""
+    for table, found in zip(made.tree.having("board"), boards_below(made.root, made.records), strict=True):
+        head, *rows = (node for node in table.walk() if node.tag == "tr")
+        for group in found.groups:
+            for row, expected in zip(rows, group_cells(group, None), strict=False):
+                shown = dict(
+                    zip((n.text for n in head.children), (n.text for n in row.children), strict=True)
+                )
+                assert shown["method"].startswith(expected["method"].text)
+                for column in COLUMNS.values():
+                    if column.title in shown and column.key not in ("method", "verdict", "rsum"):
+                        cell = expected[column.key]
+                        assert shown[column.title] == cell.text + cell.tail, column.key
+
+
+def test_the_rules_of_copies_are_those_of_the_files(made: Made) -> None:
+    (body,) = [node for node in made.tree.walk() if node.tag == "body"]
+    assert json.loads(body.attributes["data-tex"]) == SPECIAL
+    assert body.attributes["data-formula"] == FORMULA.pattern
+
+
+def test_300_runs_are_a_page_of_under_10_mb(tmp_path: Path) -> None:
+    """The committed runs once and twice give the part that all share and what a run takes, pictures among them."""
+    many.fill(tmp_path, 2 * many.COMMITTED)
+    twice = len(render_page(read_evidence(tmp_path)))
+    once = (ROOT / RESULTS / "report.html").stat().st_size
+    assert many.COMMITTED > 30
+    assert once + (300 / many.COMMITTED - 1) * (twice - once) < 10e6
 
 
 def test_the_mark_of_a_tie_is_explained_as_it_is_computed(made: Made) -> None:
@@ -294,7 +333,7 @@ def test_the_paper_is_drawn_beside_ours_only_where_they_compare(made: Made) -> N
 
 def test_without_comparable_runs_it_says_so(made: Made, tmp_path: Path) -> None:
     shutil.copytree(made.root, tmp_path / "scenes", ignore=shutil.ignore_patterns("flickr30k", "mscoco"))
-    tree = Tree(render_page(tmp_path / "scenes")).root
+    tree = Tree(render_page(read_evidence(tmp_path / "scenes"))).root
     assert "No run in a paper's set-up is committed yet" in tree.text
     assert not [node for node in tree.walk() if node.attributes.get("id") == "paper"]
 
@@ -337,7 +376,11 @@ def test_each_picture_is_stored_once_and_is_the_one_it_stands_for(made: Made) ->
     assert len(set(symbols.values())) == len(symbols)
     assert made.content.count(b"data:image/gif") == len(symbols)
     used = {node.attributes["href"][1:] for node in made.tree.walk() if node.tag == "use"}
-    assert used == symbols.keys()
+    held = {
+        node.attributes["id"] for node in made.tree.walk() if node.tag == "defs" for node in node.children
+    }
+    assert held
+    assert used == symbols.keys() | held
     split = load_dataset("scenes", OPTIONS, splits=["test"]).splits["test"]
     gallery = Gallery()
     record = made.records[-1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,9 +15,11 @@ from benchmark.records.reference import FullTraining, Reference
 from benchmark.records.study import read_part, read_results
 from benchmark.records.timed_study import TimingResults, is_timing
 from benchmark.reporting.claims.judge import judge_claims
+from benchmark.reporting.evidence import Evidence
+from benchmark.reporting.leaderboard.boards import make_boards
 from benchmark.reporting.leaderboard.rows import leaderboard
+from benchmark.reporting.leaderboard.waiting import Shelf
 from benchmark.reporting.page import board, curves, history, ledger, studies
-from benchmark.reporting.page.evidence import PageEvidence
 from tests.reporting import factory
 from tests.reporting.leaderboard.test_rows import PAPERS, sgr
 from tests.reporting.page.checkout import REPOSITORY
@@ -26,13 +27,11 @@ from tests.reporting.page.checkout import REPOSITORY
 
 def evidence(
     records: list[RunRecord], references: dict[tuple[str, str], Reference] | None = None
-) -> PageEvidence:
+) -> Evidence:
     """What the page is made of, without files."""
-    groups = leaderboard(records, PAPERS)
+    boards = make_boards(records, PAPERS, Shelf(PAPERS / "none"))
     sidecars = {record.path: factory.sidecar(record.seed) for record in records}
-    return PageEvidence(
-        records, sidecars, groups, [frozenset()] * len(groups), {}, {}, references or {}, [], []
-    )
+    return Evidence(records, sidecars, boards, {}, references or {}, [], [], [])
 
 
 # -------------------------------------------------------------------------------------------- drift
@@ -178,8 +177,8 @@ def test_latencies_of_different_machines_share_no_chart() -> None:
 
 
 def test_claims_are_those_of_the_ledger() -> None:
-    told = ledger.claims(REPOSITORY)
     judged = judge_claims(REPOSITORY)
+    told = [ledger.show_claim(found) for found in judged]
     assert [item.judged.verdict for item in told] == [item.verdict for item in judged]
     for item, source in zip(told, judged, strict=True):
         shown = [check for check in source.checks if check.place != "-"]
@@ -189,10 +188,6 @@ def test_claims_are_those_of_the_ledger() -> None:
         for strip, check in zip(item.strips, shown, strict=True):
             drawn = item.axis != "" and check.low is not None
             assert ("interval" in strip) == drawn
-
-
-def test_without_a_ledger_there_are_no_claims(tmp_path: Path) -> None:
-    assert ledger.claims(tmp_path) == []
 
 
 def test_studies_have_a_strip_and_the_tables_numbers_for_every_line() -> None:

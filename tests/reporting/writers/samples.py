@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark.records.record import RunRecord
-from benchmark.reporting.leaderboard.content import make_page, of_protocol
-from benchmark.reporting.leaderboard.rows import leaderboard
+from benchmark.reporting.leaderboard.boards import Board, make_boards
+from benchmark.reporting.leaderboard.content import make_page
+from benchmark.reporting.leaderboard.waiting import Shelf
 from benchmark.reporting.sheet import Cell, Column, Page, Section, Sheet, SheetRow
 from tests.reporting import factory
 from tests.reporting.leaderboard.test_rows import PAPERS, sgr
@@ -40,9 +42,16 @@ def ensemble(*members: RunRecord, departures: Sequence[str] = (), run: str = "bo
 def page(
     records: Sequence[RunRecord], protocol: str = "flickr30k", tied: frozenset[str] | None = None
 ) -> Page:
-    """The page of a protocol; no recipe answers to a row of a paper."""
-    groups = of_protocol(leaderboard(records, PAPERS), protocol)
-    return make_page(protocol, groups, PAPERS, tied, Path("no recipes"))
+    """The page of a board."""
+    return make_page(board(records, protocol, tied))
+
+
+def board(
+    records: Sequence[RunRecord], protocol: str = "flickr30k", tied: frozenset[str] | None = None
+) -> Board:
+    """The board of a protocol; no recipe answers to a row of a paper."""
+    boards = {found.protocol: found for found in make_boards(records, PAPERS, Shelf(Path("no recipes")))}
+    return replace(boards[protocol], tied=(tied,) * len(boards[protocol].groups))
 
 
 def row_of(found: Page, run: str) -> SheetRow:
@@ -90,5 +99,5 @@ ROWS = (
     SheetRow((Cell("z"), Cell(), Cell("0.1"), Cell("1"), Cell("5"), Cell("7")), kind="alarm", group="y"),
 )
 SMALL = Sheet("one <b>", COLUMNS, ROWS, ("A note_.",), "two images", {"a": "first", "b": "second"}, "k:1|m:2")
-FOOTNOTES = {"a": "why", "†": "of <members>."}
+FOOTNOTES = {"a": "why", "b": "of <members>."}
 SMALL_PAGE = Page("scenes", (Section("Part", (SMALL,), "A lead."),), "Read it.", "README.md", FOOTNOTES)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
 from benchmark.records.record import RunRecord
-from benchmark.reporting.leaderboard.content import values_sheet
-from benchmark.reporting.leaderboard.rows import leaderboard
+from benchmark.reporting.leaderboard.values import values_sheet
 from benchmark.reporting.sheet import Column, make_sheet
 from benchmark.reporting.writers.csv import write_csv
-from tests.reporting.leaderboard.test_rows import PAPERS, sgr
-from tests.reporting.writers.samples import ODD, RECORDS, SHARED, ensemble
+from tests.reporting.leaderboard.test_rows import sgr
+from tests.reporting.writers.samples import ODD, RECORDS, SHARED, board, ensemble
 
 
 def rows_of(records: list[RunRecord], protocol: str = "flickr30k") -> dict[str, dict[str, str]]:
-    groups = [group for group in leaderboard(records, PAPERS) if group.protocol == protocol]
-    return {row["run"]: row for row in csv.DictReader(io.StringIO(write_csv([values_sheet(groups, PAPERS)])))}
+    found = replace(board(records, protocol), waiting=())
+    return {row["run"]: row for row in csv.DictReader(io.StringIO(write_csv([values_sheet([found])])))}
 
 
 def test_every_number() -> None:

@@ -49,7 +49,7 @@ Two images.
 ## Notes
 
 - **a**: why
-- **†**: of &lt;members&gt;.
+- **b**: of &lt;members&gt;.
 """
 FOLDED = """
 <details><summary>folded</summary>

@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
+from benchmark.reporting.leaderboard.boards import make_boards
 from benchmark.reporting.leaderboard.content import brief_pages
-from benchmark.reporting.leaderboard.rows import leaderboard
 from benchmark.reporting.sheet import Sheet
 from benchmark.reporting.writers.terminal import print_sheets, write_text
 from tests.reporting.leaderboard.test_rows import PAPERS, sgr
@@ -16,8 +16,8 @@ from tests.reporting.writers.samples import FOOTNOTES, RECORDS, SMALL
 
 def shown(width: int) -> str:
     console = Console(width=width, record=True, file=io.StringIO())
-    groups = leaderboard([*RECORDS, sgr(run="odd2", departures=["[red]x"])], PAPERS)
-    for page in brief_pages(groups, PAPERS):
+    boards = make_boards([*RECORDS, sgr(run="odd2", departures=["[red]x"])], PAPERS)
+    for page in brief_pages(boards):
         print_sheets(page.sheets, console, page.footnotes)
     return console.export_text()
 
@@ -58,7 +58,7 @@ k:1|m:2
 bare [x]
 said
 a why
-† of <members>.
+b of <members>.
 """
 
 

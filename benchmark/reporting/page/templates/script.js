@@ -35,9 +35,10 @@
 
     // sorting: a button in each head of a leaderboard
     const value = (row, column, text) => {
-      const cell = row.cells[column];
-      if (text) return cell.textContent.trim().toLowerCase();
-      return cell.dataset.v === undefined ? null : Number(cell.dataset.v);
+      const shown = row.cells[column].textContent.trim();
+      if (text) return shown.toLowerCase();
+      const number = parseFloat(shown);
+      return Number.isNaN(number) ? null : number;
     };
     const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
     for (const table of document.querySelectorAll("table.board")) {
@@ -63,6 +64,60 @@
       });
       const first = heads.find((head) => head.dataset.first !== undefined);
       if (first) first.setAttribute("aria-sort", "descending");
+    }
+
+    // copying: what a table shows, as CSV or LaTeX, by the rules of the writers of files
+    const tex = JSON.parse(document.body.dataset.tex);
+    const formula = new RegExp("^(" + document.body.dataset.formula + ")");
+    const said = (cell) =>
+      cell.dataset.copy ?? [...cell.childNodes].map((part) => part.textContent.trim()).filter(Boolean).join(" ");
+    const cells = (row) => [...row.cells].filter((cell) => !cell.querySelector("svg"));
+    const harmless = (text) => (formula.test(text) && Number.isNaN(Number(text)) ? "'" : "") + text;
+    const quoted = (text) => (/[",\r\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text);
+    const escaped = (text) =>
+      [...text.replace(/(^|[\s(\[])"/g, "$1\u0001").replace(/-(?=-)/g, "-\0")]
+        .map((character) => tex[character] ?? character).join("").replaceAll("\0", "{}").replaceAll("\u0001", "``");
+    const forms = {
+      CSV: (rows) => rows.map((row) => row.map((cell) => quoted(harmless(said(cell)))).join(",")).join("\n") + "\n",
+      LaTeX: ([head, ...rows]) => {
+        const line = (row) => "  " + row.map((cell) => {
+          const text = escaped(said(cell));
+          return cell.classList.contains("best") ? "\\textbf{" + text + "}" : text;
+        }).join(" & ") + " \\\\";
+        const sides = head.map((cell) => (cell.classList.contains("num") ? "r" : "l")).join("");
+        return ["\\begin{tabular}{" + sides + "}", "  \\toprule", line(head), "  \\midrule", ...rows.map(line),
+          "  \\bottomrule", "\\end{tabular}"].join("\n") + "\n";
+      },
+    };
+    for (const box of document.querySelectorAll(".scroll")) {
+      const table = box.querySelector("table"), place = document.createElement("p");
+      place.className = "copy";
+      const told = document.createElement("output");
+      for (const [name, form] of Object.entries(forms)) {
+        const button = document.createElement("button");
+        button.type = "button";
+        button.textContent = "Copy " + name;
+        button.setAttribute("aria-label", "Copy as " + name + ": " + box.getAttribute("aria-label"));
+        button.addEventListener("click", async () => {
+          const text = form([...table.rows].filter((row) => !row.hidden).map(cells));
+          place.querySelector("textarea")?.remove();
+          try {
+            await navigator.clipboard.writeText(text);
+            told.textContent = "copied";
+          } catch {
+            const field = document.createElement("textarea"); // no clipboard here: to copy by hand
+            field.value = text;
+            field.readOnly = true;
+            field.setAttribute("aria-label", name);
+            place.append(field);
+            field.select();
+            told.textContent = "to copy by hand";
+          }
+        });
+        place.append(button);
+      }
+      place.append(told);
+      box.after(place);
     }
 
     // an address inside a folded part opens it
