@@ -65,5 +65,8 @@ def table_files(root: Path = Path()) -> dict[str, str]:
     """`render` of the run records below `root`; raises UserError where there is none or one is at fault."""
     records = read_all(root / RUNS)
     if not records:
-        raise UserError(f"{(root / RUNS).as_posix()}: no run records; make some with `rematch reproduce hat`")
+        own = "scores of your own go there with `rematch score MATRIX --dataset scenes --record NAME`"
+        raise UserError(
+            f"{(root / RUNS).as_posix()}: no run records; make some with `rematch reproduce hat`; {own}"
+        )
     return render(records, root / PAPER, root / RUNS, root / RECIPES)
