@@ -41,7 +41,7 @@ def env(session: nox.Session) -> None:
     digest = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in INSTALL_INPUTS)).hexdigest()
     if stamp.is_file() and stamp.read_text() == digest:
         return
-    session.install("--require-hashes", "-r", "requirements.lock")
+    session.install("--require-hashes", "-r", "requirements.lock", silent=False)  # gigabytes: show how far
     session.install("--no-deps", "--no-build-isolation", "-e", ".")
     # by a command, so that `nox --no-install` leaves the stamp alone too
     write = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])"

@@ -55,7 +55,7 @@ def listing(folder: Path, pattern: str) -> list[Path]:
 def _tell() -> None:
     """Say, once a command, that files come from the distribution."""
     print(
-        "note: this folder is no clone of Rematch: recipes, papers' values and references that it lacks are read from "
-        "the installed package; what is written goes below this folder",
+        "note: this folder is no clone of Rematch: recipes, runs, papers' values and references that it lacks are read "
+        "from the installed package; what is written goes below this folder",
         file=sys.stderr,
     )

@@ -69,9 +69,9 @@ def test_reproduce_leaves_the_commands_record(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
     mpl.use("Agg")
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    monkeypatch.chdir(NOTEBOOK.parent)  # as Jupyter does
     names: dict[str, Any] = {}
     for number, cell in enumerate(cells):
         if cell["cell_type"] == "code":

@@ -86,6 +86,10 @@ def test_it_works_from_an_empty_folder(rematch: Command, empty: Path) -> None:
     assert listed.stderr.count("\n") == 1
     assert "installed package" in listed.stderr
 
+    runs = rematch("list", "runs", "rcar")
+    assert "rcar-t2i" in runs.stdout
+    assert "installed package" in runs.stderr
+
     profile: dict[str, Any] = {
         "summary": "tiny",
         "departures": ["for a test"],

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Annotated
 
@@ -104,16 +105,22 @@ def main() -> None:
         if end.code != 130:
             raise
         number = signal.Signals(stopped[0] if stopped else signal.SIGINT)
-        _say("stopped", f"by {number.name}; {ON.get(arguments[0], 'nothing half-written is left behind')}")
+        _say("stopped", f"by {number.name}; {how_to_go_on(arguments)}")
         raise SystemExit(128 + number) from None
 
 
-ON = {
-    "data": "files that came or were made whole are kept, and the same command goes on",
-    "reproduce": "the same command with --resume goes on after the last epoch that was finished",
-    "study": "the same command goes on with the runs that are not finished (a study needs no --resume)",
-}
-"""How to go on after a stop, by verb."""
+def how_to_go_on(arguments: Sequence[str]) -> str:
+    """Return what to do after a stop; the command is spelled out, since it may have been given by a session of nox."""
+    verb = "" if "--dry-run" in arguments else arguments[0]
+    if verb == "reproduce":
+        command = shlex.join(["rematch", *(part for part in arguments if part != "--resume"), "--resume"])
+        return f"`{command}` goes on after the last epoch that was finished"
+    if verb == "data":
+        return "files that came or were made whole are kept, and the same command goes on"
+    if verb == "study":
+        return "the same command goes on with the runs that are not finished (a study needs no --resume)"
+    return "nothing half-written is left behind"
+
 
 EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """What libraries turn into errors of their own, with the system's words for it inside."""

@@ -47,7 +47,8 @@ def write_tables(report: Report) -> None:
 
     written = write_generated()
     show_leaderboard(report)
-    report.say(f"results/: {len(written.files)} generated files, {len(written.changed)} changed")
+    counts = f"{len(written.files)} generated files, {len(written.changed)} changed"
+    report.say(f"results/: {counts}; look at results/report.html in a browser, at results/tables/ as text")
 
 
 def show_leaderboard(report: Report) -> None:

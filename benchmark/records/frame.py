@@ -45,7 +45,7 @@ not have is missing."""
 
 
 def frame(records: Sequence[RunRecord] | None = None, runs: Path = RUNS) -> DataFrame:
-    """Make the frame of some records, or of all below `runs`.
+    """Make the frame of some records, or of all below `runs`, with those of an installed package.
 
     Raises UserError for a record at fault.
     """
@@ -59,7 +59,7 @@ def frame_rows(records: Sequence[RunRecord] | None = None, runs: Path = RUNS) ->
 
     Raises UserError for a record at fault.
     """
-    found = read_all(runs) if records is None else records
+    found = read_all(runs, packaged=True) if records is None else records
     return [_row(record, protocol) for record in found for protocol in record.results]
 
 

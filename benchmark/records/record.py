@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from benchmark.errors import UserError, shown
 from benchmark.files import plain, sha256_bytes, write_text
 from benchmark.guarded import JSON_BYTES, DocumentError, parse_json, read_within
-from benchmark.places import RUNS, locate
+from benchmark.places import RUNS, listing, locate
 from benchmark.recipe.faults import explain
 from benchmark.recipe.schema import PaperRow
 from benchmark.records.environment import Environment
@@ -287,14 +287,15 @@ def parse_record(content: bytes, name: str) -> RunRecord:
     return record
 
 
-def read_all(runs_dir: Path = RUNS) -> list[RunRecord]:
+def read_all(runs_dir: Path = RUNS, *, packaged: bool = False) -> list[RunRecord]:
     """All records below `runs_dir`, ordered by dataset, run and seed; [] where there are none.
 
+    packaged: with those that only the distribution has (benchmark/places.py).
     Raises UserError for the first file that is no sound record or lies where it does not belong: a table
     must not leave a run out silently.
     """
     records = []
-    for path in sorted(runs_dir.rglob("*.json")):
+    for path in listing(runs_dir, "**/*.json") if packaged else sorted(runs_dir.rglob("*.json")):
         record = read_record(path)
         if path.relative_to(runs_dir) != record.path:
             raise UserError(f"{path.as_posix()}: holds the run {record.path.as_posix()}; move it there")

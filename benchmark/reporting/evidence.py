@@ -57,7 +57,10 @@ def read_evidence(root: Path = Path()) -> Evidence:
     """
     records = read_all(root / RUNS)
     if not records:
-        raise UserError(f"{(root / RUNS).as_posix()}: no run records; make some with `rematch reproduce hat`")
+        own = "scores of your own go there with `rematch score MATRIX --dataset scenes --record NAME`"
+        raise UserError(
+            f"{(root / RUNS).as_posix()}: no run records; make some with `rematch reproduce hat`; {own}"
+        )
     boards = [board.tested(root / RUNS) for board in boards_below(root, records)]
     studies = sorted((root / STUDIES).glob("*.json"))
     return Evidence(

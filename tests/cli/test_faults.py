@@ -137,12 +137,17 @@ def test_an_error_is_one_line_or_a_fault_of_ours(error: BaseException, said: str
 
 
 @pytest.mark.parametrize(
-    ("number", "verb", "word"), [("SIGTERM", "reproduce", "--resume"), ("SIGINT", "study", "goes on")]
+    ("number", "line", "word"),
+    [
+        ("SIGTERM", "reproduce hat scenes", "`rematch reproduce hat scenes --resume`"),
+        ("SIGINT", "study", "goes on"),
+        ("SIGINT", "reproduce --dry-run", "nothing half-written"),
+    ],
 )
-def test_a_stop_says_how_to_go_on(number: str, verb: str, word: str) -> None:
+def test_a_stop_says_how_to_go_on(number: str, line: str, word: str) -> None:
     code = (
         "import os, signal, sys, benchmark.cli.command as command\n"
-        f"sys.argv = ['rematch', '{verb}']\n"
+        f"sys.argv = ['rematch', *'{line}'.split()]\n"
         f"stop = lambda **_: os.kill(os.getpid(), signal.{number}) or __import__('time').sleep(5)\n"
         "typer_app = command.typer.Typer(); typer_app.command()(lambda: stop())\n"
         "command.app = lambda args, **rest: typer_app(args=[], **rest)\n"

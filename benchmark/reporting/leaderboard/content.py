@@ -99,7 +99,8 @@ def brief_pages(boards: Sequence[Board]) -> list[Page]:
 
 def _shorten(sheet: Sheet, title: str, judged: bool) -> Sheet:
     waits = sum(row.kind == "waiting" for row in sheet.rows)
-    shown = replace(sheet, rows=tuple(row for row in sheet.rows if row.kind != "waiting"))
+    rows = tuple(replace(row, marks=()) for row in sheet.rows if row.kind != "waiting")  # no footnotes here
+    shown = replace(sheet, rows=rows)
     notes = [f"{waits} rows of the papers wait for a run."] if waits else []
     notes += [] if judged else ["A smoke test on embedded data: comparable with no paper."]
     keys = BRIEF if shown.rows else ()
