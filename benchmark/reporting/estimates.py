@@ -52,6 +52,7 @@ def estimate_sheet(plan: RunEstimate, title: str) -> Sheet:
         "training": f"{plan.epochs} epochs x {plan.steps_per_epoch:,} steps",
         "time, on one CPU thread": f"about {_duration(plan.train_seconds)}; a GPU is far faster",
         "memory while training": _memory(plan),
+        "memory while evaluating": _evaluation(plan),
         "disk": f"about {_bytes(plan.disk_bytes)}, data and work folder",
         "writes": "\n".join(plan.writes),
     }
@@ -83,6 +84,16 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.0f} seconds"
+
+
+def _evaluation(plan: RunEstimate) -> str:
+    """The memory of an evaluation in words: on the host, and where pairs are scored (one place, without a GPU)."""
+    found = plan.scoring
+    return (
+        f"about {_bytes(found.host)} on the host (codes of captions {_bytes(found.captions)}, of images that wait "
+        f"{_bytes(found.images)}, scores {_bytes(found.matrix)}), and {_bytes(4 * plan.parameters + found.device)} "
+        f"for weights and a block of pairs"
+    )
 
 
 def _memory(plan: RunEstimate) -> str:
