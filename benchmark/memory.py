@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 MEGABYTE, GIGABYTE = 2**20, 2**30
+WORDS = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
 def free_on_host(info: Path = Path("/proc/meminfo")) -> int | None:
@@ -20,9 +21,9 @@ def free_on_host(info: Path = Path("/proc/meminfo")) -> int | None:
 
 
 def ran_out(error: BaseException) -> bool:
-    """Return True where memory was too little, on a GPU or on the host."""
+    """Return True where memory was too little, on a GPU or on the host; its libraries have words of their own."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        isinstance(error, RuntimeError) and any(word in str(error) for word in WORDS)
     )
 
 
@@ -48,6 +49,7 @@ def give_back() -> None:
 
 def first_fitting(values: Iterable[int], attempt: Callable[[int], object]) -> int | None:
     """Return the first value with which `attempt` does not run out of memory; None: it does with all of them."""
+    give_back()
     return next((value for value in values if fits(lambda value=value: attempt(value))), None)  # type: ignore[misc]
 
 

@@ -25,6 +25,7 @@ def test_a_real_allocation_that_is_too_large_is_known() -> None:
     assert ran_out(caught.value)
     assert ran_out(MemoryError())
     assert ran_out(torch.OutOfMemoryError("CUDA out of memory."))
+    assert ran_out(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"))
     assert not ran_out(RuntimeError("shapes do not fit"))
     assert not ran_out(ValueError("DefaultCPUAllocator"))
 

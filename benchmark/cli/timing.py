@@ -46,9 +46,7 @@ def latency(
     from benchmark.run.runs import read_run
 
     sheets = []
-    runs = (
-        [read_run(recipe, profile, settings.data_dir)] if recipe else single_models("scenes", profile)
-    )
+    runs = [read_run(recipe, profile, settings.data_dir)] if recipe else single_models("scenes", profile)
     say_device(runs, settings, report)
     for run in runs:
         found, weights = time_weights(run, settings, repeats)

@@ -305,6 +305,6 @@ def move_near(codes: Codes, device: torch.device, reserved: int) -> Codes:
     """Move all codes to a GPU at once if they take less than half of the memory left beside the budget."""
     if device.type != "cuda":
         return codes
-    size = sum(tensor.nbytes for tensor in codes.tensors.values() if tensor.device != device)
+    size = sum(tensor.nbytes for tensor in codes.tensors.values() if tensor.device.type != device.type)
     free, _ = torch.cuda.mem_get_info(device)
     return codes.to(device) if size < (free - reserved) // 2 else codes

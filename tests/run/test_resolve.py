@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+import benchmark
 from benchmark.data.load import load_dataset
 from benchmark.data.splits import Dataset
 from benchmark.errors import UserError
@@ -87,6 +88,18 @@ def test_no_gpu_is_no_reason_to_train_for_days_on_a_processor(monkeypatch: pytes
     runs = select.find_runs("hat", "flickr30k")
     select.check_wanted(runs, job.Settings())
     select.check_wanted(select.find_runs("hat", "scenes"), job.Settings(no_gpu="none"))
+
+
+@pytest.mark.usefixtures("fresh")
+def test_weights_of_a_full_size_recipe_on_a_processor_are_spoken_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "init", refuse)
+    said = "note: on the processor, for want of a GPU: Found no NVIDIA driver on your system"
+    command = ("evaluate", "--recipe", "recipes/hat/flickr30k-i2t.yaml")
+    assert said in rematch(*command).out
+    assert said not in rematch(*command, "--device", "cpu").out
+    with pytest.raises(UserError, match="found no GPU to train on"):
+        benchmark.reproduce("hat", "flickr30k")
 
 
 def refuse() -> None:

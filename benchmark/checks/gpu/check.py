@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +27,7 @@ from benchmark.checks.gpu.subjects import Subject, full_runs, shortened
 from benchmark.data.published.catalogue import dataset_names, get_entry
 from benchmark.errors import UserError
 from benchmark.memory import give_back
-from benchmark.method import Baseline
+from benchmark.method import Baseline, ScoringCase
 from benchmark.records.environment import collect
 from benchmark.registry import get_method, method_names
 from benchmark.run.resolve import single_models
@@ -125,23 +126,15 @@ class Checking:
         """The cases that methods bring, 1,000 images with 5,000 captions on a GPU."""
         for name in methods:
             cases = get_method(name).scoring_cases
-            if cases is None:
-                continue
-            drawn = iter(cases(self.device))
-            while time.monotonic() < self.end:
-                done = len(self.scoring)
+            if cases is not None:
+                self.attempt(name, "scoring", partial(self._score_all, name, cases))
 
-                def score(name: str = name) -> None:
-                    self.scoring.append(time_scoring(next(drawn), name, self.device))  # noqa: B023
-
-                try:
-                    self.attempt(name, "scoring", score)
-                except StopIteration:
-                    break
-                if len(self.scoring) == done:
-                    break
-            else:
-                self.left_out.append(f"{name}, scoring: the time is over")
+    def _score_all(self, name: str, cases: Callable[[torch.device], Iterable[ScoringCase]]) -> None:
+        for case in cases(self.device):
+            if time.monotonic() > self.end:
+                self.left_out.append(f"{name}, scoring from {case.name} on: the time is over")
+                return
+            self.scoring.append(time_scoring(case, name, self.device))
 
     def pictures(self) -> None:
         """The loader's rate."""

@@ -145,10 +145,9 @@ def load_pictures(folder: Path, images: int) -> list[LoaderLine]:
     cores = os.cpu_count() or 1
     split = drawn_pictures(folder, min(images, 64))
     workers = [0, *(number for number in (1, 4, 8, 16) if number <= cores)]
-    rows = loader_speed(split, PUBLISHED, workers=workers, images=images, batch_size=min(images, 32))
-    return [
-        LoaderLine(workers=row.workers, images_per_second=row.rate) for row in rows if row.step == "train"
-    ]
+    size = min(images, 32)
+    rows = loader_speed(split, PUBLISHED, workers=workers, images=images, batch_size=size, steps=("train",))
+    return [LoaderLine(workers=row.workers, images_per_second=row.rate) for row in rows]
 
 
 def drawn_pictures(folder: Path, count: int) -> Split:
