@@ -143,6 +143,12 @@ def doctor(session: nox.Session) -> None:
     run(session, "rematch", "doctor", *session.posargs)
 
 
+@nox.session(name="gpu-check", requires=["env"], venv_backend="none", default=False)
+def gpu_check(session: nox.Session) -> None:
+    """Check a GPU on random weights and made-up data, in 8 minutes: `nox -s gpu-check [-- --minutes 4]`."""
+    run(session, "rematch", "gpu-check", *session.posargs)
+
+
 @nox.session(requires=["env"], venv_backend="none", default=False)
 def wheel(session: nox.Session) -> None:
     """Build the wheel into dist/, and run it from an empty folder; nothing is downloaded."""

@@ -141,16 +141,26 @@ def reproduce(
     """
     from benchmark.run.job import Settings
     from benchmark.run.reproduce import reproduce as make_run
-    from benchmark.run.resolve import check_folders, check_runs, choose_dataset, find_runs, pick_device
+    from benchmark.run.resolve import (
+        check_folders,
+        check_runs,
+        check_wanted,
+        choose_dataset,
+        find_runs,
+        left_over,
+        pick_device,
+    )
 
     if settings is None:
-        settings = Settings(pick_device(device), show_progress=False)
+        picked = pick_device(device)
+        settings = Settings(picked, left_over(device, picked), show_progress=False)
     elif device is not None:
-        settings = replace(settings, device=pick_device(device))
+        settings = replace(settings, device=pick_device(device), no_gpu=None)
     if dataset is None and not Path(target).suffix:
         dataset = choose_dataset(settings.device)
     runs = find_runs(target, dataset, profile, data_dir=settings.data_dir)
     check_runs(runs)
+    check_wanted(runs, settings)
     check_folders(runs, settings.data_dir)
     return [
         make_run(run.with_seed(seed), settings) for run in runs for seed in dict.fromkeys(seeds or [run.seed])

@@ -43,6 +43,10 @@ class CaptionBatch:
     def to(self, device: torch.device) -> CaptionBatch:
         return CaptionBatch(self.ids.to(device), self.lengths.to(device), self.index.to(device))
 
+    def first(self, count: int) -> CaptionBatch:
+        """Return the first `count` captions."""
+        return CaptionBatch(self.ids[:count], self.lengths[:count], self.index[:count])
+
 
 @dataclass(frozen=True)
 class PairBatch:
@@ -57,6 +61,10 @@ class PairBatch:
 
     def __len__(self) -> int:
         return len(self.images.index)
+
+    def first(self, count: int) -> PairBatch:
+        """Return the first `count` pairs; `extra`, which need not be of pairs, stays whole."""
+        return PairBatch(self.images.first(count), self.captions.first(count), self.extra)
 
     def to(self, device: torch.device) -> PairBatch:
         extra = {name: value.to(device) for name, value in self.extra.items()}
@@ -85,6 +93,15 @@ class Codes:
 
     def to(self, device: torch.device) -> Codes:
         return Codes({name: tensor.to(device) for name, tensor in self.tensors.items()})
+
+    def of_type(self, dtype: torch.dtype) -> Codes:
+        """Return the codes with their floating tensors as `dtype`."""
+        return Codes({n: t.to(dtype) if t.is_floating_point() else t for n, t in self.tensors.items()})
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
 
 
 @dataclass(frozen=True)

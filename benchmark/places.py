@@ -20,6 +20,8 @@ REFERENCE = RESULTS / "reference"
 RUNS = RESULTS / "runs"
 STUDIES = RESULTS / "studies"
 TABLES = RESULTS / "tables"
+HARDWARE = RESULTS / "hardware"
+"""What `rematch gpu-check` found on devices."""
 GOLDEN = Path("tests/golden")
 WORK = Path(".rematch")
 """Checkpoints, logs, similarity matrices, computed features: what runs leave behind, not committed."""

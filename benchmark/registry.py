@@ -1,8 +1,12 @@
-"""The registry of methods: entry points `rematch.baselines`, found by name and imported only when they are used."""
+"""The registry of methods: entry points `rematch.baselines`, found by name and imported only when they are used.
+
+A clone that is not installed has none; those that its pyproject.toml declares are taken then.
+"""
 
 from __future__ import annotations
 
 import ast
+import tomllib
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -16,9 +20,18 @@ if TYPE_CHECKING:
     from benchmark.method import Method
 
 
+GROUP = "rematch.baselines"
+DECLARED = Path(__file__).resolve().parent.parent / "pyproject.toml"
+"""Declares the methods of a clone, also of one that is not installed."""
+
+
 @cache
 def _entry_points() -> dict[str, Any]:
-    return {point.name: point for point in entry_points(group="rematch.baselines")}
+    found = list(entry_points(group=GROUP))
+    if not found and DECLARED.is_file():
+        project = tomllib.loads(DECLARED.read_text(encoding="utf-8"))["project"]
+        found = [EntryPoint(name, value, GROUP) for name, value in project["entry-points"][GROUP].items()]
+    return {point.name: point for point in found}
 
 
 def method_names() -> list[str]:

@@ -29,6 +29,9 @@ FOLDERS = {
 }
 """Pages that stand for a folder."""
 
+GENERATED = (("results", "tables"), ("results", "studies"), ("results", "hardware"))
+"""Folders of pages that commands write."""
+
 RECALLS = ("i2t R@1", "R@5", "R@10", "t2i R@1", "R@5", "R@10", "rsum")
 KEYS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum")
 FACTS = {"vse_infty": "docs/papers/user.md"}
@@ -86,7 +89,7 @@ def place_of(source: str) -> str:
         return f"methods/{path.parts[1]}-fidelity.md"
     if path.parts[0] == "docs" and path.suffix in (".md", ".bib", ".css"):
         return path.relative_to("docs").as_posix()
-    if path.parts[:2] in (("results", "tables"), ("results", "studies")) and path.suffix == ".md":
+    if path.parts[:2] in GENERATED and path.suffix == ".md":
         return f"{path.parts[1]}/{'index' if path.name == 'README.md' else path.stem}.md"
     return f"files/{source}"
 
@@ -283,7 +286,7 @@ def gather(folder: Path) -> None:
     site = Site(folder / "pages")
     shutil.rmtree(site.folder, ignore_errors=True)
     sources = [path for path in sorted((ROOT / "docs").rglob("*")) if path.suffix in (".md", ".bib", ".css")]
-    for part in ("results/tables", "results/studies"):
+    for part in map("/".join, GENERATED):
         sources += sorted((ROOT / part).glob("*.md"))
     sources += [*(ROOT / name for name in PLACES), *sorted((ROOT / "baselines").glob("*/README.md"))]
     for source in sources:

@@ -17,7 +17,7 @@ Order = Sequence[set[str]]
 
 HARNESS: Order = (
     {"errors", "files", "guarded", "places", "strict"},
-    {"inputs", "batches", "torch_files"},
+    {"inputs", "batches", "devices", "memory", "torch_files"},
     {"method"},
     {"registry"},
     {"recipe"},
@@ -51,7 +51,13 @@ INSIDE: Mapping[str, Order] = {
         {"tables", "index", "page"},
         {"generated"},
     ),
-    "evaluation": ({"ranking"}, {"metrics", "scoring"}, {"bootstrap"}, {"protocol"}, {"extra"}),
+    "evaluation": (
+        {"ranking", "encoding"},
+        {"metrics", "scoring"},
+        {"bootstrap", "footprint"},
+        {"protocol"},
+        {"extra"},
+    ),
 }
 """Rooms of benchmark/ that have rooms of their own, and the order inside them."""
 

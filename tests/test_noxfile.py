@@ -68,6 +68,7 @@ def test_nox_lists_every_session_with_its_help() -> None:
         "latency",
         "parity",
         "doctor",
+        "gpu-check",
         "wheel",
         "docs",
         "mutants",
@@ -106,6 +107,7 @@ def test_nox_lists_every_session_with_its_help() -> None:
         (noxfile.parity, [], "rematch parity all"),
         (noxfile.parity, ["evaluation", "x.npz"], "rematch parity evaluation x.npz"),
         (noxfile.doctor, [], "rematch doctor"),
+        (noxfile.gpu_check, ["--minutes", "4"], "rematch gpu-check --minutes 4"),
         (noxfile.mutants, ["writers"], "python -m tests.mutants writers"),
     ],
 )

@@ -108,7 +108,7 @@ class DualPath(DualEncoder):
         if not loss.ranking or "candidates" not in batch.extra:
             return PairBatch(batch.images, batch.captions, {**batch.extra, "classes": batch.images.index})
         half = len(batch) // 2
-        batch = _first(batch, 2 * half or 1)
+        batch = batch.first(2 * half or 1)
         extra, captions = batch.extra, batch.captions
         candidates = self.pad_to_positions(extra["candidates"])
         found = self.hardest_captions(batch.images.pixels[:half], candidates)
@@ -194,13 +194,3 @@ class DualPath(DualEncoder):
 def _unit(features: Tensor) -> Tensor:
     lengths: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
     return features / lengths
-
-
-def _first(batch: PairBatch, count: int) -> PairBatch:
-    """The first pairs of a batch."""
-    images, captions = batch.images, batch.captions
-    return PairBatch(
-        ImageBatch(images.pixels[:count], images.index[:count]),
-        CaptionBatch(captions.ids[:count], captions.lengths[:count], captions.index[:count]),
-        batch.extra,
-    )

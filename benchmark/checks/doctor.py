@@ -136,13 +136,14 @@ def check_gpu() -> HealthFinding:
     try:
         import torch
 
-        if not torch.cuda.is_available():
-            return _no_gpu(torch.version.cuda)
+        from benchmark.devices import check_device, compute_capability, device_name, missing_gpu
+
+        reason, gpu = missing_gpu(), torch.device("cuda")
+        if reason is not None:
+            return _no_gpu(torch.version.cuda, reason)
         free, total = torch.cuda.mem_get_info()
-        product = torch.ones(64, 64, device="cuda") @ torch.ones(64, 64, device="cuda")  # (64, 64)
-        if not bool((product == 64).all()):
-            return HealthFinding("gpu", False, "a matrix product on the device is wrong", "check the driver")
-        name, built = torch.cuda.get_device_name(), torch.version.cuda
+        check_device(gpu)
+        name, built = f"{device_name(gpu)}, compute capability {compute_capability(gpu)}", torch.version.cuda
     except Exception as error:  # a driver can fail in any way
         return HealthFinding(
             "gpu", False, one_line(error), "check the driver, or hide the device: CUDA_VISIBLE_DEVICES="
@@ -150,7 +151,7 @@ def check_gpu() -> HealthFinding:
     return HealthFinding("gpu", True, f"{name}, {free / GIB:.0f} of {total / GIB:.0f} GiB free, CUDA {built}")
 
 
-def _no_gpu(built_for: str | None) -> HealthFinding:
+def _no_gpu(built_for: str | None, reason: str) -> HealthFinding:
     if shutil.which("nvidia-smi") is None:
         advice = "`reproduce` uses the embedded dataset; full-size recipes need a CUDA device"
         return HealthFinding("gpu", None, "none: scenes only", advice)
@@ -159,7 +160,7 @@ def _no_gpu(built_for: str | None) -> HealthFinding:
             "gpu", None, "the driver is there, but torch is a build for CPUs: scenes only", INSTALL_LOCK
         )
     advice = f"update the driver to one for CUDA {built_for}, and look at CUDA_VISIBLE_DEVICES"
-    return HealthFinding("gpu", None, "the driver is there, but torch finds no device: scenes only", advice)
+    return HealthFinding("gpu", None, f"the driver is there, but {reason}: scenes only", advice)
 
 
 def check_threads() -> HealthFinding:

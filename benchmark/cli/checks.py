@@ -1,4 +1,4 @@
-"""Commands that check: `rematch parity`, `rematch drift`, `rematch doctor`; they exit with 1 where a check fails.
+"""Commands that check: `rematch parity`, `drift`, `doctor`, `gpu-check`; they exit with 1 where a check fails.
 
 Heavy imports stand inside the commands, so that `rematch doctor` works where torch does not.
 """
@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from benchmark.cli.options import Report, ShowProgress, bundled, console, sound_seeds
+from benchmark.cli.options import Device, Report, ShowProgress, bundled, console, sound_seeds
 from benchmark.errors import UserError
+from benchmark.places import HARDWARE
+
+if TYPE_CHECKING:
+    import torch
 
 
 @bundled
@@ -71,6 +75,12 @@ def drift(
         bool,
         typer.Option("--update-ranks", help="Write the ranks of the committed weights anew, nothing else."),
     ] = False,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="cuda: against references of a GPU, else the CPU's with a wider tolerance, marked."
+        ),
+    ] = "cpu",
     report: Report,
     progress: ShowProgress = True,
 ) -> None:
@@ -85,13 +95,20 @@ def drift(
       rematch drift --format markdown --output drift.md
 
       rematch drift sgraf --seeds 3 4 5
+
+      rematch drift --device cuda
     """
     chosen = [flag for flag, on in (("--update", update), ("--update-ranks", ranks), ("--runs", runs)) if on]
     chosen += ["--full or --seeds"] if full or seeds else []
     if len(chosen) > 1:
         raise UserError(f"drift: {' and '.join(chosen)} do not go together; take one")
+    from benchmark.run.resolve import pick_device
+
+    if ranks and device != "cpu":
+        raise UserError("drift: --update-ranks is for the CPU's references; take --update --device")
+    where = pick_device(device)
     if update or ranks:
-        for path in new_references(method, ranks=ranks, progress=progress):
+        for path in new_references(method, where, ranks=ranks, progress=progress):
             console.print(f"wrote {path.as_posix()}")
         return
     from benchmark.checks.drift.check import Trainings, compare_seeds, run_drift
@@ -100,7 +117,8 @@ def drift(
     if runs is not None:
         found = compare_seeds(method, runs)
     else:
-        found = run_drift(method, Trainings(full, tuple(dict.fromkeys(seeds or ()))), show_progress=progress)
+        trainings = Trainings(full, tuple(dict.fromkeys(seeds or ())))
+        found = run_drift(method, trainings, show_progress=progress, device=where)
     if report != Report():
         sheets = markdown_sheets if report.form == "markdown" else text_sheets
         report.put(*sheets(found), document=document(found))
@@ -109,10 +127,14 @@ def drift(
     raise typer.Exit(0 if found.ok else 1)
 
 
-def new_references(method: str | None, *, ranks: bool, progress: bool) -> Iterator[Path]:
+def new_references(
+    method: str | None, device: torch.device, *, ranks: bool, progress: bool
+) -> Iterator[Path]:
     """Write references, or their ranks alone, and say which."""
-    from benchmark.checks.drift.update import update_ranks, update_references
+    from benchmark.checks.drift.update import update_on, update_ranks, update_references
 
+    if device.type != "cpu":
+        return update_on(device, method, show_progress=progress)
     if ranks:
         return update_ranks(method, show_progress=progress)
     return update_references(method, console, show_progress=progress)
@@ -127,3 +149,53 @@ def doctor(*, report: Report) -> None:
     from benchmark.checks.doctor import examine, findings_sheet
 
     report.put_checks(findings_sheet(examine()))
+
+
+@bundled
+def gpu_check(
+    *,
+    device: Device = None,
+    minutes: Annotated[
+        float, typer.Option(min=0, help="Parts that have not begun by then are left out.")
+    ] = 8,
+    small: Annotated[
+        bool | None,
+        typer.Option(
+            "--small/--full",
+            help="Models of the size of scenes alone, or full-size ones too. Default: by device.",
+        ),
+    ] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Check nothing: estimate every full-size recipe, on a CPU.")
+    ] = False,
+    folder: Annotated[Path, typer.Option(help="Where <device>.json and .md are written.")] = HARDWARE,
+    progress: ShowProgress = True,
+    report: Report,
+) -> None:
+    """Check a GPU on random weights and made-up data, without a network, in minutes; exit 1 where a check fails.
+
+    Every method: are all tensors on the device, does the same step give the same bits twice, does a training that was
+    killed go on to the same bits, how far are scores from float64. Then full-size steps with their time and memory,
+    scores of 1,000 images x 5,000 captions, and the loader. Without a GPU it runs at a small size.
+
+    Examples:
+
+      rematch gpu-check
+
+      rematch gpu-check --device cpu --minutes 2
+
+      python -m benchmark gpu-check          (from a clone that is not installed)
+    """
+    from benchmark.checks.gpu.check import check_gpu, estimate_all
+    from benchmark.checks.gpu.report import write_report
+    from benchmark.run.resolve import pick_device
+
+    if estimate:
+        report.say(f"wrote {', '.join(path.as_posix() for path in estimate_all(folder, progress))}")
+        return
+    where = pick_device(device)
+    size: Literal["full", "small"] = "small" if (where.type != "cuda" if small is None else small) else "full"
+    found = check_gpu(where, size, minutes, show_progress=progress)
+    written = ", ".join(path.as_posix() for path in write_report(found, folder))
+    report.say(f"wrote {written}")
+    report.put_checks(*found.sheets())

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from benchmark import __version__
-from benchmark.cli.checks import doctor, drift, parity
+from benchmark.cli.checks import doctor, drift, gpu_check, parity
 from benchmark.cli.data import data_app
 from benchmark.cli.features import compare_features, features
 from benchmark.cli.options import several_values
@@ -59,6 +59,7 @@ app.add_typer(data_app, name="data", rich_help_panel=RUNS)
 app.command(rich_help_panel=CHECKS)(doctor)
 app.command(rich_help_panel=CHECKS)(parity)
 app.command(rich_help_panel=CHECKS)(drift)
+app.command(name="gpu-check", rich_help_panel=CHECKS)(gpu_check)
 app.add_typer(time_app, name="time", rich_help_panel=CHECKS)
 app.command(hidden=True)(latency)  # the names of version 0.1
 app.command(hidden=True)(bench)

@@ -26,6 +26,7 @@ from benchmark.reporting.writers.terminal import print_sheets
 if TYPE_CHECKING:
     from benchmark.reporting.sheet import Sheet
     from benchmark.run.job import Settings
+    from benchmark.run.runs import Run
 
 console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)  # room in logs
 
@@ -54,7 +55,12 @@ Seeds = Annotated[
         "--seeds", help="One or several: --seeds 0 1 2. Default: the recipe's.", callback=sound_seeds
     ),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: a GPU where there is one.")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="cpu, cuda or cuda:N. Default: a GPU where there is one; else scenes alone is trained unasked."
+    ),
+]
 DataDir = Annotated[Path | None, typer.Option(help="Local data in place of the Hub's.")]
 Profile = Annotated[
     str | None, typer.Option(help="Another size of the recipes: recipes/METHOD/profiles/PROFILE.yaml.")
@@ -135,10 +141,12 @@ def make_settings(
 ) -> Settings:
     """Settings of a run on the named device, else on a GPU where there is one."""
     from benchmark.run.job import Settings
-    from benchmark.run.resolve import pick_device
+    from benchmark.run.resolve import left_over, pick_device
 
+    picked = pick_device(device)
     return Settings(
-        pick_device(device),
+        picked,
+        left_over(device, picked),
         data_dir,
         unverified=unverified,
         skip_corrupt=skip_corrupt,
@@ -233,6 +241,14 @@ def with_log(settings: Settings, report: Report) -> Settings:
     """The settings with a line an epoch beside the report, where no progress bar is shown."""
     shown = settings.show_progress and sys.stderr.isatty()
     return settings if shown else replace(settings, log=report.say)
+
+
+def say_device(runs: Sequence[Run], settings: Settings, report: Report) -> None:
+    """Say that the processor is what is left over, where a run's data are made for a GPU and no device was named."""
+    from benchmark.data.published.catalogue import get_entry
+
+    if settings.no_gpu is not None and not all(get_entry(run.dataset).embedded for run in runs):
+        report.say(f"note: on the processor, for want of a GPU: {settings.no_gpu}")
 
 
 def banner(console: Console) -> None:

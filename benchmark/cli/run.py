@@ -26,6 +26,7 @@ from benchmark.cli.options import (
     WordVectors,
     banner,
     bundled,
+    say_device,
     sound_seeds,
     with_log,
 )
@@ -70,10 +71,10 @@ def reproduce(
 
       rematch reproduce hat mscoco --dry-run
 
-      rematch reproduce hat flickr30k --profile reduced     (a smoke run, in a minute)
+      rematch reproduce hat flickr30k --profile reduced --device cpu     (a smoke run, in a minute)
     """
     from benchmark.data.published.catalogue import get_entry
-    from benchmark.run.resolve import check_folders, check_runs, choose_dataset, find_runs
+    from benchmark.run.resolve import check_folders, check_runs, check_wanted, choose_dataset, find_runs
 
     settings = replace(settings, word_vectors=word_vectors, resume=resume, latency=latency)
     if dataset is None and not Path(target).suffix:
@@ -87,6 +88,7 @@ def reproduce(
 
         report.put(*estimate_sheets(runs, seeds, settings.data_dir, settings.vocabulary))
         return
+    check_wanted(runs, settings)
     check_folders(runs, settings.data_dir)
     made = run_all(runs, seeds, with_log(settings, report), report.console)
     if tables:
@@ -141,6 +143,7 @@ def evaluate(
     run = read_run(recipe, profile, settings.data_dir)
     table = load_table(relevance, relevance_file, run.single.data.name)
     settings = replace(settings, latency=latency)
+    say_device([run], settings, report)
     run = run if seed is None else run.with_seed(seed)
     done = evaluate_weights(run, settings, checkpoint, official_checkpoint, save_sims, report.console)
     title = recipe.stem if profile is None else f"{recipe.stem}, {profile}"

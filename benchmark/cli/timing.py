@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import Profile, Report, bundled, make_settings
+from benchmark.cli.options import Profile, Report, bundled, make_settings, say_device
 
 if TYPE_CHECKING:
     from benchmark.run.job import Settings
@@ -47,7 +47,9 @@ def latency(
     from benchmark.run.runs import read_run
 
     sheets = []
-    for run in [read_run(recipe, profile, settings.data_dir)] if recipe else single_models("scenes", profile):
+    runs = [read_run(recipe, profile, settings.data_dir)] if recipe else single_models("scenes", profile)
+    say_device(runs, settings, report)
+    for run in runs:
         found, weights = time_weights(run, settings, repeats)
         sheets.append(latency_sheet(found, f"{run.path.as_posix()}, weights {weights}"))
         if report == Report():  # one model after the other, as they are timed

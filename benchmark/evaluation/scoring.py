@@ -1,33 +1,40 @@
 """A split -> codes -> similarity matrix: every item is encoded once, pairs are scored in blocks that fit a budget.
 
-What grows with images x captions x tokens lives per block only. Captions are scored in order of length, longest
+What grows with images x captions x tokens lives per block only, and so do the codes of images: a block of them is
+scored with all captions as soon as it is encoded, and forgotten. Captions are scored in order of length, longest
 first, so that a block holds captions of like length and a method that cuts its block to the longest caption
 computes little padding; the matrix comes back in the split's order. The plan depends on the codes and the
-budget alone, never on the device or on free memory, and is part of the run record.
+budget alone, never on the device or on free memory, and is part of the run record. Where a device runs out of memory
+nevertheless, a block is scored in halves, and the plan says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from math import isqrt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from benchmark.batches import CaptionBatch, Codes, ImageBatch
+from benchmark.batches import Codes, ImageBatch
 from benchmark.errors import UserError
+from benchmark.evaluation.encoding import (
+    Bar,
+    Store,
+    Window,
+    encode_each,
+    evaluation_mode,
+    show_bar,
+    store_codes,
+)
 from benchmark.evaluation.ranking import Floats, Ints
-from benchmark.inputs import Codec, InputSpec
+from benchmark.memory import MEGABYTE, first_fitting, give_back, halves, peak_on, ran_out
 from benchmark.method import Baseline
-
-if TYPE_CHECKING:
-    from benchmark.data.splits import Split
 
 
 @dataclass(frozen=True)
@@ -45,9 +52,17 @@ class BlockPlan:
     """Images of a block; the last block may have fewer."""
     caption_blocks: tuple[int, ...]
     """Captions of each block, in that order."""
+    halvings: int = 0
+    """How often captions of a block were halved, from the block on that first ran out of memory."""
+
+    def image_rows(self) -> Iterator[slice]:
+        """The rows of each block of images."""
+        for start in range(0, self.n_images, self.image_block):
+            yield slice(start, min(start + self.image_block, self.n_images))
 
     def summary(self) -> dict[str, int | str]:
-        """The plan in a few numbers, for the run record."""
+        """The plan in a few numbers, for the run record; of halvings where there were some."""
+        halved = {"halvings": self.halvings} if self.halvings else {}
         return {
             "memory_bytes": self.memory_bytes,
             "pair_bytes": self.pair_bytes,
@@ -57,122 +72,8 @@ class BlockPlan:
             "caption_blocks": len(self.caption_blocks),
             "smallest_caption_block": min(self.caption_blocks),
             "largest_caption_block": max(self.caption_blocks),
+            **halved,
         }
-
-
-# --------------------------------------------------------------------------------------- encoding
-
-
-def encode_split(
-    model: Baseline,
-    split: Split,
-    spec: InputSpec,
-    codec: Codec,
-    *,
-    batch_size: int,
-    device: torch.device,
-    dtype: torch.dtype = torch.float32,
-    workers: int = 0,
-    show_progress: bool = False,
-) -> tuple[Codes, Codes]:
-    """Codes of a split's images and captions, on the CPU, in the split's order.
-
-    The encoders run in float32, in evaluation mode, without gradient; floating tensors are then kept as
-    `dtype` (float32 or float64: the precision of the scores). `model` is on `device` already.
-    """
-    from benchmark.data.batches import caption_batches, image_batches
-
-    images = image_batches(split, spec, batch_size=batch_size, workers=workers)
-    captions = caption_batches(split, spec, codec, batch_size=batch_size)
-    image_codes = encode_images(model, images, len(split.image_ids), device, dtype, show_progress)
-    caption_codes = encode_captions(model, captions, len(split.captions), device, dtype, show_progress)
-    return image_codes, caption_codes
-
-
-def encode_images(
-    model: Baseline,
-    batches: Iterable[ImageBatch],
-    n_images: int,
-    device: torch.device,
-    dtype: torch.dtype = torch.float32,
-    show_progress: bool = False,
-) -> Codes:
-    """Codes (n_images, ...) of image batches that hold every row once, in any order."""
-    store = _Store(n_images, dtype, "images")
-    progress = tqdm(
-        total=n_images, desc="encode images", unit="image", disable=None if show_progress else True
-    )
-    with evaluation_mode(model), progress as bar:
-        for batch in batches:
-            store.put(batch.index, model.encode_images(batch.to(device)))
-            bar.update(len(batch.index))
-    return store.codes()
-
-
-def encode_captions(
-    model: Baseline,
-    batches: Iterable[CaptionBatch],
-    n_captions: int,
-    device: torch.device,
-    dtype: torch.dtype = torch.float32,
-    show_progress: bool = False,
-) -> Codes:
-    """Codes (n_captions, ...) of caption batches that hold every row once, in any order."""
-    store = _Store(n_captions, dtype, "captions")
-    progress = tqdm(
-        total=n_captions, desc="encode captions", unit="caption", disable=None if show_progress else True
-    )
-    with evaluation_mode(model), progress as bar:
-        for batch in batches:
-            store.put(batch.index, model.encode_captions(batch.to(device)))
-            bar.update(len(batch.index))
-    return store.codes()
-
-
-class _Store:
-    """Codes filled batch by batch, in place: joining lists at the end would take the memory twice."""
-
-    def __init__(self, n_items: int, dtype: torch.dtype, what: str) -> None:
-        self.n_items, self.dtype, self.what = n_items, dtype, what
-        self.tensors: dict[str, Tensor] = {}
-        self.seen = torch.zeros(n_items, dtype=torch.long)
-
-    def put(self, index: Tensor, codes: Codes) -> None:
-        index = index.cpu()
-        self.seen += torch.bincount(index, minlength=self.n_items)
-        for name, value in codes.tensors.items():
-            kept = value.to("cpu", self.dtype if value.is_floating_point() else value.dtype)
-            self._room(name, kept)
-            if kept.ndim > 1 and kept.shape[1] < self.tensors[name].shape[1]:
-                self.tensors[name][index, : kept.shape[1]] = kept
-            else:
-                self.tensors[name][index] = kept
-
-    def _room(self, name: str, value: Tensor) -> None:
-        """Make space for `value`; batches may be padded to different lengths (dimension 1), the rest is 0."""
-        held = self.tensors.get(name)
-        if held is None:
-            self.tensors[name] = value.new_zeros(self.n_items, *value.shape[1:])
-            return
-        fits = held.shape[2:] == value.shape[2:] and held.ndim == value.ndim
-        if not fits or (held.shape[1:] != value.shape[1:] and "lengths" not in self.tensors):
-            found, expected = tuple(value.shape[1:]), tuple(held.shape[1:])
-            raise UserError(
-                f"codes of {self.what}: '{name}' has items of shape {found}, before it was {expected}"
-            )
-        if value.ndim > 1 and value.shape[1] > held.shape[1]:
-            wider = held.new_zeros(self.n_items, *value.shape[1:])
-            wider[:, : held.shape[1]] = held
-            self.tensors[name] = wider
-
-    def codes(self) -> Codes:
-        if not (self.seen == 1).all():
-            row = int((self.seen != 1).nonzero()[0])
-            raise UserError(f"{self.what}: row {row} came {int(self.seen[row])} times, expected once")
-        return Codes(self.tensors)
-
-
-# ---------------------------------------------------------------------------------------- scoring
 
 
 def score(
@@ -191,35 +92,138 @@ def score(
     Raises UserError where a single pair is over the budget, and for scores of a wrong shape, NaN or infinite.
     """
     plan, order = plan_blocks(model, images, captions, memory_bytes)
-    images = _near(images, device, memory_bytes)
-    captions = _near(captions, device, memory_bytes)
-    sims: Floats | None = None
-    total = plan.n_images * plan.n_captions
+    scoring = _Scoring(model, captions, plan, order, device)
+    images = move_near(images, device, memory_bytes)
+    with evaluation_mode(model), show_bar(scoring.pairs, "score", "pair", show_progress, scaled=True) as bar:
+        for rows in plan.image_rows():
+            scoring.strip(rows, images.rows(rows), bar)
+    return scoring.result()
+
+
+def score_batches(
+    model: Baseline,
+    batches: Iterable[ImageBatch],
+    n_images: int,
+    captions: Codes,
+    *,
+    memory_bytes: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    keep_bytes: int = 0,
+    show_progress: bool = False,
+) -> tuple[Floats, BlockPlan, Codes]:
+    """Encode images and score each block of them with all captions: matrix and plan of `score`, to the bit.
+
+    The codes of a block are forgotten once it is scored; those of the first images come back, as many as fit into
+    `keep_bytes`. Errors as `encode_images` and `score`.
+    """
     with (
         evaluation_mode(model),
-        _precision(model, images),
-        tqdm(
-            total=total, desc="score", unit="pair", unit_scale=True, disable=None if show_progress else True
-        ) as bar,
+        show_bar(n_images, "encode images", "image", show_progress) as encoded,
+        show_bar(n_images * len(captions), "score", "pair", show_progress, scaled=True) as scored,
     ):
-        for rows, columns in _blocks(plan, order):
-            block = model.similarity(images.rows(rows).to(device), captions.rows(columns).to(device))
-            values = _checked(block, rows, columns)
-            if sims is None:
-                sims = np.empty((plan.n_images, plan.n_captions), values.dtype)
-            sims[rows, columns.numpy()] = values
-            bar.update(values.size)
-    assert sims is not None
-    return sims, plan
+        parts = encode_each(model.encode_images, batches, device, encoded)
+        begin = next(parts, None)
+        if begin is None:
+            raise UserError("images: row 0 came 0 times, expected once")
+        parts, one = chain([begin], parts), begin[1].rows(slice(0, 1)).of_type(dtype)
+        if "lengths" in one.tensors:  # padded to the longest of all, which is not known before the last
+            images = store_codes(parts, n_images, dtype, "images")
+            return (*score(model, images, captions, memory_bytes=memory_bytes, device=device), images)
+        plan, order = plan_blocks(model, one, captions, memory_bytes, n_images)
+        scoring, window = (
+            _Scoring(model, captions, plan, order, device),
+            Window(list(plan.image_rows()), dtype, "images"),
+        )
+        kept = Store(min(n_images, -(-keep_bytes // one.nbytes)), dtype, "images")
+        for index, codes in parts:
+            first = (index < kept.n_items).nonzero().squeeze(1)
+            kept.put(index[first], codes.rows(first))
+            for rows, block in window.put(index, codes):
+                scoring.strip(rows, block, scored)
+        window.end()
+    return (*scoring.result(), kept.codes())
 
 
-def plan_blocks(model: Baseline, images: Codes, captions: Codes, memory_bytes: int) -> tuple[BlockPlan, Ints]:
+class _Scoring:
+    """A matrix that is being filled, block by block: images outside, their codes are the larger to move."""
+
+    def __init__(
+        self, model: Baseline, captions: Codes, plan: BlockPlan, order: Ints, device: torch.device
+    ) -> None:
+        self.model, self.plan, self.order, self.device = model, plan, order, device
+        self.captions = move_near(captions, device, plan.memory_bytes)
+        self.sims: Floats | None = None
+
+    @property
+    def pairs(self) -> int:
+        return self.plan.n_images * self.plan.n_captions
+
+    def result(self) -> tuple[Floats, BlockPlan]:
+        """The whole matrix, and the plan as it was followed."""
+        assert self.sims is not None
+        return self.sims, self.plan
+
+    def strip(self, rows: slice, images: Codes, bar: Bar) -> None:
+        """Score a block of images, of these rows, with all captions."""
+        images = images.to(self.device)
+        with similarity_in(self.model, images):
+            for columns in caption_blocks(self.plan, self.order):
+                self._fill(rows, images, columns)
+                bar.update((rows.stop - rows.start) * len(columns))
+
+    def _fill(self, rows: slice, images: Codes, columns: Tensor, halved: int = 0) -> None:
+        """Score a block, or its halves where the memory was too small for one before; `halved`: how often it was."""
+        if halved < self.plan.halvings and len(columns) > 1:
+            for half in columns.tensor_split(2):
+                self._fill(rows, images, half, halved + 1)
+            return
+        values = self._scores(rows, images, columns)
+        if values is None:
+            give_back()
+            if len(columns) == 1:
+                raise self._no_room(images, columns)
+            self.plan = replace(self.plan, halvings=halved + 1)
+            self._fill(rows, images, columns, halved)
+            return
+        if self.sims is None:
+            self.sims = np.empty((self.plan.n_images, self.plan.n_captions), values.dtype)
+        self.sims[rows, columns.numpy()] = values
+
+    def _scores(self, rows: slice, images: Codes, columns: Tensor) -> Floats | None:
+        """Scores (image rows, caption rows) of a block; None where the memory is too small for it."""
+        try:
+            captions = self.captions.rows(columns).to(self.device)
+            return _checked(self.model.similarity(images, captions), rows, columns)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            return None
+
+    def _no_room(self, images: Codes, column: Tensor) -> UserError:
+        """The error of a block of images that is too large even with one caption, with a budget that is not."""
+        peak, caption = peak_on(self.device), self.captions.rows(column).to(self.device)
+        rows = first_fitting(
+            halves(len(images)), lambda few: self.model.similarity(images.rows(slice(0, few)), caption)
+        )
+        budget = max(16, (rows or 0) ** 2 * self.plan.pair_bytes // MEGABYTE)
+        advice = "not even one pair fits" if rows is None else f"{budget} makes blocks that fit"
+        return UserError(
+            f"field 'evaluation.memory_mb': {self.device} ran out of memory scoring {len(images)} images with one "
+            f"caption{peak}; {advice}"
+        )
+
+
+def plan_blocks(
+    model: Baseline, images: Codes, captions: Codes, memory_bytes: int, n_images: int | None = None
+) -> tuple[BlockPlan, Ints]:
     """Divide the pairs into nearly square blocks, so that work done once an item (Gram matrices) pays.
 
     Returns the plan and the order of captions (n_captions,) that its blocks follow. A method's temporary
-    bytes a pair grow with caption length; the longest caption of a block stands for all of them.
+    bytes a pair grow with caption length; the longest caption of a block stands for all of them. `n_images`: how
+    many there will be, where `images` are not all of them.
     """
-    n_images, n_captions = len(images), len(captions)
+    n_images, n_captions = len(images) if n_images is None else n_images, len(captions)
     if not n_images or not n_captions:
         raise UserError(f"scoring: found {n_images} images and {n_captions} captions, expected some of both")
     order = np.arange(n_captions)
@@ -238,8 +242,7 @@ def plan_blocks(model: Baseline, images: Codes, captions: Codes, memory_bytes: i
             f"evaluation.memory_mb: one pair takes {largest / 2**20:.1f} MB, "
             f"the budget is {memory_bytes / 2**20:.1f} MB"
         )
-    cells = memory_bytes // largest
-    image_block = min(n_images, max(isqrt(cells), cells // n_captions))
+    image_block = block_of_images(n_images, n_captions, memory_bytes // largest)
     sizes: list[int] = []
     while (start := sum(sizes)) < n_captions:
         fitting = memory_bytes // pair_bytes(start) // image_block
@@ -249,14 +252,17 @@ def plan_blocks(model: Baseline, images: Codes, captions: Codes, memory_bytes: i
     return plan, order
 
 
-def _blocks(plan: BlockPlan, order: Ints) -> Iterator[tuple[slice, Tensor]]:
-    """Image rows and caption rows of every block; images outside: their codes are the larger to move."""
-    for start in range(0, plan.n_images, plan.image_block):
-        rows = slice(start, min(start + plan.image_block, plan.n_images))
-        position = 0
-        for size in plan.caption_blocks:
-            yield rows, torch.from_numpy(order[position : position + size])
-            position += size
+def block_of_images(n_images: int, n_captions: int, pairs: int) -> int:
+    """Count the images of a nearly square block of so many pairs, more where there are few captions."""
+    return min(n_images, max(isqrt(pairs), pairs // n_captions))
+
+
+def caption_blocks(plan: BlockPlan, order: Ints) -> Iterator[Tensor]:
+    """The caption rows of every block."""
+    position = 0
+    for size in plan.caption_blocks:
+        yield torch.from_numpy(order[position : position + size])
+        position += size
 
 
 def _checked(block: Tensor, rows: slice, columns: Tensor) -> Floats:
@@ -276,39 +282,29 @@ def _checked(block: Tensor, rows: slice, columns: Tensor) -> Floats:
 
 
 @contextmanager
-def evaluation_mode(model: Baseline) -> Iterator[None]:
-    """Evaluation mode without gradient; training goes on as before afterwards."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        if was_training:
-            model.train()
+def similarity_in(model: Baseline, codes: Codes) -> Iterator[None]:
+    """Hold the similarity's parameters in float64 where the codes are; afterwards they are where they were.
 
-
-@contextmanager
-def _precision(model: Baseline, codes: Codes) -> Iterator[None]:
-    """Hold the similarity's parameters in float64 where the codes are; they come back in float32 unchanged."""
+    Where they were, and not only as they were: cuDNN wants the weights of a recurrent network in one piece of memory.
+    """
     wide = any(value.dtype == torch.float64 for value in codes.tensors.values())
-    changed: list[Tensor] = []
+    kept: list[tuple[Tensor, Tensor]] = []
     if wide and isinstance(model, nn.Module):
         tensors: Iterable[Any] = chain(model.parameters(), model.buffers())
-        changed = [tensor for tensor in tensors if tensor.dtype == torch.float32]
-    for tensor in changed:
-        tensor.data = tensor.data.double()
+        kept = [(tensor, tensor.data) for tensor in tensors if tensor.dtype == torch.float32]
+    for tensor, data in kept:
+        tensor.data = data.double()
     try:
         yield
     finally:
-        for tensor in changed:
-            tensor.data = tensor.data.float()
+        for tensor, data in kept:
+            tensor.data = data
 
 
-def _near(codes: Codes, device: torch.device, reserved: int) -> Codes:
+def move_near(codes: Codes, device: torch.device, reserved: int) -> Codes:
     """Move all codes to a GPU at once if they take less than half of the memory left beside the budget."""
     if device.type != "cuda":
         return codes
-    size = sum(tensor.nbytes for tensor in codes.tensors.values() if tensor.device != device)
+    size = sum(tensor.nbytes for tensor in codes.tensors.values() if tensor.device.type != device.type)
     free, _ = torch.cuda.mem_get_info(device)
     return codes.to(device) if size < (free - reserved) // 2 else codes

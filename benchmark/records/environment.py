@@ -7,10 +7,10 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from benchmark.strict import Strict
-from benchmark.timing.hardware import device_name
+from benchmark.devices import compute_capability, device_name, driver_version
+from benchmark.strict import LATER, Grown
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ PACKAGES = (
 """Distributions whose version can change a number."""
 
 
-class Environment(Strict):
+class Environment(Grown):
     """The environment of a run; it is left out of a record's canonical hash."""
 
     python: str
@@ -45,6 +45,10 @@ class Environment(Strict):
     device_name: str
     """Model of the processor or the GPU."""
     cuda: str | None = None
+    driver: Annotated[str | None, LATER] = None
+    """Version of the GPU's driver; None without a GPU, or where its tool does not tell."""
+    compute_capability: Annotated[str | None, LATER] = None
+    """That of the GPU, such as `9.0`; None without one."""
     threads: int
     cpu_count: int | None = None
     precision: str
@@ -71,6 +75,8 @@ def collect(device: torch.device | str, precision: str) -> Environment:
         device=str(device),
         device_name=device_name(device),
         cuda=torch.version.cuda if on_gpu else None,
+        driver=driver_version() if on_gpu else None,
+        compute_capability=compute_capability(device),
         threads=torch.get_num_threads(),
         cpu_count=os.cpu_count(),
         precision=precision,

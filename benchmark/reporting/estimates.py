@@ -81,6 +81,7 @@ def estimate_sheet(plan: RunEstimate, title: str) -> Sheet:
         "training": f"{plan.epochs} epochs x {plan.steps_per_epoch:,} steps",
         "time, on one CPU thread": f"about {show_duration(plan.train_seconds)}; a GPU is far faster",
         "memory while training": _memory(plan),
+        "memory while evaluating": _evaluation(plan),
         "disk": f"about {show_bytes(plan.disk_bytes)}, data and work folder",
         "writes": "\n".join(plan.writes),
     }
@@ -95,6 +96,16 @@ def _extraction(plan: ExtractionEstimate) -> str:
         f"{DETECTED}, of {plan.images:,} pictures, once: about {show_duration(plan.seconds)} on one CPU thread "
         f"({picture}), memory up to {show_bytes(plan.picture.memory_bytes)} in all, "
         f"{show_bytes(plan.disk_bytes)} on disk{kept}"
+    )
+
+
+def _evaluation(plan: RunEstimate) -> str:
+    """The memory of an evaluation in words: on the host, and where pairs are scored (one place, without a GPU)."""
+    found = plan.scoring
+    return (
+        f"about {show_bytes(found.host)} on the host (codes of captions {show_bytes(found.captions)}, of images that "
+        f"wait {show_bytes(found.images)}, scores {show_bytes(found.matrix)}), and "
+        f"{show_bytes(4 * plan.parameters + found.device)} for weights and a block of pairs"
     )
 
 

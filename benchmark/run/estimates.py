@@ -7,6 +7,7 @@ from typing import get_args
 
 import torch
 
+from benchmark.devices import device_name
 from benchmark.evaluation.protocol import PROTOCOLS
 from benchmark.recipe.faults import about
 from benchmark.records.estimate import Estimate, file_digest
@@ -14,7 +15,6 @@ from benchmark.records.paper import ReportedProtocol
 from benchmark.run.plan import make_plan, vocabulary_size
 from benchmark.run.resolve import single_models
 from benchmark.run.runs import Run
-from benchmark.timing.hardware import device_name
 
 
 def reported_runs() -> list[Run]:

@@ -161,11 +161,12 @@ def load_official(job: Job, model: Baseline, path: Path) -> list[str]:
 
 def time_weights(run: Run, settings: Settings, repeats: int) -> tuple[LatencyReport, str]:
     """Latency of a run's model, and in words which weights it had; speed does not depend on them."""
+    deterministic()
     job = prepare(run, settings, splits=("test",))
     model = build_model(job, pretrained=False)
     trained = job.folder / "best.safetensors"
     if trained.is_file():
         load_weights(trained, model)
-    scored = score_split(job, model, "test", show_progress=False)
+    scored = score_split(job, model, "test", show_progress=False, keep_codes=True)
     report = latency_of(job, model, scored, repeats)
     return report, "of the last training" if trained.is_file() else "random (not trained yet)"

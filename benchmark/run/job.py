@@ -30,6 +30,9 @@ from benchmark.registry import get_method
 from benchmark.run.runs import Run
 from benchmark.training import seed_initialisation
 
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+"""Precisions of codes and scores by their names in recipes."""
+
 RECONSTRUCTION = "reconstruction: no authors' code is known"
 """The first departure of a method that is one: tables have room for the first."""
 
@@ -39,6 +42,8 @@ class Settings:
     """Where a run happens and on what; the record keeps whatever of it can change a number."""
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    no_gpu: str | None = None
+    """Why the processor is what is left over, where no device was named; None: the device is wanted."""
     data_dir: Path | None = None
     """Local data in place of the Hub."""
     unverified: bool = False

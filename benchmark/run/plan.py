@@ -8,7 +8,7 @@ Time is that of one thread, whatever else the machine does meanwhile. They say t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,9 @@ from benchmark.data.published.hub import Download, download_estimate
 from benchmark.data.regions.detector.weights import REPOSITORY
 from benchmark.data.splits import SplitName
 from benchmark.data.text.codec import vocabulary_size_of
+from benchmark.evaluation.footprint import LONGEST, NOTHING, Footprint, measure_footprint
 from benchmark.inputs import InputSpec
+from benchmark.memory import MEGABYTE
 from benchmark.method import Baseline, DataFacts, Progress
 from benchmark.recipe.schema import DetectorRegions, Recipe
 from benchmark.recipe.training import Optimizer
@@ -35,7 +37,7 @@ from benchmark.run.extraction import (
     converted_weights,
     estimate_extraction,
 )
-from benchmark.run.job import split_sizes
+from benchmark.run.job import DTYPES, split_sizes
 
 PROBE_SIZES = (2, 3, 4)
 """Batches that are tried: as many as a square function of their size has numbers."""
@@ -67,6 +69,10 @@ class CostGrowth:
         return self.pair * size**2
 
 
+Measure = Callable[[Baseline, InputSpec, Recipe, int], tuple[CostGrowth, CostGrowth]]
+"""A model, its inputs, its recipe and the size of its vocabulary -> seconds and kept bytes of a step."""
+
+
 @dataclass(frozen=True)
 class RunEstimate:
     """Estimates for one training run; bytes and seconds."""
@@ -91,6 +97,10 @@ class RunEstimate:
     """Numbers that the optimiser stores of each parameter."""
     extraction: ExtractionEstimate | None = None
     """Of the region features that the detector makes first; None: it makes none."""
+    scoring: Footprint = NOTHING
+    """Of the split that takes the most memory to score."""
+    frozen: int = 0
+    """Parameters that no optimiser moves, such as those of momentum encoders."""
 
     @property
     def train_seconds(self) -> float:
@@ -115,18 +125,29 @@ class RunEstimate:
     @property
     def memory_bytes(self) -> float:
         """While training: weights, their gradients and moments, and what a step keeps."""
-        return 4 * (2 + self.moments) * self.parameters + self.kept.items(self.batch_size) + self.pair_bytes
+        trained = 4 * (2 + self.moments) * (self.parameters - self.frozen)
+        return trained + 4 * self.frozen + self.kept.items(self.batch_size) + self.pair_bytes
 
 
-def synthetic_batch(spec: InputSpec, vocab_size: int, pairs: int) -> PairBatch:
-    """`pairs` random pairs of the shapes that `spec` declares, captions of a typical length."""
+def synthetic_batch(spec: InputSpec, vocab_size: int, pairs: int, *, ragged: bool = False) -> PairBatch:
+    """`pairs` random pairs of the shapes that `spec` declares, captions of a typical length.
+
+    ragged: captions of 3 tokens up to that length, and images with as few regions as dropping leaves.
+    """
     index, image = torch.arange(pairs), spec.image
     pixels = torch.randn(pairs, *image.shape)  # (B, 3, H, W) or (B, R, D)
     guides = None if image.guide_dim is None else torch.randn(pairs, image.guide_dim)
     images = ImageBatch(pixels, index, guides=guides)
     length = min(TYPICAL_CAPTION, spec.text.max_length or TYPICAL_CAPTION)
     ids = torch.randint(1, vocab_size, (pairs, length))  # (B, L)
-    captions = CaptionBatch(ids, torch.full((pairs,), length), index)
+    lengths = torch.full((pairs,), length)
+    if ragged:
+        lengths = length - index * 5 % (length - 2)
+        ids = ids * (torch.arange(length) < lengths[:, None])
+        if image.drop:
+            left = image.shape[0] - index % max(1, int(2 * image.drop * image.shape[0]))
+            images = replace(images, lengths=left)
+    captions = CaptionBatch(ids, lengths, index)
     if not spec.candidates:
         return PairBatch(images, captions)
     count = spec.candidates
@@ -146,15 +167,19 @@ def probe(model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int) -> 
 
     with one_thread():
         steps = {size: step(size) for size in PROBE_SIZES}
-        fitted = np.polyfit(PROBE_SIZES, [steps[size].kept for size in PROBE_SIZES], 2)
-        per_pair, per_item, once = (max(0.0, float(value)) for value in fitted)
-        kept, size = CostGrowth(once, per_item, per_pair), PROBE_SIZES[-1]
+        kept, size = fit_growth([steps[size].kept for size in PROBE_SIZES]), PROBE_SIZES[-1]
         while steps[size].seconds < QUICK and 2 * size <= recipe.training.batch_size:
             size *= 2
             if kept.items(size) + kept.pairs(size) > PROBE_BYTES:
                 break
             steps[size] = step(size)
     return time_growth(steps), kept
+
+
+def fit_growth(counts: Sequence[float]) -> CostGrowth:
+    """The growth of what was counted at PROBE_SIZES, no part of it below 0."""
+    pair, item, once = (max(0.0, float(value)) for value in np.polyfit(PROBE_SIZES, counts, 2))
+    return CostGrowth(once, item, pair)
 
 
 def time_growth(steps: Mapping[int, ProbedStep]) -> CostGrowth:
@@ -266,10 +291,40 @@ def what_is_fetched(recipe: Recipe, data_dir: Path | None) -> Download:
     )
 
 
+def largest_footprint(model: Baseline, spec: InputSpec, recipe: Recipe) -> Footprint:
+    """The memory that validation or test will take, whichever takes more on the host."""
+    images, how = split_sizes(recipe), recipe.evaluation
+    names: tuple[SplitName, ...] = ("val", "test")
+    return max(
+        (
+            measure_footprint(
+                model,
+                spec,
+                n_images=images[name],
+                n_captions=images[name] * recipe.data.captions_per_image,
+                longest=spec.text.max_length or LONGEST,
+                batch_size=how.batch_size,
+                memory_bytes=how.memory_mb * MEGABYTE,
+                dtype=DTYPES[how.precision],
+                device=torch.device("cpu"),
+            )
+            for name in names
+        ),
+        key=lambda found: found.host,
+    )
+
+
 def make_plan(
-    recipe: Recipe, vocab_size: int, writes: list[str], data_dir: Path | None = None
+    recipe: Recipe,
+    vocab_size: int,
+    writes: list[str],
+    data_dir: Path | None = None,
+    measure: Measure | None = None,
 ) -> RunEstimate:
-    """Estimate a run of `recipe` from the catalog and one synthetic batch; downloads nothing."""
+    """Estimate a run of `recipe` from the catalog and synthetic batches; downloads nothing.
+
+    measure: gives the seconds and the bytes of a step in place of `probe`.
+    """
     method, config, training = get_method(recipe.method), recipe.method_config(), recipe.training
     spec = method.inputs(config)
     images = split_sizes(recipe)
@@ -277,7 +332,7 @@ def make_plan(
     facts = DataFacts(vocab_size=vocab_size, n_train_images=images["train"], pretrained=False)
     model = method.build(config, facts)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    seconds, kept = probe(model, spec, recipe, vocab_size)
+    seconds, kept = (measure or probe)(model, spec, recipe, vocab_size)
     budget = training.pair_budget_mb
     units = images["train"] * (recipe.data.captions_per_image if spec.unit == "caption" else 1)
     steps = units // training.batch_size if spec.last_batch == "drop" else -(-units // training.batch_size)
@@ -298,12 +353,14 @@ def make_plan(
         batch_size=training.batch_size,
         seconds=seconds,
         kept=kept,
-        pair_budget=None if budget is None else budget * 2**20,
+        pair_budget=None if budget is None else budget * MEGABYTE,
         # data, region features, checkpoint (weights and moments), best weights, similarity matrix
         disk_bytes=download.disk_bytes + features + parameters * 4 * (2 + moments) + gallery,
         writes=writes,
         moments=moments,
         extraction=extraction,
+        scoring=largest_footprint(model, spec, recipe),
+        frozen=parameters - sum(one.numel() for one in model.parameters() if one.requires_grad),
     )
 
 

@@ -9,50 +9,56 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmark import __version__
 from benchmark.batches import Codes
-from benchmark.data.batches import caption_batches, image_batches
+from benchmark.data.batches import caption_batches, encoded, image_batches
 from benchmark.data.splits import SplitName
 from benchmark.data.text.word_codec import WORDS_DIFFER
 from benchmark.errors import UserError
+from benchmark.evaluation.encoding import encode_captions
+from benchmark.evaluation.footprint import measure_footprint
 from benchmark.evaluation.metrics import retrieval_metrics
 from benchmark.evaluation.protocol import ProtocolResult, ensemble, evaluate, protocols_of
 from benchmark.evaluation.ranking import Floats, rank, top_k
-from benchmark.evaluation.scoring import encode_split, score
+from benchmark.evaluation.scoring import score_batches
 from benchmark.files import replacing, sha256_bytes, sha256_file, write_text
+from benchmark.memory import GIGABYTE, MEGABYTE, free_on_host
 from benchmark.method import Baseline
 from benchmark.recipe.faults import about
 from benchmark.records.collect import dataset_part, make_sidecar, protocol_part, training_part
 from benchmark.records.environment import collect
 from benchmark.records.record import RunRecord, binding, new_record, read_record, write_record
 from benchmark.records.sidecar import pack, write_sidecar
-from benchmark.run.job import Job, Settings, build_model, departures_of, prepare, reconstruction
+from benchmark.run.job import DTYPES, Job, Settings, build_model, departures_of, prepare, reconstruction
 from benchmark.run.lock import working
 from benchmark.run.runs import Run
 from benchmark.timing.model import LEAST_REPEATS, LatencyReport, measure_latency
 from benchmark.training import TrainingResult, deterministic, train
 from benchmark.training.log import epoch_line
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
-MEGABYTE = 2**20
 MATRIX = "sims.npy"
 """Similarities of the test split, in the work folder; `sims.json` beside it says of which run they are."""
 
 
+SHARE = 0.5
+"""Of the host's free memory, for codes of images that are kept once they are scored, to time the model with."""
+
+
 @dataclass(frozen=True)
 class Scored:
-    """A test split's scores, and the codes they come from."""
+    """A split's scores, and the codes they come from."""
 
     sims: Floats
     images: Codes
+    """Those of the first images, as many as were kept."""
     captions: Codes
     plan: dict[str, Any]
 
@@ -69,6 +75,7 @@ def reproduce(run: Run, settings: Settings) -> RunRecord:
     with working(job.folder, settings.record(run.dataset, run.name, run.seed)):
         model = build_model(job, pretrained=job.recipe.pretrained)
         with about(run.path):
+            check_memory(job, model)
             result = train_model(job, model)
         return evaluate_model(job, model, result)[0]
 
@@ -99,26 +106,58 @@ def train_model(job: Job, model: Baseline) -> TrainingResult:
     )
 
 
-def score_split(job: Job, model: Baseline, split: SplitName, *, show_progress: bool) -> Scored:
-    """Encode a split once and score all its pairs in blocks."""
-    settings, how = job.settings, job.recipe.evaluation
-    images, captions = encode_split(
-        model,
-        job.dataset.splits[split],
-        job.spec,
-        job.codec,
-        batch_size=how.batch_size,
-        device=settings.device,
-        dtype=DTYPES[how.precision],
-        workers=job.recipe.training.workers,
-        show_progress=show_progress,
+def check_memory(job: Job, model: Baseline) -> None:
+    """Raise UserError where the host lacks the memory to score the test split: now, and not after the last epoch."""
+    split, how = job.dataset.splits["test"], job.recipe.evaluation
+    found, free = (
+        measure_footprint(
+            model,
+            job.spec,
+            n_images=len(split),
+            n_captions=len(split.captions),
+            longest=int(encoded(split, job.codec)[1].max()),
+            batch_size=how.batch_size,
+            memory_bytes=how.memory_mb * MEGABYTE,
+            dtype=DTYPES[how.precision],
+            device=job.settings.device,
+        ),
+        free_on_host(),
     )
-    sims, plan = score(
+    if free is not None and found.host > free:
+        raise UserError(
+            f"evaluation: scoring the {len(split):,} test images takes about {found.host / GIGABYTE:.1f} GiB of the "
+            f"host's memory ({found.captions / GIGABYTE:.1f} for the codes of captions), found "
+            f"{free / GIGABYTE:.1f} GiB free; close other programs, or cut the split: data.first_images.test"
+        )
+
+
+def score_split(
+    job: Job, model: Baseline, split: SplitName, *, show_progress: bool, keep_codes: bool = False
+) -> Scored:
+    """Encode a split once and score all its pairs in blocks.
+
+    keep_codes: those of images come back too, as many as fit into a share of the host's free memory.
+    """
+    settings, how, data = job.settings, job.recipe.evaluation, job.dataset.splits[split]
+    dtype = DTYPES[how.precision]
+    captions = encode_captions(
         model,
-        images,
+        caption_batches(data, job.spec, job.codec, batch_size=how.batch_size),
+        len(data.captions),
+        settings.device,
+        dtype,
+        show_progress,
+    )
+    free = free_on_host()
+    sims, plan, images = score_batches(
+        model,
+        image_batches(data, job.spec, batch_size=how.batch_size, workers=job.recipe.training.workers),
+        len(data),
         captions,
         memory_bytes=how.memory_mb * MEGABYTE,
         device=settings.device,
+        dtype=dtype,
+        keep_bytes=0 if not keep_codes else sys.maxsize if free is None else int(SHARE * free),
         show_progress=show_progress,
     )
     return Scored(sims, images, captions, plan.summary())
@@ -134,7 +173,9 @@ def evaluate_model(
 ) -> tuple[RunRecord, list[ProtocolResult], Floats]:
     """Score the test split under every protocol of the dataset, measure latency and write the record."""
     begin = time.perf_counter()
-    scored = score_split(job, model, "test", show_progress=job.settings.show_progress)
+    scored = score_split(
+        job, model, "test", show_progress=job.settings.show_progress, keep_codes=job.settings.latency
+    )
     results = results_of(job, scored.sims)
     seconds = {"evaluation": time.perf_counter() - begin}
     if training is not None:
@@ -163,13 +204,21 @@ def evaluate_model(
         training=training_part(training, job.recipe.training.select) if training else None,
         block_plan=scored.plan,
         sidecar_sha256=sha256_bytes(packed),
-        notes=[*job.dataset.notes, *(notes or [])],
+        notes=[*job.dataset.notes, *(notes or []), *devices_note(training)],
         wall_seconds=seconds,
         latency=latency_of(job, model, scored).record_fields() if job.settings.latency else None,
         environment=collect(job.settings.device, job.recipe.training.precision),
     )
     _write(record, packed, scored.sims, job.settings)
     return record, results, scored.sims
+
+
+def devices_note(training: TrainingResult | None) -> list[str]:
+    """Name the devices of a training that went on elsewhere; processors alone count as one machine's."""
+    devices = () if training is None else training.devices
+    if len(devices) < 2 or all(name.startswith(("cpu:", "unknown")) for name in devices):
+        return []
+    return [f"training went on on another device: {', then '.join(devices)}"]
 
 
 def latency_of(job: Job, model: Baseline, scored: Scored, repeats: int = LEAST_REPEATS) -> LatencyReport:
@@ -184,6 +233,7 @@ def latency_of(job: Job, model: Baseline, scored: Scored, repeats: int = LEAST_R
         device=job.settings.device,
         memory_bytes=how.memory_mb * MEGABYTE,
         repeats=repeats,
+        n_images=len(split),
     )
 
 

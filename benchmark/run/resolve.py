@@ -9,6 +9,7 @@ import torch
 
 from benchmark.data.published.catalogue import get_entry
 from benchmark.data.splits import UNVERIFIED
+from benchmark.devices import check_device, missing_gpu
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.protocol import protocols_of
 from benchmark.files import check_writable
@@ -17,26 +18,48 @@ from benchmark.records.paper import resolve
 from benchmark.records.parts import ProtocolRecord
 from benchmark.records.record import RunRecord
 from benchmark.registry import method_names
-from benchmark.run.job import RECONSTRUCTION, check_data, check_last_batch
+from benchmark.run.job import RECONSTRUCTION, Settings, check_data, check_last_batch
 from benchmark.run.runs import Run, RunReader
+from benchmark.training import deterministic
 
 ALL = "all"
 DEVICES = ("cpu", "cuda", "mps")
 
 
 def pick_device(name: str | None) -> torch.device:
-    """The named device, else a GPU where there is one; raises UserError for a device that is not there."""
+    """The named device, else a GPU where torch finds one, else the processor; from here on all is deterministic.
+
+    Raises UserError for a device that is not there, or cannot compute.
+    """
+    deterministic()  # before the first kernel: cuBLAS reads its settings when it starts
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.split(":")[0] not in DEVICES:
-        raise UserError(f"unknown device '{name}'{nearest(name, DEVICES)}")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device '{name}' is not to be had: {reason}; see `rematch doctor`") from None
+        device = torch.device("cuda" if missing_gpu() is None else "cpu")
+    else:
+        if name.split(":")[0] not in DEVICES:
+            raise UserError(f"unknown device '{name}'{nearest(name, DEVICES)}")
+        try:
+            device = torch.device(name)
+        except RuntimeError as error:
+            raise UserError(
+                f"device '{name}' is not to be had: {str(error).splitlines()[0]}; expected cpu, cuda or cuda:N"
+            ) from None
+    check_device(device)
     return device
+
+
+def left_over(name: str | None, device: torch.device) -> str | None:
+    """Say why the processor is all that is left for a command that names no device; None: it is wanted, or a GPU is."""
+    return missing_gpu() if name is None and device.type == "cpu" else None
+
+
+def check_wanted(runs: Sequence[Run], settings: Settings) -> None:
+    """Raise UserError where the processor would train what is made for a GPU, and nobody said that it should."""
+    heavy = next((run for run in runs if not get_entry(run.dataset).embedded), None)
+    if heavy is not None and settings.no_gpu is not None:
+        raise UserError(
+            f"{heavy.path.as_posix()}: found no GPU to train on ({settings.no_gpu}); `--device cpu` says that the "
+            "processor is wanted, which takes days for a full-size recipe (`--dry-run` estimates)"
+        )
 
 
 def choose_dataset(device: torch.device) -> str:

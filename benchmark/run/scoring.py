@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.batches import Codes
 from benchmark.data.splits import Split
-from benchmark.evaluation.scoring import encode_split
+from benchmark.evaluation.encoding import encode_split
 from benchmark.method import Baseline, DualEncoder, ScoringCase
 from benchmark.run.job import Settings, build_model, prepare
 from benchmark.run.resolve import find_runs

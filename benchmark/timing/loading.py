@@ -97,6 +97,7 @@ def loader_speed(
     workers: Sequence[int] = (0,),
     images: int = 1000,
     batch_size: int = 64,
+    steps: Sequence[Step] = ("decode", "train", "evaluate"),
 ) -> list[SpeedRow]:
     """Each step with each number of loader processes, over about `images` pictures of the split.
 
@@ -109,5 +110,4 @@ def loader_speed(
             f"speed of the loader: found workers {list(workers)}, {images} images of {len(split)}, batches of "
             f"{batch_size}; expected workers of 0 or more, and at least 1 of the others"
         )
-    steps: tuple[Step, ...] = ("decode", "train", "evaluate")
     return [_measure(split, spec, step, number, images, batch_size) for step in steps for number in workers]

@@ -1,7 +1,8 @@
 """Latency: how long a trained model takes to encode, to score a query against the gallery, and to rank it.
 
 Every operation is called `warmup` times untimed, then `repeats` (at least 30) times timed, for one item and
-for a full batch. Inputs are on the device before the clock starts, and a GPU is synchronised before it stops.
+for a full batch. Inputs are on the device before the clock starts, and a GPU is synchronised before it stops. A gallery
+that takes over half of the GPU's free memory is copied block by block while it is scored: the copies are timed apart.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ import torch
 from torch import Tensor
 
 from benchmark.batches import CaptionBatch, Codes, ImageBatch
-from benchmark.evaluation.scoring import _blocks, _near, _precision, evaluation_mode, plan_blocks
+from benchmark.devices import device_name
+from benchmark.evaluation.encoding import evaluation_mode
+from benchmark.evaluation.scoring import caption_blocks, move_near, plan_blocks, similarity_in
 from benchmark.method import Baseline
 from benchmark.timing.clock import time_call
-from benchmark.timing.hardware import device_name
 
 LEAST_REPEATS = 30
 
@@ -32,7 +34,8 @@ class Timing:
     """One operation at one batch size; times of a call."""
 
     name: str
-    """`encode image`, `encode caption`, and for i2t and t2i `score query ...` and `rank ...`."""
+    """`encode image`, `encode caption`, and for i2t and t2i `score query ...`, `copy gallery ...` (for want of memory)
+    and `rank ...`."""
     batch: int
     """Items encoded, or queries scored or ranked together."""
     warmup: int
@@ -82,6 +85,7 @@ def measure_latency(
     warmup: int = 3,
     query_batch: int = 16,
     seconds: float = 5.0,
+    n_images: int | None = None,
 ) -> LatencyReport:
     """Time `model`, which is on `device`, in evaluation mode.
 
@@ -89,7 +93,8 @@ def measure_latency(
     `caption_gallery`: codes of a whole split, which also give the queries (the first ones); their precision
     is that of the scores, the encoders run in float32. `query_batch`: queries of a full batch of scoring;
     fewer (down to none but the single query) where timing it would take more than `seconds`.
-    Scoring is in blocks within `memory_bytes`, as in an evaluation. Raises ValueError under 30 repeats.
+    Scoring is in blocks within `memory_bytes`, as in an evaluation. `n_images`: those of the split, where
+    `image_gallery` may hold fewer. Raises ValueError under 30 repeats.
     """
     if repeats < LEAST_REPEATS:
         raise ValueError(f"repeats: found {repeats}, expected at least {LEAST_REPEATS}")
@@ -97,9 +102,9 @@ def measure_latency(
     clock = _Clock(device, warmup, repeats)
     with evaluation_mode(model):
         stages = _encoding(model, images.to(device), captions.to(device), clock)
-        with _precision(model, image_gallery):
-            image_gallery = _near(image_gallery, device, memory_bytes)
-            caption_gallery = _near(caption_gallery, device, memory_bytes)
+        with similarity_in(model, image_gallery):
+            image_gallery = move_near(image_gallery, device, memory_bytes)
+            caption_gallery = move_near(caption_gallery, device, memory_bytes)
             galleries = (image_gallery, caption_gallery)
             for direction in ("i2t", "t2i"):
                 one = _retrieval(model, direction, 1, *galleries, memory_bytes, clock)
@@ -113,7 +118,8 @@ def measure_latency(
         method=(
             f"median and 95th percentile of {repeats} calls after {warmup} untimed ones; "
             f"i2t scores an image against {len(caption_gallery)} captions, "
-            f"t2i a caption against {len(image_gallery)} images; memory: {memory.what}"
+            f"t2i a caption against {len(image_gallery)} images{_fewer(image_gallery, n_images)}{_far(stages)}; "
+            f"memory: {memory.what}"
         ),
         hardware=device_name(device),
         device=device.type,
@@ -124,6 +130,19 @@ def measure_latency(
         peak_memory_bytes=memory.peak(),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         stages=sorted(stages, key=lambda stage: (names.index(stage.name), stage.batch)),
+    )
+
+
+def _fewer(images: Codes, n_images: int | None) -> str:
+    """The words for a gallery that is not the whole split."""
+    return "" if n_images in (None, len(images)) else f" of {n_images}, whose codes the host has no room for"
+
+
+def _far(stages: list[Timing]) -> str:
+    """The words for galleries that the GPU has no room for."""
+    copied = any(stage.name.startswith("copy") for stage in stages)
+    return (
+        ", a gallery over half of the free memory in blocks, whose copying is timed apart" if copied else ""
     )
 
 
@@ -166,13 +185,38 @@ class _Clock:
     device: torch.device
     warmup: int
     repeats: int
+    copying: list[float] = field(default_factory=list)
+    """Seconds of the copies that a call made; they are no part of its time."""
 
     def time(self, name: str, batch: int, call: Callable[[], object]) -> Timing:
         """Times of `call`, each from an idle device to an idle device."""
+        return self.both(name, name, batch, call)[0]
+
+    def both(self, name: str, copies: str, batch: int, call: Callable[[], object]) -> list[Timing]:
+        """Times of `call` without its copies, and of these, where it makes some."""
         for _ in range(self.warmup):
             call()
-        times = [1000 * time_call(call, self.device)[0] for _ in range(self.repeats)]
-        median, p95 = (float(value) for value in np.percentile(times, [50, 95]))
+        own, copied = [], []
+        for _ in range(self.repeats):
+            self.copying.clear()
+            seconds, _ = time_call(call, self.device)
+            copied.append(sum(self.copying))
+            own.append(seconds - copied[-1])
+        return [
+            self._timing(name, batch, own),
+            *([self._timing(copies, batch, copied)] if any(copied) else []),
+        ]
+
+    def move(self, *codes: Codes) -> tuple[Codes, ...]:
+        """The codes on the device; the time that copies take is kept apart."""
+        if all(tensor.device.type == self.device.type for one in codes for tensor in one.tensors.values()):
+            return codes
+        seconds, moved = time_call(lambda: tuple(one.to(self.device) for one in codes), self.device)
+        self.copying.append(seconds)
+        return moved
+
+    def _timing(self, name: str, batch: int, seconds: list[float]) -> Timing:
+        median, p95 = (float(value) for value in np.percentile([1000 * one for one in seconds], [50, 95]))
         return Timing(name, batch, self.warmup, self.repeats, median, p95, 1000 * batch / median)
 
 
@@ -180,23 +224,20 @@ class _Scorer:
     """All images against all captions, the blocks laid out before the clock starts."""
 
     def __init__(
-        self, model: Baseline, images: Codes, captions: Codes, memory_bytes: int, device: torch.device
+        self, model: Baseline, images: Codes, captions: Codes, memory_bytes: int, clock: _Clock
     ) -> None:
         plan, order = plan_blocks(model, images, captions, memory_bytes)
-        self.model, self.device = model, device
-        # one row of blocks for every block of images; columns in the plan's order, put back at the end
-        self.rows: dict[int, list[tuple[Codes, Codes]]] = {}
-        for rows, columns in _blocks(plan, order):
-            self.rows.setdefault(rows.start, []).append((images.rows(rows), captions.rows(columns)))
-        self.back = torch.from_numpy(np.argsort(order)).to(device)  # (n_captions,)
+        self.model, self.clock = model, clock
+        # columns in the plan's order, put back at the end
+        self.images = [images.rows(rows) for rows in plan.image_rows()]
+        self.captions = [captions.rows(columns) for columns in caption_blocks(plan, order)]
+        self.back = torch.from_numpy(np.argsort(order)).to(clock.device)  # (n_captions,)
 
     def i2t(self) -> Tensor:
         """Scores (n_images, n_captions) on the device."""
         strips = [
-            torch.cat(
-                [self.model.similarity(one.to(self.device), other.to(self.device)) for one, other in row], 1
-            )
-            for row in self.rows.values()
+            torch.cat([self.model.similarity(*self.clock.move(one, other)) for other in self.captions], 1)
+            for one in self.images
         ]
         return torch.cat(strips).index_select(1, self.back)
 
@@ -210,8 +251,9 @@ def _encoding(model: Baseline, images: ImageBatch, captions: CaptionBatch, clock
     for batch in sorted({1, len(images.index)}):
         stages.append(clock.time("encode image", batch, partial(model.encode_images, images.first(batch))))
     for batch in sorted({1, len(captions.index)}):
-        words = CaptionBatch(captions.ids[:batch], captions.lengths[:batch], captions.index[:batch])
-        stages.append(clock.time("encode caption", batch, partial(model.encode_captions, words)))
+        stages.append(
+            clock.time("encode caption", batch, partial(model.encode_captions, captions.first(batch)))
+        )
     return stages
 
 
@@ -227,12 +269,11 @@ def _retrieval(
     """Time scoring the first `batch` queries against the other side, then ranking it whole for each of them."""
     first = slice(0, batch)
     if direction == "i2t":
-        scores = _Scorer(model, images.rows(first), captions, memory_bytes, clock.device).i2t
+        scores = _Scorer(model, images.rows(first).to(clock.device), captions, memory_bytes, clock).i2t
     else:
-        scores = _Scorer(model, images, captions.rows(first), memory_bytes, clock.device).t2i
-    scored = clock.time(f"score query {direction}", batch, scores)
-    ranked = clock.time(f"rank {direction}", batch, partial(_ranking, scores()))
-    return [scored, ranked]
+        scores = _Scorer(model, images, captions.rows(first).to(clock.device), memory_bytes, clock).t2i
+    scored = clock.both(f"score query {direction}", f"copy gallery {direction}", batch, scores)
+    return [*scored, clock.time(f"rank {direction}", batch, partial(_ranking, scores()))]
 
 
 def _ranking(scores: Tensor) -> Tensor:

@@ -97,9 +97,20 @@ def _time_case(case: ScoringCase, repeats: int, device: torch.device) -> Scoring
         seconds, found = time_call(case.fast, device)
         fast.append(seconds)
         plain.append(time_call(lambda: matrix @ matrix, device)[0])
-    floor = case.floor_flops * min(plain) / (2 * MATRIX**3)
+    floor = floor_seconds(case.floor_flops, min(plain))
     difference = float((found - expected).abs().max())
     return ScoringRow(case.name, case.form, min(naive), min(fast), floor, difference)
+
+
+def matrix_seconds(device: torch.device, repeats: int) -> float:
+    """Time of a plain product of two 2048 x 2048 matrices, the best of the repeats after one that does not count."""
+    matrix = torch.randn(MATRIX, MATRIX, device=device)
+    return min([time_call(lambda: matrix @ matrix, device)[0] for _ in range(repeats + 1)][1:])
+
+
+def floor_seconds(flops: float, plain: float) -> float:
+    """Time of so many FLOPs at the rate of a plain product that took `plain` seconds."""
+    return flops * plain / (2 * MATRIX**3)
 
 
 @contextmanager

@@ -56,6 +56,8 @@ class CheckpointFacts(Strict):
     """The sha256 of the first `log_bytes` bytes."""
     vocabulary_sha256: Sha256 | None
     """The sha256 of the vocabulary beside the checkpoint; None: the method needs none."""
+    devices: list[str] = Field(default=["unknown"], min_length=1)
+    """The devices of the training so far, one after the other; older checkpoints do not name them."""
     recipe_digest: str
     recipe: dict[str, Any]
     """The recipe as resolved, to name the fields that differ; {} where the caller gave none."""
@@ -136,9 +138,10 @@ def _facts_of(path: Path, values: Any) -> CheckpointFacts:
             f"{path.as_posix()}: field 'format': found {EARLIER}, which has no checksums, expected {FORMAT}; {ANEW}"
         )
     known = isinstance(values, dict) and values.get("format") == FORMAT
-    if not known or not CheckpointFacts.model_fields.keys() <= values.keys():
+    fields = CheckpointFacts.model_fields
+    if not known or not {name for name, field in fields.items() if field.is_required()} <= values.keys():
         raise UserError(f"{path.as_posix()}: not a training checkpoint of Rematch; {ANEW}")
-    named = {name: values[name] for name in CheckpointFacts.model_fields}
+    named = {name: values[name] for name in fields if name in values}
     try:
         return CheckpointFacts.model_validate({**named, "recipe": parse_json(values["recipe"])})
     except ValidationError as error:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmark.devices import named_device
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes, sha256_file, write_bytes
 from benchmark.method import Baseline
@@ -49,6 +50,8 @@ class TrainingResult:
     """Whole epochs that were there already; None where training began anew."""
     weights_sha256: str
     """The sha256 of the file of the best weights, as it was when they were loaded."""
+    devices: Sequence[str] = ()
+    """The devices that it ran on, kind and name, one after the other."""
 
 
 def train(
@@ -96,6 +99,7 @@ def train(
                 on_epoch(entry)
     finally:
         set_trainable(model, trainer.free)
+        trainer.optimizer.zero_grad(set_to_none=True)  # what is measured next has the memory to itself
     lines = run.finish()
     assert run.best_epoch is not None
     assert run.best_sha256 is not None
@@ -109,6 +113,7 @@ def train(
         wall_seconds=sum(line["seconds"] + line["validation_seconds"] for line in lines),
         resumed_from=resumed_from,
         weights_sha256=run.best_sha256,
+        devices=run.devices,
     )
 
 
@@ -149,6 +154,7 @@ class _Run:
         self.best_sha256: str | None = None
         self.best_is_there = True
         self.vocabulary_sha256: str | None = None
+        self.devices = [named_device(trainer.device)]
         self.log = Log(folder.log)
 
     def begin(self, lay_beside: Callable[[bool], None] | None) -> int | None:
@@ -200,6 +206,7 @@ class _Run:
         self.epochs_done = facts.epochs_done
         self.best_epoch, self.best_value = facts.best_epoch, facts.best_value
         self.best_sha256 = facts.best_sha256
+        self.devices = [*facts.devices, *(now for now in self.devices if now != facts.devices[-1])]
         if not self.best_is_there:  # killed after the checkpoint, before the weights
             content = self._best_bytes()
             if sha256_bytes(content) != self.best_sha256:
@@ -317,6 +324,7 @@ class _Run:
             log_bytes=self.log.size,
             log_sha256=self.log.sha256,
             vocabulary_sha256=self.vocabulary_sha256,
+            devices=self.devices,
             recipe_digest=self.digest,
             recipe=self.recipe,
         )

@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from tqdm import tqdm
 
-from benchmark.batches import PairBatch
+from benchmark.batches import PairBatch, TrainingCodes
 from benchmark.errors import UserError
+from benchmark.memory import MEGABYTE, first_fitting, halves, peak_on, ran_out
 from benchmark.method import Baseline, Progress
 from benchmark.recipe.training import Training
 from benchmark.strict import Strict
@@ -30,6 +31,8 @@ from benchmark.training.determinism import deterministic, seed_step
 from benchmark.training.optimizers import make_optimizer, set_rate
 from benchmark.training.stages import plan_stages, set_trainable, stage_of
 
+_SMALLEST_BUDGET, _LARGEST_BUDGET = 16, 2**17
+"""Megabytes for pairs that are tried where memory ran out; the largest is no limit on any GPU."""
 _SMALLEST_SCALE = 1e-4
 """A float16 loss scale this small took some thirty overflowing steps in a row: training stands still."""
 
@@ -83,7 +86,7 @@ class Trainer:
                 where = f"training.stages.{plan.index}.schedule"
                 plan.schedule.check_steps(plan.epochs * self.steps_per_epoch, where)
         budget = training.pair_budget_mb
-        self.pair_budget = None if budget is None else budget * 2**20
+        self.pair_budget = None if budget is None else budget * MEGABYTE
         self.reset_optimizer()
 
     def reset_optimizer(self) -> None:
@@ -136,7 +139,27 @@ class Trainer:
         return EpochTrace(losses, rates, pairs, skipped, time.perf_counter() - begin)
 
     def step(self, batch: PairBatch, where: Progress) -> tuple[float, float, bool]:
-        """One optimiser step: its loss, its learning rate, and whether the update took place."""
+        """One optimiser step: its loss, its learning rate, and whether the update took place.
+
+        Raises UserError where memory runs out, with a setting that fits: it was tried, on these weights.
+        """
+        done = None
+        try:
+            done = self._update_by(batch, where)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+        if done is None:  # not in the handler: the error holds what the step had made
+            raise self._no_room(batch, where)
+        codes, outcome = done
+        with torch.no_grad():
+            self.model.after_step(codes)
+        return outcome
+
+    def _update_by(
+        self, batch: PairBatch, where: Progress
+    ) -> tuple[TrainingCodes, tuple[float, float, bool]]:
+        """All of a step but what comes after it."""
         settings = self.training
         seed_step(settings.seed, where.step)
         rate = self.rate(where)
@@ -150,10 +173,29 @@ class Trainer:
             codes = self.model.training_codes(batch)
             loss = self.model.objective(codes, where, self.pair_budget)
         value = self._checked(loss, where, rate)
-        updated = self._update(loss, where, rate)
-        with torch.no_grad():
-            self.model.after_step(codes)
-        return value, rate, updated
+        return codes, (value, rate, self._update(loss, where, rate))
+
+    def _no_room(self, batch: PairBatch, where: Progress) -> UserError:
+        """The error of a step that runs out of memory; the weights are no longer those of the training."""
+        count, given = len(batch), self.training.pair_budget_mb or _LARGEST_BUDGET
+        said = f"{self.device} ran out of memory in a step of {count} pairs{peak_on(self.device)}"
+        whole = self.pair_budget
+
+        def budgeted(megabytes: int) -> None:
+            self.pair_budget = megabytes * MEGABYTE
+            self._update_by(batch, where)
+
+        if given > _SMALLEST_BUDGET and first_fitting([_SMALLEST_BUDGET], budgeted) is not None:
+            fitting = first_fitting((size for size in halves(given) if size > _SMALLEST_BUDGET), budgeted)
+            return UserError(
+                f"field 'training.pair_budget_mb': {said}; {fitting or _SMALLEST_BUDGET} fits, with the same results"
+            )
+        self.pair_budget = whole
+        fitting = first_fitting(
+            (few for few in halves(count) if few > 1), lambda few: self._update_by(batch.first(few), where)
+        )
+        advice = "not even 2 fit" if fitting is None else f"{fitting} fits, but is another training"
+        return UserError(f"field 'training.batch_size': {said}; {advice}")
 
     def rate(self, where: Progress) -> float:
         """The schedule's learning rate; a stage that has a schedule of its own counts from its beginning."""

@@ -15,15 +15,17 @@ from baselines.layers import gpo
 from benchmark.checks.drift import check as drift
 from benchmark.checks.drift.ranks import rank_bounds, read_ranks
 from benchmark.data.splits import SplitName
+from benchmark.evaluation.encoding import encode_split
 from benchmark.evaluation.metrics import recall_at_k
 from benchmark.evaluation.ranking import Floats
-from benchmark.evaluation.scoring import encode_split, score
+from benchmark.evaluation.scoring import score
+from benchmark.memory import MEGABYTE
 from benchmark.method import Baseline
 from benchmark.places import REFERENCE
 from benchmark.records.reference import Rescored, read_reference
 from benchmark.reporting.diff.queries import Retrieved
-from benchmark.run.job import Job, Settings, build_model, prepare
-from benchmark.run.reproduce import DTYPES, MEGABYTE, Scored
+from benchmark.run.job import DTYPES, Job, Settings, build_model, prepare
+from benchmark.run.reproduce import Scored
 from benchmark.run.runs import read_run
 from tests.paths import ROOT
 

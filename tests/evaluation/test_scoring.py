@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from benchmark.batches import CaptionBatch, Codes, ImageBatch
 from benchmark.data.load import load_dataset
 from benchmark.errors import UserError
-from benchmark.evaluation.scoring import encode_captions, encode_images, encode_split, plan_blocks, score
+from benchmark.evaluation.encoding import Window, encode_captions, encode_images, encode_split
+from benchmark.evaluation.scoring import plan_blocks, score, score_batches
 from benchmark.inputs import Codec
 from tests.toy import Toy, ToyConfig, inputs, toy_captions, toy_images, toy_model
 
@@ -89,13 +91,35 @@ def test_scores_do_not_depend_on_the_plan(budget: Any, dtype: Any) -> None:
     assert sum(n * m for n, m, _, _ in model.blocks) == 13 * 41
 
 
-def test_float64_leaves_the_weights_as_they_were() -> None:
+def test_float64_leaves_the_weights_as_and_where_they_were() -> None:
+    """cuDNN wants the weights of a recurrent network in one piece of memory, which copies of them are not."""
     model = Tokens()
-    before, kept = model.scale.weight.detach().clone(), model.scale.weight
+    model.gru = nn.GRU(3, 2, bidirectional=True)
+    piece = torch.cat([weight.detach().flatten() for weight in model.gru.parameters()])
+    sizes = [weight.numel() for weight in model.gru.parameters()]
+    for weight, part in zip(model.gru.parameters(), torch.split(piece, sizes), strict=True):
+        weight.data = part.view_as(weight)
+    before = [(weight, weight.data_ptr(), weight.detach().clone()) for weight in model.parameters()]
     score(model, *codes(dtype=torch.float64), memory_bytes=1000, device=CPU)
-    assert model.scale.weight is kept
-    assert model.scale.weight.dtype == torch.float32
-    assert torch.equal(model.scale.weight, before)
+    for (weight, place, values), now in zip(before, model.parameters(), strict=True):
+        assert now is weight
+        assert (now.dtype, now.data_ptr()) == (torch.float32, place)
+        assert torch.equal(now, values)
+
+
+def test_float64_weights_are_there_for_float64_codes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen = Tokens(), list[torch.dtype]()
+    real = model.similarity
+
+    def similarity(images: Codes, captions: Codes) -> Tensor:
+        seen.append(model.scale.weight.dtype)
+        return real(images, captions)
+
+    monkeypatch.setattr(model, "similarity", similarity)
+    for dtype in (torch.float32, torch.float64):
+        seen.clear()
+        score(model, *codes(dtype=dtype), memory_bytes=1000, device=CPU)
+        assert set(seen) == {dtype}
 
 
 def test_captions_of_like_length_share_a_block() -> None:
@@ -157,6 +181,173 @@ def test_nothing_to_score_is_an_error() -> None:
     images, captions = codes()
     with pytest.raises(UserError, match="found 0 images and 41 captions"):
         score(Tokens(), images.rows(slice(0, 0)), captions, memory_bytes=1000, device=CPU)
+
+
+# ------------------------------------------------------------------------------ too little memory
+
+
+class Cramped(Tokens):
+    """Runs out of memory where a block has more than `most` pairs."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most, self.failed = most, 0
+
+    def similarity(self, images: Codes, captions: Codes) -> Tensor:
+        if len(images) * len(captions) > self.most:
+            self.failed += 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return super().similarity(images, captions)
+
+
+@pytest.mark.parametrize(("dtype", "halvings"), [(torch.float32, 2), (torch.float64, 1)])
+def test_a_block_that_does_not_fit_is_scored_in_halves(dtype: Any, halvings: int) -> None:
+    """The same bits as blocks of these sizes, and the plan says so; a block fails once for each halving, not more."""
+    images, captions = codes(dtype=dtype)
+    model = Cramped(most=15)
+    sims, plan = score(model, images, captions, memory_bytes=3000, device=CPU)
+    before, order = plan_blocks(model, images, captions, 3000)
+    assert plan == replace(before, halvings=halvings)
+    assert plan.summary() == before.summary() | {"halvings": halvings}
+    assert model.failed == halvings
+    free = Tokens()
+    free.load_state_dict(model.state_dict())
+    free.scale.to(dtype)
+    row = column = 0
+    with torch.no_grad():
+        for count, width, _, _ in model.blocks:
+            rows, columns = slice(row, row + count), torch.from_numpy(order[column : column + width])
+            block = free.eval().similarity(images.rows(rows), captions.rows(columns))
+            assert count * width <= 15
+            assert np.array_equal(sims[rows, columns.numpy()], block.numpy())
+            row, column = (row + count, 0) if column + width == 41 else (row, column + width)
+    assert (row, column) == (13, 0)
+
+
+def test_a_plan_that_fits_does_not_speak_of_halves() -> None:
+    _, plan = score(Cramped(10**6), *codes(), memory_bytes=3000, device=CPU)
+    assert "halvings" not in plan.summary()
+
+
+def test_a_block_of_images_that_does_not_fit_at_all_is_one_line_with_a_budget() -> None:
+    with pytest.raises(UserError) as caught:
+        score(Cramped(most=5), *codes(), memory_bytes=10**6, device=CPU)
+    assert str(caught.value) == (
+        "field 'evaluation.memory_mb': cpu ran out of memory scoring 13 images with one caption; 16 makes blocks "
+        "that fit"
+    )
+    with pytest.raises(UserError, match="; not even one pair fits"):
+        score(Cramped(most=0), *codes(), memory_bytes=10**6, device=CPU)
+
+
+def test_another_error_of_a_method_comes_through() -> None:
+    class Broken(Tokens):
+        def similarity(self, images: Codes, captions: Codes) -> Tensor:
+            return images["regions"] @ captions["words"]
+
+    with pytest.raises(RuntimeError, match=r"size|shape"):
+        score(Broken(), *codes(), memory_bytes=3000, device=CPU)
+
+
+def test_a_batch_that_does_not_fit_is_one_line_with_a_size_that_does() -> None:
+    class Full(Toy):
+        def encode_images(self, batch: ImageBatch) -> Codes:
+            if len(batch.index) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().encode_images(batch)
+
+    model = Full(ToyConfig())
+    with pytest.raises(UserError) as caught:
+        encode_images(model, [toy_images(torch.arange(20))], 20, CPU)
+    assert str(caught.value) == (
+        "field 'evaluation.batch_size': cpu ran out of memory encoding a batch of 20; 2 fits"
+    )
+
+
+# ---------------------------------------------------------------------------- encoded while it is scored
+
+
+def image_parts(order: Sequence[int], size: int = 6) -> list[ImageBatch]:
+    """Images in batches, which come in this order."""
+    parts = torch.split(torch.arange(40), size)
+    return [toy_images(parts[number]) for number in order]
+
+
+@pytest.mark.parametrize("order", [range(7), [3, 0, 1, 6, 5, 4, 2]])
+@pytest.mark.parametrize(("budget", "keep"), [(10**9, 0), (2000, 0), (500, 10**9), (500, 700), (64, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_codes_that_are_forgotten_give_the_same_bits(order: Any, budget: int, keep: int, dtype: Any) -> None:
+    model = toy_model()
+    captions = encode_captions(model, caption_parts(9), 40, CPU, dtype)
+    images = encode_images(model, image_parts(order), 40, CPU, dtype)
+    expected, plan = score(model, images, captions, memory_bytes=budget, device=CPU)
+    found, other, kept = score_batches(
+        model,
+        image_parts(order),
+        40,
+        captions,
+        memory_bytes=budget,
+        device=CPU,
+        dtype=dtype,
+        keep_bytes=keep,
+    )
+    assert np.array_equal(found, expected)
+    assert found.dtype == expected.dtype
+    assert other == plan
+    count = min(40, -(-keep // images.rows(slice(0, 1)).nbytes))
+    assert len(kept) == count
+    assert torch.equal(kept["vectors"], images["vectors"][:count])
+
+
+def test_no_more_codes_wait_than_a_block_and_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, most = toy_model(), list[int]()
+    captions = encode_captions(model, caption_parts(9), 40, CPU)
+    put = Window.put
+
+    def watched(self: Window, index: Tensor, codes: Codes) -> Iterator[tuple[slice, Codes]]:
+        yield from put(self, index, codes)
+        most.append(sum(len(store.seen) for store in self.stores.values()))
+
+    monkeypatch.setattr(Window, "put", watched)
+    _, plan, _ = score_batches(model, image_parts(range(7)), 40, captions, memory_bytes=600, device=CPU)
+    assert plan.image_block < 10
+    assert max(most) <= plan.image_block
+
+
+def test_images_of_several_lengths_wait_for_all_others() -> None:
+    class Ragged(Toy):
+        def encode_images(self, batch: ImageBatch) -> Codes:
+            vectors = super().encode_images(batch)["vectors"]
+            longest = int(batch.index.max()) % 5 + 1
+            return Codes({"parts": vectors[:, None].expand(-1, longest, -1), "lengths": batch.index % 5 + 1})
+
+        def similarity(self, images: Codes, captions: Codes) -> Tensor:
+            return images["parts"][:, 0] @ captions["vectors"].T
+
+        def pair_bytes(self, images: Codes, captions: Codes) -> int:  # noqa: ARG002
+            return 4 * images["parts"].shape[1]
+
+    torch.manual_seed(0)
+    model = Ragged(ToyConfig()).eval()
+    captions = encode_captions(model, caption_parts(9), 40, CPU)
+    images = encode_images(model, image_parts(range(7)), 40, CPU)
+    assert images["parts"].shape[1] == 5
+    expected, plan = score(model, images, captions, memory_bytes=900, device=CPU)
+    found, other, _ = score_batches(model, image_parts(range(7)), 40, captions, memory_bytes=900, device=CPU)
+    assert np.array_equal(found, expected)
+    assert other == plan
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [([], "row 0 came 0"), ([0, 1, 2, 3, 4, 6], "row 30 came 0"), ([0, 1, 1], "row 6 came 2")],
+)
+def test_every_image_comes_once_while_it_is_scored(order: Any, message: str) -> None:
+    model = toy_model()
+    captions = encode_captions(model, caption_parts(9), 40, CPU)
+    for budget in (10**9, 500):
+        with pytest.raises(UserError, match=f"images: {message} times, expected once"):
+            score_batches(model, image_parts(order), 40, captions, memory_bytes=budget, device=CPU)
 
 
 # --------------------------------------------------------------------------------------- encoding

@@ -21,7 +21,7 @@ pictures of four coloured corners. Results on them say nothing about any method.
 MORE = """\
 example, in two terminals:
   python -m tests.hub --folder /tmp/twin --size whole
-  HF_ENDPOINT=... HF_HOME=... REMATCH_REVISIONS=... rematch reproduce hat flickr30k --profile reduced
+  HF_ENDPOINT=... HF_HOME=... REMATCH_REVISIONS=... rematch reproduce hat flickr30k --profile reduced --device cpu
 
 The variables are printed when the twin is up. Remove the folder to make the twins anew.
 """
@@ -73,7 +73,7 @@ def instructions(twin: HubTwin, folder: Path, size: str) -> str:
     lines += ["", "in another terminal, line by line:"]
     lines += [f"  export {name}={value}" for name, value in variables.items()]
     lines += ["  rematch data verify flickr30k"]
-    lines += [f"  rematch reproduce hat flickr30k --profile reduced{flag}"]
+    lines += [f"  rematch reproduce hat flickr30k --profile reduced --device cpu{flag}"]
     return "\n".join(lines)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmark.devices import cpu_model
 from benchmark.records.environment import collect, git_state
-from benchmark.timing.hardware import cpu_model
 
 
 def _git(folder: Path, *arguments: str) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchmark.batches import Codes, PairBatch, TrainingCodes
 from benchmark.data.published.hub import Download
+from benchmark.evaluation.footprint import Footprint
 from benchmark.inputs import InputSpec, PixelInput, RegionInput, WordPieceText, WordText
 from benchmark.method import Baseline, DataFacts, Progress
 from benchmark.recipe.files import load_recipe
@@ -52,6 +53,8 @@ def weightless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(method.__dict__, "build", on_meta)
     growth = plan.CostGrowth(0, 0.5, 0), plan.CostGrowth(0, 1000, 0)
     monkeypatch.setattr(plan, "probe", lambda *_: growth)
+    scoring = Footprint(7_400_000_000, 2_000_000_000, 500_000_000, 2_100_000_000, 2_000_000_000)
+    monkeypatch.setattr(plan, "largest_footprint", lambda *_: scoring)
 
 
 @pytest.mark.usefixtures("weightless")
@@ -72,6 +75,8 @@ def test_full_size_plans_count_as_the_paper_does() -> None:
         "umaru97",
         "4.03 GB",
         "here",
+        "about 9.9 GB on the host (codes of captions 7.4 GB, of images that wait 2.0 GB",
+        "4.9 GB for weights",
     ):
         assert part in text
     assert len(flickr.pretrained) == 2
@@ -303,6 +308,7 @@ def test_pairs_in_parts_take_their_time_again() -> None:
     assert (made.step_seconds, made.memory_bytes) == (1 + 8 + 48, 160 + 29 + 11_200)
     less = replace(made, pair_budget=10_000)
     assert (less.step_seconds, less.memory_bytes) == (1 + 8 + 64, 160 + 29 + 10_000)
+    assert replace(made, frozen=4).memory_bytes == 6 * 16 + 4 * 4 + 29 + 11_200
     assert replace(made, pair_budget=11_200).step_seconds == made.step_seconds
 
 

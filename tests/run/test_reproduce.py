@@ -20,7 +20,9 @@ from benchmark.files import sha256_file
 from benchmark.method import Progress
 from benchmark.records.sidecar import read_sidecar
 from benchmark.run import reproduce as module
-from benchmark.run.job import Job, Settings
+from benchmark.run.job import Job, Settings, build_model, prepare
+from benchmark.run.runs import read_run
+from benchmark.training import TrainingResult
 from benchmark.training.trainer import Trainer
 from tests.tiny import (
     BOTH,
@@ -372,3 +374,57 @@ def test_a_log_line_for_every_epoch(trained: Path) -> None:
     record = record_of("hat-i2t", folder=trained)
     assert record.training is not None
     assert json.loads(lines[0])["losses"] == record.training.first_losses
+
+
+# ---------------------------------------------------------------------------------- memory and devices
+
+
+def test_too_little_memory_for_the_evaluation_is_said_before_training(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(fresh)
+    monkeypatch.setattr(module, "free_on_host", lambda: 10_000)
+    error = reproduce(I2T).error
+    assert "scoring the 16 test images takes about 0.0 GiB of the host's memory" in error
+    assert "data.first_images.test" in error
+    left = {path: digest for path, digest in contents(fresh).items() if ".rematch" not in path}
+    assert left == before, "nothing was trained"
+
+
+def test_codes_are_kept_for_timings_as_far_as_memory_goes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of what is free holds the codes of 5 images; the record says that captions were scored against these."""
+    job = prepare(read_run(I2T), Settings(show_progress=False), splits=("test",))
+    model = build_model(job, pretrained=False)
+    whole = module.score_split(job, model, "test", show_progress=False, keep_codes=True)
+    assert len(whole.images) == 16, home
+    each = whole.images.nbytes // 16
+    monkeypatch.setattr(module, "free_on_host", lambda: 10 * each)
+    few = module.score_split(job, model, "test", show_progress=False, keep_codes=True)
+    assert len(few.images) == 5
+    assert np.array_equal(few.sims, whole.sims)
+    assert few.plan == whole.plan
+    report = module.latency_of(job, model, few)
+    assert (
+        "t2i a caption against 5 images of 16, whose codes the host has no room for; memory" in report.method
+    )
+    assert "against 16 images; memory" in module.latency_of(job, model, whole).method
+    assert len(module.score_split(job, model, "test", show_progress=False).images) == 0
+
+
+@pytest.mark.parametrize(
+    ("devices", "noted"),
+    [
+        (["cpu: A"], []),
+        (["cpu: A", "cpu: B"], []),
+        (["unknown", "cpu: B"], []),
+        (["cuda: A"], []),
+        (["cuda: A", "cpu: B"], ["training went on on another device: cuda: A, then cpu: B"]),
+        (["unknown", "cuda: B"], ["training went on on another device: unknown, then cuda: B"]),
+    ],
+)
+def test_a_training_on_several_devices_is_noted(trained: Path, devices: list[str], noted: list[str]) -> None:
+    result = TrainingResult(0, None, 1, [], trained, trained, 1.0, 1, "0" * 64, devices)
+    assert module.devices_note(result) == noted
+    assert module.devices_note(None) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+import benchmark
 from benchmark.data.load import load_dataset
 from benchmark.data.splits import Dataset
 from benchmark.errors import UserError
@@ -17,12 +19,14 @@ from benchmark.records.record import read_record
 from benchmark.run import job, runs
 from benchmark.run import resolve as select
 from benchmark.run.runs import Run, read_run
+from tests.pretend_cuda import pretended_gpu
 from tests.tiny import (
     BOTH,
     ENSEMBLE,
     I2T,
     T2I,
     change_recipe,
+    contents,
     rematch,
     reproduce,
     tiny_recipe,
@@ -38,10 +42,68 @@ def test_the_device_decides_about_the_dataset(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert select.pick_device(None) == torch.device("cpu")
     assert select.choose_dataset(select.pick_device(None)) == "scenes"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert select.pick_device(None) == torch.device("cuda")
-    assert select.choose_dataset(select.pick_device(None)) == "flickr30k"
-    assert select.pick_device("cpu") == torch.device("cpu")
+    with pretended_gpu():
+        assert select.pick_device(None) == torch.device("cuda")
+        assert select.choose_dataset(select.pick_device(None)) == "flickr30k"
+        assert select.pick_device("cpu") == torch.device("cpu")
+        assert select.pick_device("cuda:0") == torch.device("cuda:0")
+
+
+def test_a_device_is_picked_with_determinism_before_its_first_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`time`, `evaluate` and all other commands compute as training does: deterministic, without TF32."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    torch.use_deterministic_algorithms(False)
+    seen: list[tuple[object, ...]] = []
+
+    def look(_device: torch.device) -> None:
+        now = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.allow_tf32
+        seen.append((*now, torch.get_float32_matmul_precision(), os.environ.get("CUBLAS_WORKSPACE_CONFIG")))
+
+    monkeypatch.setattr(select, "check_device", look)
+    for command in (
+        ("time", "scoring", "vse_infty", "--device", "nowhere"),
+        ("time", "model", "--device", "nowhere"),
+    ):
+        assert "unknown device 'nowhere'" in rematch(*command).error
+        assert torch.are_deterministic_algorithms_enabled()
+    select.pick_device("cpu")
+    assert seen == [(True, False, "highest", ":4096:8")]
+
+
+@pytest.mark.usefixtures("fresh")
+def test_no_gpu_is_no_reason_to_train_for_days_on_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "init", refuse)
+    before = contents()
+    error = rematch("reproduce", "hat", "flickr30k").error
+    assert error == (
+        "recipes/hat/flickr30k-i2t.yaml: found no GPU to train on (Found no NVIDIA driver on your system); `--device "
+        "cpu` says that the processor is wanted, which takes days for a full-size recipe (`--dry-run` estimates)"
+    )
+    assert contents() == before
+    assert select.left_over("cpu", torch.device("cpu")) is None
+    assert select.left_over(None, torch.device("cuda")) is None
+    runs = select.find_runs("hat", "flickr30k")
+    select.check_wanted(runs, job.Settings())
+    select.check_wanted(select.find_runs("hat", "scenes"), job.Settings(no_gpu="none"))
+
+
+@pytest.mark.usefixtures("fresh")
+def test_weights_of_a_full_size_recipe_on_a_processor_are_spoken_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "init", refuse)
+    said = "note: on the processor, for want of a GPU: Found no NVIDIA driver on your system"
+    command = ("evaluate", "--recipe", "recipes/hat/flickr30k-i2t.yaml")
+    assert said in rematch(*command).out
+    assert said not in rematch(*command, "--device", "cpu").out
+    with pytest.raises(UserError, match="found no GPU to train on"):
+        benchmark.reproduce("hat", "flickr30k")
+
+
+def refuse() -> None:
+    raise RuntimeError("Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU")
 
 
 @pytest.mark.parametrize("name", ["gpu", "meta", "", "cuda:x", "cpu:one", "cuda:"])

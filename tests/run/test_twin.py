@@ -206,7 +206,8 @@ def test_flickr30k(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     again(twin, monkeypatch, home, "cache", offline=True)
     former = record_at(home, "flickr30k", "hat-i2t").canonical_hash
     resumed = rematch(
-        "reproduce", recipe, "--profile", "reduced", "--resume", "--no-latency", "--no-progress"
+        *("reproduce", recipe, "--profile", "reduced", "--resume"),
+        *("--no-latency", "--no-progress", "--device", "cpu"),
     )
     assert f"canonical hash {former[:12]}" in resumed.good
     assert twin.requests == []

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.batches import Codes
+from benchmark.batches import CaptionBatch, Codes, ImageBatch
 from benchmark.records.parts import Latency
 from benchmark.reporting.timings import latency_sheet
 from benchmark.reporting.writers.terminal import write_text
 from benchmark.timing import model as latency
 from benchmark.timing.model import LatencyReport, PeakMemory, measure_latency
-from tests.toy import Toy, toy_captions, toy_images, toy_model
+from tests.pretend_cuda import GPU, PretendedGPU, pretended_gpu
+from tests.toy import Toy, ToyConfig, toy_captions, toy_images, toy_model
 
 CPU = torch.device("cpu")
 ROWS = torch.arange(40)
@@ -137,12 +138,12 @@ def test_a_slow_encoder_shows(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_scored_blocks_are_the_similarity_in_gallery_order(memory_bytes: int) -> None:
     model = toy_model()
     images, captions = galleries(model)
-    scorer = latency._Scorer(model, images, captions, memory_bytes, CPU)
+    scorer = latency._Scorer(model, images, captions, memory_bytes, latency._Clock(CPU, 0, 1))
     with torch.no_grad():
         expected = images["vectors"] @ captions["vectors"].T
         torch.testing.assert_close(scorer.i2t(), expected, atol=1e-6, rtol=0)
         torch.testing.assert_close(scorer.t2i(), expected.T, atol=1e-6, rtol=0)
-    assert (sum(len(row) for row in scorer.rows.values()) > 1) == (memory_bytes == 200)
+    assert (len(scorer.images) * len(scorer.captions) > 1) == (memory_bytes == 200)
 
 
 def test_a_full_batch_of_queries_that_would_take_too_long_is_made_smaller(
@@ -211,3 +212,66 @@ def test_table_names_operations_hardware_and_method() -> None:
     text = write_text([latency_sheet(report, "toy")])
     for part in ("score query t2i", "encode image", "median ms", "peak memory", "30 calls", report.hardware):
         assert part in text
+
+
+def test_a_gallery_that_does_not_fit_is_copied_outside_of_the_clock() -> None:
+    """A copy takes 20 ms by the clock, a block of scores 1 ms: the scores' times are those without copies."""
+    ticks = [0.0]
+
+    def copied(pretended: PretendedGPU, tensor: torch.Tensor, to_gpu: bool) -> torch.Tensor:
+        if pretended.holds(tensor) != to_gpu:
+            ticks[0] += 0.02 if to_gpu else 0.001
+        return move(pretended, tensor, to_gpu)
+
+    move = PretendedGPU.move
+    with pretended_gpu() as gpu, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PretendedGPU, "move", copied)
+        patch.setattr(time, "perf_counter", lambda: ticks[0])
+        model = Slow(ToyConfig(), ticks)
+        codes = galleries(model)
+        model.to(GPU)
+
+        def report() -> LatencyReport:
+            return measure_latency(
+                model,
+                toy_images(ROWS[:2]),
+                toy_captions(ROWS[:2]),
+                *codes,
+                device=GPU,
+                memory_bytes=200,
+                query_batch=2,
+                seconds=0,
+            )
+
+        near = {stage.name: stage.median_ms for stage in report().stages}
+        gpu.free = 2000
+        far = report()
+    assert not any("copy" in name for name in near)
+    found = {stage.name: stage.median_ms for stage in far.stages}
+    for way, blocks, tensors in (("i2t", 4, 8), ("t2i", 2, 2)):  # codes of captions have lengths beside them
+        assert found[f"score query {way}"] == pytest.approx(near[f"score query {way}"])
+        assert found[f"score query {way}"] == pytest.approx(blocks)
+        assert found[f"copy gallery {way}"] == pytest.approx(20 * tensors)
+    assert "whose copying is timed apart" in far.method
+    record = Latency.model_validate(json.loads(json.dumps(far.record_fields())))
+    assert "copy gallery i2t" in [stage.name for stage in record.stages]
+
+
+class Slow(Toy):
+    """Takes a millisecond of a clock that is given to score a block, and to encode."""
+
+    def __init__(self, config: ToyConfig, ticks: list[float]) -> None:
+        super().__init__(config)
+        self.ticks = ticks
+
+    def similarity(self, images: Codes, captions: Codes) -> torch.Tensor:
+        self.ticks[0] += 0.001
+        return super().similarity(images, captions)
+
+    def encode_captions(self, batch: CaptionBatch) -> Codes:
+        self.ticks[0] += 0.001
+        return super().encode_captions(batch)
+
+    def encode_images(self, batch: ImageBatch) -> Codes:
+        self.ticks[0] += 0.001
+        return super().encode_images(batch)

@@ -93,12 +93,12 @@ def test_hat_offers_every_level_and_direction() -> None:
     assert get_method("hat").scoring_cases is scoring_cases
     cases = scoring_cases(torch.device("cpu"))
     first = next(cases)
-    assert first.name == "i2t, 49 tokens"
+    assert first.name == "i2t, 49 tokens, 32 x 128"
     scores = first.fast()
     assert scores.shape == (32, 128)
     torch.testing.assert_close(scores, first.naive(), rtol=0, atol=1e-6)
     names = [first.name, *(later.name for later in cases)]
-    assert names == [f"{d}, {r} tokens" for r in (49, 196, 784) for d in ("i2t", "t2i")]
+    assert names == [f"{d}, {r} tokens, 32 x 128" for r in (49, 196, 784) for d in ("i2t", "t2i")]
 
 
 def test_floor_counts_what_cannot_be_removed() -> None:

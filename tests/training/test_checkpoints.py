@@ -334,3 +334,38 @@ def test_differing_fields_of_nested_documents() -> None:
         'g: null, now "new"',
     ]
     assert differing_fields(stored, json.loads(json.dumps(stored))) == []
+
+
+# ------------------------------------------------------------------------------------- other devices
+
+
+def test_a_training_that_goes_on_elsewhere_names_both_devices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on(name: str, *, resume: bool = False, stop: Any = None) -> Any:
+        monkeypatch.setattr(loop, "named_device", lambda _device: name)
+        more = {} if stop is None else {"make_batches": stopping_batches(stop, 1)}
+        return run(toy_model(), TRAINING, tmp_path, resume=resume, **more)
+
+    with pytest.raises(Stopped):
+        on("cuda: A", stop=1)
+    with pytest.raises(Stopped):
+        on("cuda: A", resume=True, stop=2)
+    with pytest.raises(Stopped):
+        on("cuda: B", resume=True, stop=3)
+    result = on("cpu: C", resume=True)
+    assert result.devices == ["cuda: A", "cuda: B", "cpu: C"]
+    assert state_of(result.last_checkpoint)["devices"] == result.devices
+
+
+def test_a_checkpoint_from_before_devices_were_named_is_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "named_device", lambda _device: "cuda: A")
+    with pytest.raises(Stopped):
+        run(toy_model(), TRAINING, tmp_path, make_batches=stopping_batches(1, 1))
+    path = tmp_path / "checkpoint.pt"
+    state = state_of(path)
+    del state["devices"]
+    torch.save(state, path)
+    assert run(toy_model(), TRAINING, tmp_path, resume=True).devices == ["unknown", "cuda: A"]

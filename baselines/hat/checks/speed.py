@@ -1,7 +1,7 @@
-"""Cases that `rematch time scoring hat` times: the scores of each level at full size, 32 images x 128 captions.
+"""Cases that `rematch time scoring hat` times: the scores of each level at full size.
 
 Random tokens, 768 wide, of the three levels (hat.md 3.1); captions of 8 to 20 words, about what is typical
-(hat.md 7.1), padded to 32.
+(hat.md 7.1), padded to 32. A CPU scores 32 images x 128 captions, a GPU 1,000 x 5,000.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from baselines.attention.tiles import Direction, chosen_form
 from benchmark.method import ScoringCase
 
 LEVELS = (49, 196, 784)
-IMAGES, CAPTIONS, WIDTH, PADDED = 32, 128, 768, 32
+SIZES = {"cpu": (32, 128), "cuda": (1000, 5000)}
+WIDTH, PADDED = 768, 32
 SHORTEST, LONGEST = 8, 20
 TEMPERATURE = 9.0
 
@@ -24,10 +25,11 @@ TEMPERATURE = 9.0
 def scoring_cases(device: torch.device) -> Iterator[ScoringCase]:
     """Every level in both directions, deepest level first."""
     generator = torch.Generator().manual_seed(0)
-    lengths = torch.randint(SHORTEST, LONGEST + 1, (CAPTIONS,), generator=generator)
-    captions = torch.randn(CAPTIONS, PADDED, WIDTH, generator=generator).to(device)
+    n_images, n_captions = SIZES[device.type]
+    lengths = torch.randint(SHORTEST, LONGEST + 1, (n_captions,), generator=generator)
+    captions = torch.randn(n_captions, PADDED, WIDTH, generator=generator).to(device)
     for regions in LEVELS:
-        images = torch.randn(IMAGES, regions, WIDTH, generator=generator).to(device)
+        images = torch.randn(n_images, regions, WIDTH, generator=generator).to(device)
         directions: tuple[Direction, Direction] = ("i2t", "t2i")
         for direction in directions:
             scores = partial(
@@ -39,11 +41,11 @@ def scoring_cases(device: torch.device) -> Iterator[ScoringCase]:
                 temperature=TEMPERATURE,
             )
             yield ScoringCase(
-                name=f"{direction}, {regions} tokens",
+                name=f"{direction}, {regions} tokens, {n_images} x {n_captions}",
                 form=chosen_form(images, lengths, direction),
                 naive=partial(scores, form="naive"),
                 fast=scores,
-                floor_flops=floor_flops(IMAGES, regions, lengths.tolist(), WIDTH, direction),
+                floor_flops=floor_flops(n_images, regions, lengths.tolist(), WIDTH, direction),
             )
 
 

@@ -1,7 +1,8 @@
 """The first level: scores of the committed weights, losses of the first steps, metrics of whole trainings.
 
-All of it runs on the CPU, where the references were made. The second level, ranks, comes with the weights, and
-the third, new seeds, after the trainings.
+All of it runs on the CPU, where the references were made, or on another device, which is held against references of
+its kind, or for want of those against the CPU's, with a wider tolerance. The second level, ranks, comes with the
+weights, and the third, new seeds, after the trainings.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rich.progress import track
 from benchmark.checks.drift.findings import Finding, Report, worst
 from benchmark.checks.drift.ranks import compare_ranks, read_ranks
 from benchmark.checks.drift.seeds import ENOUGH, committed_and_new, seed_findings, too_few
+from benchmark.devices import compute_capability
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.ranking import Floats
 from benchmark.files import sha256_file
@@ -33,6 +35,9 @@ from benchmark.training import deterministic, first_losses, read_weights
 STEPS = 20
 LEAST_STEPS = 3
 SAMPLE = 256
+WIDER = 10
+"""Times the tolerance of a CPU's reference that a GPU is held against: it sums in another order."""
+CPU = torch.device("cpu")
 METRICS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum")
 
 Chosen = list[tuple[Path, Reference]]
@@ -55,8 +60,9 @@ def run_drift(
     *,
     show_progress: bool,
     folder: Path = REFERENCE,
+    device: torch.device = CPU,
 ) -> Report:
-    """Compare every reference of `method` (None: all methods) with what this machine computes now.
+    """Compare every reference of `method` (None: all methods) with what this machine computes now, on `device`.
 
     Raises UserError where there is no reference, or one belongs to another version of its recipe.
     """
@@ -65,15 +71,15 @@ def run_drift(
     report, trainings = Report(), trainings or Trainings()
     for path, reference in track(chosen, "drift", disable=not show_progress, transient=True):
         run = run_of(reference, reader)
-        check_reference(path, reference, run, report, show_progress=show_progress)
+        check_reference(path, reference, run, report, Settings(device, show_progress=show_progress))
     ordered = sorted(chosen, key=lambda item: item[1].rescored is None)  # ensembles find their members made
     with tempfile.TemporaryDirectory() as scratch:
         if trainings.full:
-            settings = in_scratch(Path(scratch) / "full", show_progress)
+            settings = in_scratch(Path(scratch) / "full", show_progress, device)
             for path, reference in ordered:
                 report.findings += check_training(path.stem, reference, run_of(reference, reader), settings)
         if trainings.seeds:
-            settings = in_scratch(Path(scratch) / "seeds", show_progress)
+            settings = in_scratch(Path(scratch) / "seeds", show_progress, device)
             report.findings += train_seeds(ordered, trainings.seeds, settings, reader)
     return report
 
@@ -129,23 +135,55 @@ def check_method(method: str | None) -> None:
 
 
 def check_reference(
-    path: Path, reference: Reference, its_run: Run, report: Report, *, show_progress: bool = False
+    path: Path, reference: Reference, its_run: Run, report: Report, settings: Settings
 ) -> None:
     """Weights, ranks and first steps of one reference; an ensemble has none of them."""
-    job = job_of(path, reference, its_run, Settings(show_progress=show_progress))
+    job = job_of(path, reference, its_run, settings)
+    ranks_path, reference, note = of_kind(path, reference, settings.device)
     rescored, trace, run = reference.rescored, reference.trace, path.stem
     if job is None or rescored is None or trace is None:
         return
-    ranks = read_ranks(path.with_suffix(".npz"), rescored.ranks_sha256)
+    ranks = read_ranks(ranks_path.with_suffix(".npz"), rescored.ranks_sha256)
     found = rescore(job, path.with_suffix(".safetensors"), rescored.weights_sha256)
-    report.findings += weights_findings(run, rescored, found)
+    findings = weights_findings(run, rescored, found)
     rule = job.recipe.evaluation.tie_rule
     test = job.dataset.splits["test"]
     finding, changes = compare_ranks(run, ranks, found.sims, test, rescored.sims_tolerance, rule)
-    report.findings.append(finding)
     if finding.found:
         report.queries[run] = changes
-    report.findings.append(trace_finding(run, trace, job))
+    findings += [finding, trace_finding(run, trace, job)]
+    report.findings += [replace(item, note="; ".join(filter(None, (item.note, note)))) for item in findings]
+
+
+def path_of_kind(path: Path, device: torch.device) -> Path:
+    """Where the reference of another kind of device lies: the CPU's is at `path`, `<folder>/<dataset>/<run>.json`."""
+    return path if device.type == "cpu" else path.parents[1] / device.type / path.parent.name / path.name
+
+
+def of_kind(path: Path, reference: Reference, device: torch.device) -> tuple[Path, Reference, str]:
+    """The reference to hold a device against, its path, and what to say of it.
+
+    A GPU's own, where there is one; else the CPU's, with tolerances that are `WIDER`.
+    """
+    own = path_of_kind(path, device)
+    if own == path:
+        return path, reference, ""
+    if locate(own).is_file():
+        made, here = read_reference(own), compute_capability(device)
+        theirs = made.made_with.get("compute_capability")
+        return own, made, "" if theirs == here else f"made on compute capability {theirs}, this is {here}"
+    return path, widened(reference), f"held against the CPU's reference: {WIDER} times its tolerance"
+
+
+def widened(reference: Reference) -> Reference:
+    """The reference with wider tolerances of scores and losses."""
+    rescored, trace = reference.rescored, reference.trace
+    if rescored is None or trace is None:
+        return reference
+    names = ("metrics_tolerance", "sims_tolerance")
+    wider = rescored.model_copy(update={name: WIDER * getattr(rescored, name) for name in names})
+    steps = trace.model_copy(update={"tolerance": WIDER * trace.tolerance})
+    return reference.model_copy(update={"rescored": wider, "trace": steps})
 
 
 def trace_finding(run: str, trace: Trace, job: Job) -> Finding:
@@ -246,14 +284,16 @@ def first_steps(job: Job, *, nudged: bool = False) -> list[float]:
         training=job.training,
         loss_type=job.method.loss,
         make_batches=job.batches,
-        device=torch.device("cpu"),
+        device=job.settings.device,
         max_steps=STEPS,
     )
 
 
-def in_scratch(folder: Path, show_progress: bool) -> Settings:
+def in_scratch(folder: Path, show_progress: bool, device: torch.device = CPU) -> Settings:
     """Trainings that leave nothing behind."""
-    return Settings(work=folder / "work", runs=folder / "runs", latency=False, show_progress=show_progress)
+    return Settings(
+        device, work=folder / "work", runs=folder / "runs", latency=False, show_progress=show_progress
+    )
 
 
 def check_training(name: str, reference: Reference, run: Run, settings: Settings) -> Sequence[Finding]:

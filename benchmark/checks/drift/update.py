@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from benchmark.checks.drift.check import (
+    CPU,
+    WIDER,
     Rescoring,
     check_method,
     choose,
     first_steps,
     job_of,
+    path_of_kind,
     record_metrics,
     rescore,
     run_of,
     sample,
     weights_findings,
+    widened,
 )
 from benchmark.checks.drift.ranks import retrieved, write_ranks
 from benchmark.data.published.catalogue import get_entry
@@ -119,10 +124,51 @@ def _store_ranks(job: Job, found: Rescoring, target: Path) -> str:
     return write_ranks(retrieved(found.sims, job.dataset.splits["test"], rule), target.with_suffix(".npz"))
 
 
-def _made_with() -> dict[str, str | int]:
-    environment = collect("cpu", "float32")
+def _made_with(device: torch.device = CPU) -> dict[str, str | int]:
+    environment = collect(device, "float32")
     packages = {name: environment.packages[name] for name in ("torch", "timm", "transformers")}
-    return {**packages, "device": environment.device_name, "threads": environment.threads}
+    known: dict[str, str | int] = {
+        **packages,
+        "device": environment.device_name,
+        "threads": environment.threads,
+    }
+    if device.type != "cpu":
+        known |= {"kind": device.type, "compute_capability": environment.compute_capability or "none"}
+    return known
+
+
+def update_on(
+    device: torch.device, method: str | None, *, show_progress: bool = True, folder: Path = REFERENCE
+) -> Iterator[Path]:
+    """Write references of another kind of device: the committed weights' scores and the first losses, found on it.
+
+    Nothing is trained in full; those metrics stay the CPU's. Raises UserError where the scores are further from the
+    CPU's than its wider tolerance: the device would be wrong, and not only another one.
+    """
+    deterministic()
+    reader = RunReader()
+    for path, reference in choose(method, folder):
+        run = run_of(reference, reader)
+        job = job_of(path, reference, run, Settings(device, show_progress=show_progress))
+        wide, own = widened(reference).rescored, path_of_kind(path, device)
+        if job is None or wide is None:
+            continue
+        found = rescore(job, path.with_suffix(".safetensors"), wide.weights_sha256)
+        left = [item.quantity for item in weights_findings(path.stem, wide, found) if not item.ok]
+        if left:
+            raise UserError(f"{path.as_posix()}: {left[0]} is over {WIDER} times its tolerance on {device}")
+        rescored = Rescored(
+            weights_sha256=wide.weights_sha256,
+            metrics=found.metrics,
+            metrics_tolerance=METRICS_TOLERANCE,
+            sims=sample(found.sims),
+            sims_tolerance=SIMS_TOLERANCE,
+            ranks_sha256=_store_ranks(job, found, own),
+        )
+        trace = Trace(losses=first_steps(job), tolerance=LOSS_TOLERANCE)
+        made = {"rescored": rescored, "trace": trace, "made_with": _made_with(device)}
+        write_reference(reference.model_copy(update=made), own)
+        yield own
 
 
 def store_half(source: Path, target: Path) -> None:

@@ -1,6 +1,7 @@
 """Parquet files as one memory-mapped table: the `parquet` builder of `datasets`, told which files, never which folder.
 
 A folder's own cache key forgets its path and contents (data.md 4.3); that of named files has their paths and times.
+`datasets` is imported inside the functions: a machine that only tries a GPU need not have it.
 """
 
 from __future__ import annotations
@@ -11,14 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pyarrow  # type: ignore[import-untyped]
 import pyarrow.parquet  # type: ignore[import-untyped]
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from benchmark.data.checksums import DamagedError
 from benchmark.data.published.adapters import Adapter, recognise
-from benchmark.data.published.parquet import prepare_table
 from benchmark.errors import UserError
 
 
@@ -35,6 +34,10 @@ def read_table(files: Sequence[Path], cache_dir: Path | None = None) -> tuple[An
 
     Raises OtherColumnsError where no adapter reads them, DamagedError, and UserError for a full disk.
     """
+    import datasets
+
+    from benchmark.data.published.parquet import prepare_table
+
     found = column_names(files[0])
     adapter = recognise(found, files[0].name)
     columns = [*adapter.columns(), *([adapter.part] if adapter.part in found else [])]
@@ -71,6 +74,8 @@ def _reason(error: BaseException) -> str:
 @contextmanager
 def progress_bars(show: bool) -> Iterator[None]:
     """Let the libraries show their bars on a terminal, or not at all, and put them back as they were."""
+    import datasets
+
     before = (are_progress_bars_disabled(), not datasets.is_progress_bar_enabled())
     show = show and sys.stderr.isatty()  # a log or a pipe wants none
     _set_bars(hub=show, tables=show)
@@ -81,5 +86,7 @@ def progress_bars(show: bool) -> Iterator[None]:
 
 
 def _set_bars(*, hub: bool, tables: bool) -> None:
+    import datasets
+
     (enable_progress_bars if hub else disable_progress_bars)()
     (datasets.enable_progress_bars if tables else datasets.disable_progress_bars)()

@@ -28,19 +28,20 @@ from benchmark.data.regions.grid import FeatureStore
 from benchmark.data.splits import Images, Split
 from benchmark.data.text.word_codec import KEPT
 from benchmark.errors import UserError
+from benchmark.evaluation.encoding import encode_captions, encode_images
 from benchmark.evaluation.protocol import ensemble
 from benchmark.evaluation.ranking import Floats, top_k
-from benchmark.evaluation.scoring import encode_captions, encode_images, score
+from benchmark.evaluation.scoring import score
 from benchmark.files import replacing, sha256_bytes, sha256_file, sweep
 from benchmark.inputs import Codec
+from benchmark.memory import MEGABYTE
 from benchmark.method import Baseline
 from benchmark.places import locate
 from benchmark.recipe.faults import about
 from benchmark.recipe.schema import DataSettings
 from benchmark.records.reference import reference_path
 from benchmark.run.evaluate import check_words
-from benchmark.run.job import Job, Settings, build_model, check_data, departures_of, prepare
-from benchmark.run.reproduce import DTYPES, MEGABYTE
+from benchmark.run.job import DTYPES, Job, Settings, build_model, check_data, departures_of, prepare
 from benchmark.run.runs import Run
 from benchmark.training import check_trained, deterministic, load_weights, read_weights
 from benchmark.training.checkpoints import check_state, read_notes

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmark.checks.drift import check as drift
+from benchmark.checks.drift import update as drift_update
 from benchmark.checks.drift.findings import Finding, Report
 from benchmark.errors import UserError
 from benchmark.files import sha256_file
@@ -24,6 +25,7 @@ from benchmark.run import reproduce as module
 from benchmark.run.job import Job, build_model
 from benchmark.training import read_weights
 from benchmark.training.trainer import Trainer
+from tests.pretend_cuda import GPU, pretended_gpu
 from tests.tiny import I2T, Outcome, change_recipe, contents, cut_in_half, rematch, reproduce
 
 FOLDER = Path("results/reference/scenes")
@@ -346,3 +348,68 @@ def test_an_unreadable_reference_names_its_file(tmp_path: Path) -> None:
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert Reference.model_fields.keys() >= {"rescored", "trace", "full"}
+
+
+# ------------------------------------------------------------------------------------ another device
+
+
+def test_a_gpu_is_held_against_the_cpus_references_with_a_wider_tolerance_that_is_said(checked: Path) -> None:
+    kept = contents()
+    with pretended_gpu() as gpu:
+        findings = drift.run_drift("hat", show_progress=False, device=GPU).findings
+        assert sum(gpu.ops.values()) > 1000, checked
+    mine = [item for item in findings if item.check != "queries"]
+    plain = [item for item in found() if item.check != "queries"]
+    for item, other in zip(mine, plain, strict=True):
+        assert item.tolerance == pytest.approx(drift.WIDER * (other.tolerance or math.nan))
+    assert all("held against the CPU's reference: 10 times its tolerance" in item.note for item in findings)
+    assert all(item.note == "" for item in plain)
+    assert left(findings) == set()
+    assert contents() == kept
+
+
+def test_a_gpu_has_references_of_its_own(checked: Path) -> None:
+    """They lie beside the CPU's, which stay; another compute capability is said."""
+    kept = contents()
+    with pretended_gpu():
+        assert "wrote" in check("--update", "--device", "cuda").good
+        findings = drift.run_drift("hat", show_progress=False, device=GPU).findings
+        assert {item.note for item in findings if item.check != "queries"} == {""}, checked
+        assert all(item.found == item.reference for item in findings)
+    assert contents().items() >= kept.items()
+    path = Path("results/reference/cuda/scenes/hat-i2t.json")
+    reference, theirs = read_reference(path), read_reference(FOLDER / "hat-i2t.json")
+    assert (reference.made_with["kind"], reference.made_with["compute_capability"]) == ("cuda", "9.0")
+    assert reference.full == theirs.full
+    assert reference.rescored is not None
+    assert reference.rescored.sims_tolerance == drift_update.SIMS_TOLERANCE
+    assert found(), "the CPU's are found as before"
+    assert all(item.found == item.reference for item in found())
+    document = json.loads(path.read_text())
+    document["made_with"]["compute_capability"] = "8.0"
+    path.write_text(json.dumps(document))
+    with pretended_gpu():
+        findings = drift.run_drift("hat", show_progress=False, device=GPU).findings
+    said = "made on compute capability 8.0, this is 9.0"
+    assert all((said in item.note) == (item.run == "hat-i2t") for item in findings)
+
+
+def test_a_device_that_computes_something_else_gets_no_references(
+    checked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift, "build_model", halved_temperature)
+    with pretended_gpu():
+        error = check("--update", "--device", "cuda").error
+    assert "is over 10 times its tolerance on cuda" in error
+    assert not (checked / "results/reference/cuda").exists()
+
+
+def halved_temperature(job: Job, *, pretrained: bool) -> Any:
+    config = job.config.model_copy(update={"temperature": job.config.temperature / 2})
+    return build_model(dataclasses.replace(job, config=config), pretrained=pretrained)
+
+
+def test_ranks_alone_are_the_cpus(checked: Path) -> None:
+    assert (
+        "--update-ranks is for the CPU's references" in check("--update-ranks", "--device", "cuda").error
+    ), checked
