@@ -28,9 +28,9 @@ def squared_differences(
 ) -> Tensor:
     """(attended / |attended| - query)^2 (K, N, Q, D), elementwise: each query token, and what it attends to.
 
-    `queries`: (N, Q, D), N items of Q tokens each; `contexts`: (K, S, D), K items of S tokens each; neither has
-    padding. `modulation` (K, N, Q, D) multiplies the queries in the attention, each pair's with its own, not in the
-    difference; `temperature` is one number, or (K, N, Q, 1).
+    `queries`: (N, Q, D), N items of Q tokens each, or (K, N, Q, D), where each context has its own; `contexts`:
+    (K, S, D), K items of S tokens each; neither has padding. `modulation` (K, N, Q, D) multiplies the queries in the
+    attention, each pair's with its own, not in the difference; `temperature` is one number, or (K, N, Q, 1).
     """
     weights = _weights(_products(queries, contexts, modulation), temperature, slope)  # (K, S, N, Q)
     if not torch.is_grad_enabled() and not _is_half(contexts):
@@ -87,11 +87,13 @@ def _is_half(tokens: Tensor) -> bool:
 
 def _products(queries: Tensor, contexts: Tensor, modulation: Tensor | None) -> Tensor:
     """Products (K, S, N, Q) of all tokens, at least float32."""
-    if modulation is None:
+    if modulation is not None:
+        queries = queries * modulation
+    if queries.ndim == 3:
         products = contexts.flatten(0, 1) @ queries.flatten(0, 1).mT  # (K S, N Q)
     else:
-        products = contexts @ (queries * modulation).flatten(1, 2).mT  # (K, S, N Q)
-    return products.to(wide_type(products)).view(*contexts.shape[:2], *queries.shape[:2])
+        products = contexts @ queries.flatten(1, 2).mT  # (K, S, N Q)
+    return products.to(wide_type(products)).view(*contexts.shape[:2], *queries.shape[-3:-1])
 
 
 def _weights(products: Tensor, temperature: float | Tensor, slope: float) -> Tensor:
@@ -119,6 +121,6 @@ def attended_cosines(
     weights = _weights(modulated, temperature, slope)
     dots = (weights * products).sum(1)  # (K, N, Q)
     squares = _quadratic_forms(weights, _gram(contexts, weights))
-    norms = torch.linalg.vector_norm(queries, dim=2, dtype=weights.dtype) * safe_root(squares)
+    norms = torch.linalg.vector_norm(queries, dim=-1, dtype=weights.dtype) * safe_root(squares)
     cosines: Tensor = dots / norms.clamp_min(EPS)
     return cosines

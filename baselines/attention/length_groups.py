@@ -7,7 +7,8 @@ a group: a tile in evaluation; in training a part that fits the budget, computed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import groupby, pairwise
 from typing import TypeAlias
 
@@ -19,7 +20,10 @@ from baselines.attention.tiles import Direction
 from benchmark.batches import Codes
 
 PairScores: TypeAlias = Callable[[Codes, Codes], tuple[Tensor, ...]]
-"""Images (n), captions with `words` (C, L, D) and no padding -> scores (n, C), then whatever has captions last."""
+"""Images (n), captions with `words` (C, L, D) and no padding -> scores (n, C), then whatever has captions last.
+
+Where each image has a caption of its own, as in `listed_scores`, captions have one more axis, (n, 1, ...), and so
+have scores, (n, 1)."""
 
 
 def tile_bytes(device: torch.device) -> int:
@@ -41,10 +45,10 @@ def length_group_scores(
     its own with all queries of the tile, and they are faster the longer they are.
     """
     floats = tile_bytes(captions["lengths"].device) // 4
-    order, captions = _longest_first(captions)
+    order = _longest_first(captions["lengths"])
     rows = 1 if direction == "t2i" else len(images)
     columns = []
-    for group in _groups(captions, lambda length: floats // (pair_floats(length) * rows)):
+    for group in _groups(captions.rows(order), lambda length: floats // (pair_floats(length) * rows)):
         step = max(1, floats // (pair_floats(group["words"].shape[1]) * len(group)))
         parts = (images.rows(slice(start, start + step)) for start in range(0, len(images), step))
         columns.append(torch.cat([score(part, group)[0] for part in parts]))
@@ -65,35 +69,72 @@ def scores_within_budget(
     `budget_bytes` (None: no limit), captions come in parts that do not, each computed again in the backward pass.
     Every part holds all images, so statistics over a caption's images do not depend on the parts.
     """
-    n, m = len(images), len(captions)
-    order, captions = _longest_first(captions)
-    needed = n * sum(map(pair_bytes, captions["lengths"].tolist()))
-    budget = needed if budget_bytes is None else budget_bytes
-    whole = needed <= budget
-    parts = []
-    for group in _groups(captions, lambda length: m if whole else budget // (n * pair_bytes(length))):
-        if whole:
-            parts.append(score(images, group))
-        else:
-            parts.append(checkpoint(score, images, group, use_reentrant=False))
+    n, order = len(images), _longest_first(captions["lengths"])
+    score, largest = _within(budget_bytes, score, captions["lengths"], lambda length: n * pair_bytes(length))
+    parts = [score(images, group) for group in _groups(captions.rows(order), largest)]
     back = order.argsort()
     return tuple(torch.cat(columns, dim=-1)[..., back] for columns in zip(*parts, strict=True))
 
 
-def _longest_first(captions: Codes) -> tuple[Tensor, Codes]:
-    """The order (m,) of decreasing length, equal lengths as they come; and the captions in it."""
-    order = captions["lengths"].argsort(descending=True, stable=True)
-    return order, captions.rows(order)
+def listed_scores(
+    score: PairScores,
+    images: Codes,
+    captions: Codes,
+    rows: Tensor,
+    columns: Tensor,
+    *,
+    pair_bytes: Callable[[int], int],
+    budget_bytes: int | None,
+) -> Tensor:
+    """Scores (P,) of images `rows` (P,) with captions `columns` (P,), P at least 1; differentiable.
+
+    Where all pairs together take more than `budget_bytes` (None: no limit), they come in parts that do not, each
+    computed again in the backward pass.
+    """
+    order = _longest_first(captions["lengths"][columns])
+    rows, columns = rows[order], columns[order]
+    score, largest = _within(budget_bytes, score, captions["lengths"][columns], pair_bytes)
+    groups = list(_groups(captions.rows(columns), largest))
+    parts = []
+    for own, group in zip(_split(images.rows(rows), map(len, groups)), groups, strict=True):
+        pairs = Codes({name: tensor.unsqueeze(1) for name, tensor in group.tensors.items()})
+        parts.append(score(own, pairs)[0].squeeze(1))
+    return torch.cat(parts)[order.argsort()]
+
+
+def _within(
+    budget_bytes: int | None, score: PairScores, lengths: Tensor, item_bytes: Callable[[int], int]
+) -> tuple[PairScores, Callable[[int], int]]:
+    """The scorer, and the most captions of a length that it gets at once, so that `budget_bytes` are enough.
+
+    `item_bytes(length)`: what one of the captions of `lengths` takes. Where not all fit, what the scorer gets is
+    computed again in the backward pass.
+    """
+    if budget_bytes is None or sum(map(item_bytes, lengths.tolist())) <= budget_bytes:
+        return score, lambda _: len(lengths)
+    return partial(checkpoint, score, use_reentrant=False), lambda length: budget_bytes // item_bytes(length)
+
+
+def _longest_first(lengths: Tensor) -> Tensor:
+    """The order (m,) of decreasing length, equal lengths as they come."""
+    return lengths.argsort(descending=True, stable=True)
 
 
 def _groups(captions: Codes, largest: Callable[[int], int]) -> Iterator[Codes]:
     """Captions that come sorted by length, in groups of one length, at most `largest(length)` in each."""
-    start = 0
+    sizes, longest = [], []
     for length, run in groupby(captions["lengths"].tolist()):
         count, most = len(list(run)), max(1, largest(length))
         parts = -(-count // most)
-        edges = [start + count * part // parts for part in range(parts + 1)]  # of nearly the same size
-        for edge in pairwise(edges):
-            group = captions.rows(slice(*edge))
-            yield Codes({**group.tensors, "words": group["words"][:, :length].contiguous()})
-        start += count
+        edges = [count * part // parts for part in range(parts + 1)]  # of nearly the same size
+        sizes += [end - begin for begin, end in pairwise(edges)]
+        longest += [length] * parts
+    for length, group in zip(longest, _split(captions, sizes), strict=True):
+        yield Codes({**group.tensors, "words": group["words"][:, :length].contiguous()})
+
+
+def _split(codes: Codes, sizes: Iterable[int]) -> list[Codes]:
+    """Items in parts of these sizes; backward, parts are put together again, not added up one by one."""
+    names, counts = list(codes.tensors), list(sizes)
+    columns = zip(*(codes[name].split(counts) for name in names), strict=True)
+    return [Codes(dict(zip(names, column, strict=True))) for column in columns]
