@@ -10,6 +10,7 @@ with what they attend to. Where the paper leaves a choice open, the published co
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from baselines.attention.alignment import attended_cosines, squared_differences
 from baselines.attention.cross_attention import attention_scores, pair_bytes, score_in_chunks
-from baselines.attention.length_groups import length_group_scores, scores_within_budget
+from baselines.attention.length_groups import PairScores, length_group_scores, scores_within_budget
 from baselines.attention.regulators import (
     AggregationRegulator,
     AlignmentVector,
@@ -27,6 +28,7 @@ from baselines.attention.regulators import (
     Focus,
     training_bytes,
 )
+from baselines.attention.two_pass import two_pass_loss
 from baselines.layers.gru_encoder import GRUEncoder
 from baselines.layers.norms import xavier_linear
 from baselines.layers.pair_dropout import PairDropout, draw_seeds
@@ -144,7 +146,7 @@ class RCAR(Baseline):
         if self.config.regulator == "none":
             return self._mean_cosines(images, captions)
         return length_group_scores(
-            self._pair_scores,
+            partial(self._pair_scores, None),
             images,
             captions,
             direction=self.config.direction,
@@ -162,23 +164,25 @@ class RCAR(Baseline):
             slope=config.negative_slope,
         )
 
-    def _pair_scores(self, images: Codes, captions: Codes) -> tuple[Tensor]:
-        """Scores (n, C) of captions of one length; with `seeds` among their codes, RAR has dropout."""
+    def _pair_scores(self, dropout: PairDropout | None, images: Codes, captions: Codes) -> tuple[Tensor]:
+        """Scores (n, C) of captions of one length; or (n, 1), each image with a caption of its own (n, 1, L, D)."""
         regions, words = images["regions"], captions["words"]  # (n, R, D), (C, L, D)
-        i2t = self.config.direction == "i2t"
+        i2t, paired = self.config.direction == "i2t", words.ndim == 4
         queries, contexts = (regions, words) if i2t else (words, regions)  # (N, Q, D), (K, S, D)
+        if i2t and paired:
+            queries, contexts = regions[:, None], words[:, 0]  # (K, 1, Q, D), (K, S, D)
         if self.config.regulator == "rcr":
             scores = self._regulated_cosines(queries, contexts)  # (K, N)
         else:
-            dropout = None
-            if "seeds" in captions.tensors:
-                dropout = PairDropout(self.config.dropout, captions["seeds"], caption_axis=0 if i2t else 1)
-            vectors = self._gather(queries, contexts, dropout)  # (K, N, Z)
+            own = None
+            if dropout is not None:
+                own = dropout.of_pairs(images["row"], captions["seeds"], caption_axis=0 if i2t else 1)
+            vectors = self._gather(queries, contexts, own)  # (K, N, Z)
             with torch.autocast(
                 vectors.device.type, enabled=False
             ):  # a few products, and scores are compared
                 scores = self.score(vectors).squeeze(2).sigmoid()
-        return (scores.T if i2t else scores,)
+        return (scores.T if i2t and not paired else scores,)
 
     def _gather(self, queries: Tensor, contexts: Tensor, dropout: Dropout | None) -> Tensor:
         """The vectors of pairs (K, N, Z) by RAR, whose steps share an alignment, or by RCAR, which aligns anew."""
@@ -223,19 +227,38 @@ class RCAR(Baseline):
     def training_codes(self, batch: PairBatch) -> TrainingCodes:
         """The codes with dropout and the batch's statistics; `extra` carries those to `after_step`."""
         regions, statistics = self.image_encoder(batch.images.pixels, batch_statistics=self.training)
-        captions = dict(self.encode_captions(batch.captions).tensors)
+        images, captions = {"regions": regions}, dict(self.encode_captions(batch.captions).tensors)
         if self.training and self.config.dropout and self.aggregations:
             captions["seeds"] = draw_seeds(len(batch), regions.device)
-        return TrainingCodes(Codes({"regions": regions}), Codes(captions), {"statistics": statistics})
+            images["row"] = torch.arange(len(batch), device=regions.device)
+        return TrainingCodes(Codes(images), Codes(captions), {"statistics": statistics})
 
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
         """Triplet ranking loss over the batch's B x B scores, summed (rcar.md 4)."""
         loss = progress.loss
         assert isinstance(loss, TripletLoss)
-        return loss(self.training_scores(codes, pair_budget))
+        if self.config.regulator == "none" or not loss.hardest:
+            return loss(self.training_scores(codes, pair_budget))
+        return two_pass_loss(
+            loss,
+            self._training_pairs(codes),
+            codes.images,
+            codes.captions,
+            direction=self.config.direction,
+            pair_floats=self._query_floats,
+            pair_bytes=self._training_bytes,
+            budget_bytes=pair_budget,
+        )
+
+    def _training_pairs(self, codes: TrainingCodes) -> PairScores:
+        """The scorer of the batch's pairs, with dropout in RAR where the codes bring seeds for it."""
+        seeded = "seeds" in codes.captions.tensors
+        return partial(
+            self._pair_scores, PairDropout(self.config.dropout, len(codes.images)) if seeded else None
+        )
 
     def training_scores(self, codes: TrainingCodes, pair_budget: int | None) -> Tensor:
-        """The batch's scores (B, B), with dropout in RAR where the codes bring seeds for it."""
+        """The batch's scores (B, B), all with gradient, and with dropout in RAR where the codes bring seeds for it."""
         images, captions = codes.images, codes.captions
         if self.config.regulator == "none":
             longest = int(captions["lengths"].max())
@@ -243,8 +266,9 @@ class RCAR(Baseline):
             return score_in_chunks(
                 self._mean_cosines, images, captions, budget_bytes=pair_budget, pair_bytes=own
             )
+        score = self._training_pairs(codes)
         (scores,) = scores_within_budget(
-            self._pair_scores, images, captions, pair_bytes=self._training_bytes, budget_bytes=pair_budget
+            score, images, captions, pair_bytes=self._training_bytes, budget_bytes=pair_budget
         )
         return scores
 

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.attention.alignment import squared_differences
-from baselines.attention.length_groups import length_group_scores, scores_within_budget
+from baselines.attention.length_groups import PairScores, length_group_scores, scores_within_budget
 from baselines.attention.regulators import Focus, Regulators
 from baselines.attention.tiles import wide_type
+from baselines.attention.two_pass import two_pass_loss
 from baselines.layers.batch_norm import BatchNorm
 from baselines.layers.gru_encoder import GRUEncoder
 from baselines.layers.norms import l1_normalize, l2_normalize, xavier_linear
@@ -210,17 +211,24 @@ class SGRAF(Baseline):
 
     def similarity(self, images: Codes, captions: Codes) -> Tensor:
         """Scores (n, m) in (0, 1), with the running statistics of the batch norms (sgraf.md 7)."""
-        score = partial(self._pair_scores, self._reader(batch_statistics=False))
-        return length_group_scores(
-            score, images, captions, direction="t2i", pair_floats=lambda length: length * self.config.dim
-        )
+        score = partial(self._pair_scores, self._reader(batch_statistics=False), None)
+        return length_group_scores(score, images, captions, direction="t2i", pair_floats=self._word_floats)
+
+    def _word_floats(self, length: int) -> int:
+        """Count the numbers that the words of one pair attend to."""
+        return length * self.config.dim
 
     def _reader(self, *, batch_statistics: bool) -> Reader:
         with torch.autocast(self.score.weight.device.type, enabled=False):
             return self.head.reader(batch_statistics=batch_statistics)
 
-    def _pair_scores(self, reader: Reader, images: Codes, captions: Codes) -> tuple[Tensor, Tensor]:
-        """Scores (n, C) of captions of one length, and the head's batch-norm statistics."""
+    def _pair_scores(
+        self, reader: Reader, dropout: PairDropout | None, images: Codes, captions: Codes
+    ) -> tuple[Tensor, Tensor]:
+        """Scores (n, C) of captions of one length, and the head's batch-norm statistics.
+
+        Or scores (n, 1), each image with a caption of its own (n, 1, L, D); a head with batch statistics has none.
+        """
         focus, passed = Focus(None, self.config.temperature), list[Tensor]()
         if self.regulators is not None:
             focus, passed = self.regulators.regulate(
@@ -232,8 +240,10 @@ class SGRAF(Baseline):
         ):  # the head is small, and its scores are compared
             vectors, statistics = reader(nodes)
             if self.regulators is not None:
-                words = nodes[:, :, self.global_branch.nodes :]
-                vectors = self.regulators.gather(passed, words, vectors, self._dropout(captions))
+                words, own = nodes[:, :, self.global_branch.nodes :], None
+                if dropout is not None:
+                    own = dropout.of_pairs(images["row"], captions["seeds"], caption_axis=1)
+                vectors = self.regulators.gather(passed, words, vectors, own)
             return self.score(vectors).squeeze(2).sigmoid(), statistics
 
     def nodes(self, images: Codes, captions: Codes, focus: Focus) -> Tensor:
@@ -247,12 +257,6 @@ class SGRAF(Baseline):
     @property
     def _slope(self) -> float:
         return self.config.negative_slope
-
-    def _dropout(self, captions: Codes) -> PairDropout | None:
-        """RAR's, of captions that bring seeds for it."""
-        if "seeds" not in captions.tensors:
-            return None
-        return PairDropout(self.config.dropout, captions["seeds"], caption_axis=1)
 
     def pair_bytes(self, images: Codes, captions: Codes) -> int:  # noqa: ARG002
         """Upper estimate of the bytes a pair takes while it is scored; a pair of many takes its share of a tile."""
@@ -284,8 +288,9 @@ class SGRAF(Baseline):
         images, statistics = self._encode_images(batch.images, batch_statistics=self.training)
         captions = self.encode_captions(batch.captions)
         if self.training and self.config.dropout and self.regulators is not None:
-            seeds = draw_seeds(len(batch), captions["lengths"].device)
-            captions = Codes({**captions.tensors, "seeds": seeds})
+            device = captions["lengths"].device
+            captions = Codes({**captions.tensors, "seeds": draw_seeds(len(batch), device)})
+            images = Codes({**images.tensors, "row": torch.arange(len(batch), device=device)})
         of_head = images["global"].new_empty(2, len(batch))  # filled by the objective
         return TrainingCodes(images, captions, {**statistics, "head": of_head})
 
@@ -293,12 +298,29 @@ class SGRAF(Baseline):
         """Triplet ranking loss over the batch's B x B scores, summed (sgraf.md 4)."""
         loss = progress.loss
         assert isinstance(loss, TripletLoss)
-        return loss(self.training_scores(codes, pair_budget))
+        if isinstance(self.head, SAF) or not loss.hardest:
+            return loss(self.training_scores(codes, pair_budget))
+        return two_pass_loss(
+            loss,
+            self._training_pairs(codes),
+            codes.images,
+            codes.captions,
+            direction="t2i",
+            pair_floats=self._word_floats,
+            pair_bytes=partial(self._bytes, copies=4),
+            budget_bytes=pair_budget,
+        )
+
+    def _training_pairs(self, codes: TrainingCodes) -> PairScores:
+        """The scorer of the batch's pairs, with dropout in RAR where the codes bring seeds for it."""
+        reader, seeded = self._reader(batch_statistics=self.training), "seeds" in codes.captions.tensors
+        dropout = PairDropout(self.config.dropout, len(codes.images)) if seeded else None
+        return partial(self._pair_scores, reader, dropout)
 
     def training_scores(self, codes: TrainingCodes, pair_budget: int | None) -> Tensor:
-        """The batch's scores (B, B); SAF leaves the statistics of each caption in `codes.extra` (sgraf.md 3.7)."""
+        """The batch's scores (B, B), all with gradient; SAF leaves each caption's statistics in `codes.extra`."""
         scores, statistics = scores_within_budget(
-            partial(self._pair_scores, self._reader(batch_statistics=self.training)),
+            self._training_pairs(codes),
             codes.images,
             codes.captions,
             pair_bytes=partial(self._bytes, copies=4),

@@ -26,6 +26,7 @@ from tests.baselines.rcar.models import (
     tiny_rcar,
 )
 from tests.baselines.region_models import captions, images, pairs, progress
+from tests.baselines.two_passes import assert_two_passes_are_one
 
 BOTH = [("t2i", "rcar"), ("i2t", "rcar"), ("t2i", "rcr"), ("i2t", "rar")]
 ALL = [*BOTH, ("t2i", "none"), ("i2t", "none")]
@@ -355,3 +356,45 @@ def test_impossible_configurations_are_refused(changes: dict[str, Any], word: st
     settings = {"direction": "t2i", "regulator": "rcar", **changes}
     with pytest.raises(ValidationError, match=word):
         RCARConfig.model_validate(settings)
+
+
+# ------------------------------------------------------------- two passes of the hardest negatives
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize(("regulator", "steps"), [("rcr", 2), ("rar", 2), ("rcar", 2), ("rcar", 3)])
+@pytest.mark.parametrize("double", [True, False])
+def test_two_passes_are_one(direction: str, regulator: str, steps: int, double: bool) -> None:
+    """With dropout and uneven lengths, for batches of 8 and of 2, in parts and in one piece."""
+    for lengths, budget in ((LENGTHS, None), (LENGTHS, 50_000), ([7, 2], 1)):
+        model = tiny_rcar(direction, regulator, steps).train()
+        batch = pairs(lengths)
+        if double:
+            model, batch = model.double(), in_double(batch)
+        assert_two_passes_are_one(model, model.training_codes(batch), budget)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_two_passes_break_ties_as_one(direction: str) -> None:
+    """Where all scores are the same, and where images and captions come twice; margins of 0 make hinges inactive."""
+    model = tiny_rcar(direction, "rcar", 2).double().train()
+    with torch.no_grad():
+        model.score.weight.zero_()
+    scores = assert_two_passes_are_one(model, model.training_codes(in_double(pairs(LENGTHS))))
+    assert len(scores.unique()) == 1
+    model = tiny_rcar(direction, "rcar", 2, dropout=0).double().train()
+    codes = model.training_codes(in_double(pairs(LENGTHS)))
+    twice = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])
+    codes = type(codes)(codes.images.rows(twice), codes.captions.rows(twice), codes.extra)
+    for margin in (0.2, 0.0):
+        assert_two_passes_are_one(model, codes, margin=margin)
+
+
+@pytest.mark.parametrize(("direction", "regulator"), BOTH)
+def test_tiles_of_the_first_pass_change_nothing(
+    direction: str, regulator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for size in (1, 3000):
+        monkeypatch.setattr("baselines.attention.length_groups.tile_bytes", lambda _device, size=size: size)
+        model = tiny_rcar(direction, regulator, 2).double().train()
+        assert_two_passes_are_one(model, model.training_codes(in_double(pairs(LENGTHS))))

@@ -20,7 +20,7 @@ from baselines.temde.build import build_temde, refuse_official
 from baselines.temde.checks import parity
 from baselines.temde.checks.speed import full_size, scoring_cases
 from baselines.temde.model import TEMDEConfig
-from benchmark.batches import CaptionBatch, Codes, ImageBatch
+from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch
 from benchmark.checks.parity.report import compare, run_parity
 from benchmark.errors import UserError
 from benchmark.method import DataFacts, Progress
@@ -36,6 +36,7 @@ from tests.baselines.sgraf.models import (
     tiny_config,
 )
 from tests.baselines.temde.models import branch_of, naive_comparison, naive_vector, tiny_temde, unit
+from tests.baselines.two_passes import assert_two_passes_are_one
 
 LENGTHS = [2, 7, 12, 5, 1, 7]
 MODULES = ["SAF", "SGR"]
@@ -250,6 +251,14 @@ def test_loss_and_gradients_do_not_depend_on_the_pair_budget(module: str, settin
             torch.testing.assert_close(gradient, results[0][1][name], atol=1e-9, rtol=0)
         for name, value in state.items():
             torch.testing.assert_close(value, results[0][2][name], atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("settings", [{}, {"placement": "in_addition"}, {"comparison": "concatenation"}])
+def test_two_passes_of_the_hardest_negatives_are_one(settings: dict[str, Any]) -> None:
+    model, batch = tiny_temde("SGR", sketch=settings).double().train(), pairs(LENGTHS)
+    codes = model.training_codes(PairBatch(in_double(batch.images), batch.captions))
+    for budget in (None, 50_000):
+        assert_two_passes_are_one(model, codes, budget)
 
 
 def test_larger_sketches_are_in_the_estimate_of_bytes() -> None:
