@@ -380,7 +380,7 @@ def test_the_timed_scores_are_those_of_the_loop(monkeypatch: pytest.MonkeyPatch)
     with torch.no_grad():
         for case in cases:
             torch.testing.assert_close(case.fast(), case.naive(), atol=1e-5, rtol=0)
-    branch = branch_of(full_size("SAF"))
+    branch = branch_of(full_size("SAF", 1))
     assert (branch.config.depth, branch.config.width) == (8, 128)
 
 
