@@ -7,41 +7,28 @@ and each column's. So all pairs are scored without gradient first, as in evaluat
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from baselines.attention.length_groups import PairScores, length_group_scores, listed_scores
-from baselines.attention.tiles import Direction
+from baselines.attention.length_groups import PairScorer, length_group_scores, listed_scores
 from benchmark.batches import Codes
 from benchmark.method import TripletLoss
 
 
 def two_pass_loss(
-    loss: TripletLoss,
-    score: PairScores,
-    images: Codes,
-    captions: Codes,
-    *,
-    direction: Direction,
-    pair_floats: Callable[[int], int],
-    pair_bytes: Callable[[int], int],
-    budget_bytes: int | None,
+    loss: TripletLoss, scorer: PairScorer, images: Codes, captions: Codes, budget_bytes: int | None
 ) -> Tensor:
     """Return the loss of all B x B scores; its gradient goes through pairs that have one, at least through one pair.
 
-    `pair_floats` is that of `length_group_scores`, `pair_bytes` and `budget_bytes` are those of `listed_scores`.
+    `budget_bytes` is that of `listed_scores`.
     """
     with torch.no_grad():
-        scores = length_group_scores(score, images, captions, direction=direction, pair_floats=pair_floats)
+        scores = length_group_scores(scorer, images, captions)
     if not torch.is_grad_enabled():
         return loss(scores)
     value, slopes = value_and_slopes(loss, scores)
     rows, columns = chosen_pairs(slopes)
-    chosen = listed_scores(
-        score, images, captions, rows, columns, pair_bytes=pair_bytes, budget_bytes=budget_bytes
-    )
+    chosen = listed_scores(scorer, images, captions, rows, columns, budget_bytes)
     # the difference is zero: it gives the value nothing, and the scores their gradients
     return value + (slopes[rows, columns] * (chosen - chosen.detach())).sum()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def draw_seeds(captions: int, device: torch.device) -> Tensor:
@@ -24,18 +25,22 @@ class PairDropout:
         self.streams: dict[int, torch.Generator] = {}
         self.kept: dict[int, list[Tensor]] = {}
 
-    def of_pairs(self, rows: Tensor, seeds: Tensor, caption_axis: int) -> BlockDropout:
+    def of_pairs(
+        self, rows: Tensor, seeds: Tensor, caption_axis: int, lengths: Tensor | None = None
+    ) -> BlockDropout:
         """The dropout of a part of the batch's pairs.
 
         Images in `rows` (n,) of the batch, each with the captions of `seeds` (C,), which are `caption_axis` of the
         part's arrays, (n, C, ...) or (C, n, ...); or `rows` (P,), each with a caption of its own of `seeds` (P, 1),
-        and arrays (P, 1, ...).
+        and arrays (P, 1, ...). `lengths`, like `seeds`: how many words captions have that are padded to more.
         """
-        if seeds.ndim == 1:
-            return BlockDropout(self, [(rows, seed) for seed in seeds.tolist()], caption_axis)
-        return BlockDropout(self, list(zip(rows.split(1), seeds.flatten().tolist(), strict=True)), 0)
+        own = [None] * seeds.numel() if lengths is None else lengths.flatten().tolist()
+        listed = seeds.ndim == 2
+        images = rows.split(1) if listed else [rows] * len(seeds)
+        columns = list(zip(images, seeds.flatten().tolist(), own, strict=True))
+        return BlockDropout(self, columns, 0 if listed else caption_axis)
 
-    def keep(self, seed: int, call: int, shape: torch.Size, device: torch.device) -> Tensor:
+    def keep(self, seed: int, call: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """True where a caption's numbers (images, *shape) stay in this call; calls are counted from 0."""
         if seed not in self.streams:
             self.streams[seed], self.kept[seed] = torch.Generator(device).manual_seed(seed), []
@@ -49,14 +54,25 @@ class PairDropout:
 class BlockDropout:
     """Dropout on arrays of some pairs, one call after the other; all parts make the same calls."""
 
-    def __init__(self, batch: PairDropout, columns: list[tuple[Tensor, int]], caption_axis: int) -> None:
-        """`columns`: the rows of a caption's images, and its seed."""
+    def __init__(
+        self, batch: PairDropout, columns: list[tuple[Tensor, int, int | None]], caption_axis: int
+    ) -> None:
+        """`columns`: the rows of a caption's images, its seed, and its length if it is padded to more."""
         self.batch, self.columns, self.caption_axis, self.calls = batch, columns, caption_axis, 0
 
     def __call__(self, values: Tensor) -> Tensor:
-        """`values` with a share of `rate` at zero, the rest larger by as much; without gradient in their place."""
-        shape, call = values.shape[2:], self.calls
+        """`values` with a share of `rate` at zero, the rest larger by as much; without gradient in their place.
+
+        Their axes: two of pairs, in (*, L, Z) then L words of the caption, and Z.
+        """
+        kept = [self._kept(values, *column) for column in self.columns]
         self.calls += 1
-        kept = [self.batch.keep(seed, call, shape, values.device)[rows] for rows, seed in self.columns]
         factors = torch.stack(kept, self.caption_axis).to(values.dtype).mul_(1 / (1 - self.batch.rate))
         return values * factors if torch.is_grad_enabled() else values.mul_(factors)
+
+    def _kept(self, values: Tensor, rows: Tensor, seed: int, length: int | None) -> Tensor:
+        shape = tuple(values.shape[2:])
+        if length is None or values.ndim == 3:
+            return self.batch.keep(seed, self.calls, shape, values.device)[rows]
+        kept = self.batch.keep(seed, self.calls, (length, shape[1]), values.device)[rows]
+        return F.pad(kept, (0, 0, 0, shape[0] - length))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.attention.alignment import squared_differences
-from baselines.attention.length_groups import PairScores, length_group_scores, scores_within_budget
+from baselines.attention.length_groups import PairScorer, length_group_scores, scores_within_budget
 from baselines.attention.regulators import Focus, Regulators
 from baselines.attention.tiles import wide_type
 from baselines.attention.two_pass import two_pass_loss
@@ -82,10 +82,10 @@ def inputs(config: SGRAFConfig) -> InputSpec:
     return InputSpec(image, WordText(), unit="caption", last_batch="keep", least_batch=2)
 
 
-Reader = Callable[[Tensor], tuple[Tensor, Tensor]]
+Reader = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 """G global and L word nodes (n, C, G + L, m) -> what is scored of a pair (n, C, m), and batch-norm statistics (2, C).
 
-Without batch norm there are none, (0, C)."""
+Without batch norm there are none, (0, C). Second: true for padding among the words, broadcast to (n, C, L); or None."""
 
 
 class SAF(nn.Module):
@@ -100,7 +100,10 @@ class SAF(nn.Module):
         """The head as a function; `batch_statistics`: each caption has its own, over all images and its nodes."""
         return partial(self._filter, batch_statistics=batch_statistics)
 
-    def _filter(self, nodes: Tensor, *, batch_statistics: bool) -> tuple[Tensor, Tensor]:
+    def _filter(
+        self, nodes: Tensor, padding: Tensor | None, *, batch_statistics: bool
+    ) -> tuple[Tensor, Tensor]:
+        assert padding is None, "statistics are those of a caption's words"
         logits = self.attention(nodes).squeeze(3)  # (n, C, G + L)
         normalised, statistics = self.norm(logits, batch_statistics=batch_statistics)
         weights = l1_normalize(normalised.sigmoid())[..., None, :]  # (n, C, 1, G + L)
@@ -125,9 +128,18 @@ class ReasoningStep(nn.Module):
         weight = self.scale * self.key.weight.mT @ self.query.weight  # (m, m)
         return weight, None if self.query.bias is None else self.scale * self.query.bias @ self.key.weight
 
-    def forward(self, readers: Tensor, nodes: Tensor, merged: tuple[Tensor, Tensor | None]) -> Tensor:
-        """Renew `readers` (P, k, m), some or all of `nodes` (P, G + L, m), in the step."""
-        edges = (F.linear(readers, *merged) @ nodes.mT).softmax(2)  # (P, k, G + L)
+    def forward(
+        self,
+        readers: Tensor,
+        nodes: Tensor,
+        merged: tuple[Tensor, Tensor | None],
+        padding: Tensor | None = None,
+    ) -> Tensor:
+        """Renew `readers` (P, k, m), some or all of `nodes` (P, G + L, m), in the step; `padding` (P, 1, G + L)."""
+        edges = F.linear(readers, *merged) @ nodes.mT  # (P, k, G + L)
+        if padding is not None:
+            edges = edges.masked_fill(padding, -torch.inf)
+        edges = edges.softmax(2)
         return F.relu(self.graph(edges @ nodes), inplace=True)
 
 
@@ -146,13 +158,20 @@ class SGR(nn.Module):
         """`steps`, with their type."""
         return [step for step in self.steps if isinstance(step, ReasoningStep)]
 
-    def _reason(self, merged: list[tuple[Tensor, Tensor | None]], nodes: Tensor) -> tuple[Tensor, Tensor]:
+    def _reason(
+        self, merged: list[tuple[Tensor, Tensor | None]], nodes: Tensor, padding: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         pairs = nodes.flatten(0, 1)  # (n C, G + L, m)
+        if padding is not None:
+            padding = F.pad(padding, (nodes.shape[2] - padding.shape[-1], 0))  # (C, G + L), or (n, 1, G + L)
+            padding = padding.expand(nodes.shape[:3]).flatten(0, 1).unsqueeze(1)  # (n C, 1, G + L)
         *steps, last = zip(self.reasoning_steps(), merged, strict=True)
         for step, weights in steps:
-            pairs = step(pairs, pairs, weights)
+            pairs = step(pairs, pairs, weights, padding)
         step, weights = last
-        first = step(pairs[:, :1].contiguous(), pairs, weights)  # (n C, 1, m), the only one that is scored
+        first = step(
+            pairs[:, :1].contiguous(), pairs, weights, padding
+        )  # (n C, 1, m), the only one that is scored
         return first.view(*nodes.shape[:2], -1), nodes.new_empty(0, nodes.shape[1])
 
 
@@ -211,12 +230,16 @@ class SGRAF(Baseline):
 
     def similarity(self, images: Codes, captions: Codes) -> Tensor:
         """Scores (n, m) in (0, 1), with the running statistics of the batch norms (sgraf.md 7)."""
-        score = partial(self._pair_scores, self._reader(batch_statistics=False), None)
-        return length_group_scores(score, images, captions, direction="t2i", pair_floats=self._word_floats)
+        return length_group_scores(self._scorer(None, batch_statistics=False), images, captions)
 
-    def _word_floats(self, length: int) -> int:
-        """Count the numbers that the words of one pair attend to."""
-        return length * self.config.dim
+    def _scorer(self, dropout: PairDropout | None, *, batch_statistics: bool) -> PairScorer:
+        return PairScorer(
+            partial(self._pair_scores, self._reader(batch_statistics=batch_statistics), dropout),
+            "t2i",
+            lambda length: length * self.config.dim,
+            partial(self._bytes, copies=4),
+            mixed=isinstance(self.head, SGR),
+        )
 
     def _reader(self, *, batch_statistics: bool) -> Reader:
         with torch.autocast(self.score.weight.device.type, enabled=False):
@@ -225,10 +248,11 @@ class SGRAF(Baseline):
     def _pair_scores(
         self, reader: Reader, dropout: PairDropout | None, images: Codes, captions: Codes
     ) -> tuple[Tensor, Tensor]:
-        """Scores (n, C) of captions of one length, and the head's batch-norm statistics.
+        """Scores (n, C), and the head's batch-norm statistics.
 
         Or scores (n, 1), each image with a caption of its own (n, 1, L, D); a head with batch statistics has none.
         """
+        padding = captions.tensors.get("padding")  # (C, L)
         focus, passed = Focus(None, self.config.temperature), list[Tensor]()
         if self.regulators is not None:
             focus, passed = self.regulators.regulate(
@@ -238,12 +262,13 @@ class SGRAF(Baseline):
         with torch.autocast(
             nodes.device.type, enabled=False
         ):  # the head is small, and its scores are compared
-            vectors, statistics = reader(nodes)
+            vectors, statistics = reader(nodes, padding)
             if self.regulators is not None:
                 words, own = nodes[:, :, self.global_branch.nodes :], None
                 if dropout is not None:
-                    own = dropout.of_pairs(images["row"], captions["seeds"], caption_axis=1)
-                vectors = self.regulators.gather(passed, words, vectors, own)
+                    lengths = None if padding is None else captions["lengths"]
+                    own = dropout.of_pairs(images["row"], captions["seeds"], 1, lengths)
+                vectors = self.regulators.gather(passed, words, vectors, own, padding)
             return self.score(vectors).squeeze(2).sigmoid(), statistics
 
     def nodes(self, images: Codes, captions: Codes, focus: Focus) -> Tensor:
@@ -300,31 +325,18 @@ class SGRAF(Baseline):
         assert isinstance(loss, TripletLoss)
         if isinstance(self.head, SAF) or not loss.hardest:
             return loss(self.training_scores(codes, pair_budget))
-        return two_pass_loss(
-            loss,
-            self._training_pairs(codes),
-            codes.images,
-            codes.captions,
-            direction="t2i",
-            pair_floats=self._word_floats,
-            pair_bytes=partial(self._bytes, copies=4),
-            budget_bytes=pair_budget,
-        )
+        return two_pass_loss(loss, self._training_scorer(codes), codes.images, codes.captions, pair_budget)
 
-    def _training_pairs(self, codes: TrainingCodes) -> PairScores:
+    def _training_scorer(self, codes: TrainingCodes) -> PairScorer:
         """The scorer of the batch's pairs, with dropout in RAR where the codes bring seeds for it."""
-        reader, seeded = self._reader(batch_statistics=self.training), "seeds" in codes.captions.tensors
+        seeded = "seeds" in codes.captions.tensors
         dropout = PairDropout(self.config.dropout, len(codes.images)) if seeded else None
-        return partial(self._pair_scores, reader, dropout)
+        return self._scorer(dropout, batch_statistics=self.training)
 
     def training_scores(self, codes: TrainingCodes, pair_budget: int | None) -> Tensor:
         """The batch's scores (B, B), all with gradient; SAF leaves each caption's statistics in `codes.extra`."""
         scores, statistics = scores_within_budget(
-            self._training_pairs(codes),
-            codes.images,
-            codes.captions,
-            pair_bytes=partial(self._bytes, copies=4),
-            budget_bytes=pair_budget,
+            self._training_scorer(codes), codes.images, codes.captions, pair_budget
         )
         if isinstance(self.head, SAF):
             codes.extra["head"].copy_(statistics.detach())

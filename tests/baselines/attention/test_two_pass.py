@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from baselines.attention.length_groups import PairScorer
 from baselines.attention.two_pass import two_pass_loss
 from benchmark.batches import Codes
 from benchmark.method import TripletLoss
@@ -29,6 +30,10 @@ class Scorer:
         return (SCALE * scores,)
 
 
+def scoring(scorer: Scorer) -> PairScorer:
+    return PairScorer(scorer, "t2i", lambda length: length, lambda length: length)
+
+
 def items(scores: Tensor) -> tuple[Codes, Codes]:
     """Images and captions whose products are `scores`: images are unit vectors."""
     size = len(scores)
@@ -47,16 +52,7 @@ def run(scores: Tensor, margin: float, budget: int | None = None) -> tuple[float
     """The loss, the gradients of the score matrix and of the scale, and pairs scored with gradient, by part."""
     images, captions = items(scores)
     scorer, loss = Scorer(), TripletLoss(margin=margin)
-    found = two_pass_loss(
-        loss,
-        scorer,
-        images,
-        captions,
-        direction="t2i",
-        pair_floats=lambda length: length,
-        pair_bytes=lambda length: length,
-        budget_bytes=budget,
-    )
+    found = two_pass_loss(loss, scoring(scorer), images, captions, budget)
     found.backward()  # type: ignore[no-untyped-call]
     of_words, of_scale = captions["words"].grad, SCALE.grad
     assert of_words is not None
@@ -113,14 +109,5 @@ def test_without_gradient_it_is_one_pass() -> None:
     scores = torch.randn(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     images, captions = items(scores)
     with torch.no_grad():
-        found = two_pass_loss(
-            TripletLoss(),
-            Scorer(),
-            images,
-            captions,
-            direction="i2t",
-            pair_floats=lambda length: length,
-            pair_bytes=lambda length: length,
-            budget_bytes=None,
-        )
+        found = two_pass_loss(TripletLoss(), scoring(Scorer()), images, captions, None)
     assert found.item() == pytest.approx(expected(scores, 0.2)[0], rel=1e-12)

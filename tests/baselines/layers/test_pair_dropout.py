@@ -48,6 +48,19 @@ def test_parts_of_any_shape_and_order_draw_alike(order: list[int]) -> None:
         (block, listed)[number]()
 
 
+def test_a_padded_caption_draws_as_one_that_is_not() -> None:
+    """Captions of 4 and 2 words, both padded to 5: what is drawn is that of their own words."""
+    seeds, lengths, rows = SEEDS[:2], torch.tensor([4, 2]), torch.arange(IMAGES)
+    dropout, alone = PairDropout(RATE, IMAGES), PairDropout(RATE, IMAGES)
+    part = dropout.of_pairs(rows, seeds, caption_axis=1, lengths=lengths)
+    words, vectors = part(torch.ones(IMAGES, 2, 5, 3)), part(torch.ones(IMAGES, 2, 3))
+    for column, length in enumerate(lengths.tolist()):
+        own = alone.of_pairs(rows, seeds[column : column + 1], caption_axis=1)
+        torch.testing.assert_close(words[:, column, :length], own(torch.ones(IMAGES, 1, length, 3))[:, 0])
+        torch.testing.assert_close(vectors[:, column], own(torch.ones(IMAGES, 1, 3))[:, 0])
+        assert not bool(words[:, column, length:].any())
+
+
 def test_gradients_go_through_what_stays_alone() -> None:
     values = torch.ones(IMAGES, 1, 3).requires_grad_()
     dropped = PairDropout(RATE, IMAGES).of_pairs(torch.arange(IMAGES), SEEDS[:1], caption_axis=1)(values)

@@ -12,7 +12,7 @@ from torch import nn
 from baselines.attention.regulators import Focus
 from baselines.layers.batch_norm import BatchNorm
 from baselines.rcar.checks.published import published_scores
-from baselines.rcar.model import RCAR, RCARConfig, inputs
+from baselines.rcar.model import RCAR, RCARConfig, Sides, inputs
 from benchmark.batches import CaptionBatch, Codes
 from benchmark.inputs import RegionInput, WordText
 from benchmark.method import DataFacts
@@ -119,18 +119,17 @@ def test_the_saturated_case_meets_clamps_and_relu() -> None:
     model = tiny_rcar("t2i", "rcar", 3, gain=6.0)
     queries = model.encode_captions(captions([7, 7]))["words"][:, :7]
     contexts = model.encode_images(images(3))["regions"]
+    sides = Sides(queries, contexts, Focus(None, 10.0), None)
     with torch.no_grad():
-        focus = Focus(None, 10.0)
+        focus = sides.focus
         for step in range(2):
-            focus = model.correspondences[step](model._align(step, queries, contexts, focus), focus)
+            focus = model.correspondences[step](model._align(step, sides, focus), focus)
     assert focus.modulation is not None
     assert bool((focus.modulation == 1).any())
     assert bool((focus.modulation.abs() <= 1).all())
     strong = tiny_rcar("t2i", "rcar", 2, gain=40.0)
     with torch.no_grad():
-        focus = strong.correspondences[0](
-            strong._align(0, queries, contexts, Focus(None, 10.0)), Focus(None, 1.0)
-        )
+        focus = strong.correspondences[0](strong._align(0, sides, Focus(None, 10.0)), Focus(None, 1.0))
         assert bool((torch.as_tensor(focus.temperature) >= 0).all())
 
 

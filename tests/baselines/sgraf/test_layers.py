@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.attention.length_groups import length_group_scores, scores_within_budget
+from baselines.attention.length_groups import (
+    PairScorer,
+    PairScores,
+    length_group_scores,
+    listed_scores,
+    scores_within_budget,
+)
 from baselines.layers.batch_norm import BatchNorm
 from baselines.layers.gru_encoder import GRUEncoder
 from baselines.layers.norms import l1_normalize, l2_normalize, xavier_linear
@@ -159,6 +165,10 @@ def random_codes(lengths: list[int]) -> tuple[Codes, Codes]:
 LENGTHS = [4, 9, 4, 1, 9, 9, 4, 2, 4]
 
 
+def scoring(score: PairScores, *, mixed: bool = False) -> PairScorer:
+    return PairScorer(score, "t2i", lambda length: 2 * length, lambda length: 2 * length, mixed=mixed)
+
+
 @pytest.mark.parametrize("floats", [1, 40, 10**6])
 def test_tiles_cover_every_pair_in_its_place(floats: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("baselines.attention.length_groups.tile_bytes", lambda _device: 4 * floats)
@@ -169,9 +179,7 @@ def test_tiles_cover_every_pair_in_its_place(floats: int, monkeypatch: pytest.Mo
         sizes.append(len(part) * len(group) * group["words"].shape[1] * 2)
         return product_scores(part, group)
 
-    scores = length_group_scores(
-        score, images, captions, direction="t2i", pair_floats=lambda length: 2 * length
-    )
+    scores = length_group_scores(scoring(score), images, captions)
     for j, length in enumerate(LENGTHS):
         expected = images["vectors"] @ captions["words"][j, :length].mean(0)
         torch.testing.assert_close(scores[:, j], expected)
@@ -189,9 +197,7 @@ def test_parts_stay_within_the_budget_and_come_back_in_order(budget: int | None)
         calls.append((group["words"].shape[1], len(group)))
         return product_scores(part, group)
 
-    scores, sums = scores_within_budget(
-        score, images, captions, pair_bytes=lambda length: 2 * length, budget_bytes=budget
-    )
+    scores, sums = scores_within_budget(scoring(score), images, captions, budget)
     for j, length in enumerate(LENGTHS):
         mean = captions["words"][j, :length].mean(0)
         torch.testing.assert_close(scores[:, j], images["vectors"] @ mean)
@@ -205,6 +211,41 @@ def test_parts_stay_within_the_budget_and_come_back_in_order(budget: int | None)
         assert max(count for _, count in calls) == (1 if budget == 1 else {126: 2, 252: 4}[budget])
 
 
+@pytest.mark.parametrize(
+    ("floats", "expected"),
+    [
+        (10**6, [(9, 9)]),
+        # 14 numbers a word for 7 images: two captions of 4 words beside 9 take 140 more, as many as are allowed
+        (64 * 140, [(9, 5), (4, 4)]),
+        (64 * 13, [(9, 3), (4, 4), (2, 1), (1, 1)]),
+    ],
+)
+def test_unlike_lengths_come_together_where_padding_is_little(
+    floats: int, expected: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("baselines.attention.length_groups.tile_bytes", lambda _device: floats)
+    images, captions = random_codes(LENGTHS)
+    calls: list[tuple[int, int]] = []
+
+    def score(part: Codes, group: Codes) -> tuple[Tensor, ...]:
+        words, lengths = group["words"], group["lengths"]
+        calls.append((words.shape[-2], len(group)))
+        padding = torch.arange(words.shape[-2]) >= lengths[..., None]
+        assert torch.equal(group.tensors.get("padding", torch.zeros_like(padding)), padding)
+        assert not bool(words[padding].any())
+        means = words.sum(-2) / lengths[..., None]
+        return ((part["vectors"].unsqueeze(1) * means).sum(2),)
+
+    means = torch.stack([captions["words"][j, :n].mean(0) for j, n in enumerate(LENGTHS)])
+    (scores,) = scores_within_budget(scoring(score, mixed=True), images, captions, None)
+    torch.testing.assert_close(scores, images["vectors"] @ means.T)
+    assert calls == expected
+    calls.clear()
+    rows, columns = torch.tensor([0, 6, 3, 3]), torch.tensor([1, 1, 8, 0])
+    listed = listed_scores(scoring(score, mixed=True), images, captions, rows, columns, None)
+    torch.testing.assert_close(listed, (images["vectors"][rows] * means[columns]).sum(1))
+
+
 def test_pairs_that_are_computed_again_draw_the_same_numbers() -> None:
     images, captions = random_codes(LENGTHS)
     vectors = images["vectors"].requires_grad_()
@@ -214,9 +255,7 @@ def test_pairs_that_are_computed_again_draw_the_same_numbers() -> None:
         masks.append(torch.rand(len(part), len(group)))
         return (product_scores(part, group)[0] * masks[-1],)
 
-    (scores,) = scores_within_budget(
-        score, Codes({"vectors": vectors}), captions, pair_bytes=lambda _: 1, budget_bytes=1
-    )
+    (scores,) = scores_within_budget(scoring(score), Codes({"vectors": vectors}), captions, 1)
     first = len(masks)
     assert first == len(LENGTHS)
     scores.sum().backward()  # type: ignore[no-untyped-call]
