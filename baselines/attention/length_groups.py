@@ -38,8 +38,6 @@ class PairScorer:
     """Numbers of a pair in the largest array of its scoring."""
     training_bytes: Callable[[int], int]
     """Bytes that a pair takes until its gradient is there."""
-    mixed: bool = False
-    """True where captions of unlike lengths may come together."""
 
 
 def tile_bytes(device: torch.device) -> int:
@@ -155,13 +153,13 @@ def _groups(
 def _runs(scorer: PairScorer, lengths: list[int], images: int, waste: int) -> Iterator[tuple[int, int]]:
     """Lengths, longest first, as runs of like length: the longest and the number of each.
 
-    Unlike lengths are together where the scorer takes them so, and padding adds at most `waste` numbers to the largest
-    array of all the run's pairs with so many images.
+    Unlike lengths are together where padding adds at most `waste` numbers to the largest array of all the run's pairs
+    with so many images.
     """
     longest, count, added = lengths[0], 0, 0
     for length in lengths:
         added += images * (scorer.floats(longest) - scorer.floats(length))
-        if length != longest and (not scorer.mixed or added > waste):
+        if length != longest and added > waste:
             yield longest, count
             longest, count, added = length, 0, 0
         count += 1

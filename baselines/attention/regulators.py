@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from baselines.attention.alignment import squared_differences
 from baselines.attention.tiles import wide_type
+from baselines.layers.dense import dense
 from baselines.layers.norms import l2_normalize, xavier_linear
 
 
@@ -45,7 +46,7 @@ class AlignmentVector(nn.Module):
 
     def forward(self, differences: Tensor) -> Tensor:
         """Vectors (*, Q, Z) of the squared differences (*, Q, D)."""
-        vectors = self.projection(differences)
+        vectors = dense(differences, self.projection.weight, self.projection.bias)
         return l2_normalize(vectors.to(wide_type(vectors)))
 
 
@@ -61,18 +62,22 @@ class CorrespondenceRegulator(nn.Module):
 
     def forward(self, alignment: Tensor, focus: Focus) -> Focus:
         """The next focus, from alignment vectors (*, Q, Z) and the last one; both of its parts accumulate."""
-        hidden = tanh_(self.temperature_hidden(alignment))
+        hidden = self._hidden(self.temperature_hidden, alignment)
         temperature = (focus.temperature + self.temperature_step(hidden).to(alignment.dtype)).relu_()
-        hidden = tanh_(self.modulation_hidden(alignment))
-        step = self.modulation_step(hidden).to(alignment.dtype)  # (*, Q, D), before its tanh
-        previous = 1.0 if focus.modulation is None else focus.modulation
+        hidden = self._hidden(self.modulation_hidden, alignment)
+        weight, bias = self.modulation_step.weight, self.modulation_step.bias
         if torch.is_grad_enabled():
-            return replace(focus, modulation=(previous + step.tanh_()).clamp(-1, 1), temperature=temperature)
+            step = dense(hidden, weight, bias, "tanh", alignment.dtype)  # (*, Q, D)
+            previous = 1.0 if focus.modulation is None else focus.modulation
+            return replace(focus, modulation=(previous + step).clamp(-1, 1), temperature=temperature)
         # 1 + tanh(x) = 2 sigmoid(2 x) is never negative: a few passes less over a wide array
-        step.mul_(2).sigmoid_().mul_(2)
+        step = dense(hidden, 2 * weight, 2 * bias, "sigmoid", alignment.dtype).mul_(2)
         if focus.modulation is not None:
             step.add_(focus.modulation).sub_(1)
         return replace(focus, modulation=step.clamp_(-1, 1), temperature=temperature)
+
+    def _hidden(self, layer: nn.Linear, alignment: Tensor) -> Tensor:
+        return dense(alignment, layer.weight, layer.bias, "tanh")
 
 
 def mean_of_queries(values: Tensor, padding: Tensor | None) -> Tensor:
@@ -107,7 +112,8 @@ class AggregationRegulator(nn.Module):
 
         `padding`, (*, Q) or broadcast to it: true for query tokens that are not gathered.
         """
-        keys, query = tanh_(self.key(alignment)), tanh_(self.query(vector))
+        keys = dense(alignment, self.key.weight, self.key.bias, "tanh")
+        query = dense(vector, self.query.weight, self.query.bias, "tanh")
         if dropout is not None:
             keys, query = dropout(keys), dropout(query)
         logits = self._logits(keys, query)
@@ -198,10 +204,3 @@ def training_bytes(
     floats += correspondences * (5 * wide + 6 * narrow)
     floats += aggregations * 8 * narrow
     return 4 * floats
-
-
-def tanh_(values: Tensor) -> Tensor:
-    """Take tanh in place; without gradient as 2 sigmoid(2 x) - 1, which takes half the time on a CPU."""
-    if torch.is_grad_enabled():
-        return values.tanh_()
-    return values.mul_(2).sigmoid_().mul_(2).sub_(1)

@@ -169,7 +169,6 @@ class RCAR(Baseline):
             self.config.direction,
             self._query_floats,
             self._training_bytes,
-            mixed=True,
         )
 
     def _mean_cosines(self, images: Codes, captions: Codes) -> Tensor:

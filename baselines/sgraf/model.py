@@ -25,6 +25,7 @@ from baselines.attention.regulators import Focus, Regulators
 from baselines.attention.tiles import wide_type
 from baselines.attention.two_pass import two_pass_loss
 from baselines.layers.batch_norm import BatchNorm
+from baselines.layers.dense import dense
 from baselines.layers.gru_encoder import GRUEncoder
 from baselines.layers.norms import l1_normalize, l2_normalize, xavier_linear
 from baselines.layers.pair_dropout import PairDropout, draw_seeds
@@ -103,10 +104,14 @@ class SAF(nn.Module):
     def _filter(
         self, nodes: Tensor, padding: Tensor | None, *, batch_statistics: bool
     ) -> tuple[Tensor, Tensor]:
-        assert padding is None, "statistics are those of a caption's words"
         logits = self.attention(nodes).squeeze(3)  # (n, C, G + L)
-        normalised, statistics = self.norm(logits, batch_statistics=batch_statistics)
-        weights = l1_normalize(normalised.sigmoid())[..., None, :]  # (n, C, 1, G + L)
+        if padding is not None:
+            padding = F.pad(padding, (nodes.shape[2] - padding.shape[-1], 0))  # (C, G + L)
+        normalised, statistics = self.norm(logits, batch_statistics=batch_statistics, padding=padding)
+        weights = normalised.sigmoid()
+        if padding is not None:
+            weights = weights.masked_fill(padding, 0)
+        weights = l1_normalize(weights)[..., None, :]  # (n, C, 1, G + L)
         return l2_normalize((weights @ nodes).squeeze(2)), statistics
 
 
@@ -136,11 +141,11 @@ class ReasoningStep(nn.Module):
         padding: Tensor | None = None,
     ) -> Tensor:
         """Renew `readers` (P, k, m), some or all of `nodes` (P, G + L, m), in the step; `padding` (P, 1, G + L)."""
-        edges = F.linear(readers, *merged) @ nodes.mT  # (P, k, G + L)
+        edges = dense(readers, *merged) @ nodes.mT  # (P, k, G + L)
         if padding is not None:
             edges = edges.masked_fill(padding, -torch.inf)
         edges = edges.softmax(2)
-        return F.relu(self.graph(edges @ nodes), inplace=True)
+        return dense(edges @ nodes, self.graph.weight, self.graph.bias, "relu")
 
 
 class SGR(nn.Module):
@@ -238,7 +243,6 @@ class SGRAF(Baseline):
             "t2i",
             lambda length: length * self.config.dim,
             partial(self._bytes, copies=4),
-            mixed=isinstance(self.head, SGR),
         )
 
     def _reader(self, *, batch_statistics: bool) -> Reader:
@@ -275,7 +279,7 @@ class SGRAF(Baseline):
         """The similarity vectors of pairs (n, C, G + L, m), the G global ones first (sgraf.md 3.5); no padding."""
         words = captions["words"]  # (C, L, D)
         differences = squared_differences(words, images["regions"], **vars(focus), slope=self._slope)
-        local = self.local_similarity(differences)  # (n, C, L, m)
+        local = dense(differences, self.local_similarity.weight, self.local_similarity.bias)  # (n, C, L, m)
         both = torch.cat([self.global_branch.compare(images, captions), local], dim=2)
         return l2_normalize(both.to(wide_type(both)))
 
