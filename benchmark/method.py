@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,21 @@ class ScoringCase:
 
 
 @dataclass(frozen=True)
+class TrainingCase:
+    """A training step twice, as the published code goes about its pairs and as the method does, to be timed."""
+
+    name: str
+    build: Callable[[], Baseline]
+    """Makes the model, of full size and random weights, once for each of the two."""
+    batch: Callable[[int], PairBatch]
+    """Makes a batch of so many pairs, the same every time."""
+    published: Callable[[Any, TrainingCodes, Progress, int | None], Tensor] | None = None
+    """The objective of such a model with all pairs scored as published; None: its own, which scores pairs as simply."""
+    loss: Strict = field(default_factory=TripletLoss)
+    """The settings of the stage's loss."""
+
+
+@dataclass(frozen=True)
 class TimingGroup:
     """Contenders for one task, which a study of latency times in turns; the first is what the others are held against.
 
@@ -226,5 +241,7 @@ class Method:
     """Names all that `pretrained=True` would download, for `--dry-run`."""
     scoring_cases: Callable[[torch.device], Iterable[ScoringCase]] | None = None
     """Gives the cases of `rematch time scoring`: full-size scores of random codes on a device."""
+    training_cases: Callable[[torch.device], Iterable[TrainingCase]] | None = None
+    """Gives the cases of `rematch time training`: full-size models and batches of random pairs on a device."""
     timing_groups: Callable[[torch.device], Iterable[TimingGroup]] | None = None
     """Gives the groups of a study of latency, one by one, so that tensors may be made then."""

@@ -25,14 +25,17 @@ def squared_differences(
     temperature: float | Tensor,
     slope: float,
     modulation: Tensor | None = None,
+    padding: Tensor | None = None,
 ) -> Tensor:
     """(attended / |attended| - query)^2 (K, N, Q, D), elementwise: each query token, and what it attends to.
 
-    `queries`: (N, Q, D), N items of Q tokens each; `contexts`: (K, S, D), K items of S tokens each; neither has
-    padding. `modulation` (K, N, Q, D) multiplies the queries in the attention, each pair's with its own, not in the
-    difference; `temperature` is one number, or (K, N, Q, 1).
+    `queries`: (N, Q, D), N items of Q tokens each, or (K, N, Q, D), where each context has its own; `contexts`:
+    (K, S, D), K items of S tokens each; padding of either is zeros. `padding` (K, S): true for padding of contexts,
+    which gets no weight; that of queries is not to be read. `modulation` (K, N, Q, D) multiplies the queries in the
+    attention, each pair's with its own, not in the difference; `temperature` is one number, or (K, N, Q, 1).
     """
-    weights = _weights(_products(queries, contexts, modulation), temperature, slope)  # (K, S, N, Q)
+    products = _products(queries, contexts, modulation)  # (K, S, N, Q)
+    weights = _weights(products, temperature, slope, padding)
     if not torch.is_grad_enabled() and not _is_half(contexts):
         squares, safe = _squared_norms(weights, contexts)
         if safe:
@@ -87,18 +90,27 @@ def _is_half(tokens: Tensor) -> bool:
 
 def _products(queries: Tensor, contexts: Tensor, modulation: Tensor | None) -> Tensor:
     """Products (K, S, N, Q) of all tokens, at least float32."""
-    if modulation is None:
+    if modulation is not None:
+        queries = queries * modulation
+    if queries.ndim == 3:
         products = contexts.flatten(0, 1) @ queries.flatten(0, 1).mT  # (K S, N Q)
     else:
-        products = contexts @ (queries * modulation).flatten(1, 2).mT  # (K, S, N Q)
-    return products.to(wide_type(products)).view(*contexts.shape[:2], *queries.shape[:2])
+        products = contexts @ queries.flatten(1, 2).mT  # (K, S, N Q)
+    return products.to(wide_type(products)).view(*contexts.shape[:2], *queries.shape[-3:-1])
 
 
-def _weights(products: Tensor, temperature: float | Tensor, slope: float) -> Tensor:
+def _weights(products: Tensor, temperature: float | Tensor, slope: float, padding: Tensor | None) -> Tensor:
     """Weights of products (K, S, N, Q); a temperature of each query token comes as (K, N, Q, 1)."""
     if isinstance(temperature, Tensor):
         temperature = temperature.squeeze(3).unsqueeze(1)  # (K, 1, N, Q)
-    return attention_weights(products, query_axis=3, context_axis=1, temperature=temperature, slope=slope)
+    return attention_weights(
+        products,
+        query_axis=3,
+        context_axis=1,
+        temperature=temperature,
+        slope=slope,
+        padding=None if padding is None else padding[..., None, None],
+    )
 
 
 def attended_cosines(
@@ -108,6 +120,7 @@ def attended_cosines(
     temperature: float | Tensor,
     slope: float,
     modulation: Tensor | None = None,
+    padding: Tensor | None = None,
 ) -> Tensor:
     """Cosines (K, N, Q) of each query token, not modulated, with what it attends to, as in `squared_differences`.
 
@@ -116,9 +129,9 @@ def attended_cosines(
     """
     products = _products(queries, contexts, None)  # (K, S, N, Q)
     modulated = products if modulation is None else _products(queries, contexts, modulation)
-    weights = _weights(modulated, temperature, slope)
+    weights = _weights(modulated, temperature, slope, padding)
     dots = (weights * products).sum(1)  # (K, N, Q)
     squares = _quadratic_forms(weights, _gram(contexts, weights))
-    norms = torch.linalg.vector_norm(queries, dim=2, dtype=weights.dtype) * safe_root(squares)
+    norms = torch.linalg.vector_norm(queries, dim=-1, dtype=weights.dtype) * safe_root(squares)
     cosines: Tensor = dots / norms.clamp_min(EPS)
     return cosines

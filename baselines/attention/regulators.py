@@ -13,7 +13,7 @@ alignment vector.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -21,17 +21,20 @@ from torch import Tensor, nn
 
 from baselines.attention.alignment import squared_differences
 from baselines.attention.tiles import wide_type
+from baselines.layers.dense import dense
 from baselines.layers.norms import l2_normalize, xavier_linear
 
 
 @dataclass(frozen=True)
 class Focus:
-    """The two things that RCR regulates; `squared_differences` takes both."""
+    """The two things that RCR regulates, and what is never attended to; `squared_differences` takes all."""
 
     modulation: Tensor | None
     """(*, Q, D), a factor of the queries; None: all ones."""
     temperature: float | Tensor
     """Temperature of the softmax; one number at first, then (*, Q, 1)."""
+    padding: Tensor | None = None
+    """(K, S), true for padding of contexts; None: there is none."""
 
 
 class AlignmentVector(nn.Module):
@@ -43,7 +46,7 @@ class AlignmentVector(nn.Module):
 
     def forward(self, differences: Tensor) -> Tensor:
         """Vectors (*, Q, Z) of the squared differences (*, Q, D)."""
-        vectors = self.projection(differences)
+        vectors = dense(differences, self.projection.weight, self.projection.bias)
         return l2_normalize(vectors.to(wide_type(vectors)))
 
 
@@ -59,18 +62,34 @@ class CorrespondenceRegulator(nn.Module):
 
     def forward(self, alignment: Tensor, focus: Focus) -> Focus:
         """The next focus, from alignment vectors (*, Q, Z) and the last one; both of its parts accumulate."""
-        hidden = tanh_(self.temperature_hidden(alignment))
+        hidden = self._hidden(self.temperature_hidden, alignment)
         temperature = (focus.temperature + self.temperature_step(hidden).to(alignment.dtype)).relu_()
-        hidden = tanh_(self.modulation_hidden(alignment))
-        step = self.modulation_step(hidden).to(alignment.dtype)  # (*, Q, D), before its tanh
-        previous = 1.0 if focus.modulation is None else focus.modulation
+        hidden = self._hidden(self.modulation_hidden, alignment)
+        weight, bias = self.modulation_step.weight, self.modulation_step.bias
         if torch.is_grad_enabled():
-            return Focus((previous + step.tanh_()).clamp(-1, 1), temperature)
+            step = dense(hidden, weight, bias, "tanh", alignment.dtype)  # (*, Q, D)
+            previous = 1.0 if focus.modulation is None else focus.modulation
+            return replace(focus, modulation=(previous + step).clamp(-1, 1), temperature=temperature)
         # 1 + tanh(x) = 2 sigmoid(2 x) is never negative: a few passes less over a wide array
-        step.mul_(2).sigmoid_().mul_(2)
+        step = dense(hidden, 2 * weight, 2 * bias, "sigmoid", alignment.dtype).mul_(2)
         if focus.modulation is not None:
             step.add_(focus.modulation).sub_(1)
-        return Focus(step.clamp_(-1, 1), temperature)
+        return replace(focus, modulation=step.clamp_(-1, 1), temperature=temperature)
+
+    def _hidden(self, layer: nn.Linear, alignment: Tensor) -> Tensor:
+        return dense(alignment, layer.weight, layer.bias, "tanh")
+
+
+def mean_of_queries(values: Tensor, padding: Tensor | None) -> Tensor:
+    """Means over the query tokens, the third axis of `values`: (K, N, Q) or (K, N, Q, Z).
+
+    `padding`, broadcast to (K, N, Q), is left out.
+    """
+    if padding is None:
+        return values.mean(2)
+    kept = (~padding).to(values.dtype)  # (N, Q), or (K, N, Q)
+    shares = kept / kept.sum(-1, keepdim=True)
+    return (values * (shares if values.ndim == 3 else shares.unsqueeze(-1))).sum(2)
 
 
 Dropout = Callable[[Tensor], Tensor]
@@ -86,12 +105,20 @@ class AggregationRegulator(nn.Module):
         self.key = xavier_linear(sim_dim, sim_dim)
         self.score = xavier_linear(sim_dim, 1)
 
-    def forward(self, alignment: Tensor, vector: Tensor, dropout: Dropout | None) -> Tensor:
-        """The next vector (*, Z), from alignment vectors (*, Q, Z) and the last one; `dropout` of both branches."""
-        keys, query = tanh_(self.key(alignment)), tanh_(self.query(vector))
+    def forward(
+        self, alignment: Tensor, vector: Tensor, dropout: Dropout | None, padding: Tensor | None = None
+    ) -> Tensor:
+        """The next vector (*, Z), from alignment vectors (*, Q, Z) and the last one; `dropout` of both branches.
+
+        `padding`, (*, Q) or broadcast to it: true for query tokens that are not gathered.
+        """
+        keys = dense(alignment, self.key.weight, self.key.bias, "tanh")
+        query = dense(vector, self.query.weight, self.query.bias, "tanh")
         if dropout is not None:
             keys, query = dropout(keys), dropout(query)
         logits = self._logits(keys, query)
+        if padding is not None:
+            logits = logits.masked_fill(padding, -torch.inf)
         return l2_normalize((logits.softmax(-1).unsqueeze(-2) @ alignment).squeeze(-2))
 
     def _logits(self, keys: Tensor, query: Tensor) -> Tensor:
@@ -132,10 +159,20 @@ class Regulators(nn.Module):
             focus = correspond(passed[-1], focus)
         return focus, passed
 
-    def gather(self, passed: list[Tensor], own: Tensor, vector: Tensor, dropout: Dropout | None) -> Tensor:
-        """The vector to score instead of the host's `vector` (K, N, Z); `own`: its alignment vectors (K, N, Q, Z)."""
+    def gather(
+        self,
+        passed: list[Tensor],
+        own: Tensor,
+        vector: Tensor,
+        dropout: Dropout | None,
+        padding: Tensor | None,
+    ) -> Tensor:
+        """The vector to score instead of the host's `vector` (K, N, Z); `own`: its alignment vectors (K, N, Q, Z).
+
+        `padding`, broadcast to (K, N, Q): true for query tokens that are padding.
+        """
         for step, aggregate in enumerate(self.aggregations):
-            vector = aggregate(passed[step] if step < len(passed) else own, vector, dropout)
+            vector = aggregate(passed[step] if step < len(passed) else own, vector, dropout, padding)
         return vector
 
     def training_bytes(self, queries: int, contexts: int) -> int:
@@ -167,10 +204,3 @@ def training_bytes(
     floats += correspondences * (5 * wide + 6 * narrow)
     floats += aggregations * 8 * narrow
     return 4 * floats
-
-
-def tanh_(values: Tensor) -> Tensor:
-    """Take tanh in place; without gradient as 2 sigmoid(2 x) - 1, which takes half the time on a CPU."""
-    if torch.is_grad_enabled():
-        return values.tanh_()
-    return values.mul_(2).sigmoid_().mul_(2).sub_(1)

@@ -2,7 +2,7 @@
 
 from baselines.hat.checkpoint import read_official
 from baselines.hat.checks.parity import parity_cases
-from baselines.hat.checks.speed import scoring_cases
+from baselines.hat.checks.speed import scoring_cases, training_cases
 from baselines.hat.model import HAT, HATConfig, inputs, pretrained_parts
 from benchmark.method import Method
 
@@ -16,4 +16,5 @@ METHOD = Method(
     read_official=read_official,
     pretrained_parts=pretrained_parts,
     scoring_cases=scoring_cases,
+    training_cases=training_cases,
 )

@@ -17,7 +17,7 @@ from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.attention.cross_attention import attention_scores, pair_bytes, score_in_chunks
+from baselines.attention.cross_attention import Form, attention_scores, pair_bytes, score_in_chunks
 from baselines.hat.swin import SwinConfig, build_swin
 from baselines.layers.bert import BERTConfig, build_bert
 from benchmark.batches import CaptionBatch, Codes, ImageBatch, TrainingCodes
@@ -169,8 +169,8 @@ class HAT(Baseline):
         """S = S_1 + S_2 + S_last, (n_images, n_captions), each level in [-1, 1]."""
         return torch.stack(self.level_scores(images, captions)).sum(0)
 
-    def level_scores(self, images: Codes, captions: Codes) -> list[Tensor]:
-        """Scores (n_images, n_captions) of every level, shallow to deep."""
+    def level_scores(self, images: Codes, captions: Codes, form: Form = "auto") -> list[Tensor]:
+        """Scores (n_images, n_captions) of every level, shallow to deep; `form` as in `attention_scores`."""
         lengths = captions["lengths"]
         longest = int(lengths.max())  # padding that no caption of the block needs is cut off
         return [
@@ -180,6 +180,7 @@ class HAT(Baseline):
                 lengths,
                 direction=self.config.direction,
                 temperature=self.config.temperature,
+                form=form,
             )
             for level in self._levels()
         ]

@@ -32,13 +32,17 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
-    def forward(self, values: Tensor, *, batch_statistics: bool) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, values: Tensor, *, batch_statistics: bool, padding: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Normalise `values` (n, c) or (n, c, k) per channel; also return the statistics used, (2, c).
 
         With `batch_statistics` these are mean and unbiased variance of the batch, of which each channel needs two
-        values or more; otherwise the running ones.
+        values or more; otherwise the running ones. `padding` (c, k): true where `values` do not count.
         """
         channels = values.shape[1]
+        if batch_statistics and padding is not None:
+            return self._without_padding(values, padding)
         parts = (self.running_mean, self.running_var, self.weight, self.bias)
         mean, variance, weight, bias = (part.expand(channels).contiguous() for part in parts)
         if batch_statistics:
@@ -48,6 +52,16 @@ class BatchNorm(nn.Module):
             values, mean, variance, weight, bias, batch_statistics, momentum=1.0, eps=self.eps
         )
         return normalised, torch.stack([mean, variance])
+
+    def _without_padding(self, values: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:
+        kept = (~padding).to(values.dtype)  # (c, k)
+        counts = len(values) * kept.sum(1)  # (c,)
+        mean = (values * kept).sum((0, 2)) / counts
+        centred = (values - mean[:, None]) * kept
+        squares = centred.square().sum((0, 2))  # (c,)
+        scale = self.weight * (squares / counts + self.eps).rsqrt()
+        normalised = torch.addcmul(self.bias[:, None], centred, scale[:, None])
+        return normalised, torch.stack([mean, squares / (counts - 1)])
 
     @torch.no_grad()
     def update(self, statistics: Tensor) -> None:

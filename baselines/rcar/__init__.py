@@ -2,7 +2,7 @@
 
 from baselines.rcar.checkpoint import read_official
 from baselines.rcar.checks.parity import parity_cases
-from baselines.rcar.checks.speed import scoring_cases
+from baselines.rcar.checks.speed import scoring_cases, training_cases
 from baselines.rcar.model import RCAR, RCARConfig, inputs
 from benchmark.method import Method
 
@@ -15,4 +15,5 @@ METHOD = Method(
     parity_cases=parity_cases,
     read_official=read_official,
     scoring_cases=scoring_cases,
+    training_cases=training_cases,
 )

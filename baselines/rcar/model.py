@@ -10,6 +10,8 @@ with what they attend to. Where the paper leaves a choice open, the published co
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -18,15 +20,17 @@ from torch import Tensor, nn
 
 from baselines.attention.alignment import attended_cosines, squared_differences
 from baselines.attention.cross_attention import attention_scores, pair_bytes, score_in_chunks
-from baselines.attention.length_groups import length_group_scores, scores_within_budget
+from baselines.attention.length_groups import PairScorer, length_group_scores, scores_within_budget
 from baselines.attention.regulators import (
     AggregationRegulator,
     AlignmentVector,
     CorrespondenceRegulator,
     Dropout,
     Focus,
+    mean_of_queries,
     training_bytes,
 )
+from baselines.attention.two_pass import two_pass_loss
 from baselines.layers.gru_encoder import GRUEncoder
 from baselines.layers.norms import xavier_linear
 from baselines.layers.pair_dropout import PairDropout, draw_seeds
@@ -101,6 +105,20 @@ def inputs(config: RCARConfig) -> InputSpec:
     return InputSpec(RegionInput(config.regions, config.region_dim), text, unit="caption", last_batch="drop")
 
 
+@dataclass(frozen=True)
+class Sides:
+    """The two sides of pairs' cross-attention: K contexts, each with N queries."""
+
+    queries: Tensor
+    """(N, Q, D), or (K, N, Q, D)."""
+    contexts: Tensor
+    """(K, S, D)."""
+    focus: Focus
+    """The focus before any RCR."""
+    padding: Tensor | None
+    """Broadcast to (K, N, Q), true for padding of queries; None: there is none."""
+
+
 class RCAR(Baseline):
     """The model in one of its settings; `facts.vocab_size` counts `<mask>` too."""
 
@@ -143,12 +161,14 @@ class RCAR(Baseline):
         """Scores (n, m): in (0, 1) with RAR, in [-1, 1] without (rcar.md 3.7)."""
         if self.config.regulator == "none":
             return self._mean_cosines(images, captions)
-        return length_group_scores(
-            self._pair_scores,
-            images,
-            captions,
-            direction=self.config.direction,
-            pair_floats=self._query_floats,
+        return length_group_scores(self._scorer(None), images, captions)
+
+    def _scorer(self, dropout: PairDropout | None) -> PairScorer:
+        return PairScorer(
+            partial(self._pair_scores, dropout),
+            self.config.direction,
+            self._query_floats,
+            self._training_bytes,
         )
 
     def _mean_cosines(self, images: Codes, captions: Codes) -> Tensor:
@@ -162,48 +182,61 @@ class RCAR(Baseline):
             slope=config.negative_slope,
         )
 
-    def _pair_scores(self, images: Codes, captions: Codes) -> tuple[Tensor]:
-        """Scores (n, C) of captions of one length; with `seeds` among their codes, RAR has dropout."""
+    def _pair_scores(self, dropout: PairDropout | None, images: Codes, captions: Codes) -> tuple[Tensor]:
+        """Scores (n, C); or (n, 1), each image with a caption of its own (n, 1, L, D)."""
         regions, words = images["regions"], captions["words"]  # (n, R, D), (C, L, D)
-        i2t = self.config.direction == "i2t"
-        queries, contexts = (regions, words) if i2t else (words, regions)  # (N, Q, D), (K, S, D)
-        if self.config.regulator == "rcr":
-            scores = self._regulated_cosines(queries, contexts)  # (K, N)
+        padding = captions.tensors.get("padding")  # (C, L)
+        i2t, listed = self.config.direction == "i2t", words.ndim == 4
+        if not i2t:
+            sides = Sides(words, regions, self._first_focus(None), padding)
+        elif listed:
+            of_words = None if padding is None else padding[:, 0]
+            sides = Sides(regions[:, None], words[:, 0], self._first_focus(of_words), None)
         else:
-            dropout = None
-            if "seeds" in captions.tensors:
-                dropout = PairDropout(self.config.dropout, captions["seeds"], caption_axis=0 if i2t else 1)
-            vectors = self._gather(queries, contexts, dropout)  # (K, N, Z)
+            sides = Sides(regions, words, self._first_focus(padding), None)
+        if self.config.regulator == "rcr":
+            scores = self._regulated_cosines(sides)  # (K, N)
+        else:
+            own = None
+            if dropout is not None:
+                lengths = captions["lengths"] if sides.padding is not None else None
+                own = dropout.of_pairs(images["row"], captions["seeds"], 0 if i2t else 1, lengths)
+            vectors = self._gather(sides, own)  # (K, N, Z)
             with torch.autocast(
                 vectors.device.type, enabled=False
             ):  # a few products, and scores are compared
                 scores = self.score(vectors).squeeze(2).sigmoid()
-        return (scores.T if i2t else scores,)
+        return (scores.T if i2t and not listed else scores,)
 
-    def _gather(self, queries: Tensor, contexts: Tensor, dropout: Dropout | None) -> Tensor:
+    def _first_focus(self, padding: Tensor | None) -> Focus:
+        return Focus(None, self.config.first_temperature, padding)
+
+    def _gather(self, sides: Sides, dropout: Dropout | None) -> Tensor:
         """The vectors of pairs (K, N, Z) by RAR, whose steps share an alignment, or by RCAR, which aligns anew."""
-        focus = Focus(None, self.config.first_temperature)
-        alignment = self._align(0, queries, contexts, focus)  # (K, N, Q, Z)
-        vector = alignment.mean(2)  # (K, N, Z)
+        focus, padding = sides.focus, sides.padding
+        alignment = self._align(0, sides, focus)  # (K, N, Q, Z)
+        vector = mean_of_queries(alignment, padding)  # (K, N, Z)
         for step, aggregate in enumerate(self.aggregations):
             if step and self.config.regulator == "rcar":
                 focus = self.correspondences[step - 1](alignment, focus)
-                alignment = self._align(step, queries, contexts, focus)
+                alignment = self._align(step, sides, focus)
             with torch.autocast(vector.device.type, enabled=False):
-                vector = aggregate(alignment, vector, dropout)
+                vector = aggregate(alignment, vector, dropout, padding)
         return vector
 
-    def _regulated_cosines(self, queries: Tensor, contexts: Tensor) -> Tensor:
+    def _regulated_cosines(self, sides: Sides) -> Tensor:
         """The mean cosines of pairs (K, N), by the attention that RCR's last step leaves."""
-        focus = Focus(None, self.config.first_temperature)
+        focus = sides.focus
         for step, regulate in enumerate(self.correspondences):
-            focus = regulate(self._align(step, queries, contexts, focus), focus)
-        cosines = attended_cosines(queries, contexts, **vars(focus), slope=self.config.negative_slope)
-        return cosines.mean(2)
+            focus = regulate(self._align(step, sides, focus), focus)
+        slope = self.config.negative_slope
+        cosines = attended_cosines(sides.queries, sides.contexts, **vars(focus), slope=slope)
+        return mean_of_queries(cosines, sides.padding)
 
-    def _align(self, step: int, queries: Tensor, contexts: Tensor, focus: Focus) -> Tensor:
+    def _align(self, step: int, sides: Sides, focus: Focus) -> Tensor:
         """Alignment vectors (K, N, Q, Z) of one pass of attention."""
-        differences = squared_differences(queries, contexts, **vars(focus), slope=self.config.negative_slope)
+        slope = self.config.negative_slope
+        differences = squared_differences(sides.queries, sides.contexts, **vars(focus), slope=slope)
         alignment: Tensor = self.alignments[step](differences)
         return alignment
 
@@ -223,19 +256,27 @@ class RCAR(Baseline):
     def training_codes(self, batch: PairBatch) -> TrainingCodes:
         """The codes with dropout and the batch's statistics; `extra` carries those to `after_step`."""
         regions, statistics = self.image_encoder(batch.images.pixels, batch_statistics=self.training)
-        captions = dict(self.encode_captions(batch.captions).tensors)
+        images, captions = {"regions": regions}, dict(self.encode_captions(batch.captions).tensors)
         if self.training and self.config.dropout and self.aggregations:
             captions["seeds"] = draw_seeds(len(batch), regions.device)
-        return TrainingCodes(Codes({"regions": regions}), Codes(captions), {"statistics": statistics})
+            images["row"] = torch.arange(len(batch), device=regions.device)
+        return TrainingCodes(Codes(images), Codes(captions), {"statistics": statistics})
 
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
         """Triplet ranking loss over the batch's B x B scores, summed (rcar.md 4)."""
         loss = progress.loss
         assert isinstance(loss, TripletLoss)
-        return loss(self.training_scores(codes, pair_budget))
+        if self.config.regulator == "none" or not loss.hardest:
+            return loss(self.training_scores(codes, pair_budget))
+        return two_pass_loss(loss, self._training_scorer(codes), codes.images, codes.captions, pair_budget)
+
+    def _training_scorer(self, codes: TrainingCodes) -> PairScorer:
+        """The scorer of the batch's pairs, with dropout in RAR where the codes bring seeds for it."""
+        seeded = "seeds" in codes.captions.tensors
+        return self._scorer(PairDropout(self.config.dropout, len(codes.images)) if seeded else None)
 
     def training_scores(self, codes: TrainingCodes, pair_budget: int | None) -> Tensor:
-        """The batch's scores (B, B), with dropout in RAR where the codes bring seeds for it."""
+        """The batch's scores (B, B), all with gradient, and with dropout in RAR where the codes bring seeds for it."""
         images, captions = codes.images, codes.captions
         if self.config.regulator == "none":
             longest = int(captions["lengths"].max())
@@ -243,9 +284,7 @@ class RCAR(Baseline):
             return score_in_chunks(
                 self._mean_cosines, images, captions, budget_bytes=pair_budget, pair_bytes=own
             )
-        (scores,) = scores_within_budget(
-            self._pair_scores, images, captions, pair_bytes=self._training_bytes, budget_bytes=pair_budget
-        )
+        (scores,) = scores_within_budget(self._training_scorer(codes), images, captions, pair_budget)
         return scores
 
     def _training_bytes(self, length: int) -> int:

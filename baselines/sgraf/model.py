@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.attention.alignment import squared_differences
-from baselines.attention.length_groups import length_group_scores, scores_within_budget
+from baselines.attention.length_groups import PairScorer, length_group_scores, scores_within_budget
 from baselines.attention.regulators import Focus, Regulators
 from baselines.attention.tiles import wide_type
+from baselines.attention.two_pass import two_pass_loss
 from baselines.layers.batch_norm import BatchNorm
+from baselines.layers.dense import dense
 from baselines.layers.gru_encoder import GRUEncoder
 from baselines.layers.norms import l1_normalize, l2_normalize, xavier_linear
 from baselines.layers.pair_dropout import PairDropout, draw_seeds
@@ -81,10 +83,10 @@ def inputs(config: SGRAFConfig) -> InputSpec:
     return InputSpec(image, WordText(), unit="caption", last_batch="keep", least_batch=2)
 
 
-Reader = Callable[[Tensor], tuple[Tensor, Tensor]]
+Reader = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 """G global and L word nodes (n, C, G + L, m) -> what is scored of a pair (n, C, m), and batch-norm statistics (2, C).
 
-Without batch norm there are none, (0, C)."""
+Without batch norm there are none, (0, C). Second: true for padding among the words, broadcast to (n, C, L); or None."""
 
 
 class SAF(nn.Module):
@@ -99,10 +101,17 @@ class SAF(nn.Module):
         """The head as a function; `batch_statistics`: each caption has its own, over all images and its nodes."""
         return partial(self._filter, batch_statistics=batch_statistics)
 
-    def _filter(self, nodes: Tensor, *, batch_statistics: bool) -> tuple[Tensor, Tensor]:
+    def _filter(
+        self, nodes: Tensor, padding: Tensor | None, *, batch_statistics: bool
+    ) -> tuple[Tensor, Tensor]:
         logits = self.attention(nodes).squeeze(3)  # (n, C, G + L)
-        normalised, statistics = self.norm(logits, batch_statistics=batch_statistics)
-        weights = l1_normalize(normalised.sigmoid())[..., None, :]  # (n, C, 1, G + L)
+        if padding is not None:
+            padding = F.pad(padding, (nodes.shape[2] - padding.shape[-1], 0))  # (C, G + L)
+        normalised, statistics = self.norm(logits, batch_statistics=batch_statistics, padding=padding)
+        weights = normalised.sigmoid()
+        if padding is not None:
+            weights = weights.masked_fill(padding, 0)
+        weights = l1_normalize(weights)[..., None, :]  # (n, C, 1, G + L)
         return l2_normalize((weights @ nodes).squeeze(2)), statistics
 
 
@@ -124,10 +133,19 @@ class ReasoningStep(nn.Module):
         weight = self.scale * self.key.weight.mT @ self.query.weight  # (m, m)
         return weight, None if self.query.bias is None else self.scale * self.query.bias @ self.key.weight
 
-    def forward(self, readers: Tensor, nodes: Tensor, merged: tuple[Tensor, Tensor | None]) -> Tensor:
-        """Renew `readers` (P, k, m), some or all of `nodes` (P, G + L, m), in the step."""
-        edges = (F.linear(readers, *merged) @ nodes.mT).softmax(2)  # (P, k, G + L)
-        return F.relu(self.graph(edges @ nodes), inplace=True)
+    def forward(
+        self,
+        readers: Tensor,
+        nodes: Tensor,
+        merged: tuple[Tensor, Tensor | None],
+        padding: Tensor | None = None,
+    ) -> Tensor:
+        """Renew `readers` (P, k, m), some or all of `nodes` (P, G + L, m), in the step; `padding` (P, 1, G + L)."""
+        edges = dense(readers, *merged) @ nodes.mT  # (P, k, G + L)
+        if padding is not None:
+            edges = edges.masked_fill(padding, -torch.inf)
+        edges = edges.softmax(2)
+        return dense(edges @ nodes, self.graph.weight, self.graph.bias, "relu")
 
 
 class SGR(nn.Module):
@@ -145,13 +163,20 @@ class SGR(nn.Module):
         """`steps`, with their type."""
         return [step for step in self.steps if isinstance(step, ReasoningStep)]
 
-    def _reason(self, merged: list[tuple[Tensor, Tensor | None]], nodes: Tensor) -> tuple[Tensor, Tensor]:
+    def _reason(
+        self, merged: list[tuple[Tensor, Tensor | None]], nodes: Tensor, padding: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         pairs = nodes.flatten(0, 1)  # (n C, G + L, m)
+        if padding is not None:
+            padding = F.pad(padding, (nodes.shape[2] - padding.shape[-1], 0))  # (C, G + L), or (n, 1, G + L)
+            padding = padding.expand(nodes.shape[:3]).flatten(0, 1).unsqueeze(1)  # (n C, 1, G + L)
         *steps, last = zip(self.reasoning_steps(), merged, strict=True)
         for step, weights in steps:
-            pairs = step(pairs, pairs, weights)
+            pairs = step(pairs, pairs, weights, padding)
         step, weights = last
-        first = step(pairs[:, :1].contiguous(), pairs, weights)  # (n C, 1, m), the only one that is scored
+        first = step(
+            pairs[:, :1].contiguous(), pairs, weights, padding
+        )  # (n C, 1, m), the only one that is scored
         return first.view(*nodes.shape[:2], -1), nodes.new_empty(0, nodes.shape[1])
 
 
@@ -210,17 +235,28 @@ class SGRAF(Baseline):
 
     def similarity(self, images: Codes, captions: Codes) -> Tensor:
         """Scores (n, m) in (0, 1), with the running statistics of the batch norms (sgraf.md 7)."""
-        score = partial(self._pair_scores, self._reader(batch_statistics=False))
-        return length_group_scores(
-            score, images, captions, direction="t2i", pair_floats=lambda length: length * self.config.dim
+        return length_group_scores(self._scorer(None, batch_statistics=False), images, captions)
+
+    def _scorer(self, dropout: PairDropout | None, *, batch_statistics: bool) -> PairScorer:
+        return PairScorer(
+            partial(self._pair_scores, self._reader(batch_statistics=batch_statistics), dropout),
+            "t2i",
+            lambda length: length * self.config.dim,
+            partial(self._bytes, copies=4),
         )
 
     def _reader(self, *, batch_statistics: bool) -> Reader:
         with torch.autocast(self.score.weight.device.type, enabled=False):
             return self.head.reader(batch_statistics=batch_statistics)
 
-    def _pair_scores(self, reader: Reader, images: Codes, captions: Codes) -> tuple[Tensor, Tensor]:
-        """Scores (n, C) of captions of one length, and the head's batch-norm statistics."""
+    def _pair_scores(
+        self, reader: Reader, dropout: PairDropout | None, images: Codes, captions: Codes
+    ) -> tuple[Tensor, Tensor]:
+        """Scores (n, C), and the head's batch-norm statistics.
+
+        Or scores (n, 1), each image with a caption of its own (n, 1, L, D); a head with batch statistics has none.
+        """
+        padding = captions.tensors.get("padding")  # (C, L)
         focus, passed = Focus(None, self.config.temperature), list[Tensor]()
         if self.regulators is not None:
             focus, passed = self.regulators.regulate(
@@ -230,29 +266,26 @@ class SGRAF(Baseline):
         with torch.autocast(
             nodes.device.type, enabled=False
         ):  # the head is small, and its scores are compared
-            vectors, statistics = reader(nodes)
+            vectors, statistics = reader(nodes, padding)
             if self.regulators is not None:
-                words = nodes[:, :, self.global_branch.nodes :]
-                vectors = self.regulators.gather(passed, words, vectors, self._dropout(captions))
+                words, own = nodes[:, :, self.global_branch.nodes :], None
+                if dropout is not None:
+                    lengths = None if padding is None else captions["lengths"]
+                    own = dropout.of_pairs(images["row"], captions["seeds"], 1, lengths)
+                vectors = self.regulators.gather(passed, words, vectors, own, padding)
             return self.score(vectors).squeeze(2).sigmoid(), statistics
 
     def nodes(self, images: Codes, captions: Codes, focus: Focus) -> Tensor:
         """The similarity vectors of pairs (n, C, G + L, m), the G global ones first (sgraf.md 3.5); no padding."""
         words = captions["words"]  # (C, L, D)
         differences = squared_differences(words, images["regions"], **vars(focus), slope=self._slope)
-        local = self.local_similarity(differences)  # (n, C, L, m)
+        local = dense(differences, self.local_similarity.weight, self.local_similarity.bias)  # (n, C, L, m)
         both = torch.cat([self.global_branch.compare(images, captions), local], dim=2)
         return l2_normalize(both.to(wide_type(both)))
 
     @property
     def _slope(self) -> float:
         return self.config.negative_slope
-
-    def _dropout(self, captions: Codes) -> PairDropout | None:
-        """RAR's, of captions that bring seeds for it."""
-        if "seeds" not in captions.tensors:
-            return None
-        return PairDropout(self.config.dropout, captions["seeds"], caption_axis=1)
 
     def pair_bytes(self, images: Codes, captions: Codes) -> int:  # noqa: ARG002
         """Upper estimate of the bytes a pair takes while it is scored; a pair of many takes its share of a tile."""
@@ -284,8 +317,9 @@ class SGRAF(Baseline):
         images, statistics = self._encode_images(batch.images, batch_statistics=self.training)
         captions = self.encode_captions(batch.captions)
         if self.training and self.config.dropout and self.regulators is not None:
-            seeds = draw_seeds(len(batch), captions["lengths"].device)
-            captions = Codes({**captions.tensors, "seeds": seeds})
+            device = captions["lengths"].device
+            captions = Codes({**captions.tensors, "seeds": draw_seeds(len(batch), device)})
+            images = Codes({**images.tensors, "row": torch.arange(len(batch), device=device)})
         of_head = images["global"].new_empty(2, len(batch))  # filled by the objective
         return TrainingCodes(images, captions, {**statistics, "head": of_head})
 
@@ -293,16 +327,20 @@ class SGRAF(Baseline):
         """Triplet ranking loss over the batch's B x B scores, summed (sgraf.md 4)."""
         loss = progress.loss
         assert isinstance(loss, TripletLoss)
-        return loss(self.training_scores(codes, pair_budget))
+        if isinstance(self.head, SAF) or not loss.hardest:
+            return loss(self.training_scores(codes, pair_budget))
+        return two_pass_loss(loss, self._training_scorer(codes), codes.images, codes.captions, pair_budget)
+
+    def _training_scorer(self, codes: TrainingCodes) -> PairScorer:
+        """The scorer of the batch's pairs, with dropout in RAR where the codes bring seeds for it."""
+        seeded = "seeds" in codes.captions.tensors
+        dropout = PairDropout(self.config.dropout, len(codes.images)) if seeded else None
+        return self._scorer(dropout, batch_statistics=self.training)
 
     def training_scores(self, codes: TrainingCodes, pair_budget: int | None) -> Tensor:
-        """The batch's scores (B, B); SAF leaves the statistics of each caption in `codes.extra` (sgraf.md 3.7)."""
+        """The batch's scores (B, B), all with gradient; SAF leaves each caption's statistics in `codes.extra`."""
         scores, statistics = scores_within_budget(
-            partial(self._pair_scores, self._reader(batch_statistics=self.training)),
-            codes.images,
-            codes.captions,
-            pair_bytes=partial(self._bytes, copies=4),
-            budget_bytes=pair_budget,
+            self._training_scorer(codes), codes.images, codes.captions, pair_budget
         )
         if isinstance(self.head, SAF):
             codes.extra["head"].copy_(statistics.detach())

@@ -4,7 +4,7 @@ from baselines.sgraf.model import inputs
 from baselines.temde.build import build_temde, refuse_official
 from baselines.temde.checks.latency import timing_groups
 from baselines.temde.checks.parity import parity_cases
-from baselines.temde.checks.speed import scoring_cases
+from baselines.temde.checks.speed import scoring_cases, training_cases
 from baselines.temde.model import TEMDEConfig
 from benchmark.method import Method
 
@@ -19,5 +19,6 @@ METHOD = Method(
     reconstruction=True,
     read_official=refuse_official,
     scoring_cases=scoring_cases,
+    training_cases=training_cases,
     timing_groups=timing_groups,
 )

@@ -2,6 +2,7 @@
 
 from baselines.user.checkpoint import read_official
 from baselines.user.checks.parity import parity_cases
+from baselines.user.checks.speed import training_cases
 from baselines.user.model import USER, UserConfig, UserLoss, check_batch, inputs, pretrained_parts
 from benchmark.method import Method
 
@@ -16,4 +17,5 @@ METHOD = Method(
     read_official=read_official,
     pretrained_parts=pretrained_parts,
     check_batch=check_batch,
+    training_cases=training_cases,
 )

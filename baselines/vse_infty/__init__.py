@@ -2,6 +2,7 @@
 
 from baselines.vse_infty.checkpoint import read_official
 from baselines.vse_infty.checks.parity import parity_cases
+from baselines.vse_infty.checks.speed import training_cases
 from baselines.vse_infty.model import VSEConfig, VSEInfinity, inputs, pretrained_parts
 from benchmark.method import Method
 
@@ -14,4 +15,5 @@ METHOD = Method(
     parity_cases=parity_cases,
     read_official=read_official,
     pretrained_parts=pretrained_parts,
+    training_cases=training_cases,
 )

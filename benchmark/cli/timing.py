@@ -1,4 +1,4 @@
-"""`rematch time`: latency of a model, scoring beside the published loop, the detector, loading; estimates of trainings.
+"""`rematch time`: latency of a model; scoring, training, the detector beside the published ways; loading; estimates.
 
 Heavy imports stand inside the commands.
 """
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import Profile, Report, bundled, make_settings, say_device
+from benchmark.cli.options import Profile, Report, ShowProgress, bundled, make_settings, say_device
 
 if TYPE_CHECKING:
     from benchmark.run.job import Settings
 
 time_app = typer.Typer(
     name="time",
-    help="Time a model, the scoring of a method, the detector of regions, the loading of pictures; estimate trainings.",
+    help="Time a model, a method's scoring or training, the detector, the loading of pictures; estimate trainings.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -167,3 +167,33 @@ def estimate_training(
         if update:
             write_estimates(kept | found)
     report.put(trainings_sheet(found))
+
+
+@time_app.command("training")
+@bundled
+def training(
+    method: Annotated[str, typer.Argument(help="The method whose training steps are timed.")],
+    *,
+    batch: Annotated[int, typer.Option(min=8, help="Pairs of a batch, a multiple of 4.")] = 32,
+    repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats of each step.")] = 5,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    progress: ShowProgress = True,
+    report: Report,
+) -> None:
+    """Time a method's training steps at full size against steps that score their pairs as published.
+
+    Memory is the peak of a step above what is there before it; the floor is the time of the step's matrix products.
+
+    Example: rematch time training rcar --batch 32
+    """
+    from benchmark.reporting.timings import training_case, training_sheet
+    from benchmark.run.resolve import pick_device
+    from benchmark.timing.training import time_training
+
+    where = pick_device(device)
+    rows = time_training(
+        method, batch, repeats=repeats, threads=threads, device=where, show_progress=progress
+    )
+    sheet = training_sheet(rows, f"training steps of {batch} pairs, {threads} thread(s), {where}")
+    report.put(sheet, document=[training_case(row) for row in rows])

@@ -1,14 +1,16 @@
-"""Timings as sheets: the latency of a model, the speed of scoring, of ranking and of loading pictures."""
+"""Timings as sheets: the latency of a model, the speed of scoring, ranking, training steps, loading pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from benchmark.reporting.sheet import Column, Sheet, make_sheet
+from benchmark.reporting.sheet import NONE, Column, Sheet, make_sheet
 from benchmark.timing.detector import DetectorSpeed
 from benchmark.timing.loading import SpeedRow
 from benchmark.timing.model import LatencyReport
 from benchmark.timing.scoring import RankRow, ScoringRow
+from benchmark.timing.training import TrainingRow
 
 
 def latency_sheet(report: LatencyReport, model: str) -> Sheet:
@@ -43,6 +45,46 @@ def detector_sheet(speed: DetectorSpeed, title: str) -> Sheet:
     rates = [f"{row.form}: {speed.pictures / row.fast:.3g} images/s" for row in speed.rows]
     memory = f"peak memory of ours {speed.peak_bytes / 2**20:,.0f} MiB ({speed.memory})"
     return scoring_sheet(speed.rows, title, [*rates, memory])
+
+
+TRAINING = {
+    "published_ms": Column("published_ms", "published", unit="ms", spec=",.0f"),
+    "own_ms": Column("own_ms", "ours", unit="ms", spec=",.0f"),
+    "times_published": Column("times_published", "times as fast", spec=".2f"),
+    "published_mb": Column("published_mb", "published", unit="MB", spec=",.0f", missing=NONE),
+    "own_mb": Column("own_mb", "ours", unit="MB", spec=",.0f", missing=NONE),
+    "memory_over_published": Column("memory_over_published", "memory / published", spec=".2f", missing=NONE),
+    "over_floor": Column("over_floor", "time / floor", spec=".2f"),
+}
+"""The columns of numbers of `training_sheet`."""
+
+
+def training_sheet(rows: Iterable[TrainingRow], title: str) -> Sheet:
+    """Each case: a step the published way, ours, and how far ours is from the floor."""
+    values = [
+        (f"{row['case']}{'*' if row['extrapolated'] else ''}", row["batch"], *(row[key] for key in TRAINING))
+        for row in map(training_case, rows)
+    ]
+    note = "* the published way does not fit: extrapolated from a quarter and half of the batch"
+    heads: list[Column | str] = ["case", "batch", *TRAINING.values()]
+    return make_sheet(title, heads, values, notes=[note] if any("*" in str(row[0]) for row in values) else [])
+
+
+def training_case(row: TrainingRow) -> dict[str, Any]:
+    """The case as JSON has it; memory is that of a step above what is there before it."""
+    published, own = (None if peak is None else peak / 2**20 for peak in (row.published_peak, row.own_peak))
+    return {
+        "case": row.name,
+        "batch": row.batch,
+        "published_ms": 1e3 * row.published,
+        "own_ms": 1e3 * row.own,
+        "times_published": row.times_published,
+        "published_mb": published,
+        "own_mb": own,
+        "memory_over_published": row.memory_over_published,
+        "over_floor": row.over_floor,
+        "extrapolated": row.extrapolated,
+    }
 
 
 def rank_sheet(rows: Iterable[RankRow]) -> Sheet:

@@ -20,7 +20,7 @@ from benchmark.places import WORK
 from benchmark.recipe.schema import DetectorRegions
 from benchmark.timing.clock import CPU
 from benchmark.timing.detector import SCALE
-from benchmark.timing.model import PeakMemory
+from benchmark.timing.memory import PeakMemory
 from benchmark.timing.scoring import threads_set
 
 WEIGHT_BYTES = 262_398_754

@@ -29,7 +29,7 @@ from benchmark.data.regions.detector.selection import select_as_port
 from benchmark.data.regions.detector.settings import DetectorSettings
 from benchmark.method import ScoringCase
 from benchmark.timing.clock import CPU
-from benchmark.timing.model import PeakMemory
+from benchmark.timing.memory import PeakMemory
 from benchmark.timing.scoring import ScoringRow, scoring_benchmark, threads_set
 
 SCALE = 0.35

@@ -7,12 +7,9 @@ that takes over half of the GPU's free memory is copied block by block while it 
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +22,7 @@ from benchmark.evaluation.encoding import evaluation_mode
 from benchmark.evaluation.scoring import caption_blocks, move_near, plan_blocks, similarity_in
 from benchmark.method import Baseline
 from benchmark.timing.clock import time_call
+from benchmark.timing.memory import PeakMemory
 
 LEAST_REPEATS = 30
 
@@ -144,40 +142,6 @@ def _far(stages: list[Timing]) -> str:
     return (
         ", a gallery over half of the free memory in blocks, whose copying is timed apart" if copied else ""
     )
-
-
-class PeakMemory:
-    """The most memory since it was made: allocated on a GPU, resident in RAM (of the process) otherwise."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            self.what = "peak allocated on the GPU"
-        elif _reset_resident_peak():
-            self.what = "peak resident size of the process during the measurement"
-        else:
-            self.what = "peak resident size of the process since its start"
-
-    def peak(self) -> int:
-        """Bytes."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
-        if self.what.endswith("measurement"):
-            lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-            return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _reset_resident_peak() -> bool:
-    """Linux forgets a process's resident peak on request; False where the system does not let it."""
-    status = Path("/proc/self/status")
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-        return "VmHWM:" in status.read_text(encoding="utf-8")
-    except OSError:
-        return False
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from benchmark.records.parts import Latency
 from benchmark.reporting.timings import latency_sheet
 from benchmark.reporting.writers.terminal import write_text
 from benchmark.timing import model as latency
-from benchmark.timing.model import LatencyReport, PeakMemory, measure_latency
+from benchmark.timing.memory import PeakMemory
+from benchmark.timing.model import LatencyReport, measure_latency
 from tests.pretend_cuda import GPU, PretendedGPU, pretended_gpu
 from tests.toy import Toy, ToyConfig, toy_captions, toy_images, toy_model
 

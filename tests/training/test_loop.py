@@ -35,7 +35,7 @@ def test_training_is_a_naive_loop_of_adam(tmp_path: Path) -> None:
     """Losses and weights against the plainest loop that can be written."""
     _, result = fresh(toy_training(), tmp_path)
     model = toy_model()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
     losses: list[float] = []
     for epoch in range(4):
         for group in optimizer.param_groups:

@@ -81,7 +81,7 @@ def test_each_group_has_its_rate_and_decay_and_the_first_match_wins() -> None:
     found = steps(toy_model(), GROUPED, [0.01, 0.004])[-1]
     for own, factor, decay in ((slow, 0.1, 0.1), (undecayed, 1.0, 0.0), (rest, 1.0, 0.1)):
         parameters = dict(alone.named_parameters())
-        optimizer = torch.optim.AdamW([parameters[name] for name in own], weight_decay=decay)
+        optimizer = torch.optim.AdamW([parameters[name] for name in own], weight_decay=decay, fused=True)
         for number, rate in enumerate((0.01, 0.004)):
             optimizer.param_groups[0]["lr"] = rate * factor
             for name in own:
@@ -182,3 +182,32 @@ def test_an_optimiser_of_one_group_has_all_parameters_in_order() -> None:
     model = toy_model()
     (group,) = make_optimizer(model, settings({"name": "adam", "lr": 0.1})).param_groups
     assert [id(value) for value in group["params"]] == [id(value) for value in nn.Module.parameters(model)]
+
+
+@pytest.mark.parametrize("document", [NESTEROV, GROUPED, {"name": "adam", "lr": 0.1}])
+def test_on_a_cpu_it_is_the_fused_one_whose_updates_are_the_plain_ones(document: dict[str, Any]) -> None:
+    rates = [0.1, 0.05, 0.02]
+    fused = steps(toy_model(), document, rates)
+    optimizer = make_optimizer(toy_model(), settings(document))
+    assert all(group["fused"] for group in optimizer.param_groups)
+    model = toy_model()
+    plain = make_optimizer(model, settings(document))
+    for group in plain.param_groups:
+        group["fused"] = None
+    for number, (rate, expected) in enumerate(zip(rates, fused, strict=True)):
+        for index, parameter in enumerate(model.parameters()):
+            draw = torch.Generator().manual_seed(1000 * number + index)
+            parameter.grad = torch.randn(parameter.shape, generator=draw)
+        set_rate(plain, rate)
+        plain.step()
+        for name, value in model.named_parameters():
+            torch.testing.assert_close(value, expected[name], atol=2e-6, rtol=1e-5)
+
+
+def test_a_checkpoint_of_a_plain_optimiser_goes_on_as_it_began() -> None:
+    older = make_optimizer(toy_model(), settings({"name": "adam", "lr": 0.1}))
+    document = older.state_dict()
+    document["param_groups"][0]["fused"] = None
+    newer = make_optimizer(toy_model(), settings({"name": "adam", "lr": 0.1}))
+    newer.load_state_dict(document)
+    assert newer.param_groups[0]["fused"] is None

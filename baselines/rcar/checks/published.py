@@ -1,6 +1,6 @@
 """The scores as the published code goes about them, caption by caption (rcar.md 3.3 - 3.7), with what lies between.
 
-It is the loop that `rematch time scoring` times the model against, and the probe that gives parity its intermediate
+It is the loop that `rematch time` times scoring and training against, and the probe that gives parity its intermediate
 values; the model itself does not use it.
 """
 
@@ -8,18 +8,31 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from baselines.attention.cross_attention import attention_weights
 from baselines.attention.regulators import AggregationRegulator, CorrespondenceRegulator
 from baselines.layers.norms import EPS, l2_normalize
 from baselines.rcar.model import RCAR
-from benchmark.batches import Codes
+from benchmark.batches import Codes, TrainingCodes
+from benchmark.method import Progress, TripletLoss
 
 
 def published_scores(model: RCAR, images: Codes, captions: Codes) -> Tensor:
-    """Scores (n, m): each caption is copied once an image and scored alone, without dropout."""
+    """Scores (n, m): each caption is copied once an image and scored alone; dropout as in the model's mode."""
     columns = [published_trace(model, images, captions, caption)["score"] for caption in range(len(captions))]
     return torch.stack(columns, dim=1)
+
+
+def published_objective(
+    model: RCAR,
+    codes: TrainingCodes,
+    progress: Progress,
+    pair_budget: int | None,  # noqa: ARG001
+) -> Tensor:
+    """The objective with all pairs scored that way, and a gradient through each of them."""
+    assert isinstance(progress.loss, TripletLoss)
+    return progress.loss(published_scores(model, codes.images, codes.captions))
 
 
 def published_trace(model: RCAR, images: Codes, captions: Codes, caption: int) -> dict[str, Tensor]:
@@ -97,7 +110,11 @@ class _Probe:
         """RAR: the next vector (n, Z)."""
         rar = self.model.aggregations[step]
         assert isinstance(rar, AggregationRegulator)
-        both = rar.key(alignment).tanh() * rar.query(vector).tanh()[:, None]  # (n, Q, Z)
+        rate, training = self.model.config.dropout, self.model.training
+        keys, query = (
+            F.dropout(branch.tanh(), rate, training) for branch in (rar.key(alignment), rar.query(vector))
+        )
+        both = keys * query[:, None]  # (n, Q, Z)
         vector = l2_normalize((rar.score(both).softmax(1) * alignment).sum(1))
         self.trace[f"rar_modules.{step}"] = vector
         return vector

@@ -1,7 +1,7 @@
-"""Cases of `rematch time scoring rcar`: full-size scores of random codes, beside the published loop over captions.
+"""Cases of `rematch time scoring rcar` and `time training rcar`, beside the published loop over captions.
 
 36 regions, 1024 wide, alignment vectors of 256; captions of 6 to 20 words, 13 on average. A CPU scores 50 images
-x 250 captions, a GPU 1,000 x 5,000.
+x 250 captions of random codes, a GPU 1,000 x 5,000.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from functools import partial
 import torch
 from torch.nn import functional as F
 
-from baselines.rcar.checks.published import published_scores
+from baselines.published.random_pairs import VOCABULARY, random_pairs
+from baselines.rcar.checks.published import published_objective, published_scores
 from baselines.rcar.model import RCAR, RCARConfig
 from benchmark.batches import Codes
-from benchmark.method import DataFacts, ScoringCase
+from benchmark.method import DataFacts, ScoringCase, TrainingCase
 
 SIZES = {"cpu": (50, 250), "cuda": (1000, 5000)}
 SHORTEST, LONGEST = 6, 20
@@ -38,6 +39,18 @@ def scoring_cases(device: torch.device) -> Iterator[ScoringCase]:
                 fast=partial(model.similarity, images, captions),
                 floor_flops=n_images * sum(floor_flops(config, n) for n in captions["lengths"].tolist()),
             )
+
+
+def training_cases(device: torch.device) -> Iterator[TrainingCase]:
+    """Yield RCAR with its published two steps, in both directions, with the hardest negatives."""
+    for direction in ("i2t", "t2i"):
+        config = RCARConfig.model_validate({"direction": direction, "regulator": "rcar"})
+        yield TrainingCase(
+            name=f"RCAR(2) {direction}",
+            build=partial(RCAR, config, DataFacts(vocab_size=VOCABULARY)),
+            batch=partial(random_pairs, device=device),
+            published=published_objective,
+        )
 
 
 def _random_codes(

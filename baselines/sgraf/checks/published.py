@@ -1,6 +1,6 @@
 """The scores as the published code goes about them, caption by caption (sgraf.md 3.4 - 3.7), with what lies between.
 
-It is the loop that `rematch time scoring` times the model against, and the probe that gives parity its intermediate
+It is the loop that `rematch time` times scoring and training against, and the probe that gives parity its intermediate
 values; the model itself does not use it.
 """
 
@@ -12,17 +12,41 @@ from torch import Tensor
 from baselines.attention.cross_attention import attention_weights
 from baselines.layers.norms import l1_normalize, l2_normalize
 from baselines.sgraf.model import SAF, SGRAF
-from benchmark.batches import Codes
+from benchmark.batches import Codes, TrainingCodes
+from benchmark.method import Progress, TripletLoss
 
 
 def published_scores(model: SGRAF, images: Codes, captions: Codes) -> Tensor:
-    """Scores (n, m): each caption is copied once an image and scored alone, with running statistics."""
+    """Scores (n, m): each caption is copied once an image and scored alone; batch statistics as in the model's mode."""
     columns = [published_trace(model, images, captions, caption)["score"] for caption in range(len(captions))]
     return torch.stack(columns, dim=1)
 
 
-def published_trace(model: SGRAF, images: Codes, captions: Codes, caption: int) -> dict[str, Tensor]:
-    """Compute what golden files record of one caption with all n images, by name (golden/sgraf/README.md)."""
+def published_objective(
+    model: SGRAF,
+    codes: TrainingCodes,
+    progress: Progress,
+    pair_budget: int | None,  # noqa: ARG001
+) -> Tensor:
+    """The objective with all pairs scored that way, and a gradient through each of them."""
+    assert isinstance(progress.loss, TripletLoss)
+    statistics = list[Tensor]()
+    scores = [
+        published_trace(model, codes.images, codes.captions, caption, statistics)["score"]
+        for caption in range(len(codes.captions))
+    ]
+    if statistics:
+        codes.extra["head"].copy_(torch.cat(statistics, dim=1))
+    return progress.loss(torch.stack(scores, dim=1))
+
+
+def published_trace(
+    model: SGRAF, images: Codes, captions: Codes, caption: int, statistics: list[Tensor] | None = None
+) -> dict[str, Tensor]:
+    """Compute what golden files record of one caption with all n images, by name (golden/sgraf/README.md).
+
+    `statistics` takes those of SAF's batch norm (2, 1).
+    """
     config, regions = model.config, images["regions"]
     length = int(captions["lengths"][caption])
     words = captions["words"][caption, :length].repeat(len(images), 1, 1)  # (n, L, D)
@@ -40,9 +64,10 @@ def published_trace(model: SGRAF, images: Codes, captions: Codes, caption: int) 
     trace = {"context": context, "sim_loc": local, "sim_glo": whole[:, 0]}
     nodes = torch.cat([whole, local], dim=1)  # (n, G + L, m)
     if isinstance(model.head, SAF):
-        normalised, _ = model.head.norm(
-            model.head.attention(nodes).mT, batch_statistics=False
-        )  # (n, 1, G + L)
+        logits = model.head.attention(nodes).mT  # (n, 1, G + L)
+        normalised, own_statistics = model.head.norm(logits, batch_statistics=model.training)
+        if statistics is not None:
+            statistics.append(own_statistics.detach())
         filters = l1_normalize(normalised.sigmoid())
         trace["saf_weights"] = filters.squeeze(1)
         trace["sim_vec"] = l2_normalize((filters @ nodes).squeeze(1))

@@ -1,7 +1,7 @@
-"""Cases of `rematch time scoring sgraf`: full-size scores of random codes, beside the published loop over captions.
+"""Cases of `rematch time scoring sgraf` and `time training sgraf`, beside the published loop over captions.
 
 36 regions, 1024 wide, similarity vectors of 256; captions of 6 to 20 words, 13 on average. A CPU scores 50 images
-x 250 captions, a GPU 1,000 x 5,000.
+x 250 captions of random codes, a GPU 1,000 x 5,000.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.sgraf.checks.published import published_scores
+from baselines.published.random_pairs import VOCABULARY, random_pairs
+from baselines.sgraf.checks.published import published_objective, published_scores
 from baselines.sgraf.model import SGRAF, SGRAFConfig
 from benchmark.batches import Codes
-from benchmark.method import DataFacts, ScoringCase
+from benchmark.method import DataFacts, ScoringCase, TrainingCase
 
 SIZES = {"cpu": (50, 250), "cuda": (1000, 5000)}
 SHORTEST, LONGEST = 6, 20
@@ -24,19 +25,36 @@ SHORTEST, LONGEST = 6, 20
 
 def scoring_cases(device: torch.device) -> Iterator[ScoringCase]:
     """Yield the cases of both modules."""
-
-    def build(module: str) -> SGRAF:
-        return SGRAF(SGRAFConfig.model_validate({"module": module}), DataFacts(vocab_size=1))
-
-    return make_cases(build, device)
+    return make_cases(full_size, device)
 
 
-def make_cases(build: Callable[[str], SGRAF], device: torch.device) -> Iterator[ScoringCase]:
-    """A case for each module, with the full-size model that `build` makes of its name."""
+def training_cases(device: torch.device) -> Iterator[TrainingCase]:
+    """Yield the cases of both modules, with the hardest negatives."""
+    return make_training_cases(full_size, device)
+
+
+def full_size(module: str, vocabulary: int) -> SGRAF:
+    """Build the published SAF or SGR."""
+    return SGRAF(SGRAFConfig.model_validate({"module": module}), DataFacts(vocab_size=vocabulary))
+
+
+def make_training_cases(build: Callable[[str, int], SGRAF], device: torch.device) -> Iterator[TrainingCase]:
+    """A case for each module, with the full-size model that `build` makes of its name and a vocabulary's size."""
+    for module in ("SAF", "SGR"):
+        yield TrainingCase(
+            name=module,
+            build=partial(build, module, VOCABULARY),
+            batch=partial(random_pairs, device=device),
+            published=published_objective,
+        )
+
+
+def make_cases(build: Callable[[str, int], SGRAF], device: torch.device) -> Iterator[ScoringCase]:
+    """A case for each module, with the full-size model that `build` makes of its name and a vocabulary's size."""
     n_images, n_captions = SIZES[device.type]
     for module in ("SAF", "SGR"):
         torch.manual_seed(0)
-        model = build(module).to(device).eval()
+        model = build(module, 1).to(device).eval()
         config = model.config
         images, captions = _random_codes(config, n_images, n_captions, device)
         lengths = captions["lengths"].tolist()

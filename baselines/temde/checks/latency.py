@@ -17,11 +17,12 @@ from torch.nn import functional as F
 
 from baselines.layers.norms import l2_normalize, xavier_linear
 from baselines.layers.self_attention_pooling import SelfAttentionPooling
+from baselines.published.random_pairs import VOCABULARY, random_pairs
 from baselines.sgraf.model import SGRAF
 from baselines.temde.build import build_temde
 from baselines.temde.model import TEMDEConfig
 from baselines.temde.sketch import Sketch, SketchConfig
-from benchmark.batches import CaptionBatch, ImageBatch, PairBatch
+from benchmark.batches import PairBatch
 from benchmark.method import DataFacts, Progress, TimingGroup, TripletLoss
 
 SKETCHES = {"T-EMDE 8 x 128": SketchConfig(), "T-EMDE 8 x 64": SketchConfig(width=64)}
@@ -45,7 +46,7 @@ class Sizes:
     shortest: int = 6
     longest: int = 20
     """Words of a caption."""
-    vocabulary: int = 8481
+    vocabulary: int = VOCABULARY
     region_dim: int = 2048
     dim: int = 1024
     sim_dim: int = 256
@@ -85,13 +86,13 @@ def _models(host: Host, sizes: Sizes, device: torch.device) -> dict[str, SGRAF]:
 
 
 def _pairs(count: int, sizes: Sizes, device: torch.device) -> PairBatch:
-    """Random pairs: region features (B, 36, region_dim), captions of random lengths."""
-    draw, index = torch.Generator().manual_seed(1), torch.arange(count)
-    lengths = torch.randint(sizes.shortest, sizes.longest + 1, (count,), generator=draw)
-    ids = torch.randint(4, sizes.vocabulary, (count, int(lengths.max())), generator=draw)
-    ids[torch.arange(ids.shape[1]) >= lengths[:, None]] = 0
-    regions = torch.randn(count, 36, sizes.region_dim, generator=draw)
-    return PairBatch(ImageBatch(regions, index), CaptionBatch(ids, lengths, index)).to(device)
+    return random_pairs(
+        count,
+        device,
+        image=(36, sizes.region_dim),
+        lengths=(sizes.shortest, sizes.longest),
+        vocabulary=sizes.vocabulary,
+    )
 
 
 def _vectors(sizes: Sizes, device: torch.device) -> dict[str, Callable[[], object]]:

@@ -1,4 +1,4 @@
-"""Cases that `rematch time scoring temde` times: the host's cases with sketches of the same width for global vectors.
+"""Cases of `rematch time scoring temde` and `time training temde`: the host's, with sketches of the same width.
 
 Sketches are made once an item, in encoding (temde.md 7); scoring pairs of them is what the host does (temde.md 3.3).
 What the exchange saves is timed by `rematch study temde-latency`.
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import torch
 
-from baselines.sgraf.checks.speed import make_cases
+from baselines.sgraf.checks.speed import make_cases, make_training_cases
 from baselines.sgraf.model import SGRAF
 from baselines.temde.build import build_temde
 from baselines.temde.model import TEMDEConfig
-from benchmark.method import DataFacts, ScoringCase
+from benchmark.method import DataFacts, ScoringCase, TrainingCase
 
 
 def scoring_cases(device: torch.device) -> Iterator[ScoringCase]:
@@ -22,6 +22,11 @@ def scoring_cases(device: torch.device) -> Iterator[ScoringCase]:
     return make_cases(full_size, device)
 
 
-def full_size(module: str) -> SGRAF:
-    """T-EMDE on a host, with the default sketch, for a vocabulary of one word."""
-    return build_temde(TEMDEConfig.model_validate({"module": module}), DataFacts(vocab_size=1))
+def training_cases(device: torch.device) -> Iterator[TrainingCase]:
+    """Yield the cases of both hosts; pairs are scored as the host's authors do."""
+    return make_training_cases(full_size, device)
+
+
+def full_size(module: str, vocabulary: int) -> SGRAF:
+    """Build T-EMDE on a host, with the default sketch."""
+    return build_temde(TEMDEConfig.model_validate({"module": module}), DataFacts(vocab_size=vocabulary))

@@ -21,7 +21,7 @@ from benchmark.evaluation.scoring import score
 from benchmark.method import Baseline, ScoringCase
 from benchmark.timing.clock import time_call
 from benchmark.timing.loading import PUBLISHED, loader_speed
-from benchmark.timing.model import PeakMemory
+from benchmark.timing.memory import PeakMemory
 from benchmark.timing.scoring import floor_seconds, matrix_seconds
 from benchmark.training import train
 from benchmark.training.checkpoints import weight_bytes

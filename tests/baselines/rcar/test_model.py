@@ -12,7 +12,7 @@ from torch import nn
 from baselines.attention.regulators import Focus
 from baselines.layers.batch_norm import BatchNorm
 from baselines.rcar.checks.published import published_scores
-from baselines.rcar.model import RCAR, RCARConfig, inputs
+from baselines.rcar.model import RCAR, RCARConfig, Sides, inputs
 from benchmark.batches import CaptionBatch, Codes
 from benchmark.inputs import RegionInput, WordText
 from benchmark.method import DataFacts
@@ -26,6 +26,7 @@ from tests.baselines.rcar.models import (
     tiny_rcar,
 )
 from tests.baselines.region_models import captions, images, pairs, progress
+from tests.baselines.two_passes import assert_two_passes_are_one
 
 BOTH = [("t2i", "rcar"), ("i2t", "rcar"), ("t2i", "rcr"), ("i2t", "rar")]
 ALL = [*BOTH, ("t2i", "none"), ("i2t", "none")]
@@ -118,18 +119,17 @@ def test_the_saturated_case_meets_clamps_and_relu() -> None:
     model = tiny_rcar("t2i", "rcar", 3, gain=6.0)
     queries = model.encode_captions(captions([7, 7]))["words"][:, :7]
     contexts = model.encode_images(images(3))["regions"]
+    sides = Sides(queries, contexts, Focus(None, 10.0), None)
     with torch.no_grad():
-        focus = Focus(None, 10.0)
+        focus = sides.focus
         for step in range(2):
-            focus = model.correspondences[step](model._align(step, queries, contexts, focus), focus)
+            focus = model.correspondences[step](model._align(step, sides, focus), focus)
     assert focus.modulation is not None
     assert bool((focus.modulation == 1).any())
     assert bool((focus.modulation.abs() <= 1).all())
     strong = tiny_rcar("t2i", "rcar", 2, gain=40.0)
     with torch.no_grad():
-        focus = strong.correspondences[0](
-            strong._align(0, queries, contexts, Focus(None, 10.0)), Focus(None, 1.0)
-        )
+        focus = strong.correspondences[0](strong._align(0, sides, Focus(None, 10.0)), Focus(None, 1.0))
         assert bool((torch.as_tensor(focus.temperature) >= 0).all())
 
 
@@ -355,3 +355,45 @@ def test_impossible_configurations_are_refused(changes: dict[str, Any], word: st
     settings = {"direction": "t2i", "regulator": "rcar", **changes}
     with pytest.raises(ValidationError, match=word):
         RCARConfig.model_validate(settings)
+
+
+# ------------------------------------------------------------- two passes of the hardest negatives
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize(("regulator", "steps"), [("rcr", 2), ("rar", 2), ("rcar", 2), ("rcar", 3)])
+@pytest.mark.parametrize("double", [True, False])
+def test_two_passes_are_one(direction: str, regulator: str, steps: int, double: bool) -> None:
+    """With dropout and uneven lengths, for batches of 8 and of 2, in parts and in one piece."""
+    for lengths, budget in ((LENGTHS, None), (LENGTHS, 50_000), ([7, 2], 1)):
+        model = tiny_rcar(direction, regulator, steps).train()
+        batch = pairs(lengths)
+        if double:
+            model, batch = model.double(), in_double(batch)
+        assert_two_passes_are_one(model, model.training_codes(batch), budget)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_two_passes_break_ties_as_one(direction: str) -> None:
+    """Where all scores are the same, and where images and captions come twice; margins of 0 make hinges inactive."""
+    model = tiny_rcar(direction, "rcar", 2).double().train()
+    with torch.no_grad():
+        model.score.weight.zero_()
+    scores = assert_two_passes_are_one(model, model.training_codes(in_double(pairs(LENGTHS))))
+    assert len(set(scores.flatten().tolist())) == 1
+    model = tiny_rcar(direction, "rcar", 2, dropout=0).double().train()
+    codes = model.training_codes(in_double(pairs(LENGTHS)))
+    twice = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])
+    codes = type(codes)(codes.images.rows(twice), codes.captions.rows(twice), codes.extra)
+    for margin in (0.2, 0.0):
+        assert_two_passes_are_one(model, codes, margin=margin)
+
+
+@pytest.mark.parametrize(("direction", "regulator"), BOTH)
+def test_tiles_of_the_first_pass_change_nothing(
+    direction: str, regulator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for size in (1, 3000):
+        monkeypatch.setattr("baselines.attention.length_groups.tile_bytes", lambda _device, size=size: size)
+        model = tiny_rcar(direction, regulator, 2).double().train()
+        assert_two_passes_are_one(model, model.training_codes(in_double(pairs(LENGTHS))))

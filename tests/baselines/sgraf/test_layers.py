@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.attention.length_groups import length_group_scores, scores_within_budget
+from baselines.attention.length_groups import (
+    PairScorer,
+    PairScores,
+    length_group_scores,
+    listed_scores,
+    scores_within_budget,
+)
 from baselines.layers.batch_norm import BatchNorm
 from baselines.layers.gru_encoder import GRUEncoder
 from baselines.layers.norms import l1_normalize, l2_normalize, xavier_linear
@@ -82,6 +88,26 @@ def test_many_batches_at_once_are_many_batches_one_by_one(count: int) -> None:
         torch.testing.assert_close(ours.state_dict()[name], value, atol=1e-6, rtol=0)
 
 
+def test_padding_does_not_count() -> None:
+    """As batches of their own, one a length."""
+    torch.manual_seed(0)
+    ours, lengths = BatchNorm(1).double(), [4, 2, 1]
+    ours.load_state_dict({**ours.state_dict(), "weight": torch.tensor([1.5]), "bias": torch.tensor([-0.5])})
+    values = torch.randn(6, 3, 4, dtype=torch.float64).requires_grad_()
+    padding = torch.arange(4) >= torch.tensor(lengths)[:, None]
+    normalised, statistics = ours(values, batch_statistics=True, padding=padding)
+    parts = [ours(values[:, [k], :length], batch_statistics=True) for k, length in enumerate(lengths)]
+    torch.testing.assert_close(statistics, torch.cat([part for _, part in parts], dim=1))
+    expected = torch.zeros(())
+    for k, (part, _) in enumerate(parts):
+        torch.testing.assert_close(normalised[:, [k], : lengths[k]], part)
+        expected = expected + (part**3).sum()
+    wanted = [values, ours.weight, ours.bias]
+    found = torch.autograd.grad((normalised.masked_fill(padding, 0) ** 3).sum(), wanted)
+    for one, other in zip(found, torch.autograd.grad(expected, wanted), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 # -------------------------------------------------------------------------------------------- encoders
 
 
@@ -143,10 +169,13 @@ def test_self_attention_skips_padding() -> None:
 
 
 def product_scores(images: Codes, captions: Codes) -> tuple[Tensor, Tensor]:
-    """A score that needs true lengths, and one number a caption."""
-    assert captions["lengths"].tolist() == [captions["words"].shape[1]] * len(captions)
-    words = captions["words"].mean(1)  # (C, D)
-    return images["vectors"] @ words.T, words.sum(1)[None]
+    """A score that needs true lengths, and one number a caption; padding must be zeros, and be named."""
+    words, lengths = captions["words"], captions["lengths"]
+    padding = torch.arange(words.shape[-2]) >= lengths[..., None]
+    assert torch.equal(captions.tensors.get("padding", torch.zeros_like(padding)), padding)
+    assert not bool(words[padding].any())
+    means = words.sum(-2) / lengths[..., None]  # (C, D), or (P, 1, D)
+    return (images["vectors"].unsqueeze(1) * means).sum(2), means.sum(-1)[None]
 
 
 def random_codes(lengths: list[int]) -> tuple[Codes, Codes]:
@@ -159,6 +188,15 @@ def random_codes(lengths: list[int]) -> tuple[Codes, Codes]:
 LENGTHS = [4, 9, 4, 1, 9, 9, 4, 2, 4]
 
 
+def scoring(score: PairScores) -> PairScorer:
+    return PairScorer(score, "t2i", lambda length: 2 * length, lambda length: 2 * length)
+
+
+@pytest.fixture
+def no_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("baselines.attention.length_groups.tile_bytes", lambda _device: 0)
+
+
 @pytest.mark.parametrize("floats", [1, 40, 10**6])
 def test_tiles_cover_every_pair_in_its_place(floats: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("baselines.attention.length_groups.tile_bytes", lambda _device: 4 * floats)
@@ -169,16 +207,15 @@ def test_tiles_cover_every_pair_in_its_place(floats: int, monkeypatch: pytest.Mo
         sizes.append(len(part) * len(group) * group["words"].shape[1] * 2)
         return product_scores(part, group)
 
-    scores = length_group_scores(
-        score, images, captions, direction="t2i", pair_floats=lambda length: 2 * length
-    )
+    scores = length_group_scores(scoring(score), images, captions)
     for j, length in enumerate(LENGTHS):
         expected = images["vectors"] @ captions["words"][j, :length].mean(0)
         torch.testing.assert_close(scores[:, j], expected)
-    assert sum(sizes) == 7 * sum(LENGTHS) * 2
+    assert 7 * sum(LENGTHS) * 2 <= sum(sizes) <= 7 * sum(LENGTHS) * 2 + len(LENGTHS) * floats // 16
     assert max(sizes) <= max(floats, 2 * max(LENGTHS))
 
 
+@pytest.mark.usefixtures("no_padding")
 @pytest.mark.parametrize("budget", [None, 1, 7 * 18, 7 * 2 * 18, 10**6])
 def test_parts_stay_within_the_budget_and_come_back_in_order(budget: int | None) -> None:
     images, captions = random_codes(LENGTHS)
@@ -189,9 +226,7 @@ def test_parts_stay_within_the_budget_and_come_back_in_order(budget: int | None)
         calls.append((group["words"].shape[1], len(group)))
         return product_scores(part, group)
 
-    scores, sums = scores_within_budget(
-        score, images, captions, pair_bytes=lambda length: 2 * length, budget_bytes=budget
-    )
+    scores, sums = scores_within_budget(scoring(score), images, captions, budget)
     for j, length in enumerate(LENGTHS):
         mean = captions["words"][j, :length].mean(0)
         torch.testing.assert_close(scores[:, j], images["vectors"] @ mean)
@@ -205,6 +240,37 @@ def test_parts_stay_within_the_budget_and_come_back_in_order(budget: int | None)
         assert max(count for _, count in calls) == (1 if budget == 1 else {126: 2, 252: 4}[budget])
 
 
+@pytest.mark.parametrize(
+    ("floats", "expected"),
+    [
+        (10**6, [(9, 9)]),
+        # 14 numbers a word for 7 images: two captions of 4 words beside 9 take 140 more, as many as are allowed
+        (64 * 140, [(9, 5), (4, 4)]),
+        (64 * 13, [(9, 3), (4, 4), (2, 1), (1, 1)]),
+    ],
+)
+def test_unlike_lengths_come_together_where_padding_is_little(
+    floats: int, expected: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("baselines.attention.length_groups.tile_bytes", lambda _device: floats)
+    images, captions = random_codes(LENGTHS)
+    calls: list[tuple[int, int]] = []
+
+    def score(part: Codes, group: Codes) -> tuple[Tensor, ...]:
+        calls.append((group["words"].shape[-2], len(group)))
+        return product_scores(part, group)
+
+    means = torch.stack([captions["words"][j, :n].mean(0) for j, n in enumerate(LENGTHS)])
+    scores, _ = scores_within_budget(scoring(score), images, captions, None)
+    torch.testing.assert_close(scores, images["vectors"] @ means.T)
+    assert calls == expected
+    calls.clear()
+    rows, columns = torch.tensor([0, 6, 3, 3]), torch.tensor([1, 1, 8, 0])
+    listed = listed_scores(scoring(score), images, captions, rows, columns, None)
+    torch.testing.assert_close(listed, (images["vectors"][rows] * means[columns]).sum(1))
+
+
+@pytest.mark.usefixtures("no_padding")
 def test_pairs_that_are_computed_again_draw_the_same_numbers() -> None:
     images, captions = random_codes(LENGTHS)
     vectors = images["vectors"].requires_grad_()
@@ -214,9 +280,7 @@ def test_pairs_that_are_computed_again_draw_the_same_numbers() -> None:
         masks.append(torch.rand(len(part), len(group)))
         return (product_scores(part, group)[0] * masks[-1],)
 
-    (scores,) = scores_within_budget(
-        score, Codes({"vectors": vectors}), captions, pair_bytes=lambda _: 1, budget_bytes=1
-    )
+    (scores,) = scores_within_budget(scoring(score), Codes({"vectors": vectors}), captions, 1)
     first = len(masks)
     assert first == len(LENGTHS)
     scores.sum().backward()  # type: ignore[no-untyped-call]

@@ -25,6 +25,7 @@ from tests.baselines.sgraf.models import (
     tiny_config,
     tiny_sgraf,
 )
+from tests.baselines.two_passes import assert_two_passes_are_one
 
 LENGTHS = [2, 7, 12, 5, 9, 1, 12, 7]
 MODULES = ["SAF", "SGR"]
@@ -383,3 +384,32 @@ def test_training_codes_are_those_of_evaluation_where_nothing_is_random() -> Non
         codes: TrainingCodes = model.training_codes(batch)
         assert torch.equal(codes.images["global"], model.encode_images(batch.images)["global"])
         assert torch.equal(codes.captions["global"], model.encode_captions(batch.captions)["global"])
+
+
+# ------------------------------------------------------------- two passes of the hardest negatives
+
+
+@pytest.mark.parametrize("options", [{}, {"regulator": "rar"}, {"regulator": "rcar"}])
+@pytest.mark.parametrize("double", [True, False])
+def test_two_passes_are_one(options: dict[str, Any], double: bool) -> None:
+    """With dropout and uneven lengths, for batches of 8 and of 2, in parts and in one piece."""
+    for lengths, budget in ((LENGTHS, None), (LENGTHS, 50_000), ([7, 2], 1)):
+        model = tiny_sgraf("SGR", **options).train()
+        batch = pairs(lengths)
+        if double:
+            model, batch = model.double(), in_double(batch)
+        assert_two_passes_are_one(model, model.training_codes(batch), budget)
+
+
+def test_two_passes_break_ties_as_one() -> None:
+    """Where all scores are the same, and where images and captions come twice; margins of 0 make hinges inactive."""
+    model = tiny_sgraf("SGR").double().train()
+    with torch.no_grad():
+        model.score.weight.zero_()
+    scores = assert_two_passes_are_one(model, model.training_codes(in_double(pairs(LENGTHS))))
+    assert len(set(scores.flatten().tolist())) == 1
+    codes = tiny_sgraf("SGR").double().training_codes(in_double(pairs(LENGTHS)))
+    twice = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3])
+    codes = TrainingCodes(codes.images.rows(twice), codes.captions.rows(twice), codes.extra)
+    for margin in (0.2, 0.0):
+        assert_two_passes_are_one(tiny_sgraf("SGR").double(), codes, margin=margin)

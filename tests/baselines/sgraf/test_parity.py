@@ -27,9 +27,16 @@ def test_a_mistake_in_the_attention_fails(name: str, mistake: str, monkeypatch: 
     negative_slope, norm = MISTAKES[mistake]
 
     def weights(
-        products: Tensor, *, query_axis: int, context_axis: int, temperature: float, slope: float
+        products: Tensor,
+        *,
+        query_axis: int,
+        context_axis: int,
+        temperature: float,
+        slope: float,
+        padding: Tensor | None,
     ) -> Tensor:
         assert slope == 0.1
+        assert padding is None  # regions have none
         activations = torch.nn.functional.leaky_relu(products, negative_slope)
         if norm != "none":
             axis = query_axis if norm == "query" else context_axis

@@ -20,7 +20,7 @@ from baselines.temde.build import build_temde, refuse_official
 from baselines.temde.checks import parity
 from baselines.temde.checks.speed import full_size, scoring_cases
 from baselines.temde.model import TEMDEConfig
-from benchmark.batches import CaptionBatch, Codes, ImageBatch
+from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch
 from benchmark.checks.parity.report import compare, run_parity
 from benchmark.errors import UserError
 from benchmark.method import DataFacts, Progress
@@ -36,6 +36,7 @@ from tests.baselines.sgraf.models import (
     tiny_config,
 )
 from tests.baselines.temde.models import branch_of, naive_comparison, naive_vector, tiny_temde, unit
+from tests.baselines.two_passes import assert_two_passes_are_one
 
 LENGTHS = [2, 7, 12, 5, 1, 7]
 MODULES = ["SAF", "SGR"]
@@ -252,6 +253,14 @@ def test_loss_and_gradients_do_not_depend_on_the_pair_budget(module: str, settin
             torch.testing.assert_close(value, results[0][2][name], atol=1e-10, rtol=0)
 
 
+@pytest.mark.parametrize("settings", [{}, {"placement": "in_addition"}, {"comparison": "concatenation"}])
+def test_two_passes_of_the_hardest_negatives_are_one(settings: dict[str, Any]) -> None:
+    model, batch = tiny_temde("SGR", sketch=settings).double().train(), pairs(LENGTHS)
+    codes = model.training_codes(PairBatch(in_double(batch.images), batch.captions))
+    for budget in (None, 50_000):
+        assert_two_passes_are_one(model, codes, budget)
+
+
 def test_larger_sketches_are_in_the_estimate_of_bytes() -> None:
     small, large = (tiny_temde("SAF", sketch={"depth": depth}) for depth in (4, 400))
     assert large._bytes(5, copies=4) - small._bytes(5, copies=4) == 4 * 4 * 4 * (400 - 4)
@@ -371,7 +380,7 @@ def test_the_timed_scores_are_those_of_the_loop(monkeypatch: pytest.MonkeyPatch)
     with torch.no_grad():
         for case in cases:
             torch.testing.assert_close(case.fast(), case.naive(), atol=1e-5, rtol=0)
-    branch = branch_of(full_size("SAF"))
+    branch = branch_of(full_size("SAF", 1))
     assert (branch.config.depth, branch.config.width) == (8, 128)
 
 
