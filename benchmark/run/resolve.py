@@ -14,6 +14,7 @@ from benchmark.errors import UserError, nearest
 from benchmark.evaluation.protocol import protocols_of
 from benchmark.files import check_writable
 from benchmark.places import RECIPES, RUNS, WORK, listing
+from benchmark.recipe.faults import about
 from benchmark.records.paper import resolve
 from benchmark.records.parts import ProtocolRecord
 from benchmark.records.record import RunRecord
@@ -54,6 +55,9 @@ def left_over(name: str | None, device: torch.device) -> str | None:
 
 def check_wanted(runs: Sequence[Run], settings: Settings) -> None:
     """Raise UserError where the processor would train what is made for a GPU, and nobody said that it should."""
+    for run in runs:
+        with about(run.path):
+            get_entry(run.dataset)
     heavy = next((run for run in runs if not get_entry(run.dataset).embedded), None)
     if heavy is not None and settings.no_gpu is not None:
         raise UserError(
