@@ -75,12 +75,7 @@ def drift(
         bool,
         typer.Option("--update-ranks", help="Write the ranks of the committed weights anew, nothing else."),
     ] = False,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="cuda: against references of a GPU, else the CPU's with a wider tolerance, marked."
-        ),
-    ] = "cpu",
+    device: Annotated[str, typer.Option(help="cuda: a GPU's references, else the CPU's, wider.")] = "cpu",
     report: Report,
     progress: ShowProgress = True,
 ) -> None:

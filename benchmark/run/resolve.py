@@ -53,12 +53,15 @@ def left_over(name: str | None, device: torch.device) -> str | None:
     return missing_gpu() if name is None and device.type == "cpu" else None
 
 
+def is_embedded(run: Run) -> bool:
+    """Return True where a run's dataset is made by code; raises UserError, with the recipe's path, for an unknown one."""
+    with about(run.path):
+        return get_entry(run.dataset).embedded
+
+
 def check_wanted(runs: Sequence[Run], settings: Settings) -> None:
     """Raise UserError where the processor would train what is made for a GPU, and nobody said that it should."""
-    for run in runs:
-        with about(run.path):
-            get_entry(run.dataset)
-    heavy = next((run for run in runs if not get_entry(run.dataset).embedded), None)
+    heavy = next((run for run in runs if not is_embedded(run)), None)
     if heavy is not None and settings.no_gpu is not None:
         raise UserError(
             f"{heavy.path.as_posix()}: found no GPU to train on ({settings.no_gpu}); `--device cpu` says that the "
