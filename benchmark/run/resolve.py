@@ -54,7 +54,7 @@ def left_over(name: str | None, device: torch.device) -> str | None:
 
 
 def is_embedded(run: Run) -> bool:
-    """Return True where a run's dataset is made by code; raises UserError, with the recipe's path, for an unknown one."""
+    """Return True where a run's dataset is made by code; raises UserError, with the recipe's path, if unknown."""
     with about(run.path):
         return get_entry(run.dataset).embedded
 
