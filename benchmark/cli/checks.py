@@ -5,7 +5,7 @@ Heavy imports stand inside the commands, so that `rematch doctor` works where to
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -75,12 +75,7 @@ def drift(
         bool,
         typer.Option("--update-ranks", help="Write the ranks of the committed weights anew, nothing else."),
     ] = False,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="cuda: against references of a GPU, else the CPU's with a wider tolerance, marked."
-        ),
-    ] = "cpu",
+    device: Annotated[str, typer.Option(help="cuda: a GPU's references, else the CPU's, wider.")] = "cpu",
     report: Report,
     progress: ShowProgress = True,
 ) -> None:
@@ -98,14 +93,10 @@ def drift(
 
       rematch drift --device cuda
     """
-    chosen = [flag for flag, on in (("--update", update), ("--update-ranks", ranks), ("--runs", runs)) if on]
-    chosen += ["--full or --seeds"] if full or seeds else []
-    if len(chosen) > 1:
-        raise UserError(f"drift: {' and '.join(chosen)} do not go together; take one")
+    flags = {"--update": update, "--update-ranks": ranks, "--runs": runs, "--full or --seeds": full or seeds}
+    check_flags([flag for flag, on in flags.items() if on], device)
     from benchmark.run.resolve import pick_device
 
-    if ranks and device != "cpu":
-        raise UserError("drift: --update-ranks is for the CPU's references; take --update --device")
     where = pick_device(device)
     if update or ranks:
         for path in new_references(method, where, ranks=ranks, progress=progress):
@@ -125,6 +116,14 @@ def drift(
     if report.output is not None or report.form == "text":  # a log wants the table even where a file has it
         Report().put(*text_sheets(found))
     raise typer.Exit(0 if found.ok else 1)
+
+
+def check_flags(chosen: Sequence[str], device: str) -> None:
+    """Raise UserError where flags of `drift` do not go together, or not with the device."""
+    if len(chosen) > 1:
+        raise UserError(f"drift: {' and '.join(chosen)} do not go together; take one")
+    if "--update-ranks" in chosen and device != "cpu":
+        raise UserError("drift: --update-ranks is for the CPU's references; take --update --device")
 
 
 def new_references(

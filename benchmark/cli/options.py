@@ -245,9 +245,9 @@ def with_log(settings: Settings, report: Report) -> Settings:
 
 def say_device(runs: Sequence[Run], settings: Settings, report: Report) -> None:
     """Say that the processor is what is left over, where a run's data are made for a GPU and no device was named."""
-    from benchmark.data.published.catalogue import get_entry
+    from benchmark.run.resolve import is_embedded
 
-    if settings.no_gpu is not None and not all(get_entry(run.dataset).embedded for run in runs):
+    if settings.no_gpu is not None and not all(map(is_embedded, runs)):
         report.say(f"note: on the processor, for want of a GPU: {settings.no_gpu}")
 
 

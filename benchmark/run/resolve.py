@@ -14,6 +14,7 @@ from benchmark.errors import UserError, nearest
 from benchmark.evaluation.protocol import protocols_of
 from benchmark.files import check_writable
 from benchmark.places import RECIPES, RUNS, WORK, listing
+from benchmark.recipe.faults import about
 from benchmark.records.paper import resolve
 from benchmark.records.parts import ProtocolRecord
 from benchmark.records.record import RunRecord
@@ -52,9 +53,15 @@ def left_over(name: str | None, device: torch.device) -> str | None:
     return missing_gpu() if name is None and device.type == "cpu" else None
 
 
+def is_embedded(run: Run) -> bool:
+    """Return True where a run's dataset is made by code; raises UserError, with the recipe's path, if unknown."""
+    with about(run.path):
+        return get_entry(run.dataset).embedded
+
+
 def check_wanted(runs: Sequence[Run], settings: Settings) -> None:
     """Raise UserError where the processor would train what is made for a GPU, and nobody said that it should."""
-    heavy = next((run for run in runs if not get_entry(run.dataset).embedded), None)
+    heavy = next((run for run in runs if not is_embedded(run)), None)
     if heavy is not None and settings.no_gpu is not None:
         raise UserError(
             f"{heavy.path.as_posix()}: found no GPU to train on ({settings.no_gpu}); `--device cpu` says that the "

@@ -101,8 +101,7 @@ def train(
         set_trainable(model, trainer.free)
         trainer.optimizer.zero_grad(set_to_none=True)  # what is measured next has the memory to itself
     lines = run.finish()
-    assert run.best_epoch is not None
-    assert run.best_sha256 is not None
+    assert run.best_epoch is not None and run.best_sha256 is not None  # noqa: PT018
     return TrainingResult(
         best_epoch=run.best_epoch,
         best_value=run.best_value,

@@ -91,7 +91,5 @@ def test_a_fault_names_file_recipe_and_field(tmp_path: Path, content: str, compl
 
 
 def test_the_committed_estimates_are_of_recipes_that_there_are() -> None:
-    found = read_estimates(ROOT / ESTIMATES)
-    assert found
-    for recipe in found:
+    for recipe in read_estimates(ROOT / ESTIMATES):
         assert (ROOT / recipe).is_file(), recipe
