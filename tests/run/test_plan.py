@@ -267,9 +267,10 @@ def test_moments_are_those_that_the_optimiser_stores(optimizer: dict[str, Any], 
 
 
 def region_recipe(budget: int | None) -> Recipe:
-    """RCAR(2) i2t at full size."""
+    """RCAR(2) i2t at full size, with a loss over all negatives: all pairs have a gradient."""
     recipe = recipe_at(ROOT / "recipes/sgraf/flickr30k-saf.yaml")
-    training = recipe.training.model_copy(update={"pair_budget_mb": budget})
+    stages = [stage.model_copy(update={"loss": {"hardest": False}}) for stage in recipe.training.stages]
+    training = recipe.training.model_copy(update={"pair_budget_mb": budget, "stages": stages})
     model = {"direction": "i2t", "regulator": "rcar", "steps": 2}
     return recipe.model_copy(update={"method": "rcar", "model": model, "training": training})
 
