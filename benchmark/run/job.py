@@ -14,6 +14,7 @@ from benchmark.data.batches import PairLoader, train_batches
 from benchmark.data.inputs import check_input
 from benchmark.data.load import check_vocabulary, load_dataset, make_codec
 from benchmark.data.published.catalogue import entry_under, get_entry
+from benchmark.data.published.models import model_commit
 from benchmark.data.regions.grid import FeatureStore
 from benchmark.data.splits import Dataset, SplitName
 from benchmark.data.text.word_codec import KEPT
@@ -152,7 +153,9 @@ def prepare(run: Run, settings: Settings, splits: tuple[SplitName, ...] = ("trai
     that does not fit the protocols.
     """
     recipe = run.single
-    method, config = get_method(recipe.method), recipe.method_config()
+    method = get_method(recipe.method)
+    with about(run.path):
+        config = method.settle(recipe.method_config(), model_commit)
     spec = method.inputs(config)
     data = recipe.data
     check_vocabulary(spec.text, settings.vocabulary)
@@ -173,7 +176,7 @@ def prepare(run: Run, settings: Settings, splits: tuple[SplitName, ...] = ("trai
         )
         for split in dataset.splits.values():
             check_input(split, spec)
-        if "train" in splits:
+        if "train" in splits and recipe.training.stages:
             train = dataset.splits["train"]
             spec.check_epoch(len(train), len(train.captions), recipe.training.batch_size)
         if "test" in splits:  # now, and not after hours of training
@@ -208,6 +211,8 @@ def split_sizes(recipe: Recipe) -> Mapping[SplitName, int]:
 
 def check_last_batch(recipe: Recipe) -> None:
     """Raise UserError where an epoch over as many images as the catalog has ends in a batch that is too small."""
+    if not recipe.training.stages:
+        return
     spec, images = get_method(recipe.method).inputs(recipe.method_config()), split_sizes(recipe)["train"]
     spec.check_epoch(images, images * recipe.data.captions_per_image, recipe.training.batch_size)
 

@@ -42,6 +42,7 @@ from benchmark.run.lock import working
 from benchmark.run.runs import Run
 from benchmark.timing.model import LEAST_REPEATS, LatencyReport, measure_latency
 from benchmark.training import TrainingResult, deterministic, train
+from benchmark.training.checkpoints import weight_bytes
 from benchmark.training.log import epoch_line
 
 MATRIX = "sims.npy"
@@ -76,7 +77,7 @@ def reproduce(run: Run, settings: Settings) -> RunRecord:
         model = build_model(job, pretrained=job.recipe.pretrained)
         with about(run.path):
             check_memory(job, model)
-            result = train_model(job, model)
+            result = train_model(job, model) if job.recipe.training.stages else None
         return evaluate_model(job, model, result)[0]
 
 
@@ -185,7 +186,10 @@ def evaluate_model(
             results, top_k(scored.sims, 10), job.dataset.splits["test"], training.log if training else []
         )
     )
-    weights_sha256 = training.weights_sha256 if training else None
+    if official is not None:
+        weights_sha256 = sha256_file(official)
+    else:  # weights that were not trained here are named by what they are as a file of ours
+        weights_sha256 = training.weights_sha256 if training else sha256_bytes(weight_bytes(model, {}))
     record = new_record(
         run=job.run.name if official is None else f"{job.run.name}-official",
         seed=job.seed,
@@ -193,8 +197,8 @@ def evaluate_model(
         recipe_path=job.run.path.as_posix(),
         recipe=job.resolved(),
         departures=departures_of(job),
-        weights="official" if official else "trained",
-        weights_sha256=sha256_file(official) if official else weights_sha256,
+        weights="official" if official else "trained" if training else "pretrained",
+        weights_sha256=weights_sha256,
         dataset=dataset_part(job.dataset, job.recipe.data.captions_per_image),
         codec=job.codec.identity,
         transform=job.spec.image.identity,

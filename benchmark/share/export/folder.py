@@ -103,6 +103,11 @@ def _check_single(record: RunRecord) -> None:
         )
     if record.weights == "elsewhere":
         raise UserError(f"run '{record.run}': its scores are from elsewhere; there are no weights to export")
+    if record.weights == "pretrained":
+        raise UserError(
+            f"run '{record.run}': its weights are of the Hub as they are; share their name and revision, which "
+            f"{record.recipe_path} has"
+        )
     if record.weights == "official":
         raise UserError(
             f"run '{record.run}': its weights are the authors'; what may be done with them is theirs to say"
