@@ -57,6 +57,12 @@ def reproduce(
     word_vectors: WordVectors = None,
     latency: Annotated[bool, typer.Option(help="Measure latency after the evaluation.")] = True,
     tables: Annotated[bool, typer.Option(help="Write results/tables/ at the end.")] = True,
+    trackers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--log", help="Show the epochs there too: tensorboard, trackio, wandb or jsonl; several times."
+        ),
+    ] = None,
     report: Report,
 ) -> None:
     """Train and evaluate recipes, and write run records and tables.
@@ -72,11 +78,15 @@ def reproduce(
       rematch reproduce hat mscoco --dry-run
 
       rematch reproduce hat flickr30k --profile reduced --device cpu     (a smoke run, in a minute)
+
+      rematch reproduce sgraf --log tensorboard      (then: tensorboard --logdir .rematch/logs/tensorboard)
     """
     from benchmark.data.published.catalogue import get_entry
     from benchmark.run.resolve import check_folders, check_runs, check_wanted, choose_dataset, find_runs
+    from benchmark.training.trackers import check_trackers
 
-    settings = replace(settings, word_vectors=word_vectors, resume=resume, latency=latency)
+    shown = check_trackers(trackers or ())
+    settings = replace(settings, word_vectors=word_vectors, resume=resume, latency=latency, trackers=shown)
     if dataset is None and not Path(target).suffix:
         dataset = choose_dataset(settings.device)
         if get_entry(dataset).embedded:

@@ -61,7 +61,7 @@ def evaluate_weights(
     checkpoint: Path | None,
     official: Path | None,
     save_sims: Path | None,
-    console: Console,
+    console: Console | None,
 ) -> Evaluated:
     """Evaluate weights on a run's test split; only an authors' checkpoint leaves a run record.
 
@@ -69,6 +69,7 @@ def evaluate_weights(
     """
     if checkpoint is not None and official is not None:
         raise UserError("options '--checkpoint' and '--official-checkpoint': give one of them")
+    console = console or Console(quiet=True)
     deterministic()
     if settings.vocabulary is None and checkpoint is not None and (checkpoint.parent / KEPT).is_file():
         settings = replace(settings, vocabulary=checkpoint.parent / KEPT)

@@ -30,6 +30,7 @@ from benchmark.records.record import recipe_digest
 from benchmark.registry import get_method
 from benchmark.run.runs import Run
 from benchmark.training import seed_initialisation
+from benchmark.training.trackers import TrackerName
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 """Precisions of codes and scores by their names in recipes."""
@@ -59,6 +60,8 @@ class Settings:
     resume: bool = False
     latency: bool = True
     show_progress: bool = True
+    trackers: tuple[TrackerName, ...] = ()
+    """Where the epochs of a training are shown, too; no record knows of them."""
     log: Callable[[str], None] | None = None
     """Takes a line after each epoch of a training, for want of a progress bar; None: nothing is said."""
 

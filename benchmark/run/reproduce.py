@@ -11,6 +11,7 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ from benchmark.timing.model import LEAST_REPEATS, LatencyReport, measure_latency
 from benchmark.training import TrainingResult, deterministic, train
 from benchmark.training.checkpoints import weight_bytes
 from benchmark.training.log import epoch_line
+from benchmark.training.trackers import Tracked, Trackers, say_on_stderr
 
 MATRIX = "sims.npy"
 """Similarities of the test split, in the work folder; `sims.json` beside it says of which run they are."""
@@ -90,6 +92,30 @@ def train_model(job: Job, model: Baseline) -> TrainingResult:
         split = job.dataset.splits["val"]
         return retrieval_metrics(rank(sims, split.caption_image, job.recipe.evaluation.tie_rule)).values()
 
+    tracked = Tracked(
+        f"{job.dataset.name}/{job.run.name}/{job.seed}",
+        settings.work / "logs",
+        job.resolved(),
+        settings.device,
+    )
+
+    def show(entry: dict[str, Any]) -> None:
+        trackers.log(entry)
+        if log is not None:
+            log(epoch_line(entry, training.epochs))
+
+    with Trackers(settings.trackers, tracked, log or say_on_stderr) as trackers:
+        return train_with(job, model, validate, show)
+
+
+def train_with(
+    job: Job,
+    model: Baseline,
+    validate: Callable[[], dict[str, float]],
+    on_epoch: Callable[[dict[str, Any]], None],
+) -> TrainingResult:
+    """Train as the recipe says, in the run's folder; `on_epoch` gets each entry of the log."""
+    training, settings = job.training, job.settings
     return train(
         model,
         training=training,
@@ -103,7 +129,7 @@ def train_model(job: Job, model: Baseline) -> TrainingResult:
         recipe=binding(job.resolved()) | {"data_fingerprint": job.dataset.fingerprint},
         lay_beside=job.keep_vocabulary,
         show_progress=None if settings.show_progress else False,
-        on_epoch=None if log is None else lambda entry: log(epoch_line(entry, training.epochs)),
+        on_epoch=on_epoch,
     )
 
 

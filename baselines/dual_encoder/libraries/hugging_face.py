@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,45 +12,17 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.transforms import RandomResizedCrop
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
 from baselines.dual_encoder.config import DualConfig
 from baselines.dual_encoder.libraries.contract import Towers
+from baselines.dual_encoder.libraries.pictures import CroppedPictures, place_of
 from baselines.dual_encoder.repository import fetch_description, fetch_weights, unreadable
 from benchmark.errors import UserError
 from benchmark.inputs import Codec, ImageTransform
 from benchmark.method import DataFacts
 
-CROP_AREA, CROP_RATIO = [0.9, 1.0], [3 / 4, 4 / 3]
-"""The share of a picture that `large_crops` keeps, and its width over its height."""
-
 NEITHER = "expected a model with get_image_features and get_text_features, as those of CLIP, SigLIP and ALIGN"
-
-
-def place_of(config: DualConfig) -> str:
-    """Return a repository and its commit for identities."""
-    return f"{config.name}@{(config.revision or 'newest')[:12]}"
-
-
-class ProcessedPictures(ImageTransform):
-    """Pictures through a repository's own image processor."""
-
-    def __init__(self, processor: Any, place: str, train_transform: str) -> None:
-        self.processor, self.crops = processor, train_transform == "large_crops"
-        self.identity = f"{type(processor).__name__} of {place}" + ("; large crops" if self.crops else "")
-
-    def train(self, picture: Image) -> Tensor:
-        """Return a picture, or a large crop of it, as it is evaluated, (3, H, W)."""
-        if self.crops:
-            top, left, height, width = RandomResizedCrop.get_params(picture, CROP_AREA, CROP_RATIO)
-            picture = picture.crop((left, top, left + width, top + height))
-        return self.evaluate(picture)
-
-    def evaluate(self, picture: Image) -> Tensor:
-        """Return a picture as the processor makes it, (3, H, W)."""
-        made: Tensor = self.processor(images=picture, return_tensors="pt")["pixel_values"][0]
-        return made
 
 
 class TokenizerCodec(Codec):
@@ -118,12 +92,9 @@ class HuggingFace:
 
     def transform(self, config: DualConfig) -> ImageTransform:
         """Return the repository's image processor."""
-        folder = described(config)
-        try:
-            processor = AutoImageProcessor.from_pretrained(folder)
-        except Exception as error:  # whatever foreign files make the library raise
-            raise unreadable(str(config.name), "image processor", error) from None
-        return ProcessedPictures(processor, place_of(config), config.train_transform)
+        processor = read_processor(config)
+        what = type(processor).__name__
+        return CroppedPictures(partial(processed, processor), what, place_of(config), config.train_transform)
 
     def codec(self, config: DualConfig) -> Codec:
         """Return the repository's tokenizer."""
@@ -134,9 +105,7 @@ class HuggingFace:
         settings, tokenizer = read_settings(config), read_tokenizer(config)
         text = getattr(settings, "text_config", settings)
         lengths = [tokenizer.model_max_length, getattr(text, "max_position_embeddings", None)]
-        transform = self.transform(config)
-        assert isinstance(transform, ProcessedPictures)
-        return image_side(transform.processor), int(min(found for found in lengths if found))
+        return image_side(read_processor(config)), int(min(found for found in lengths if found))
 
     def towers(self, config: DualConfig, facts: DataFacts) -> Towers:
         """Return the towers; raises UserError where the repository is not that of a dual encoder."""
@@ -156,8 +125,21 @@ class HuggingFace:
                 f"model '{config.name}' (field model.name): {type(network).__name__} has no logit_scale, expected a "
                 "model whose score is a scaled cosine"
             )
+        if sizes is not None and not facts.pretrained:
+            begin_scores(network)
         masked = settings.model_type not in UNMASKED
         return HuggingFaceTowers(network, facts.pad_id, config.longest, masked=masked)
+
+
+def begin_scores(network: Any) -> None:
+    """Set factor and bias of a model of random weights as SigLIP's training begins: 10 and -10.
+
+    The library begins with 1 and 0. A model without a bias begins as the library has it.
+    """
+    if hasattr(network, "logit_bias"):
+        with torch.no_grad():
+            network.logit_scale.fill_(math.log(10))
+            network.logit_bias.fill_(-10.0)
 
 
 UNMASKED = ("siglip", "siglip2")
@@ -168,6 +150,21 @@ def described(config: DualConfig) -> Path:
     """Return the folder of a repository's small files."""
     assert config.name is not None
     return fetch_description(config.name, config.revision)
+
+
+def processed(processor: Any, picture: Image) -> Tensor:
+    """Return a picture as an image processor makes it, (3, H, W)."""
+    made: Tensor = processor(images=picture, return_tensors="pt")["pixel_values"][0]
+    return made
+
+
+def read_processor(config: DualConfig) -> Any:
+    """Return the repository's image processor; raises UserError where it cannot be read."""
+    folder = described(config)
+    try:
+        return AutoImageProcessor.from_pretrained(folder)
+    except Exception as error:  # whatever foreign files make the library raise
+        raise unreadable(str(config.name), "image processor", error) from None
 
 
 def read_tokenizer(config: DualConfig) -> Any:

@@ -1,8 +1,7 @@
-"""`rematch evaluate-model` against the twin of the Hub: the models' own scores, records, rows, and what can go wrong."""
+"""`rematch evaluate-model` against the twin of the Hub: the models' own scores, records, rows, and faults."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import pad
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from baselines.dual_encoder import METHOD
 from baselines.dual_encoder.config import DualConfig
 from baselines.dual_encoder.model import PairedEncoders
-from benchmark.batches import CaptionBatch, Codes, ImageBatch
 from benchmark.data.load import load_dataset
 from benchmark.data.splits import Split
 from benchmark.method import DataFacts
@@ -50,7 +47,9 @@ def online(twin: HubTwin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def evaluate(kind: str, *more: object) -> Outcome:
-    return rematch("evaluate-model", NAMES[kind], "scenes", *more, "--no-progress", "--device", "cpu", "--no-latency")
+    return rematch(
+        "evaluate-model", NAMES[kind], "scenes", *more, "--no-progress", "--device", "cpu", "--no-latency"
+    )
 
 
 def place(twin: HubTwin, kind: str) -> tuple[str, Path]:
@@ -113,4 +112,112 @@ def test_scores_are_the_librarys_own(kind: str, twin: HubTwin, online: Path) -> 
     assert commit[:12] in str(record.transform)
     assert "rule:first5|folds:1|ties:lower_index" in record.results["scenes"].signature
     assert "recipe: recipes/dual_encoder/scenes-tiny-" in said
+    assert online.is_dir()
+
+
+def test_a_siglip_reads_the_padding_whatever_the_batch(twin: HubTwin, online: Path) -> None:
+    """A short caption alone has the vector that it has beside a long one, and the one that the library gives it."""
+    commit, folder = place(twin, "siglip")
+    model = built("siglip", commit)
+    tokenizer, library = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    captions = ["a red circle", "a small blue star is left of the large green square and above the circle"]
+    together = METHOD.inputs(model.config).text.make().encode(captions)  # type: ignore[union-attr]
+    index = torch.arange(2)
+    both = model.encode_captions(CaptionBatch(*together, index))["vectors"]
+    ids = together[0][:1, : int(together[1][0])]
+    alone = model.encode_captions(CaptionBatch(ids, together[1][:1], index[:1]))["vectors"]
+    torch.testing.assert_close(both[:1], alone, atol=1e-6, rtol=0)
+    whole = tokenizer(captions, padding="max_length", return_tensors="pt")
+    with torch.no_grad():
+        found = library.get_text_features(**whole)
+    vectors = found if isinstance(found, torch.Tensor) else found.pooler_output
+    torch.testing.assert_close(both, vectors / vectors.norm(dim=1, keepdim=True), atol=1e-5, rtol=0)
+    assert online.is_dir()
+
+
+def test_the_first_download_locks_the_commit_and_a_second_run_needs_no_hub(
+    twin: HubTwin, online: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert evaluate("clip", "--no-tables").good
+    commit = place(twin, "clip")[0]
+    lock = (tmp_path / "cache/revisions.yaml").read_text(encoding="utf-8")
+    assert f"someone/tiny-clip: {commit}" in lock
+    before = read_back("clip")[0]
+    asked = len(twin.asked(NAMES["clip"]))
+    pointed_at(twin, monkeypatch, tmp_path / "cache", offline=True)
+    assert evaluate("clip", "--no-tables").good
+    assert len(twin.asked(NAMES["clip"])) == asked
+    assert read_back("clip")[0].canonical_hash == before.canonical_hash
+    moved = tiny_repository("clip", tmp_path / "newer", commit="fff9999")
+    twin.add(moved)
+    moved.commits |= {commit: place_of_old(tmp_path, commit)}
+    pointed_at(twin, monkeypatch, tmp_path / "cache")
+    assert evaluate("clip", "--no-tables").good
+    assert read_back("clip")[0].recipe["model"]["revision"] == commit, "the lock holds"
+    assert online.is_dir()
+
+
+def place_of_old(tmp_path: Path, commit: str) -> Path:
+    """The cached snapshot of a commit, as a folder that the twin can go on to serve."""
+    (found,) = (tmp_path / "cache/hub").glob(f"models--*/snapshots/{commit}")
+    return found
+
+
+def test_half_precision_and_prompts_are_runs_of_their_own(twin: HubTwin, online: Path) -> None:
+    assert evaluate("clip", "--no-tables").good
+    said = evaluate("clip", "--precision", "bfloat16", "--prompt", "a photo of {}", "--batch-size", "50").good
+    record, _ = read_back("clip", "tiny-clip-bfloat16-prompt")
+    plain, _ = read_back("clip")
+    assert record.recipe["model"]["precision"] == "bfloat16"
+    assert record.recipe["evaluation"]["batch_size"] == 50
+    assert record.codec.endswith(":'a photo of {}'")
+    assert record.weights_sha256 != plain.weights_sha256
+    assert record.results["scenes"].metrics.rsum != plain.results["scenes"].metrics.rsum
+    assert "someone/tiny-clip, zero-shot" in said
+    table = Path("results/tables/scenes.md").read_text(encoding="utf-8")
+    assert table.count("someone/tiny-clip, zero-shot") == 2
+    assert "zero-shot: someone/tiny-clip as it is on the Hub, not trained on scenes here" in table
+    error = evaluate("clip", "--batch-size", "7", "--no-tables").error
+    assert error == (
+        "recipes/dual_encoder/scenes-tiny-clip.yaml: field 'evaluation.batch_size': found 128, asked for 7; give the "
+        "runs another name (--name), or run it as it is: rematch reproduce recipes/dual_encoder/scenes-tiny-clip.yaml"
+    )
+    assert evaluate("clip", "--batch-size", "7", "--name", "sevens", "--no-tables").good
+    sims = read_back("clip", "sevens")[1]
+    np.testing.assert_allclose(sims, read_back("clip")[1], atol=1e-6)
+    found = rematch(
+        "query", "dual_encoder-tiny-clip", "a red circle", "--device", "cpu", "--no-progress"
+    ).good
+    assert "the Hub, as they are (zero-shot)" in found
+    assert (
+        "its weights are of the Hub as they are" in rematch("export", "dual_encoder-tiny-clip", "out").error
+    )
+    assert twin.downloads(NAMES["clip"])
+    assert online.is_dir()
+
+
+def break_file(folder: Path, name: str, content: str) -> Path:
+    """Another content of a repository's file; returns it."""
+    (folder / name).write_text(content, encoding="utf-8")
+    return folder / name
+
+
+def test_repositories_that_cannot_serve_end_in_one_line(
+    twin: HubTwin, online: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = rematch("evaluate-model", "someone/nothing", "scenes", "--device", "cpu").error
+    assert missing == "someone/nothing: no such repository (any more), or a private one"
+    other = tiny_repository("clip", tmp_path / "bert")
+    (folder,) = other.commits.values()
+    document = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    break_file(folder, "config.json", json.dumps({**document["text_config"], "model_type": "bert"}))
+    twin.add(other)
+    error = evaluate("clip").error
+    assert "BertModel" in error or "cannot be read" in error
+    assert "(field model.name)" in error
+    twin.stop()
+    pointed_at(twin, monkeypatch, tmp_path / "empty")
+    gone = evaluate("siglip").error
+    assert gone.startswith("model someone/tiny-siglip is not in the Hugging Face cache and ")
+    assert evaluate("clip", "--library", "nolib").error.startswith("field 'model.library': found 'nolib'")
     assert online.is_dir()

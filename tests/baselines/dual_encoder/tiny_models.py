@@ -29,8 +29,14 @@ from transformers import (
 from tests.hub.store import Repository, made_up_commit
 
 TOWER = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-WORDS = "a the small large red green blue yellow circle square triangle star left right above below of and is".split()
-NAMES = {kind: f"someone/tiny-{kind.replace('_', '-')}" for kind in ("clip", "siglip", "align", "chinese_clip")}
+WORDS = [
+    *("a", "the", "small", "large", "red", "green", "blue", "yellow", "circle", "square", "triangle", "star"),
+    *("left", "right", "above", "below", "of", "and", "is"),
+]
+"""The words that the small tokenizers know."""
+NAMES = {
+    kind: f"someone/tiny-{kind.replace('_', '-')}" for kind in ("clip", "siglip", "align", "chinese_clip")
+}
 """Repositories of the twin by kind of model."""
 
 
