@@ -44,9 +44,11 @@ def find_weights(record: RunRecord, path: Path, weights: Path | None, trained: P
         if reference is not None:
             return reference
     if not source.is_file():
-        told = f"{source.as_posix()}: the weights of {path.as_posix()} are not there{_elsewhere(record)}"
         made = f"rematch reproduce {record.recipe_path} --seeds {record.seed}"
-        raise UserError(f"{told}; train them again ({made}), or say where they are (--weights)")
+        raise UserError(
+            f"{source.as_posix()}: the weights of {path.as_posix()} are not there; train them again ({made}), or say "
+            f"where they are (--weights){_committed_instead(record)}"
+        )
     found = sha256_file(source)
     if found != record.weights_sha256:
         expected = (record.weights_sha256 or "none")[:12]
@@ -89,14 +91,11 @@ def _reference(record: RunRecord) -> Exported | None:
     )
 
 
-def _elsewhere(record: RunRecord) -> str:
-    """Say which seed has committed weights, where it is another."""
+def _committed_instead(record: RunRecord) -> str:
+    """Say which seed of the run has committed weights, where there is one."""
     path = reference_path(record.dataset.name, record.run)
     if not locate(path).is_file():
-        return ", and none are committed"
+        return ""
     seed = read_reference(path).full.seed
-    return (
-        f" (committed are those of seed {seed})"
-        if seed != record.seed
-        else " (the committed ones are of another recipe)"
-    )
+    what = f"those of seed {seed}" if seed != record.seed else "the ones of another recipe"
+    return f"; committed are {what}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from baselines.dual_encoder import METHOD
 from baselines.dual_encoder.config import DualConfig
 from baselines.dual_encoder.model import PairedEncoders
+from benchmark.batches import CaptionBatch
 from benchmark.data.load import load_dataset
 from benchmark.data.splits import Split
 from benchmark.method import DataFacts
