@@ -241,11 +241,12 @@ def method_page(site: Site, method: str) -> str:
         code += f" at `{paper['code_commit'][:7]}`"
     if paper.get("code_licence"):
         code += f", licence: {paper['code_licence']}"
+    session = f"reproduce-{package(method).replace('_', '-')}"
     return f"""# {method}
 
 {paper["title"]}, {paper["year"]}. [arXiv {paper["arxiv"]}](https://arxiv.org/abs/{paper["arxiv"]}); {code}.
 
-`nox -s reproduce-{package(method).replace("_", "-")}` trains and evaluates it. [What is known of the paper]({places["facts"]});
+`nox -s {session}` trains and evaluates it. [What is known of the paper]({places["facts"]});
 [how faithful the code is]({places["fidelity"]}).
 
 ## What the paper reports

@@ -258,7 +258,7 @@ class Handler(BaseHTTPRequestHandler):
     def _create(self, asked: dict[str, Any]) -> None:
         name = f"{asked.get('organization') or 'alice'}/{asked['name']}"
         self.hub.pushed.setdefault(name, {})
-        self.hub.private[name] = bool(asked.get("private"))
+        self.hub.private[name] = asked.get("visibility") == "private" or bool(asked.get("private"))
         self._json({"url": f"{self.hub.url}/{name}", "name": name, "id": name})
 
     def _commit_files(self, name: str, body: bytes) -> None:

@@ -74,7 +74,7 @@ def ranked(
 
 
 def of_mteb(scores: Array, owners: Array, metric: str = "hit_rate") -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
     for way in ("i2t", "t2i"):
         made = calculate_retrieval_scores(*ranked(scores, owners, way), KS)
         values = getattr(made, metric)
@@ -84,7 +84,7 @@ def of_mteb(scores: Array, owners: Array, metric: str = "hit_rate") -> dict[str,
 
 
 def of_sentence_transformers(scores: Array, owners: Array) -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
     for way in ("i2t", "t2i"):
         results, judged = ranked(scores, owners, way)
         evaluator = InformationRetrievalEvaluator(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData
 
 import benchmark
 from benchmark.errors import UserError
@@ -271,7 +271,9 @@ def test_numbers_of_the_card_are_plain_and_read_back(exported: Path) -> None:
     }
     text = model_card(record.model_copy(update={"results": folds}), None, has_vocabulary=False)
     assert "!!python" not in text
-    found = ModelCard(text).data.eval_results or []
+    data = ModelCard(text).data
+    assert isinstance(data, ModelCardData)
+    found = data.eval_results or []
     assert len(found) == 2 * 7
     for protocol in folds:
         (rsum,) = [one for one in found if (one.dataset_config, one.metric_type) == (protocol, "rsum")]

@@ -125,9 +125,10 @@ def test_a_siglip_reads_the_padding_whatever_the_batch(twin: HubTwin, online: Pa
     captions = ["a red circle", "a small blue star is left of the large green square and above the circle"]
     together = METHOD.inputs(model.config).text.make().encode(captions)  # type: ignore[union-attr]
     index = torch.arange(2)
-    both = model.encode_captions(CaptionBatch(*together, index))["vectors"]
-    ids = together[0][:1, : int(together[1][0])]
-    alone = model.encode_captions(CaptionBatch(ids, together[1][:1], index[:1]))["vectors"]
+    ids, lengths = together
+    both = model.encode_captions(CaptionBatch(ids, lengths, index))["vectors"]
+    first = CaptionBatch(ids[:1, : int(lengths[0])], lengths[:1], index[:1])
+    alone = model.encode_captions(first)["vectors"]
     torch.testing.assert_close(both[:1], alone, atol=1e-6, rtol=0)
     whole = tokenizer(captions, padding="max_length", return_tensors="pt")
     with torch.no_grad():
