@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
 
 from benchmark.errors import UserError
+from benchmark.guarded import DocumentError, read_json
 
 TIMEOUT = 10.0
 """Seconds to wait for the Hub's first answer."""
@@ -57,7 +57,10 @@ def has_weights(folder: Path) -> bool:
     """Return True where a folder has all files of a model's weights."""
     for index in INDEXES:
         if (folder / index).is_file():
-            parts = json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values()
+            try:
+                parts = read_json(folder / index)["weight_map"].values()
+            except (DocumentError, KeyError, TypeError, AttributeError):
+                return False  # it is fetched again
             return all((folder / part).is_file() for part in parts)
     return any((folder / file).is_file() for file in SINGLE)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from benchmark.cli.options import Report, bundled, say_device
-from benchmark.cli.run import run_all
+from benchmark.cli.run import put_tables, run_all
 
 if TYPE_CHECKING:
     from benchmark.run.job import Settings
@@ -79,8 +79,4 @@ def evaluate_model(
     say_device(runs, settings, report)
     made = run_all(runs, None, replace(settings, latency=latency), report.console)
     if tables:
-        from benchmark.reporting.generated import write_generated
-        from benchmark.reporting.leaderboard.made import made_sheet
-
-        write_generated()
-        report.put(made_sheet(made))
+        put_tables(made, report)

@@ -56,7 +56,7 @@ class HuggingFaceTowers(Towers):
     """The towers of a model of transformers, which stands as `network`."""
 
     def __init__(self, network: nn.Module, pad_id: int, max_length: int, *, masked: bool) -> None:
-        """masked: captions come with a mask of their padding; else all are padded to `max_length`, as SigLIP's are."""
+        """Take a model. masked: captions have a mask of their padding; else all are padded to `max_length`."""
         super().__init__()
         self.network: Any = network
         self.pad_id, self.max_length, self.masked = pad_id, max_length, masked

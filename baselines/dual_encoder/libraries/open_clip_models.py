@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from baselines.dual_encoder.libraries.contract import Towers
 from baselines.dual_encoder.libraries.pictures import CroppedPictures, place_of
 from baselines.dual_encoder.repository import TEXTS, fetch, unreadable
 from benchmark.errors import UserError
+from benchmark.guarded import DocumentError, read_json
 from benchmark.inputs import Codec, ImageTransform
 from benchmark.method import DataFacts
 
@@ -151,8 +151,11 @@ def read_settings(config: DualConfig) -> dict[str, Any]:
         raise UserError(
             f"model '{config.name}' (field model.name): found no {CONFIG}, expected a model of open_clip"
         )
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if not {"vision_cfg", "text_cfg"} <= set(found.get("model_cfg", {})):
+    try:
+        found: dict[str, Any] = read_json(path)
+    except DocumentError as error:
+        raise unreadable(str(config.name), CONFIG, error) from None
+    if not isinstance(found, dict) or not {"vision_cfg", "text_cfg"} <= set(found.get("model_cfg", {})):
         raise unreadable(str(config.name), CONFIG, "it has no model_cfg with vision_cfg and text_cfg")
     return found
 
