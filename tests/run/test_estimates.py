@@ -46,6 +46,9 @@ def test_estimates_are_written_one_by_one_and_made_anew_for_a_changed_recipe() -
     assert rematch("time", "estimates", I2T, T2I, "--update").code == 0
     kept = read_estimates()
     assert list(kept) == [I2T.as_posix(), T2I.as_posix()]
+    table = ESTIMATES.with_suffix(".md").read_text(encoding="utf-8")
+    assert "Estimated, not measured" in table
+    assert table.index(I2T.as_posix()) < table.index(T2I.as_posix())
     runs = [read_run(path) for path in (I2T, T2I)]
     assert estimates.unknown_runs(runs, kept) == []
     change_recipe(T2I, put("training.batch_size", 16))
