@@ -83,7 +83,7 @@ def _notes(made: Sequence[MadeRun], missed: bool) -> list[str]:
     notes += ["expected: what the recipe has given before, within a tolerance; it is no number of a paper"]
     if missed:
         notes += [
-            "NOT kept: another processor or number of threads rounds otherwise, which moves a run as another seed does; "
+            "NOT kept: another processor or number of threads rounds otherwise, and moves a run as another seed does; "
             "take more seeds (`--seeds 1 2 3`), and where their mean stays outside too, look with `rematch doctor` and "
             "`rematch parity METHOD`"
         ]
