@@ -37,7 +37,7 @@ class Focus:
     padding: Tensor | None = None
     """(K, S), true for padding of contexts; None: there is none."""
     scratch: Scratch | None = None
-    """Where wide arrays are without gradient; None: in new memory. A modulation in it is renewed in its place."""
+    """Where the wide arrays of a tile are without gradient; None: in new memory."""
 
 
 class AlignmentVector(nn.Module):
@@ -72,21 +72,19 @@ class CorrespondenceRegulator(nn.Module):
         return replace(focus, modulation=modulation, temperature=temperature)
 
     def _modulation(self, hidden: Tensor, focus: Focus, alignment: Tensor) -> Tensor:
-        """The next modulation (*, Q, D) of hidden numbers (*, Q, 2 Z); without gradient in place of the last."""
+        """The next modulation (*, Q, D) of hidden numbers (*, Q, 2 Z)."""
         weight, bias = self.modulation_step.weight, self.modulation_step.bias
         previous = focus.modulation
         if torch.is_grad_enabled():
             step = dense_rows(hidden, weight, bias, "tanh", dtype=alignment.dtype)  # (*, Q, D)
-            return ((1.0 if previous is None else previous) + step).clamp(-1, 1)
+            # clamped before 1 is added, in place: one wide array less is kept
+            return step.clamp_max(0).add_(1) if previous is None else (previous + step).clamp(-1, 1)
         out = None
-        if focus.scratch is not None and hidden.dtype == alignment.dtype:
-            name = "modulation" if previous is None else "wide"
-            out = focus.scratch.take(name, (*hidden.shape[:-1], len(weight)), hidden)
+        if previous is None and focus.scratch is not None and hidden.dtype == alignment.dtype:
+            out = focus.scratch.take("modulation", (*hidden.shape[:-1], len(weight)), hidden)
         # 1 + tanh(x) = 2 sigmoid(2 x) is never negative: a few passes less over a wide array
         step = dense_rows(hidden, weight, bias, "sigmoid", scale=2, dtype=alignment.dtype, out=out).mul_(2)
-        if previous is None:
-            return step.clamp_max_(1)
-        return torch.add(previous, step, out=previous).sub_(1).clamp_(-1, 1)
+        return step.clamp_max_(1) if previous is None else step.add_(previous).sub_(1).clamp_(-1, 1)
 
     def _hidden(self, layer: nn.Linear, alignment: Tensor) -> Tensor:
         return dense_rows(alignment, layer.weight, layer.bias, "tanh")
