@@ -1,7 +1,7 @@
 """Memory in which a scorer's tiles take turns, without gradient.
 
-The arrays of a tile are wide, and made anew they come from the system page by page: here a first touch costs more
-than the product that fills them (speed.md 4).
+The arrays of a tile are wide, and one made anew can come from the system page by page, each page at a price
+(speed.md 4).
 """
 
 from __future__ import annotations
