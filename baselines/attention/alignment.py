@@ -8,10 +8,14 @@ is built with norm 1.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from baselines.attention.cross_attention import attention_weights, safe_root
+from baselines.attention.scratch import Scratch
 from baselines.attention.tiles import wide_type
 from baselines.layers.norms import EPS
 
@@ -26,6 +30,7 @@ def squared_differences(
     slope: float,
     modulation: Tensor | None = None,
     padding: Tensor | None = None,
+    scratch: Scratch | None = None,
 ) -> Tensor:
     """(attended / |attended| - query)^2 (K, N, Q, D), elementwise: each query token, and what it attends to.
 
@@ -33,24 +38,64 @@ def squared_differences(
     (K, S, D), K items of S tokens each; padding of either is zeros. `padding` (K, S): true for padding of contexts,
     which gets no weight; that of queries is not to be read. `modulation` (K, N, Q, D) multiplies the queries in the
     attention, each pair's with its own, not in the difference; `temperature` is one number, or (K, N, Q, 1).
+    Without gradient, the result is in `scratch`, where there is one.
     """
-    products = _products(queries, contexts, modulation)  # (K, S, N, Q)
+    half, gradient = _is_half(contexts), torch.is_grad_enabled()
+    scratch = None if half or gradient else scratch
+    products = _products(queries, contexts, modulation, scratch)  # (K, S, N, Q)
     weights = _weights(products, temperature, slope, padding)
-    if not torch.is_grad_enabled() and not _is_half(contexts):
-        squares, safe = _squared_norms(weights, contexts)
-        if safe:
-            attended = _attend(weights.div_(squares.sqrt_().add_(EPS).unsqueeze(1)), contexts)
-            # subtract and square in one pass over what is the largest array by far
-            differences: Tensor = torch.ops.aten.mse_loss.out(attended, queries, 0, out=attended)
-            return differences
-    return _normalised_differences(_attend(weights, contexts), queries)
+    if half:
+        return _normalised_differences(_attend(weights, contexts), queries)
+    if gradient:
+        kept: Tensor = _Differences.apply(weights.flatten(2), contexts, queries)
+        return kept
+    squares, safe = _squared_norms(weights, contexts)
+    if not safe:
+        return _normalised_differences(_attend(weights, contexts), queries)
+    attended = _attend(weights.div_(squares.sqrt_().add_(EPS).unsqueeze(1)), contexts, scratch)
+    # subtract and square in one pass over what is the largest array by far
+    differences: Tensor = torch.ops.aten.mse_loss.out(attended, queries, 0, out=attended)
+    return differences
 
 
-def _attend(weights: Tensor, contexts: Tensor) -> Tensor:
-    """Sums (K, N, Q, D) of context tokens by weights (K, S, N, Q)."""
+class _Differences(torch.autograd.Function):
+    """Squared differences (K, N, Q, D) by weights (K, S, N Q): of arrays as wide it keeps one, u.
+
+    With d = u - query, u = attended / (n + eps), and h = 2 d g for a gradient g of the squares:
+
+        of query = -h,   of attended = (h - u (u . h) (n + eps) / n) / (n + eps)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, contexts: Tensor, queries: Tensor) -> Tensor:
+        units = weights.mT.contiguous() @ contexts  # (K, N Q, D)
+        norms = torch.linalg.vector_norm(units, dim=-1, keepdim=True)
+        units.div_(norms + EPS)
+        ctx.save_for_backward(weights, contexts, queries, units, norms)
+        differences = units.view(len(contexts), *queries.shape[-3:]) - queries
+        return differences.square_()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weights, contexts, queries, units, norms = ctx.saved_tensors
+        wide = (units.view_as(gradient) - queries).mul_(gradient).mul_(2)  # (K, N, Q, D)
+        of_queries = wide.neg() if queries.ndim == 4 else wide.sum(0).neg_()
+        slopes = wide.view_as(units)  # (K, N Q, D)
+        work = units * slopes
+        along = work.sum(-1, keepdim=True)  # (K, N Q, 1)
+        along = torch.where(norms > 0, along * (norms + EPS) / norms, 0)
+        of_attended = torch.addcmul(slopes, units, along, value=-1, out=work).div_(norms + EPS)
+        return (of_attended @ contexts.mT).mT, weights @ of_attended, of_queries
+
+
+def _attend(weights: Tensor, contexts: Tensor, scratch: Scratch | None = None) -> Tensor:
+    """Sums (K, N, Q, D) of context tokens by weights (K, S, N, Q); in `scratch`, where there is one."""
     # a copy in reading order makes the product faster than its price
     flat = weights.to(contexts.dtype).flatten(2).mT.contiguous()  # (K, N Q, S)
-    return (flat @ contexts).view(len(contexts), *weights.shape[2:], -1)
+    shape = (*flat.shape[:2], contexts.shape[2])
+    out = None if scratch is None else scratch.take("wide", shape, contexts)
+    return torch.bmm(flat, contexts, out=out).view(len(contexts), *weights.shape[2:], -1)
 
 
 def _normalised_differences(attended: Tensor, queries: Tensor) -> Tensor:
@@ -88,10 +133,14 @@ def _is_half(tokens: Tensor) -> bool:
     return wide_type(tokens) != tokens.dtype or torch.is_autocast_enabled(tokens.device.type)
 
 
-def _products(queries: Tensor, contexts: Tensor, modulation: Tensor | None) -> Tensor:
+def _products(
+    queries: Tensor, contexts: Tensor, modulation: Tensor | None, scratch: Scratch | None = None
+) -> Tensor:
     """Products (K, S, N, Q) of all tokens, at least float32."""
     if modulation is not None:
-        queries = queries * modulation
+        # what the queries are before their products is what the contexts are after them: the same array
+        out = None if scratch is None else scratch.take("wide", tuple(modulation.shape), queries)
+        queries = torch.mul(queries, modulation, out=out)
     if queries.ndim == 3:
         products = contexts.flatten(0, 1) @ queries.flatten(0, 1).mT  # (K S, N Q)
     else:
@@ -121,6 +170,7 @@ def attended_cosines(
     slope: float,
     modulation: Tensor | None = None,
     padding: Tensor | None = None,
+    scratch: Scratch | None = None,
 ) -> Tensor:
     """Cosines (K, N, Q) of each query token, not modulated, with what it attends to, as in `squared_differences`.
 
@@ -128,7 +178,8 @@ def attended_cosines(
     (speed.md 3). A vector of zeros has cosine 0.
     """
     products = _products(queries, contexts, None)  # (K, S, N, Q)
-    modulated = products if modulation is None else _products(queries, contexts, modulation)
+    scratch = None if torch.is_grad_enabled() or _is_half(contexts) else scratch
+    modulated = products if modulation is None else _products(queries, contexts, modulation, scratch)
     weights = _weights(modulated, temperature, slope, padding)
     dots = (weights * products).sum(1)  # (K, N, Q)
     squares = _quadratic_forms(weights, _gram(contexts, weights))
