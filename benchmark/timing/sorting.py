@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -23,7 +24,7 @@ def times_sorted(n_images: int, captions_each: int, *, repeats: int, seed: int =
     found, expected = rank(sims, caption_image), sorted_ranks(sims, captions_each)
     if not (np.array_equal(found.i2t, expected[0]) and np.array_equal(found.t2i, expected[1])):
         raise RuntimeError("ranks by counting are not those by sorting")
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "sorted": partial(sorted_ranks, sims, captions_each),
         "counted": partial(rank, sims, caption_image),
     }

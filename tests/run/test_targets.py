@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from benchmark.errors import UserError
-from benchmark.places import SPEED_TARGETS
-from benchmark.records.targets import Measured, Target, read_targets
+from benchmark.places import SPEED, SPEED_TARGETS
+from benchmark.records.targets import Measured, Target, read_measurements, read_targets
 from benchmark.registry import get_method
+from benchmark.reporting.targets import BEGIN, END, PAGE
 from benchmark.run import targets as measuring
 from benchmark.run.epochs import EpochRow
 from benchmark.run.targets import NEGATIVES, begin_measurements, measure_targets
 from benchmark.timing.training import TrainingRow
 from tests.paths import ROOT
+from tests.tiny import rematch
 
 CPU = torch.device("cpu")
 STEP = Target(kind="step", method="rcar", case="RCAR(2) i2t", batch=32, target=2.2)
@@ -85,3 +89,28 @@ def test_bad_names_are_one_line(changes: dict[str, str], fault: str) -> None:
 
 def test_the_share_is_the_median_of_the_rounds() -> None:
     assert EpochRow(before=[2.0, 4.0, 8.0], own=[1.0, 3.0, 2.0]).share == 0.5
+
+
+def test_the_command_measures_what_is_lacking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "speed-targets.yaml: not readable" in rematch("time", "targets").error
+    for path, text in (
+        (
+            SPEED_TARGETS,
+            "targets: [{kind: ranks, case: 6 x 30, target: 1}, {kind: ranks, case: 5 x 7, target: 1}]",
+        ),
+        (PAGE, f"{BEGIN}{END}"),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    assert "not measured" in rematch("time", "targets", "--show").good
+    assert not SPEED.exists()
+    assert "found case '5 x 7'" in rematch("time", "targets", "--no-progress").error
+    kept = read_measurements()
+    assert kept is not None
+    assert list(kept.rows) == ["ranks, 6 x 30"]  # what came before the fault is kept
+    SPEED_TARGETS.write_text("targets: [{kind: ranks, case: 6 x 30, target: 1}]", encoding="utf-8")
+    monkeypatch.setattr(measuring, "times_sorted", None)  # nothing is measured again
+    assert "6 x 30" in rematch("time", "targets", "--no-progress").good
+    assert read_measurements() == kept
+    assert "6 x 30" in PAGE.read_text(encoding="utf-8")
