@@ -42,7 +42,7 @@ def test_each_target_has_what_was_reached() -> None:
 
 
 def test_a_table_takes_its_place_and_leaves_the_rest(tmp_path: Path) -> None:
-    page = tmp_path / "speed.md"
+    page = tmp_path / "page.md"
     page.write_text(f"before\n\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
     write_page(TARGETS, MEASURED, page)
     text = page.read_text(encoding="utf-8")
