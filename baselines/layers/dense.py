@@ -1,8 +1,8 @@
 """Linear layers with what follows them in one pass, where that pays: without gradient, in float32, by AVX-512.
 
 There, oneDNN multiplies narrow layers faster than the library behind PyTorch's own product, and applies an activation
-while the products are in the cache (speed.md 6). Elsewhere, on CPUs with AVX2 too, where oneDNN takes 5 to 80 % more
-time, it is PyTorch's linear layer, then the activation in place.
+while the products are in the cache (speed.md 6). Elsewhere, on CPUs with AVX2 too, where oneDNN takes up to 90 %
+more time, it is PyTorch's linear layer, then the activation in place.
 """
 
 from __future__ import annotations
