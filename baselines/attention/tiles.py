@@ -212,10 +212,13 @@ def _context_squares(weights: Tensor, work: Tensor, totals: Tensor, contexts: Co
     if size <= _GRAM_BLOCK:
         torch.bmm(contexts.gram, flat, out=work.view_as(flat))
     else:
+        products = work.view_as(flat)
         for rows in _gram_blocks(size):
-            work.view_as(flat)[:, rows] = torch.bmm(
-                contexts.gram[:, rows, rows.start :], flat[:, rows.start :]
-            )
+            gram, own = contexts.gram[:, rows, rows.start :], flat[:, rows.start :]
+            if len(flat) == 1:  # a tile of one context, as large ones are: no copy
+                torch.mm(gram[0], own[0], out=products[0, rows])
+            else:
+                products[:, rows] = torch.bmm(gram, own)
     return work.mul_(weights).sum(1)
 
 

@@ -204,3 +204,48 @@ def training(
     )
     sheet = training_sheet(rows, f"training steps of {batch} pairs, {threads} thread(s), {where}")
     report.put(sheet, document=[training_case(row) for row in rows])
+
+
+@time_app.command("targets")
+@bundled
+def targets(
+    *,
+    show: Annotated[bool, typer.Option("--show", help="Measure nothing: print what is known.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure everything anew.")] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats of each case.")] = 3,
+    progress: ShowProgress = True,
+    report: Report,
+) -> None:
+    """Measure all speed that is to be reached, and put it into results/speed.json and docs/papers/speed.md.
+
+    What results/speed-targets.yaml lists: training steps and their memory, scoring, ranks, epochs on scenes; one
+    thread, about 25 minutes on an idle machine. Each figure is written as soon as it is known, so that the same command
+    goes on after a stop.
+
+    Examples:
+
+      rematch time targets
+
+      rematch time targets --show
+    """
+    from tqdm import tqdm
+
+    from benchmark.records.targets import read_measurements, read_targets, write_measurements
+    from benchmark.reporting.targets import targets_sheet, write_page
+    from benchmark.run.targets import begin_measurements, measure_targets
+
+    wanted, known = read_targets(), read_measurements()
+    if not show:
+        known = begin_measurements(known, wanted, again=again)
+        write_page(wanted, known)  # now, and not after half an hour: it may be at fault
+        lacking = [target for target in wanted if target.name not in known.rows]
+        with tqdm(
+            total=len(lacking), desc="measuring", leave=False, disable=None if progress else True
+        ) as bar:
+            for target, found in zip(lacking, measure_targets(lacking, repeats), strict=True):
+                known = known.model_copy(update={"rows": known.rows | found})
+                write_measurements(known)
+                bar.set_postfix_str(target.name)
+                bar.update()
+        write_page(wanted, known)
+    report.put(targets_sheet(wanted, known))
