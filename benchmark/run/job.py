@@ -120,6 +120,7 @@ class Job:
             epoch=epoch,
             batch_size=self.recipe.training.batch_size,
             workers=self.recipe.training.workers,
+            device=self.settings.device,
         )
 
     def resolved(self) -> dict[str, Any]:

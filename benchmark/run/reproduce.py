@@ -151,7 +151,13 @@ def score_split(
     free = free_on_host()
     sims, plan, images = score_batches(
         model,
-        image_batches(data, job.spec, batch_size=how.batch_size, workers=job.recipe.training.workers),
+        image_batches(
+            data,
+            job.spec,
+            batch_size=how.batch_size,
+            workers=job.recipe.training.workers,
+            device=settings.device,
+        ),
         len(data),
         captions,
         memory_bytes=how.memory_mb * MEGABYTE,
