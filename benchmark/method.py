@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -247,6 +247,8 @@ class Method:
     """The folder in tests/golden/ that `rematch parity` takes without files. None: that of the method's name."""
     splits: tuple[ListedSplit, ...] = ()
     """The splits of a dataset's whole corpus that the method's authors made by lists of file names."""
+    half_precision: Literal["float16", "bfloat16"] | None = None
+    """The half precision that the authors train in; None: float32. A training in another half one departs from it."""
     reconstruction: bool = False
     """True where no authors' code is known: all runs say so, in the record and wherever their numbers stand."""
     read_official: Callable[[Path, Baseline], OfficialWeights] | None = None

@@ -218,6 +218,14 @@ def reconstruction(method: Method) -> list[str]:
     return [RECONSTRUCTION] if method.reconstruction else []
 
 
+def precision_departure(job: Job) -> list[str]:
+    """The departure of a training in half precision that is not its authors'; [] of others."""
+    ours, theirs = job.recipe.training.precision, job.method.half_precision
+    if ours in ("float32", theirs):
+        return []
+    return [f"trained in {ours}, the published code in {theirs or 'float32'}"]
+
+
 def departures_of(job: Job) -> list[str]:
     """Why the numbers cannot be held against the paper's: the data before the recipe, since tables have room for one.
 

@@ -13,6 +13,7 @@ import torch
 from rich.progress import track
 
 from benchmark.checks.gpu.estimate import EstimateLine, estimate, write_estimates
+from benchmark.checks.gpu.half import HALF_TOLERANCE, compare_precisions
 from benchmark.checks.gpu.measures import (
     TOLERANCE,
     load_pictures,
@@ -22,7 +23,7 @@ from benchmark.checks.gpu.measures import (
     take_steps,
     time_scoring,
 )
-from benchmark.checks.gpu.report import CheckLine, GPUReport, LoaderLine, ScoringLine, StepLine
+from benchmark.checks.gpu.report import CheckLine, GPUReport, HalfLine, LoaderLine, ScoringLine, StepLine
 from benchmark.checks.gpu.subjects import Subject, full_runs, shortened
 from benchmark.data.published.catalogue import dataset_names, get_entry
 from benchmark.errors import UserError
@@ -49,6 +50,7 @@ class Checking:
         self.checks: list[CheckLine] = []
         self.steps: list[StepLine] = []
         self.scoring: list[ScoringLine] = []
+        self.half: list[HalfLine] = []
         self.loader: list[LoaderLine] = []
         self.left_out: list[str] = []
 
@@ -107,6 +109,7 @@ class Checking:
                 )
 
             self.attempt(subject.name, "step", steps)
+            self.attempt(subject.name, "bfloat16", partial(self._hold_half, subject))
             self.attempt(subject.name, "killed and resumed", resume)
 
     def full_models(self, methods: list[str]) -> None:
@@ -156,6 +159,7 @@ class Checking:
             checks=self.checks,
             steps=self.steps,
             scoring=self.scoring,
+            half=self.half,
             loader=self.loader,
             left_out=self.left_out,
         )
@@ -166,6 +170,12 @@ class Checking:
         self.hold(subject.name, "placement", there and line.moved > 0, found)
         found = "the same bits twice" if same else f"differ: {', '.join(line.differing)}"
         self.hold(subject.name, "determinism", same, found)
+
+    def _hold_half(self, subject: Subject) -> None:
+        line = compare_precisions(subject, self.device)
+        self.half.append(line)
+        found = f"loss off by {line.loss_gap:.1e} of it"
+        self.hold(subject.name, "bfloat16", line.loss_gap <= HALF_TOLERANCE, found)
 
     def _hold_precision(self, subject: Subject, model: Baseline) -> None:
         gap = precision_gap(subject, model, self.device)
