@@ -15,7 +15,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from baselines.layers import norms
 from benchmark.batches import Codes, TrainingCodes
 from benchmark.checks.gpu.half import HALF_TOLERANCE, compare_precisions
+from benchmark.checks.gpu.subjects import Subject, shortened
 from benchmark.method import DualEncoder, Progress, TripletLoss
+from benchmark.recipe.files import load_recipe
+from benchmark.recipe.schema import Recipe
 from tests.baselines.small import RECIPES, small
 from tests.toy import Toy, ToyConfig
 
@@ -85,10 +88,13 @@ def test_a_norm_in_half_precision_is_seen(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)
 def test_loss_and_gradients_stay_near(path: Path) -> None:
-    line = compare_precisions(small(path), CPU)
+    """Of the models of scenes with random weights, whose hardest negatives are not always the same in both."""
+    recipe = load_recipe(path)
+    assert isinstance(recipe, Recipe)
+    line = compare_precisions(Subject.of(shortened(recipe, 8), path.stem), CPU)
     assert line.loss_gap < HALF_TOLERANCE
-    assert line.score_gap < 0.05
-    assert line.gradient_cosine > 0.9
+    assert line.score_gap < 0.02
+    assert line.gradient_cosine > 0.8
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -15,7 +15,7 @@ from benchmark.training.determinism import seed_step
 from benchmark.training.stages import set_trainable
 
 HALF_TOLERANCE = 0.05
-"""The share of a loss that may be off in bfloat16, which keeps eight bits of a number: 0.004 each."""
+"""The share of a loss that may be off in bfloat16, which rounds a number by up to 0.004 of it."""
 WARM_UP = (1, 20, 20, 20)
 """Steps before the one that is compared, until scores of different pairs differ."""
 SPREAD = 1e-3
@@ -33,7 +33,7 @@ class Outcome:
 
 
 def compare_precisions(subject: Subject, device: torch.device) -> HalfLine:
-    """A step of the last stage without dropout, once in each precision, from the same weights."""
+    """A step of the last stage without dropout, once in each precision, from the same initial weights."""
     wide, half = (_step(subject, device, dtype) for dtype in (None, torch.bfloat16))
     cosine = nn.functional.cosine_similarity(wide.gradient, half.gradient, dim=0)
     return HalfLine(
@@ -49,7 +49,8 @@ def compare_precisions(subject: Subject, device: torch.device) -> HalfLine:
 def _step(subject: Subject, device: torch.device, half: torch.dtype | None) -> Outcome:
     """`half`: the type that autocast takes for products; None: none of them is cut."""
     trainer = subject.trainer(device)
-    trainer.training = trainer.training.model_copy(update={"precision": "float32"})
+    still = trainer.training.optimizer.model_copy(update={"lr": 0.0})  # statistics settle, weights stay
+    trainer.training = trainer.training.model_copy(update={"precision": "float32", "optimizer": still})
     trainer.reset_optimizer()
     plan, model, batch = trainer.plans[-1], trainer.model, subject.batch().to(device)
     where = Progress(plan.first_epoch, plan.first_epoch, plan.index, plan.loss)

@@ -61,8 +61,8 @@ class HalfLine(Strict):
 
     @property
     def loss_gap(self) -> float:
-        """The share of the loss that it is off by."""
-        return abs(self.half_loss - self.loss) / abs(self.loss)
+        """The share of the loss that it is off by; of 1 where the loss is nearer to 0, through which it may go."""
+        return abs(self.half_loss - self.loss) / max(abs(self.loss), 1.0)
 
 
 class LoaderLine(Strict):

@@ -91,11 +91,16 @@ def test_a_sound_step_is_the_same_twice() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def as_wide_as_on_scenes() -> Subject:
+    """A SAF whose layers are wide enough for the rounding of single numbers to cancel."""
+    return Subject.of(shortened(read_run(SAF).single, 8), "sgraf-saf")
+
+
 def test_products_are_cut_and_nothing_else() -> None:
-    """Of the same weights and the same dropout: what is left is the rounding of bfloat16."""
-    line = compare_precisions(small(SAF), CPU)
+    """Of the same weights: what is left is the rounding of bfloat16."""
+    line = compare_precisions(as_wide_as_on_scenes(), CPU)
     assert 0 < line.loss_gap < HALF_TOLERANCE
-    assert 0 < line.score_gap < 0.05
+    assert 0 < line.score_gap < 0.02
     assert 0.9 < line.gradient_cosine < 1
 
 
@@ -109,8 +114,8 @@ def test_a_loss_that_is_lost_in_bfloat16_shows(monkeypatch: pytest.MonkeyPatch) 
         return encoded.flip(0) if torch.is_autocast_enabled("cpu") else encoded
 
     monkeypatch.setattr(RegionEncoder, "forward", forward)
-    line = compare_precisions(small(SAF), CPU)
-    assert line.gradient_cosine < 0.9 or line.loss_gap > HALF_TOLERANCE
+    line = compare_precisions(as_wide_as_on_scenes(), CPU)
+    assert line.loss_gap > HALF_TOLERANCE
 
 
 def test_a_step_that_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
