@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from baselines.layers import norms
 from benchmark.batches import Codes, TrainingCodes
-from benchmark.checks.gpu.half import HALF_TOLERANCE, compare_precisions
+from benchmark.checks.gpu.half import HALF_COSINE, HALF_TOLERANCE, compare_precisions
 from benchmark.checks.gpu.subjects import Subject, shortened
 from benchmark.method import DualEncoder, Progress, TripletLoss
 from benchmark.recipe.files import load_recipe
@@ -94,7 +94,7 @@ def test_loss_and_gradients_stay_near(path: Path) -> None:
     line = compare_precisions(Subject.of(shortened(recipe, 8), path.stem), CPU)
     assert line.loss_gap < HALF_TOLERANCE
     assert line.score_gap < 0.02
-    assert line.gradient_cosine > 0.8
+    assert line.gradient_cosine > HALF_COSINE
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

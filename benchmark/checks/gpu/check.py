@@ -13,7 +13,7 @@ import torch
 from rich.progress import track
 
 from benchmark.checks.gpu.estimate import EstimateLine, estimate, write_estimates
-from benchmark.checks.gpu.half import HALF_TOLERANCE, compare_precisions
+from benchmark.checks.gpu.half import HALF_COSINE, HALF_TOLERANCE, compare_precisions
 from benchmark.checks.gpu.measures import (
     TOLERANCE,
     load_pictures,
@@ -174,8 +174,9 @@ class Checking:
     def _hold_half(self, subject: Subject) -> None:
         line = compare_precisions(subject, self.device)
         self.half.append(line)
-        found = f"loss off by {line.loss_gap:.1e} of it"
-        self.hold(subject.name, "bfloat16", line.loss_gap <= HALF_TOLERANCE, found)
+        near = line.loss_gap <= HALF_TOLERANCE and line.gradient_cosine >= HALF_COSINE
+        found = f"loss off by {line.loss_gap:.1e} of it, cosine of gradients {line.gradient_cosine:.4f}"
+        self.hold(subject.name, "bfloat16", near, found)
 
     def _hold_precision(self, subject: Subject, model: Baseline) -> None:
         gap = precision_gap(subject, model, self.device)

@@ -16,6 +16,8 @@ from benchmark.training.stages import set_trainable
 
 HALF_TOLERANCE = 0.05
 """The share of a loss that may be off in bfloat16, which rounds a number by up to 0.004 of it."""
+HALF_COSINE = 0.8
+"""The least cosine between all gradients in either precision; some of the hardest negatives are others."""
 WARM_UP = (1, 20, 20, 20)
 """Steps before the one that is compared, until scores of different pairs differ."""
 SPREAD = 1e-3
