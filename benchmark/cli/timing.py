@@ -136,7 +136,8 @@ def estimate_training(
     ] = None,
     *,
     update: Annotated[
-        bool, typer.Option("--update", help="Write results/estimates.json, from which the tables take them.")
+        bool,
+        typer.Option("--update", help="Write results/estimates.json, from which tables take them, and .md."),
     ] = False,
     report: Report,
 ) -> None:
@@ -153,8 +154,11 @@ def estimate_training(
     """
     from rich.progress import track
 
+    from benchmark.files import write_text
+    from benchmark.places import ESTIMATES
     from benchmark.records.estimate import read_estimates, write_estimates
     from benchmark.reporting.estimates import trainings_sheet
+    from benchmark.reporting.writers.formats import write_sheets
     from benchmark.run.estimates import estimate_runs, reported_runs, unknown_runs
     from benchmark.run.runs import read_run
 
@@ -166,6 +170,9 @@ def estimate_training(
         found[recipe] = estimate.or_shorter(kept.get(recipe))
         if update:
             write_estimates(kept | found)
+            write_text(
+                ESTIMATES.with_suffix(".md"), write_sheets([trainings_sheet(kept | found)], "markdown")
+            )
     report.put(trainings_sheet(found))
 
 

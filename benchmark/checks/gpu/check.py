@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 from rich.progress import track
 
-from benchmark.checks.gpu.estimate import EstimateLine, estimate, write_estimates
 from benchmark.checks.gpu.half import HALF_COSINE, HALF_TOLERANCE, compare_precisions
 from benchmark.checks.gpu.measures import (
     TOLERANCE,
@@ -25,7 +24,6 @@ from benchmark.checks.gpu.measures import (
 )
 from benchmark.checks.gpu.report import CheckLine, GPUReport, HalfLine, LoaderLine, ScoringLine, StepLine
 from benchmark.checks.gpu.subjects import Subject, full_runs, shortened
-from benchmark.data.published.catalogue import dataset_names, get_entry
 from benchmark.errors import UserError
 from benchmark.memory import give_back
 from benchmark.method import Baseline, ScoringCase
@@ -181,16 +179,6 @@ class Checking:
     def _hold_precision(self, subject: Subject, model: Baseline) -> None:
         gap = precision_gap(subject, model, self.device)
         self.hold(subject.name, "float32 scores", gap <= TOLERANCE, f"{gap:.1e} from float64")
-
-
-def estimate_all(folder: Path, show_progress: bool) -> list[Path]:
-    """Estimate the single models of every method on the papers' datasets; returns the files, written after each."""
-    runs = [run for name in dataset_names() if not get_entry(name).embedded for run in single_models(name)]
-    lines, paths = list[EstimateLine](), list[Path]()
-    for line in estimate(track(runs, "estimates", disable=not show_progress, transient=True)):
-        lines.append(line)
-        paths = write_estimates(lines, folder)
-    return paths
 
 
 def check_gpu(

@@ -13,22 +13,18 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.checks.gpu import check as module
 from benchmark.checks.gpu.check import check_gpu
-from benchmark.checks.gpu.estimate import estimate, write_estimates
 from benchmark.checks.gpu.half import HALF_COSINE, HALF_TOLERANCE, compare_precisions
 from benchmark.checks.gpu.measures import drawn_pictures, precision_gap, resumes_to_the_bit, take_steps
 from benchmark.checks.gpu.report import GPUReport, write_report
 from benchmark.checks.gpu.subjects import Subject, full_runs, shortened
 from benchmark.registry import method_names
-from benchmark.run.plan import synthetic_batch
-from benchmark.run.runs import read_run
 from tests.baselines.small import RECIPES, small
 from tests.paths import ROOT
 from tests.pretend_cuda import GPU, pretended_gpu
-from tests.tiny import I2T, change_recipe, rematch
+from tests.tiny import rematch
 
 CPU = torch.device("cpu")
 SAF = ROOT / "recipes/sgraf/scenes-saf.yaml"
@@ -266,22 +262,3 @@ def test_it_runs_from_a_clone_that_is_not_installed_without_the_library_of_datas
     (document,) = tmp_path.glob("*.json")
     left = json.loads(document.read_text())["left_out"]
     assert {line.split(",")[0].split("-")[0] for line in left if ", step" in line} == set(method_names())
-
-
-def test_an_estimate_is_of_the_models_products(fresh: Path) -> None:
-    """A dual encoder of one linear map a side: 2 FLOPs a weight and item forward, twice that backward."""
-    change_recipe(I2T, lambda document: document["training"].update(batch_size=4))
-    (line,) = estimate([read_run(I2T)])
-    assert (line.recipe, line.dataset, line.batch_size, line.steps) == ("hat/scenes-i2t", "scenes", 4, 50), (
-        fresh
-    )
-    subject = Subject.of(read_run(I2T).single, "hat")
-    with FlopCounterMode(display=False) as counter:
-        trainer = Subject.of(shortened(subject.recipe, 4), "hat").trainer(CPU)
-        trainer.step(synthetic_batch(subject.spec, subject.vocab_size, 4), subject.enter_largest(trainer))
-    assert line.flops == pytest.approx(counter.get_total_flops(), rel=0.1)
-    paths = write_estimates([line], Path("found"))
-    assert [path.name for path in paths] == ["estimated.json", "estimated.md"]
-    table = paths[1].read_text()
-    assert "Estimated, not measured" in table
-    assert "hat/scenes-i2t" in table
