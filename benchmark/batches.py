@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-_numbers = WeakTensorKeyDictionary()
+_numbers: MutableMapping[Tensor, tuple[int, list[int]]] = WeakTensorKeyDictionary()
 """Tensors on a GPU whose numbers the host knows, and their version at that time."""
 
 

@@ -323,7 +323,7 @@ def _grouped(tensors: Any, *args: Any, **options: Any) -> Any:
     return {(tensors[0][0].device, dtype): group for (_, dtype), group in groups.items()}
 
 
-_real_groups: Callable[..., Any] = clip_grad._group_tensors_by_device_and_dtype
+_real_groups: Callable[..., Any] = clip_grad._group_tensors_by_device_and_dtype  # type: ignore[attr-defined]
 _real_device: Callable[[Tensor], torch.device] = torch._C.TensorBase.device.__get__
 
 

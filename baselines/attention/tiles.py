@@ -142,7 +142,7 @@ def group_size(n_captions: int, device: torch.device) -> int:
 def _caption_groups(captions: Tensor, lengths: Tensor, order: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Captions in `order` (of length) as groups: tokens (g, longest of the group, D), zeros after `lengths` (g,)."""
     size = group_size(len(order), captions.device)
-    ordered, groups = sorted(numbers_of(lengths)), []
+    ordered, groups = sorted(numbers_of(lengths)), list[tuple[Tensor, Tensor]]()
     for rows, ends in zip(torch.split(order, size), torch.split(lengths[order], size), strict=True):
         longest = ordered[min(len(ordered), size * (len(groups) + 1)) - 1]
         padding = torch.arange(longest, device=ends.device) >= ends[:, None]  # (g, longest)

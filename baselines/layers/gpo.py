@@ -62,7 +62,8 @@ class GPO(nn.Module):
         forward, backward = states.chunk(2, dim=2)
         scores = self.linear((forward + backward) / 2).squeeze(2)  # (S, L)
         padding = _padding(move(torch.tensor(sizes), device), scores.shape[1])
-        return (scores.masked_fill(padding, -math.inf) / TEMPERATURE).softmax(1)
+        weights: Tensor = (scores.masked_fill(padding, -math.inf) / TEMPERATURE).softmax(1)
+        return weights
 
 
 def positional_codes(places: int, width: int, device: torch.device | None = None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -63,7 +64,7 @@ def codec(data: Dataset) -> Codec:
 
 
 def batches(data: Dataset, codec: Codec, spec: InputSpec, **other: int) -> list[PairBatch]:
-    settings = {"seed": 3, "epoch": 1, "batch_size": 16, "workers": 0, **other}
+    settings: dict[str, Any] = {"seed": 3, "epoch": 1, "batch_size": 16, "workers": 0, **other}
     return list(train_batches(data.splits["train"], spec, codec, **settings))
 
 

@@ -92,4 +92,4 @@ def _leave_out_dropout(model: Baseline) -> None:
         if isinstance(part, nn.Dropout):
             part.p = 0.0
         elif hasattr(part, "drop_prob"):
-            part.drop_prob = 0.0
+            part.drop_prob = 0.0  # type: ignore[assignment]

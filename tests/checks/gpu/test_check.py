@@ -21,6 +21,7 @@ from benchmark.checks.gpu.measures import drawn_pictures, precision_gap, resumes
 from benchmark.checks.gpu.report import GPUReport, write_report
 from benchmark.checks.gpu.subjects import Subject, full_runs, shortened
 from benchmark.registry import method_names
+from benchmark.run.runs import read_run
 from tests.baselines.small import RECIPES, small
 from tests.paths import ROOT
 from tests.pretend_cuda import GPU, pretended_gpu
