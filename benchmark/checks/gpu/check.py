@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from rich.progress import track
 
+from benchmark.checks.gpu.half import HALF_COSINE, HALF_TOLERANCE, compare_precisions
 from benchmark.checks.gpu.measures import (
     TOLERANCE,
     load_pictures,
@@ -21,7 +22,7 @@ from benchmark.checks.gpu.measures import (
     take_steps,
     time_scoring,
 )
-from benchmark.checks.gpu.report import CheckLine, GPUReport, LoaderLine, ScoringLine, StepLine
+from benchmark.checks.gpu.report import CheckLine, GPUReport, HalfLine, LoaderLine, ScoringLine, StepLine
 from benchmark.checks.gpu.subjects import Subject, full_runs, shortened
 from benchmark.errors import UserError
 from benchmark.memory import give_back
@@ -47,6 +48,7 @@ class Checking:
         self.checks: list[CheckLine] = []
         self.steps: list[StepLine] = []
         self.scoring: list[ScoringLine] = []
+        self.half: list[HalfLine] = []
         self.loader: list[LoaderLine] = []
         self.left_out: list[str] = []
 
@@ -105,6 +107,7 @@ class Checking:
                 )
 
             self.attempt(subject.name, "step", steps)
+            self.attempt(subject.name, "bfloat16", partial(self._hold_half, subject))
             self.attempt(subject.name, "killed and resumed", resume)
 
     def full_models(self, methods: list[str]) -> None:
@@ -154,6 +157,7 @@ class Checking:
             checks=self.checks,
             steps=self.steps,
             scoring=self.scoring,
+            half=self.half,
             loader=self.loader,
             left_out=self.left_out,
         )
@@ -164,6 +168,13 @@ class Checking:
         self.hold(subject.name, "placement", there and line.moved > 0, found)
         found = "the same bits twice" if same else f"differ: {', '.join(line.differing)}"
         self.hold(subject.name, "determinism", same, found)
+
+    def _hold_half(self, subject: Subject) -> None:
+        line = compare_precisions(subject, self.device)
+        self.half.append(line)
+        near = line.loss_gap <= HALF_TOLERANCE and line.gradient_cosine >= HALF_COSINE
+        found = f"loss off by {line.loss_gap:.1e} of it, cosine of gradients {line.gradient_cosine:.4f}"
+        self.hold(subject.name, "bfloat16", near, found)
 
     def _hold_precision(self, subject: Subject, model: Baseline) -> None:
         gap = precision_gap(subject, model, self.device)
