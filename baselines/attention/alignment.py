@@ -8,11 +8,8 @@ is built with norm 1.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from baselines.attention.cross_attention import attention_weights, safe_root
 from baselines.attention.scratch import Scratch
@@ -40,15 +37,12 @@ def squared_differences(
     attention, each pair's with its own, not in the difference; `temperature` is one number, or (K, N, Q, 1).
     Without gradient, the result is in `scratch`, where there is one.
     """
-    half, gradient = _is_half(contexts), torch.is_grad_enabled()
-    scratch = None if half or gradient else scratch
+    plain = not torch.is_grad_enabled() and not _is_half(contexts)
+    scratch = scratch if plain else None
     products = _products(queries, contexts, modulation, scratch)  # (K, S, N, Q)
     weights = _weights(products, temperature, slope, padding)
-    if half:
+    if not plain:
         return _normalised_differences(_attend(weights, contexts), queries)
-    if gradient:
-        kept: Tensor = _Differences.apply(weights.flatten(2), contexts, queries)
-        return kept
     squares, safe = _squared_norms(weights, contexts)
     if not safe:
         return _normalised_differences(_attend(weights, contexts), queries)
@@ -56,37 +50,6 @@ def squared_differences(
     # subtract and square in one pass over what is the largest array by far
     differences: Tensor = torch.ops.aten.mse_loss.out(attended, queries, 0, out=attended)
     return differences
-
-
-class _Differences(torch.autograd.Function):
-    """Squared differences (K, N, Q, D) by weights (K, S, N Q): of arrays as wide it keeps one, u.
-
-    With d = u - query, u = attended / (n + eps), and h = 2 d g for a gradient g of the squares:
-
-        of query = -h,   of attended = (h - u (u . h) (n + eps) / n) / (n + eps)
-    """
-
-    @staticmethod
-    def forward(ctx: Any, weights: Tensor, contexts: Tensor, queries: Tensor) -> Tensor:
-        units = weights.mT.contiguous() @ contexts  # (K, N Q, D)
-        norms = torch.linalg.vector_norm(units, dim=-1, keepdim=True)
-        units.div_(norms + EPS)
-        ctx.save_for_backward(weights, contexts, queries, units, norms)
-        differences = units.view(len(contexts), *queries.shape[-3:]) - queries
-        return differences.square_()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        weights, contexts, queries, units, norms = ctx.saved_tensors
-        wide = (units.view_as(gradient) - queries).mul_(gradient).mul_(2)  # (K, N, Q, D)
-        of_queries = wide.neg() if queries.ndim == 4 else wide.sum(0).neg_()
-        slopes = wide.view_as(units)  # (K, N Q, D)
-        work = units * slopes
-        along = work.sum(-1, keepdim=True)  # (K, N Q, 1)
-        along = torch.where(norms > 0, along * (norms + EPS) / norms, 0)
-        of_attended = torch.addcmul(slopes, units, along, value=-1, out=work).div_(norms + EPS)
-        return (of_attended @ contexts.mT).mT, weights @ of_attended, of_queries
 
 
 def _attend(weights: Tensor, contexts: Tensor, scratch: Scratch | None = None) -> Tensor:

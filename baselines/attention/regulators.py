@@ -77,8 +77,7 @@ class CorrespondenceRegulator(nn.Module):
         previous = focus.modulation
         if torch.is_grad_enabled():
             step = dense_rows(hidden, weight, bias, "tanh", dtype=alignment.dtype)  # (*, Q, D)
-            # clamped before 1 is added, in place: one wide array less is kept
-            return step.clamp_max(0).add_(1) if previous is None else (previous + step).clamp(-1, 1)
+            return ((1.0 if previous is None else previous) + step).clamp(-1, 1)
         out = None
         if previous is None and focus.scratch is not None and hidden.dtype == alignment.dtype:
             out = focus.scratch.take("modulation", (*hidden.shape[:-1], len(weight)), hidden)
