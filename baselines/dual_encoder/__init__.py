@@ -13,6 +13,7 @@ METHOD = Method(
     inputs=inputs,
     build=PairedEncoders,
     loss=ContrastiveLoss,
+    half_precision="float16",  # of the recipes here; no authors' program is followed
     check_batch=check_batch,
     pretrained_parts=pretrained_parts,
     settle=settle,
