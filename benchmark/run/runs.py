@@ -51,6 +51,11 @@ class Run:
         return self.recipe
 
     @property
+    def trains(self) -> bool:
+        """False for a single model whose weights are taken as they are; an ensemble's members are asked for themselves."""
+        return not self.members and bool(self.single.training.stages)
+
+    @property
     def singles(self) -> tuple[Run, ...]:
         """The runs of single models: those of an ensemble's members, else this one."""
         return self.members or (self,)
