@@ -52,7 +52,7 @@ class Run:
 
     @property
     def trains(self) -> bool:
-        """False for a single model whose weights are taken as they are; an ensemble's members are asked for themselves."""
+        """True of a single model that is trained, and not taken as it is; an ensemble has members that are."""
         return not self.members and bool(self.single.training.stages)
 
     @property
