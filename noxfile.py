@@ -164,6 +164,15 @@ def docs(session: nox.Session) -> None:
     session.run("zensical", "build", "--strict", "--clean", "--config-file", ".rematch/site/mkdocs.yml")
 
 
+@nox.session(venv_backend="uv", default=False)
+def peers(session: nox.Session) -> None:
+    """Compare recalls with other evaluators, of pinned versions, in an environment of its own; see docs/peers.md."""
+    session.install("--require-hashes", "-r", "requirements.lock", silent=False)
+    session.install("--no-deps", "--no-build-isolation", "-e", ".")
+    session.install("--no-deps", "-r", "tests/peers/requirements.txt")
+    session.run("pytest", "-q", "tests/peers", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
 @nox.session(requires=["env"], venv_backend="none", default=False)
 def mutants(session: nox.Session) -> None:
     """Ask the tests about a sample of changed modules: `nox -s mutants [-- AREA --minutes 20]`; see docs/mutants.md."""

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmark.api import Evaluation, UserError, compare, evaluate, frame, load_split, reproduce
+    from benchmark.api import Evaluation, UserError, compare, evaluate, frame, load_run, load_split, reproduce
 
 __version__ = "0.1.0"
-__all__ = ["Evaluation", "UserError", "compare", "evaluate", "frame", "load_split", "reproduce"]
+__all__ = ["Evaluation", "UserError", "compare", "evaluate", "frame", "load_run", "load_split", "reproduce"]
 
 
 def __getattr__(name: str) -> Any:

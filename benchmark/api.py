@@ -30,8 +30,9 @@ from benchmark.reporting.leaderboard.comparisons import RunComparison
 
 if TYPE_CHECKING:
     from benchmark.run.job import Settings
+    from benchmark.share.exported import ExportedRun
 
-__all__ = ["Evaluation", "UserError", "compare", "evaluate", "frame", "load_split", "reproduce"]
+__all__ = ["Evaluation", "UserError", "compare", "evaluate", "frame", "load_run", "load_split", "reproduce"]
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,16 @@ def load_split(
         show_progress=show_progress,
     )
     return loaded.splits[split]
+
+
+def load_run(source: Path | str, *, device: str | None = None, data_dir: Path | None = None) -> ExportedRun:
+    """Load what `rematch export` wrote, a folder or a repository of the Hub: `load_run(folder).query("a red circle")`.
+
+    data_dir: local data in place of the Hub's. Raises UserError for a folder that is no export of a run.
+    """
+    from benchmark.share.exported import load_run as load
+
+    return load(source, device=device, data_dir=data_dir)
 
 
 def reproduce(

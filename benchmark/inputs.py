@@ -263,6 +263,8 @@ class OwnText:
     """The longest caption in tokens, for estimates; the codec cuts by itself."""
     augment: Literal["none", "word_drop", "word_drop_ends"] = "none"
     """Changes in training, as WordPieceText has them; they need the codec's `mask_id`."""
+    vocab_size: int | None = None
+    """The size of its vocabulary, where it is known before the codec is made, for estimates."""
 
     @property
     def cut_to_longest(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import resource
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -66,3 +67,10 @@ def peak_on(device: torch.device) -> str:
         return ""
     peak, total = torch.cuda.max_memory_allocated(device), torch.cuda.mem_get_info(device)[1]
     return f", {peak / GIGABYTE:.1f} of {total / GIGABYTE:.1f} GiB at the peak"
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Return the most bytes that this process has held: of a GPU by torch, else of the host's memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

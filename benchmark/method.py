@@ -254,6 +254,11 @@ class Method:
     read_official: Callable[[Path, Baseline], OfficialWeights] | None = None
     check_batch: Callable[[Any, int], None] = lambda _config, _batch_size: None
     """Raises UserError where a configuration cannot be trained in batches of that size; asked when a recipe is read."""
+    settle: Callable[[Any, Callable[[str], str]], Any] = lambda config, _commit_of: config
+    """Gives a configuration with what its repositories decide, read at their commits (name -> 40 digits), before data
+    are loaded; the record has it so. For methods whose models are known by name alone."""
+    hub_models: bool = False
+    """True where a configuration of a `name`, a repository of the Hub, is what `rematch evaluate-model` takes."""
     pretrained_parts: Callable[[Any], list[str]] = lambda _config: []
     """Names all that `pretrained=True` would download, for `--dry-run`."""
     scoring_cases: Callable[[torch.device], Iterable[ScoringCase]] | None = None

@@ -51,6 +51,15 @@ def get_method(name: str) -> Method:
     return method
 
 
+def hub_method() -> Method:
+    """Return the method whose models are repositories of the Hub; raises UserError where none is registered."""
+    for name in method_names():
+        method = get_method(name)
+        if method.hub_models:
+            return method
+    raise UserError("no registered method takes models of the Hub; install Rematch anew: uv pip install -e .")
+
+
 def declared_split(dataset: str, name: str) -> ListedSplit:
     """Return the split of that name that a registered method declares for a dataset; raises UserError for another."""
     declared = [

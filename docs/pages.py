@@ -34,8 +34,11 @@ GENERATED = (("results", "tables"), ("results", "studies"), ("results", "hardwar
 
 RECALLS = ("i2t R@1", "R@5", "R@10", "t2i R@1", "R@5", "R@10", "rsum")
 KEYS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "rsum")
-FACTS = {"vse_infty": "docs/papers/user.md"}
+FACTS = {"vse_infty": "docs/papers/user.md", "clip": "docs/models.md"}
 """The document of facts of a method whose name it does not bear."""
+
+PACKAGES = {"clip": "dual_encoder"}
+"""The method that a paper's file is about, where it has another name."""
 
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]+)?\)")
 
@@ -102,6 +105,11 @@ def methods() -> list[str]:
     return sorted(path.stem for path in (ROOT / "results/paper").glob("*.yaml"))
 
 
+def package(method: str) -> str:
+    """Return the package, and the folder of recipes, of the method that a paper's file is about."""
+    return PACKAGES.get(method, method)
+
+
 def read(path: Path) -> Row:
     found: Row = yaml.safe_load(path.read_text(encoding="utf-8"))
     return found
@@ -109,7 +117,7 @@ def read(path: Path) -> Row:
 
 def recipes(method: str) -> dict[str, Row]:
     """Return the recipes of a method by their path in the repository."""
-    files = sorted((ROOT / "recipes" / method).glob("*.yaml"))
+    files = sorted((ROOT / "recipes" / package(method)).glob("*.yaml"))
     return {file.relative_to(ROOT).as_posix(): read(file) for file in files}
 
 
@@ -224,7 +232,7 @@ def method_page(site: Site, method: str) -> str:
         name: site.lead(page, path, path)
         for name, path in (
             ("facts", facts),
-            ("fidelity", f"baselines/{method}/README.md"),
+            ("fidelity", f"baselines/{package(method)}/README.md"),
             ("file", f"results/paper/{method}.yaml"),
         )
     }
@@ -233,11 +241,12 @@ def method_page(site: Site, method: str) -> str:
         code += f" at `{paper['code_commit'][:7]}`"
     if paper.get("code_licence"):
         code += f", licence: {paper['code_licence']}"
+    session = f"reproduce-{package(method).replace('_', '-')}"
     return f"""# {method}
 
 {paper["title"]}, {paper["year"]}. [arXiv {paper["arxiv"]}](https://arxiv.org/abs/{paper["arxiv"]}); {code}.
 
-`nox -s reproduce-{method.replace("_", "-")}` trains and evaluates it. [What is known of the paper]({places["facts"]});
+`nox -s {session}` trains and evaluates it. [What is known of the paper]({places["facts"]});
 [how faithful the code is]({places["fidelity"]}).
 
 ## What the paper reports
@@ -298,7 +307,10 @@ def gather(folder: Path) -> None:
     for part in settings["nav"]:
         if "Methods" in part:
             pages = [{name: f"methods/{name}.md"} for name in methods()]
-            notes = [{f"{name}: fidelity": f"methods/{name}-fidelity.md"} for name in methods()]
+            notes = [
+                {f"{name}: fidelity": f"methods/{name}-fidelity.md"}
+                for name in sorted({package(method) for method in methods()})
+            ]
             part["Methods"] = ["methods/index.md", *pages, *notes]
     settings["plugins"][-1]["mkdocstrings"]["handlers"]["python"]["paths"] = [str(ROOT)]
     (folder / "mkdocs.yml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")

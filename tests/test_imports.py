@@ -69,7 +69,8 @@ HOSTS = {"temde": {"sgraf"}}
 
 FOR_METHODS = {
     *("torch", "torchvision", "timm", "transformers", "huggingface_hub"),
-    *("numpy", "scipy", "pydantic", "safetensors"),
+    *("open_clip", "sentence_transformers"),  # extras
+    *("numpy", "scipy", "pydantic", "safetensors", "PIL"),
 }
 """What a method may import besides the standard library and the contract."""
 

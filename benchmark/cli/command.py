@@ -22,6 +22,7 @@ from benchmark import __version__
 from benchmark.cli.checks import doctor, drift, gpu_check, parity
 from benchmark.cli.data import data_app
 from benchmark.cli.features import compare_features, features
+from benchmark.cli.models import evaluate_model
 from benchmark.cli.options import several_values
 from benchmark.cli.run import evaluate, reproduce
 from benchmark.cli.scores import score
@@ -47,6 +48,7 @@ app.command(rich_help_panel=FIRST)(leaderboard)
 app.command(rich_help_panel=RUNS)(table)
 app.command(name="list", rich_help_panel=RUNS)(list_)
 app.command(rich_help_panel=RUNS)(evaluate)
+app.command(name="evaluate-model", rich_help_panel=RUNS)(evaluate_model)
 app.command(rich_help_panel=RUNS)(score)
 app.command(rich_help_panel=RUNS)(query)
 app.command(rich_help_panel=RUNS)(diff)

@@ -36,6 +36,13 @@ if TYPE_CHECKING:
     from benchmark.run.job import Settings
     from benchmark.run.runs import Run
 
+TrackerNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log", help="Show the epochs there, too: tensorboard, trackio, wandb or jsonl; several times."
+    ),
+]
+
 
 @bundled
 def reproduce(
@@ -57,6 +64,7 @@ def reproduce(
     word_vectors: WordVectors = None,
     latency: Annotated[bool, typer.Option(help="Measure latency after the evaluation.")] = True,
     tables: Annotated[bool, typer.Option(help="Write results/tables/ at the end.")] = True,
+    trackers: TrackerNames = None,
     report: Report,
 ) -> None:
     """Train and evaluate recipes, and write run records and tables.
@@ -72,11 +80,15 @@ def reproduce(
       rematch reproduce hat mscoco --dry-run
 
       rematch reproduce hat flickr30k --profile reduced --device cpu     (a smoke run, in a minute)
+
+      rematch reproduce sgraf --log tensorboard      (then: tensorboard --logdir .rematch/logs/tensorboard)
     """
     from benchmark.data.published.catalogue import get_entry
     from benchmark.run.resolve import check_folders, check_runs, check_wanted, choose_dataset, find_runs
+    from benchmark.training.trackers import check_trackers
 
-    settings = replace(settings, word_vectors=word_vectors, resume=resume, latency=latency)
+    shown = check_trackers(trackers or ())
+    settings = replace(settings, word_vectors=word_vectors, resume=resume, latency=latency, trackers=shown)
     if dataset is None and not Path(target).suffix:
         dataset = choose_dataset(settings.device)
         if get_entry(dataset).embedded:
@@ -92,11 +104,7 @@ def reproduce(
     check_folders(runs, settings.data_dir)
     made = run_all(runs, seeds, with_log(settings, report), report.console)
     if tables:
-        from benchmark.reporting.generated import write_generated
-        from benchmark.reporting.leaderboard.made import made_sheet
-
-        write_generated()
-        report.put(made_sheet(made))
+        put_tables(made, report)
 
 
 @bundled
@@ -151,6 +159,15 @@ def evaluate(
     if table is not None:
         sheets.append(score_run_relevance(done, table, relevance_file))
     report.put(*sheets)
+
+
+def put_tables(made: Sequence[MadeRun], report: Report) -> None:
+    """Write the tables anew, and print the rows of the runs just made."""
+    from benchmark.reporting.generated import write_generated
+    from benchmark.reporting.leaderboard.made import made_sheet
+
+    write_generated()
+    report.put(made_sheet(made))
 
 
 def run_all(

@@ -79,7 +79,9 @@ def export(
     folder: Annotated[Path, typer.Argument(help="The folder to write.")],
     weights: Annotated[
         Path | None,
-        typer.Option(help="The run's weights. Default: those of its training in the work folder."),
+        typer.Option(
+            help="The run's weights. Default: of its training in the work folder, else the committed ones."
+        ),
     ] = None,
     license_: Annotated[
         str | None,
@@ -90,17 +92,41 @@ def export(
     force: Annotated[
         bool, typer.Option("--force", help="Write to a folder that holds other things; they stay.")
     ] = False,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REPO", help="Upload it too, to OWNER/NAME on the Hub, as who is logged in there."
+        ),
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make a repository that is new a private one.")
+    ] = False,
 ) -> None:
-    """Write a run as a folder for the Hugging Face Hub: weights, recipe, record and model card. Nothing is uploaded.
+    """Write a run as a folder for the Hugging Face Hub: weights, recipe, record and model card.
 
-    Example: rematch export scenes/sgraf-saf/0 exported/sgraf-saf
+    Without --push nothing is uploaded. The folder can be asked from Python: benchmark.load_run(FOLDER).query("...").
+
+    Examples:
+
+      rematch export scenes/sgraf-saf/0 exported/sgraf-saf
+
+      rematch export scenes/sgraf-saf/0 exported/sgraf-saf --push me/sgraf-saf --private
     """
     from benchmark.run.names import find_record
     from benchmark.share.export.folder import export_run
+    from benchmark.share.export.push import check_login, push_folder
 
+    if push is not None:
+        check_login(push)
     done = export_run(find_record(run), folder, weights=weights, licence=license_, force=force)
-    wrote = f"wrote {folder.as_posix()}: {', '.join(done.files)}"
-    Report().say(wrote, "nothing was uploaded; to share it:", f"  {done.upload}")
+    report = Report()
+    report.say(f"wrote {folder.as_posix()}: {', '.join(done.files)}")
+    if done.note is not None:
+        report.say(f"note: the weights are {done.note}")
+    if push is None:
+        report.say("nothing was uploaded; to share it:", f"  {done.upload}")
+        return
+    report.say(f"uploaded: {push_folder(folder, done.files, push, private=private)}")
 
 
 def new(

@@ -6,8 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from benchmark.errors import UserError
 from benchmark.recipe.faults import check_fields
-from benchmark.recipe.training import Training
+from benchmark.recipe.training import UNTRAINED, Training
 from benchmark.registry import get_method
 from benchmark.strict import LATER, Grown, Strict
 
@@ -203,7 +204,12 @@ class Recipe(Strict):
         check_fields("model", self.model, method.config)
         for number, stage in enumerate(self.training.stages):
             check_fields(f"training.stages.{number}.loss", stage.loss, method.loss)
-        method.check_batch(self.method_config(), self.training.batch_size)
+        if self.training.stages:
+            method.check_batch(self.method_config(), self.training.batch_size)
+        elif not self.pretrained:
+            raise UserError(
+                f"field 'training': found '{UNTRAINED}' with pretrained: false, expected weights from somewhere"
+            )
         return self
 
     def method_config(self) -> Strict:

@@ -161,6 +161,20 @@ class Stage(Grown):
     """The stage's own schedule, with epochs and steps from its first; None means the training's, running on."""
 
 
+UNTRAINED = "none"
+"""The word for no training in a recipe: weights that were made elsewhere are evaluated as they are."""
+KEPT = ("seed", "stages", "workers")
+"""The fields that are left of a training where there is none."""
+
+
+class Untrained(Strict):
+    """What a recipe may say beside `stages: []`."""
+
+    seed: Seed = 0
+    stages: list[Stage] = Field(default=[], max_length=0)
+    workers: int = Field(default=0, ge=0, le=1024)
+
+
 class Training(Strict):
     """Everything between the initial weights and the last checkpoint."""
 
@@ -180,6 +194,25 @@ class Training(Strict):
     validate_every: int = Field(default=1, ge=1)
     select: Metric | Literal["last"] = "rsum"
     """The validation value that chooses the best checkpoint; `last`: the last epoch, without validation."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _none(cls, value: Any, handler: Callable[[Any], Training]) -> Training:
+        """Read `none`, and how it is recorded, as no training at all."""
+        given = {"stages": []} if value == UNTRAINED else value
+        if isinstance(given, dict) and given.get("stages") == [] and set(given) <= {*KEPT}:
+            return cls._untrained(given)
+        return handler(value)
+
+    @classmethod
+    def _untrained(cls, given: dict[str, Any]) -> Training:
+        """Make the training of weights that are taken as they are; it has no batches and no optimiser."""
+        plain = Untrained.model_validate(given)
+        return cls.model_construct(_fields_set={*KEPT}, **dict(plain))
+
+    @model_serializer(mode="wrap")
+    def _if_any(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        return dump(self) if self.stages else {name: getattr(self, name) for name in KEPT}
 
     @property
     def epochs(self) -> int:

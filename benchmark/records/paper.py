@@ -107,6 +107,8 @@ class Paper(Strict):
     rows: list[ReportedRow]
     expected_variants: list[str]
     """Variants that are known to exist and whose values could not be read."""
+    repositories: dict[str, str] = {}
+    """Repositories of the Hub that hold the authors' weights, and the variant that each is."""
     names: dict[str, str] = {}
     """The rows' names in our tables, by the recipe's name without its dataset, or by the variant."""
     relative_gain_claims: list[RelativeGain]
@@ -118,6 +120,9 @@ class Paper(Strict):
         double = [key for number, key in enumerate(keys) if key in keys[:number]]
         if double:
             raise ValueError(f"variant {double[0][0]!r} stands twice for {double[0][1]}")
+        for name, variant in self.repositories.items():
+            if variant not in self.variants:
+                raise ValueError(f"repositories: {name!r} is {variant!r}, which is no variant")
         if (self.status == "missing") != (not self.rows):
             raise ValueError(f"status '{self.status}' with {len(self.rows)} rows")
         return self
@@ -186,6 +191,14 @@ def resolve(row: PaperRow, folder: Path = PAPER) -> Paper | None:
             f"field 'paper_row.variant': {where} has no variant '{row.variant}'{nearest(row.variant, paper.variants)}"
         )
     return paper
+
+
+def paper_row_of(repository: str, method: str, folder: Path = PAPER) -> PaperRow:
+    """The row of the paper whose weights a repository of the Hub holds; of no paper, a row of the method's own."""
+    for paper in load_papers(folder):
+        if repository in paper.repositories:
+            return PaperRow(method=paper.method, variant=paper.repositories[repository])
+    return PaperRow(method=method, variant=f"{repository}, zero-shot")
 
 
 def find_row(method: str, variant: str, protocol: str, folder: Path = PAPER) -> ReportedRow | None:

@@ -56,8 +56,8 @@ class RunRecord(Part, Grown):
     comparable: bool
     departures: list[str]
     """The reasons why the numbers cannot be compared with the paper's; empty means the paper's set-up."""
-    weights: Literal["trained", "official", "members", "elsewhere"]
-    """`elsewhere`: only scores were given (elsewhere.py)."""
+    weights: Literal["trained", "official", "members", "elsewhere", "pretrained"]
+    """`elsewhere`: only scores were given (elsewhere.py); `pretrained`: weights of the Hub as they are, zero-shot."""
     weights_sha256: Sha256 | None = None
     members: list[Member] = []
     dataset: DatasetFacts

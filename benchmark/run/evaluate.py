@@ -61,7 +61,7 @@ def evaluate_weights(
     checkpoint: Path | None,
     official: Path | None,
     save_sims: Path | None,
-    console: Console,
+    console: Console | None,
 ) -> Evaluated:
     """Evaluate weights on a run's test split; only an authors' checkpoint leaves a run record.
 
@@ -69,6 +69,7 @@ def evaluate_weights(
     """
     if checkpoint is not None and official is not None:
         raise UserError("options '--checkpoint' and '--official-checkpoint': give one of them")
+    console = console or Console(quiet=True)
     deterministic()
     if settings.vocabulary is None and checkpoint is not None and (checkpoint.parent / KEPT).is_file():
         settings = replace(settings, vocabulary=checkpoint.parent / KEPT)
@@ -79,12 +80,13 @@ def evaluate_weights(
         raise UserError(f"{method.name} has no reader for its authors' checkpoints; use --checkpoint")
     if official is not None and not official.is_file():
         raise UserError(f"{official.as_posix()}: no such file")
-    if official is None:  # before data are loaded and a model is built
+    untrained = not run.single.training.stages and checkpoint is None and official is None
+    if official is None and not untrained:  # before data are loaded and a model is built
         said = check_weights(settings.folder(run.dataset, run.name, run.seed), checkpoint)
         if said is not None:
             console.print(said, highlight=False, markup=False, soft_wrap=True)
     job = prepare(run, settings, splits=("test",))
-    model = build_model(job, pretrained=False)
+    model = build_model(job, pretrained=untrained)
     if official is not None:
         notes = load_official(job, model, official)
         for line in notes:
@@ -92,6 +94,9 @@ def evaluate_weights(
         where = (job.dataset.name, f"{run.name}-official", run.seed)
         with working(settings.folder(*where), settings.record(*where)):
             _, results, sims = evaluate_model(job, model, None, official=official, notes=notes)
+    elif untrained:
+        sims = score_split(job, model, "test", show_progress=settings.show_progress).sims
+        results = results_of(job, sims)
     else:
         weights = checkpoint or job.folder / "best.safetensors"
         check_words(job, model, weights)

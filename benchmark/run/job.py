@@ -14,6 +14,7 @@ from benchmark.data.batches import PairLoader, train_batches
 from benchmark.data.inputs import check_input
 from benchmark.data.load import check_vocabulary, load_dataset, make_codec
 from benchmark.data.published.catalogue import entry_under, get_entry
+from benchmark.data.published.models import model_commit
 from benchmark.data.regions.grid import FeatureStore
 from benchmark.data.splits import Dataset, SplitName
 from benchmark.data.text.word_codec import KEPT
@@ -29,6 +30,7 @@ from benchmark.records.record import recipe_digest
 from benchmark.registry import get_method
 from benchmark.run.runs import Run
 from benchmark.training import seed_initialisation
+from benchmark.training.trackers import TrackerName
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 """Precisions of codes and scores by their names in recipes."""
@@ -58,6 +60,8 @@ class Settings:
     resume: bool = False
     latency: bool = True
     show_progress: bool = True
+    trackers: tuple[TrackerName, ...] = ()
+    """Where the epochs of a training are shown, too; no record knows of them."""
     log: Callable[[str], None] | None = None
     """Takes a line after each epoch of a training, for want of a progress bar; None: nothing is said."""
 
@@ -153,7 +157,9 @@ def prepare(run: Run, settings: Settings, splits: tuple[SplitName, ...] = ("trai
     that does not fit the protocols.
     """
     recipe = run.single
-    method, config = get_method(recipe.method), recipe.method_config()
+    method = get_method(recipe.method)
+    with about(run.path):
+        config = method.settle(recipe.method_config(), model_commit)
     spec = method.inputs(config)
     data = recipe.data
     check_vocabulary(spec.text, settings.vocabulary)
@@ -174,7 +180,7 @@ def prepare(run: Run, settings: Settings, splits: tuple[SplitName, ...] = ("trai
         )
         for split in dataset.splits.values():
             check_input(split, spec)
-        if "train" in splits:
+        if "train" in splits and recipe.training.stages:
             train = dataset.splits["train"]
             spec.check_epoch(len(train), len(train.captions), recipe.training.batch_size)
         if "test" in splits:  # now, and not after hours of training
@@ -209,6 +215,8 @@ def split_sizes(recipe: Recipe) -> Mapping[SplitName, int]:
 
 def check_last_batch(recipe: Recipe) -> None:
     """Raise UserError where an epoch over as many images as the catalog has ends in a batch that is too small."""
+    if not recipe.training.stages:
+        return
     spec, images = get_method(recipe.method).inputs(recipe.method_config()), split_sizes(recipe)["train"]
     spec.check_epoch(images, images * recipe.data.captions_per_image, recipe.training.batch_size)
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,9 @@ from benchmark.run.lock import working
 from benchmark.run.runs import Run
 from benchmark.timing.model import LEAST_REPEATS, LatencyReport, measure_latency
 from benchmark.training import TrainingResult, deterministic, train
+from benchmark.training.checkpoints import weight_bytes
 from benchmark.training.log import epoch_line
+from benchmark.training.trackers import Tracked, Trackers, say_on_stderr
 
 MATRIX = "sims.npy"
 """Similarities of the test split, in the work folder; `sims.json` beside it says of which run they are."""
@@ -85,7 +88,7 @@ def reproduce(run: Run, settings: Settings) -> RunRecord:
         model = build_model(job, pretrained=job.recipe.pretrained)
         with about(run.path):
             check_memory(job, model)
-            result = train_model(job, model)
+            result = train_model(job, model) if job.recipe.training.stages else None
         return evaluate_model(job, model, result)[0]
 
 
@@ -98,6 +101,30 @@ def train_model(job: Job, model: Baseline) -> TrainingResult:
         split = job.dataset.splits["val"]
         return retrieval_metrics(rank(sims, split.caption_image, job.recipe.evaluation.tie_rule)).values()
 
+    tracked = Tracked(
+        f"{job.dataset.name}/{job.run.name}/{job.seed}",
+        settings.work / "logs",
+        job.resolved(),
+        settings.device,
+    )
+
+    def show(entry: dict[str, Any]) -> None:
+        trackers.log(entry)
+        if log is not None:
+            log(epoch_line(entry, training.epochs))
+
+    with Trackers(settings.trackers, tracked, log or say_on_stderr) as trackers:
+        return train_with(job, model, validate, show)
+
+
+def train_with(
+    job: Job,
+    model: Baseline,
+    validate: Callable[[], dict[str, float]],
+    on_epoch: Callable[[dict[str, Any]], None],
+) -> TrainingResult:
+    """Train as the recipe says, in the run's folder; `on_epoch` gets each entry of the log."""
+    training, settings = job.training, job.settings
     return train(
         model,
         training=training,
@@ -111,7 +138,7 @@ def train_model(job: Job, model: Baseline) -> TrainingResult:
         recipe=binding(job.resolved()) | {"data_fingerprint": job.dataset.fingerprint},
         lay_beside=job.keep_vocabulary,
         show_progress=None if settings.show_progress else False,
-        on_epoch=None if log is None else lambda entry: log(epoch_line(entry, training.epochs)),
+        on_epoch=on_epoch,
     )
 
 
@@ -200,7 +227,10 @@ def evaluate_model(
             results, top_k(scored.sims, 10), job.dataset.splits["test"], training.log if training else []
         )
     )
-    weights_sha256 = training.weights_sha256 if training else None
+    if official is not None:
+        weights_sha256 = sha256_file(official)
+    else:  # weights that were not trained here are named by what they are as a file of ours
+        weights_sha256 = training.weights_sha256 if training else sha256_bytes(weight_bytes(model, {}))
     record = new_record(
         run=job.run.name if official is None else f"{job.run.name}-official",
         seed=job.seed,
@@ -208,8 +238,8 @@ def evaluate_model(
         recipe_path=job.run.path.as_posix(),
         recipe=job.resolved(),
         departures=[*departures_of(job), *([] if official else precision_departure(job))],
-        weights="official" if official else "trained",
-        weights_sha256=sha256_file(official) if official else weights_sha256,
+        weights="official" if official else "trained" if training else "pretrained",
+        weights_sha256=weights_sha256,
         dataset=dataset_part(job.dataset, job.recipe.data.captions_per_image),
         codec=job.codec.identity,
         transform=job.spec.image.identity,

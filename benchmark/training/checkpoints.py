@@ -31,7 +31,7 @@ from benchmark.training.log import ANEW
 FORMAT = "rematch-training-2"
 EARLIER = "rematch-training-1"
 """The format without the checksums of the files beside the checkpoint."""
-_NOTES = "rematch"  # one metadata key only: safetensors does not keep the order of several
+NOTES = "rematch"  # one metadata key only: safetensors does not keep the order of several
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -226,7 +226,7 @@ def weight_bytes(model: Baseline, notes: Mapping[str, Any] | None = None) -> byt
         kept = tensor.detach().cpu().contiguous()
         # a view into a larger storage must not bring (or share) the rest of it
         tensors[name] = kept if kept.untyped_storage().nbytes() == kept.nbytes else kept.clone()
-    metadata = {_NOTES: json.dumps({"notes": dict(notes or {}), "tied": tied}, sort_keys=True)}
+    metadata = {NOTES: json.dumps({"notes": dict(notes or {}), "tied": tied}, sort_keys=True)}
     return safetensors_bytes(tensors, metadata)
 
 
@@ -241,7 +241,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises UserError where the file is missing, truncated or not safetensors.
     """
     with _opened(path) as handle:
-        header = parse_json((handle.metadata() or {}).get(_NOTES, "{}"))
+        header = parse_json((handle.metadata() or {}).get(NOTES, "{}"))
         state = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
         state |= {name: state[kept] for name, kept in header.get("tied", {}).items()}
         return state, header.get("notes", {})
@@ -250,7 +250,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def read_notes(path: Path) -> dict[str, Any]:
     """The notes of a weights file alone; errors as `read_weights`."""
     with _opened(path) as handle:
-        notes: dict[str, Any] = parse_json((handle.metadata() or {}).get(_NOTES, "{}")).get("notes", {})
+        notes: dict[str, Any] = parse_json((handle.metadata() or {}).get(NOTES, "{}")).get("notes", {})
         return notes
 
 

@@ -6,7 +6,9 @@ every request, so that a test can say which files were asked for. No header name
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import json
 import re
 import threading
@@ -58,6 +60,11 @@ class HubTwin:
     def __init__(self, repositories: Iterable[Repository] = (), port: int = 0) -> None:
         self.repositories: dict[str, Repository] = by_name(*repositories)
         self.requests: list[Logged] = []
+        self.writers: set[str] = set()
+        """Tokens of those who may write."""
+        self.pushed: dict[str, dict[str, bytes]] = {}
+        """Repositories that were made here, and the files that were uploaded to each."""
+        self.private: dict[str, bool] = {}
         self.lock = threading.Lock()
         twin = self
 
@@ -147,8 +154,8 @@ class Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         path, query = parts.path.lstrip("/"), parse_qs(parts.query)
         if self.command == "POST":
-            raise Refusal(405, message="the twin only reads")
-        if path == "":
+            self._write(path)
+        elif path == "":
             self._send(200, b"twin of the Hugging Face Hub\n", {})
         elif path.startswith("api/"):
             self._api(path.removeprefix("api/"), query)
@@ -215,6 +222,54 @@ class Handler(BaseHTTPRequestHandler):
             following = f"{self.hub.url}{urlsplit(self.path).path}?p={page + 1}"
             headers["Link"] = f'<{following}>; rel="next"'
         self._json([_commit_entry(item) for item in shown], headers)
+
+    # ------------------------------------------------------------------------------------- uploads
+
+    def _write(self, path: str) -> None:
+        """Make a repository, say how its files are sent, and take a commit; everything is sent as small files are."""
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        match = re.fullmatch(r"api/models/([^/]+/[^/]+)/(preupload|commit)/([^/]+)", path)
+        if path == "api/validate-yaml":
+            self._json({"errors": [], "warnings": []})
+            return
+        if path != "api/repos/create" and match is None:
+            raise Refusal(405, message="the twin only reads")
+        if self._token() not in self.hub.writers:
+            raise Refusal(401, message="Invalid credentials")
+        if match is None:
+            self._create(json.loads(body))
+            return
+        name = unquote(match[1])
+        self.logged.repo = name
+        if name not in self.hub.pushed:
+            raise Refusal(404, "RepoNotFound", "Repository not found")
+        if match[2] == "preupload":
+            self._json(
+                {
+                    "files": [
+                        {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False, "oid": None}
+                        for file in json.loads(body)["files"]
+                    ]
+                }
+            )
+            return
+        self._commit_files(name, body)
+
+    def _create(self, asked: dict[str, Any]) -> None:
+        name = f"{asked.get('organization') or 'alice'}/{asked['name']}"
+        self.hub.pushed.setdefault(name, {})
+        self.hub.private[name] = asked.get("visibility") == "private" or bool(asked.get("private"))
+        self._json({"url": f"{self.hub.url}/{name}", "name": name, "id": name})
+
+    def _commit_files(self, name: str, body: bytes) -> None:
+        for line in body.splitlines():
+            item = json.loads(line)
+            if item["key"] == "file":
+                self.hub.pushed[name][item["value"]["path"]] = base64.b64decode(item["value"]["content"])
+        commit = hashlib.sha1(body).hexdigest()
+        self._json(
+            {"success": True, "commitOid": commit, "commitUrl": f"{self.hub.url}/{name}/commit/{commit}"}
+        )
 
     # -------------------------------------------------------------------------------------- files
 

@@ -28,6 +28,8 @@ from tests.tiny import tiny_recipe, write_recipe
 
 PATHS = sorted((ROOT / "recipes").glob("*/*.yaml"))
 SINGLE = [path for path in PATHS if "ensemble" not in path.stem]
+PAPERS = {"dual_encoder": None}
+"""Methods whose recipes answer to no paper's row."""
 SCENES = [path for path in SINGLE if path.stem.startswith("scenes")]
 
 
@@ -46,8 +48,7 @@ def test_every_recipe_is_sound(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert path.stem.split("-")[0] == run.dataset  # `rematch reproduce hat DATASET` finds it by name
     assert run.recipe.summary
     paper = resolve(run.recipe.paper_row)
-    assert paper is not None
-    assert paper.method == path.parent.name
+    assert (paper.method if paper is not None else None) == PAPERS.get(path.parent.name, path.parent.name)
     if run.members:
         assert {member.dataset for member in run.members} == {run.dataset}
     else:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData
 
+import benchmark
+from benchmark.errors import UserError
 from benchmark.files import sha256_file
 from benchmark.records.record import RunRecord, read_record
 from benchmark.reporting.writers.markdown import escape
 from benchmark.share.export.card import model_card
 from benchmark.share.export.folder import NEEDED
+from benchmark.training import read_weights
+from tests.hub.client import pointed_at
+from tests.hub.server import HubTwin
 from tests.paths import ROOT
 from tests.tiny import contents, record_of, refused, rematch
 
@@ -172,3 +179,104 @@ def test_a_folder_of_other_things_is_left_alone(home: Path) -> None:
     assert Path("mine/notes.txt").read_text() == "stays"
     assert read_record(Path("mine/record.json")).run == "hat-i2t", home
     assert "found a file, expected a folder" in refused("export", "hat-i2t", "mine/notes.txt")
+
+
+# --------------------------------------------------------------------------- committed runs, Python, the Hub
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh clone, as far as an export reads it: recipes, records and references, and no work folder."""
+    for part in ("recipes", "results/paper", "results/runs/scenes", "results/reference/scenes"):
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / part).symlink_to(ROOT / part)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_committed_run_goes_out_with_its_reference_weights(clone: Path) -> None:
+    said = rematch("export", "scenes/vse_infty-bigru/0", "out").good
+    note = "note: the weights are the committed reference, stored in half precision and widened again: rsum "
+    assert note in said
+    stored, _ = read_weights(Path("results/reference/scenes/vse_infty-bigru.safetensors"))
+    found, _ = read_weights(Path("out/model.safetensors"))
+    assert found.keys() == stored.keys()
+    for name, tensor in found.items():
+        assert tensor.dtype != torch.float16
+        assert torch.equal(tensor, stored[name].to(tensor.dtype)), name
+    card = Path("out/README.md").read_text(encoding="utf-8")
+    assert sha256_file(Path("out/model.safetensors")) in card
+    assert "stored in half precision" in card
+    assert clone.is_dir()
+
+
+def test_an_exported_folder_answers_in_one_line_of_python(clone: Path) -> None:
+    assert rematch("export", "scenes/vse_infty-bigru/0", "out").code == 0
+    answer = benchmark.load_run("out").query("a large red circle", top=3)
+    assert [hit.rank for hit in answer.hits] == [1, 2, 3]
+    asked = rematch("query", "vse_infty-bigru", "a large red circle", "--top", "3", "--format", "json").good
+    scores = [row["score"] for row in json.loads(asked)[0]["rows"]]
+    np.testing.assert_allclose([hit.score for hit in answer.hits], scores, atol=1e-6)
+    with pytest.raises(UserError, match=r"recipes: lacks model.safetensors, .*expected a folder of"):
+        benchmark.load_run(clone / "recipes")
+    with pytest.raises(UserError, match=r"nowhere: no such folder, and no repository of the Hub"):
+        benchmark.load_run("nowhere")
+
+
+def test_a_seed_without_weights_says_where_they_are_made(clone: Path) -> None:
+    error = refused("export", "scenes/vse_infty-bigru/1", "out")
+    assert "are not there; train them again (rematch reproduce recipes/vse_infty/scenes-bigru.yaml" in error
+    assert error.endswith("--seeds 1), or say where they are (--weights); committed are those of seed 0")
+    assert not (clone / "out").exists()
+
+
+def logged_in(twin: HubTwin, monkeypatch: pytest.MonkeyPatch, cache: Path, token: str | None) -> None:
+    """Point the library at the twin, as who has this token."""
+    pointed_at(twin, monkeypatch, cache)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    if token is not None:
+        monkeypatch.setenv("HF_TOKEN", token)
+
+
+def test_an_export_is_pushed_when_asked_and_logged_in(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (exported / "private-notes.txt").write_text("not to be uploaded")
+    with HubTwin() as twin:
+        twin.writers.add("hf_writer")
+        logged_in(twin, monkeypatch, tmp_path / "cache", None)
+        assert refused("export", "hat-i2t", "out/other", "--push", "alice/tiny").startswith(
+            "option '--push': nobody is logged in to the Hub"
+        )
+        assert not Path("out/other").exists()
+        assert "expected OWNER/NAME" in refused("export", "hat-i2t", "out/other", "--push", "tiny")
+        logged_in(twin, monkeypatch, tmp_path / "cache", "hf_stranger")
+        error = refused("export", "hat-i2t", exported, "--push", "alice/tiny")
+        assert error.startswith("the Hub answered 401 for alice/tiny: this login may not write there")
+        assert twin.pushed == {}
+        logged_in(twin, monkeypatch, tmp_path / "cache", "hf_writer")
+        said = rematch("export", "hat-i2t", exported, "--push", "alice/tiny", "--private").good
+        assert said.splitlines()[-1] == f"uploaded: {twin.url}/alice/tiny"
+        assert twin.pushed["alice/tiny"] == {name: (exported / name).read_bytes() for name in NEEDED}
+        assert twin.private == {"alice/tiny": True}
+
+
+def test_numbers_of_the_card_are_plain_and_read_back(exported: Path) -> None:
+    record = read_record(ROOT / "results/runs/scenes/hat-i2t/0.json")
+    metrics = record.results["scenes"].metrics
+    odd = metrics.model_copy(update={"rsum": np.float64(metrics.rsum)})
+    folds = {
+        name: record.results["scenes"].model_copy(update={"metrics": odd})
+        for name in ("mscoco-1k", "mscoco-5k")
+    }
+    text = model_card(record.model_copy(update={"results": folds}), None, has_vocabulary=False)
+    assert "!!python" not in text
+    data = ModelCard(text).data
+    assert isinstance(data, ModelCardData)
+    found = data.eval_results or []
+    assert len(found) == 2 * 7
+    for protocol in folds:
+        (rsum,) = [one for one in found if (one.dataset_config, one.metric_type) == (protocol, "rsum")]
+        assert rsum.metric_value == metrics.rsum
+        assert str(rsum.dataset_name).endswith(f", {protocol}")
+    assert exported.is_dir()

@@ -62,7 +62,7 @@ def update_references(
         record
         for record in read_all()
         if get_entry(record.dataset.name).embedded
-        and record.weights != "official"
+        and record.weights not in ("official", "pretrained")
         and method in (None, Path(record.recipe_path).parent.name)
     ]
     first: Mapping[str, RunRecord] = {record.run: record for record in reversed(records)}

@@ -83,6 +83,11 @@ def keep(dataset: str, split: str, repo: str, commit: str) -> None:
     _add(commits={repo: commit}, sources={f"{dataset}/{split}": repo})
 
 
+def keep_commit(repo: str, commit: str) -> None:
+    """Lock the commit of a model's repository, likewise."""
+    _add(commits={repo: commit})
+
+
 def keep_file(repo: str, commit: str, file: str, sha256: str) -> None:
     """Lock the commit of a repository and the sha256 of a file of it, likewise."""
     _add(commits={repo: commit}, hashes={f"{repo}/{file}": sha256})

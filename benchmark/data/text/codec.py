@@ -152,4 +152,4 @@ def vocabulary_size_of(text: TextInput, dataset_name: str, given: Path | None = 
             fetched = own is None and text.vocabulary != "letters"
             return BERT_VOCABULARY_SIZE if fetched else make_piece_codec(text, own).vocab_size
         case OwnText():
-            return text.make().vocab_size
+            return text.make().vocab_size if text.vocab_size is None else text.vocab_size

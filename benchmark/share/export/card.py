@@ -26,8 +26,18 @@ MADE_BY_CODE = "apache-2.0"
 """Licence of weights that saw nothing but what Rematch itself made."""
 
 
-def model_card(record: RunRecord, licence: str | None, *, has_vocabulary: bool) -> str:
-    """Write README.md of the folder. licence: None takes that of data made by code, else `unknown`."""
+def model_card(
+    record: RunRecord,
+    licence: str | None,
+    *,
+    has_vocabulary: bool,
+    weights_sha256: str | None = None,
+    weights_note: str | None = None,
+) -> str:
+    """Write README.md of the folder. licence: None takes that of data made by code, else `unknown`.
+
+    weights_sha256: of the file of weights, None for the record's. weights_note: how they differ from the training's.
+    """
     entry = get_entry(record.dataset.name)
     chosen = licence or ("unknown" if entry.sources else MADE_BY_CODE)
     environment = jinja2.Environment(
@@ -54,6 +64,8 @@ def model_card(record: RunRecord, licence: str | None, *, has_vocabulary: bool) 
             for name, result in record.results.items()
         },
         has_vocabulary=has_vocabulary,
+        weights_sha256=weights_sha256 or record.weights_sha256,
+        weights_note=weights_note,
         data_title=entry.title,
         data_licence=entry.license,
         license=chosen,
@@ -111,7 +123,9 @@ def _eval_results(record: RunRecord, protocol: str) -> list[EvalResult]:
             dataset_split=record.split,
             dataset_revision=data.revision,
             metric_type=kind,
-            metric_value=value,
+            metric_value=float(
+                value
+            ),  # the card's library writes a numpy number as an object that nobody reads
             metric_name=f"{name}{mark}",
         )
         for kind, (value, name) in values.items()

@@ -2,7 +2,7 @@
 
 `model.safetensors`, `recipe.yaml` (as resolved, so that `rematch evaluate` takes the two), the vocabulary where one
 was kept, `record.json` with its sidecar `record.npz`, and `README.md`, a model card (export_card.py). The same run
-gives the same bytes. Uploading is the user's own step.
+gives the same bytes. Nothing is uploaded here (push.py).
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import yaml
 
 from benchmark.data.text.word_codec import KEPT
 from benchmark.errors import UserError
-from benchmark.files import replacing, sha256_file
+from benchmark.files import replacing
 from benchmark.places import WORK
 from benchmark.recipe.faults import validated
 from benchmark.recipe.schema import Recipe
 from benchmark.records.record import RunRecord, read_record
 from benchmark.records.sidecar import checked
 from benchmark.share.export.card import model_card
+from benchmark.share.export.weights import find_weights
 
 MODEL, RECIPE, RECORD, SIDECAR, CARD = (
     "model.safetensors",
@@ -45,6 +46,8 @@ class Export:
     folder: Path
     run: str
     files: list[str]
+    note: str | None = None
+    """What is to be said of the weights; None: they are the training's."""
 
     @property
     def upload(self) -> str:
@@ -76,23 +79,25 @@ def export_run(
     packed = sidecar.read_bytes()
     checked(packed, record, sidecar.as_posix())
     trained = work / record.dataset.name / record.run / str(record.seed) / "best.safetensors"
-    source = weights or trained
-    _check_weights(record, source, path)
+    found = find_weights(record, path, weights, trained)
     contents = {
-        MODEL: source.read_bytes(),
+        MODEL: found.content,
         RECIPE: _recipe_text(record, path).encode(),
         RECORD: path.read_bytes(),
         SIDECAR: packed,
     }
-    if (source.parent / KEPT).is_file():
-        contents[KEPT] = (source.parent / KEPT).read_bytes()
-    contents[CARD] = model_card(record, licence, has_vocabulary=KEPT in contents).encode()
+    if (found.source.parent / KEPT).is_file():
+        contents[KEPT] = (found.source.parent / KEPT).read_bytes()
+    kept = KEPT in contents
+    contents[CARD] = model_card(
+        record, licence, has_vocabulary=kept, weights_sha256=found.sha256, weights_note=found.note
+    ).encode()
     for name, content in contents.items():
         with replacing(folder / name) as handle:
             handle.write(content)
     if KEPT not in contents:
         (folder / KEPT).unlink(missing_ok=True)  # of an earlier export: an evaluation would take it
-    return Export(folder, record.run, sorted(contents))
+    return Export(folder, record.run, sorted(contents), found.note)
 
 
 def _check_single(record: RunRecord) -> None:
@@ -103,6 +108,11 @@ def _check_single(record: RunRecord) -> None:
         )
     if record.weights == "elsewhere":
         raise UserError(f"run '{record.run}': its scores are from elsewhere; there are no weights to export")
+    if record.weights == "pretrained":
+        raise UserError(
+            f"run '{record.run}': its weights are of the Hub as they are; share their name and revision, which "
+            f"{record.recipe_path} has"
+        )
     if record.weights == "official":
         raise UserError(
             f"run '{record.run}': its weights are the authors'; what may be done with them is theirs to say"
@@ -117,21 +127,6 @@ def _check_folder(folder: Path, force: bool) -> None:
         raise UserError(
             f"{folder.as_posix()}: found {len(there)} files that are no export of a run; name another folder, or "
             "--force to write among them"
-        )
-
-
-def _check_weights(record: RunRecord, source: Path, path: Path) -> None:
-    if not source.is_file():
-        raise UserError(
-            f"{source.as_posix()}: the weights of {path.as_posix()} are not there; train them again (rematch reproduce "
-            f"{record.recipe_path} --seeds {record.seed}), or say where they are (--weights)"
-        )
-    found = sha256_file(source)
-    if found != record.weights_sha256:
-        expected = (record.weights_sha256 or "none")[:12]
-        raise UserError(
-            f"{source.as_posix()}: found sha256 {found[:12]}, expected {expected} as {path.as_posix()} says: these are "
-            "not the weights of that run"
         )
 
 

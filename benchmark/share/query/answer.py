@@ -44,10 +44,12 @@ from benchmark.run.evaluate import check_words
 from benchmark.run.job import DTYPES, Job, Settings, build_model, check_data, departures_of, prepare
 from benchmark.run.runs import Run
 from benchmark.training import check_trained, deterministic, load_weights, read_weights
-from benchmark.training.checkpoints import check_state, read_notes
+from benchmark.training.checkpoints import check_state, read_notes, weight_bytes
 
 QUERIES = "queries"
 """Folder of the gallery codes, in the work folder."""
+
+PRETRAINED = "the Hub, as they are (zero-shot)"
 
 Side = Literal["images", "captions"]
 
@@ -188,15 +190,16 @@ def _ask(
         _check_picture_input(run.path, recipe.data)
     with about(run.path):
         check_data(recipe.data)
-    weights = find_weights(run, settings, checkpoint)  # before data are loaded and a model is built
+    untrained = not recipe.training.stages and checkpoint is None
+    weights = None if untrained else find_weights(run, settings, checkpoint)  # before data are loaded
     job = prepare(run, settings, splits=("test",))
     notes = [] if sentence is None else word_notes(job.codec, sentence)
-    model = build_model(job, pretrained=False)
-    check_words(job, model, weights.path)
-    trained_with = weights.load_into(model).get("recipe_digest")
-    if trained_with not in (None, job.digest):
-        notes.append(f"{weights.path.as_posix()} were not trained with this recipe as it is now")
-    digest = sha256_file(weights.path)
+    model = build_model(job, pretrained=untrained)
+    if weights is None:
+        said, digest = PRETRAINED, sha256_bytes(weight_bytes(model))
+    else:
+        said, digest = weights.said, sha256_file(weights.path)
+        notes += load_found(job, model, weights)
     dtype = DTYPES[recipe.evaluation.precision]
     if sentence is not None:
         ids, lengths = job.codec.encode([sentence])
@@ -209,7 +212,16 @@ def _ask(
         captions = gallery_codes(job, model, digest, "captions")
     memory = recipe.evaluation.memory_mb * MEGABYTE
     sims, _ = score(model, images, captions, memory_bytes=memory, device=settings.device)
-    return _Asked(job, sims, weights.said, notes)
+    return _Asked(job, sims, said, notes)
+
+
+def load_found(job: Job, model: Baseline, weights: Weights) -> list[str]:
+    """Put weights into the model; returns what is to be said of them. Raises UserError where they do not fit."""
+    check_words(job, model, weights.path)
+    trained_with = weights.load_into(model).get("recipe_digest")
+    if trained_with in (None, job.digest):
+        return []
+    return [f"{weights.path.as_posix()} were not trained with this recipe as it is now"]
 
 
 @dataclass(frozen=True)
