@@ -12,7 +12,7 @@ from benchmark.evaluation.protocol import PROTOCOLS
 from benchmark.recipe.faults import about
 from benchmark.records.estimate import Estimate, file_digest
 from benchmark.records.paper import ReportedProtocol
-from benchmark.run.plan import make_plan, vocabulary_size
+from benchmark.run.plan import Growth, make_plan, vocabulary_size
 from benchmark.run.resolve import single_models
 from benchmark.run.runs import Run
 
@@ -31,11 +31,15 @@ def unknown_runs(runs: Sequence[Run], estimates: Mapping[str, Estimate]) -> list
 
 
 def estimate_runs(runs: Sequence[Run]) -> Iterator[tuple[str, Estimate]]:
-    """Probe one run after the other; yields its recipe's path and the estimate. A large model takes a minute."""
+    """Probe one run after the other; yields its recipe's path and the estimate. A large model takes a minute.
+
+    A step is tried once for all recipes that take the same one, whatever their dataset.
+    """
+    known: dict[str, Growth] = {}
     hardware = device_name(torch.device("cpu"))
     for run in runs:
         with about(run.path):
-            plan = make_plan(run.single, vocabulary_size(run.single), [], products=True)
+            plan = make_plan(run.single, vocabulary_size(run.single), [], products=True, known=known)
         yield (
             run.path.as_posix(),
             Estimate(

@@ -169,15 +169,28 @@ def largest_footprint(model: Baseline, spec: InputSpec, recipe: Recipe) -> Footp
     )
 
 
+Growth = tuple[CostGrowth, CostGrowth, CostGrowth | None]
+"""Seconds, kept bytes and products of a step, by the size of its batch."""
+
+
 def estimate_stages(
-    model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int, *, products: bool
+    model: Baseline,
+    spec: InputSpec,
+    recipe: Recipe,
+    vocab_size: int,
+    *,
+    products: bool,
+    known: dict[str, Growth] | None = None,
 ) -> list[StageEstimate]:
-    """Probe each stage with its loss and its frozen parameters; those that are alike in both are probed once."""
-    training, known = recipe.training, dict[str, tuple[CostGrowth, CostGrowth, CostGrowth | None]]()
+    """Probe each stage with its loss and its frozen parameters; those that are alike in both are probed once.
+
+    known: stages that were probed before, of other recipes too; models that differ in the number of words are alike.
+    """
+    training, known = recipe.training, {} if known is None else known
     budget = training.pair_budget_mb
 
-    def measure(stage: StagePlan) -> tuple[CostGrowth, CostGrowth, CostGrowth | None]:
-        key = f"{stage.loss.model_dump_json()} {sorted(stage.trainable)}"
+    def measure(stage: StagePlan) -> Growth:
+        key = _step_key(model, recipe, stage, vocab_size)
         if key not in known:
             progress = Progress(stage.first_epoch, 0, stage.index, stage.loss)
             seconds, kept = probe(model, spec, vocab_size, progress, largest=training.batch_size)
@@ -207,6 +220,17 @@ def estimate_stages(
     return found
 
 
+def _step_key(model: Baseline, recipe: Recipe, stage: StagePlan, vocab_size: int) -> str:
+    """What the cost of a step depends on: the method, its settings, the loss, and the parameters with a gradient."""
+    shapes = {
+        name: ["words" if size == vocab_size else size for size in parameter.shape]
+        for name, parameter in model.named_parameters()
+        if name in stage.trainable
+    }
+    config = recipe.method_config().model_dump_json()
+    return f"{recipe.method} {config} {recipe.training.batch_size} {stage.loss.model_dump_json()} {shapes}"
+
+
 def make_plan(
     recipe: Recipe,
     vocab_size: int,
@@ -214,10 +238,11 @@ def make_plan(
     data_dir: Path | None = None,
     *,
     products: bool = False,
+    known: dict[str, Growth] | None = None,
 ) -> RunEstimate:
     """Estimate a run of `recipe` from the catalog and synthetic batches; downloads nothing.
 
-    products: count the FLOPs of a step's matrix products too.
+    products: count the FLOPs of a step's matrix products too. known: of steps that other plans tried (estimate_stages).
     """
     method, config, training = get_method(recipe.method), recipe.method_config(), recipe.training
     spec = method.inputs(config)
@@ -241,7 +266,7 @@ def make_plan(
         pretrained=method.pretrained_parts(config) if recipe.pretrained else [],
         parameters=parameters,
         steps_per_epoch=max(1, steps),
-        stages=estimate_stages(model, spec, recipe, vocab_size, products=products),
+        stages=estimate_stages(model, spec, recipe, vocab_size, products=products, known=known),
         # data, region features, checkpoint (weights and moments), best weights, similarity matrix
         disk_bytes=download.disk_bytes + features + parameters * 4 * (2 + moments) + gallery,
         writes=writes,

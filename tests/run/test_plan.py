@@ -346,3 +346,24 @@ def test_synthetic_batches_have_the_declared_shapes() -> None:
     assert batch.images.pixels.shape == (2, 36, 20)
     assert batch.captions.ids.shape == (2, probe.TYPICAL_CAPTION)
     assert len(batch) == 2
+
+
+def test_a_step_is_tried_once_for_recipes_that_differ_in_their_words(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, tries = recipe_at(T2I), []
+    real = plan.probe
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        tries.append(1)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(plan, "probe", counted)
+    known: dict[str, plan.Growth] = {}
+    first, second = (plan.make_plan(recipe, words, [], known=known) for words in (600, 700))
+    assert len(tries) == 1, fresh
+    assert second.stages[0].seconds == first.stages[0].seconds
+    assert second.parameters > first.parameters
+    other = recipe.model_copy(update={"model": recipe.model | {"hidden": 24}})
+    plan.make_plan(other, 600, [], known=known)
+    assert len(tries) == 2
