@@ -105,9 +105,10 @@ def test_scores_are_the_librarys_own(kind: str, twin: HubTwin, online: Path) -> 
     ours = model.logits(torch.from_numpy(sims[rows, : 5 * FEW]).float()).detach().numpy()
     np.testing.assert_allclose(ours, library_logits(folder, split, FEW), atol=1e-5, rtol=1e-5)
     assert np.abs(ours - np.roll(ours, 1, axis=0)).max() > 0.1  # the order of the images is seen
-    i2t, t2i = naive_ranks(sims, split.caption_image, "lower_index")
-    metrics = record.results["scenes"].metrics
-    assert (metrics.i2t.r5, metrics.t2i.r10) == (naive_recall(i2t, 5), naive_recall(t2i, 10))
+    if kind == "clip":  # the way from a matrix to recalls is the same for all
+        i2t, t2i = naive_ranks(sims, split.caption_image, "lower_index")
+        metrics = record.results["scenes"].metrics
+        assert (metrics.i2t.r5, metrics.t2i.r10) == (naive_recall(i2t, 5), naive_recall(t2i, 10))
     assert (record.weights, record.training, record.comparable) == ("pretrained", None, False)
     assert record.departures == [f"zero-shot: {NAMES[kind]} as it is on the Hub, not trained on scenes here"]
     assert record.recipe["model"]["revision"] == commit
