@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmark.recipe.faults import about
 from benchmark.recipe.schema import DETECTED
 from benchmark.records.estimate import Estimate
+from benchmark.registry import get_method
 from benchmark.reporting.sheet import (
     Cell,
     Column,
@@ -18,7 +19,7 @@ from benchmark.reporting.sheet import (
     show_duration,
 )
 from benchmark.run.extraction import ExtractionEstimate
-from benchmark.run.plan import RunEstimate, make_plan, vocabulary_size
+from benchmark.run.plan import RunEstimate, make_plan, vocabulary_size, what_is_fetched
 from benchmark.run.runs import Run
 
 
@@ -43,10 +44,25 @@ def estimate_sheets(
             facts = {"ensemble": members, "writes": "\n".join(writes)}
             sheets.append(list_facts(f"dry run: {run.path.as_posix()}", facts))
             continue
+        if not run.trains:
+            sheets.append(untrained_sheet(run, writes, data_dir))
+            continue
         with about(run.path):
             plan = make_plan(run.single, vocabulary_size(run.single, vocabulary), writes, data_dir)
         sheets.append(estimate_sheet(plan, f"{run.path.as_posix()}, {len(chosen)} seed(s)"))
     return sheets
+
+
+def untrained_sheet(run: Run, writes: Sequence[str], data_dir: Path | None) -> Sheet:
+    """The plan of a run whose weights are taken as they are."""
+    recipe = run.single
+    parts = get_method(recipe.method).pretrained_parts(recipe.method_config())
+    facts = {
+        "training": "none: the weights are taken as they are",
+        "downloads": "\n".join([*what_is_fetched(recipe, data_dir).items, *parts]) or "nothing",
+        "writes": "\n".join(writes),
+    }
+    return list_facts(f"dry run: {run.path.as_posix()}", facts)
 
 
 GPU_RATE = 20e12

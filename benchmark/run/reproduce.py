@@ -95,6 +95,10 @@ def reproduce(run: Run, settings: Settings) -> RunRecord:
 def train_model(job: Job, model: Baseline) -> TrainingResult:
     """Train as the recipe says; the model then holds the best weights."""
     training, settings, log = job.training, job.settings, job.settings.log
+    if not training.stages:
+        raise UserError(
+            f"{job.run.path.as_posix()}: field 'training': found none, so there is nothing to train"
+        )
 
     def validate() -> dict[str, float]:
         sims = score_split(job, model, "val", show_progress=False).sims

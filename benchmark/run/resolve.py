@@ -147,8 +147,8 @@ def check_folders(runs: Sequence[Run], data_dir: Path | None) -> None:
 
 
 def single_models(dataset: str, profile: str | None = None, folder: Path = RECIPES) -> list[Run]:
-    """The runs of all methods on a dataset, ensembles left out."""
-    return [run for run in find_runs(ALL, dataset, profile, folder) if not run.members]
+    """The trainings of all methods on a dataset; ensembles, and models that are not trained here, are left out."""
+    return [run for run in find_runs(ALL, dataset, profile, folder) if run.trains]
 
 
 def _ordered(folder: Path, dataset: str, reader: RunReader) -> list[Run]:

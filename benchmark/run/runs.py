@@ -51,6 +51,11 @@ class Run:
         return self.recipe
 
     @property
+    def trains(self) -> bool:
+        """True of a single model that is trained, and not taken as it is; an ensemble has members that are."""
+        return not self.members and bool(self.single.training.stages)
+
+    @property
     def singles(self) -> tuple[Run, ...]:
         """The runs of single models: those of an ensemble's members, else this one."""
         return self.members or (self,)

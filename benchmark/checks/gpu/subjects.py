@@ -145,7 +145,7 @@ def full_runs(methods: list[str], dataset: str = "flickr30k") -> list[Run]:
     """The full-size models of each method: the members of its ensemble, else those with the shortest names."""
     chosen: list[Run] = []
     for method in methods:
-        runs = find_runs(method, dataset)
+        runs = [run for run in find_runs(method, dataset) if run.members or run.trains]
         ensemble = next((run for run in runs if run.members), None)
         if ensemble is not None:
             chosen += ensemble.members

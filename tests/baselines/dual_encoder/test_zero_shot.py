@@ -23,6 +23,8 @@ from benchmark.records.record import RunRecord, read_record
 from tests.baselines.dual_encoder.tiny_models import NAMES, SAVERS, tiny_repository
 from tests.evaluation.naive import naive_ranks, naive_recall
 from tests.hub.client import pointed_at
+from tests.hub.repositories import karpathy_folder
+from tests.hub.rows import mscoco_rows
 from tests.hub.server import HubTwin
 from tests.tiny import Outcome, rematch
 
@@ -103,9 +105,10 @@ def test_scores_are_the_librarys_own(kind: str, twin: HubTwin, online: Path) -> 
     ours = model.logits(torch.from_numpy(sims[rows, : 5 * FEW]).float()).detach().numpy()
     np.testing.assert_allclose(ours, library_logits(folder, split, FEW), atol=1e-5, rtol=1e-5)
     assert np.abs(ours - np.roll(ours, 1, axis=0)).max() > 0.1  # the order of the images is seen
-    i2t, t2i = naive_ranks(sims, split.caption_image, "lower_index")
-    metrics = record.results["scenes"].metrics
-    assert (metrics.i2t.r5, metrics.t2i.r10) == (naive_recall(i2t, 5), naive_recall(t2i, 10))
+    if kind == "clip":  # the way from a matrix to recalls is the same for all
+        i2t, t2i = naive_ranks(sims, split.caption_image, "lower_index")
+        metrics = record.results["scenes"].metrics
+        assert (metrics.i2t.r5, metrics.t2i.r10) == (naive_recall(i2t, 5), naive_recall(t2i, 10))
     assert (record.weights, record.training, record.comparable) == ("pretrained", None, False)
     assert record.departures == [f"zero-shot: {NAMES[kind]} as it is on the Hub, not trained on scenes here"]
     assert record.recipe["model"]["revision"] == commit
@@ -223,4 +226,47 @@ def test_repositories_that_cannot_serve_end_in_one_line(
     gone = evaluate("siglip").error
     assert gone.startswith("model someone/tiny-siglip is not in the Hugging Face cache and ")
     assert evaluate("clip", "--library", "nolib").error.startswith("field 'model.library': found 'nolib'")
+    assert online.is_dir()
+
+
+def test_folds_and_a_dry_run_as_for_every_method(twin: HubTwin, online: Path, tmp_path: Path) -> None:
+    """MSCOCO's two protocols: the whole gallery, and the mean of five blocks of images with their own captions."""
+    data = karpathy_folder(
+        "coco", mscoco_rows({"test": 20, "val": 2, "restval": 2, "train": 4}), tmp_path / "coco"
+    )
+    given = (
+        "--data-dir",
+        data,
+        "--unverified",
+        "--no-progress",
+        "--device",
+        "cpu",
+        "--no-latency",
+        "--no-tables",
+    )
+    assert rematch("evaluate-model", NAMES["clip"], "mscoco", *given).good
+    record = read_record(Path("results/runs/mscoco/dual_encoder-tiny-clip/0.json"))
+    sims = np.load(".rematch/mscoco/dual_encoder-tiny-clip/0/sims.npy")
+    assert sims.shape == (20, 100)
+    owners = np.repeat(np.arange(20), 5)
+    for protocol, folds in {"mscoco-5k": 1, "mscoco-1k": 5}.items():
+        size, found = 20 // folds, record.results[protocol]
+        recalls = []
+        for fold in range(folds):
+            rows, columns = (
+                slice(fold * size, (fold + 1) * size),
+                slice(5 * fold * size, 5 * (fold + 1) * size),
+            )
+            i2t, t2i = naive_ranks(sims[rows, columns], owners[: 5 * size], "lower_index")
+            recalls.append((naive_recall(i2t, 1), naive_recall(t2i, 5)))
+        expected = tuple(float(np.mean(values)) for values in zip(*recalls, strict=True))
+        assert (found.metrics.i2t.r1, found.metrics.t2i.r5) == pytest.approx(expected)
+        assert f"folds:{folds}|" in found.signature
+    assert record.departures[0].startswith("not verified")
+    said = rematch(
+        "reproduce", "recipes/dual_encoder/mscoco-tiny-clip.yaml", "--dry-run", "--data-dir", data
+    ).good
+    assert "none: the weights are taken as they are" in said
+    assert NAMES["clip"] in said
+    assert twin.downloads(NAMES["clip"])
     assert online.is_dir()
