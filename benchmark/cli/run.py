@@ -26,6 +26,7 @@ from benchmark.cli.options import (
     WordVectors,
     banner,
     bundled,
+    next_step,
     say_device,
     sound_seeds,
     with_log,
@@ -74,7 +75,14 @@ def reproduce(
       rematch reproduce hat flickr30k --profile reduced --device cpu     (a smoke run, in a minute)
     """
     from benchmark.data.published.catalogue import get_entry
-    from benchmark.run.resolve import check_folders, check_runs, check_wanted, choose_dataset, find_runs
+    from benchmark.run.resolve import (
+        check_folders,
+        check_own_place,
+        check_runs,
+        check_wanted,
+        choose_dataset,
+        find_runs,
+    )
 
     settings = replace(settings, word_vectors=word_vectors, resume=resume, latency=latency)
     if dataset is None and not Path(target).suffix:
@@ -82,6 +90,7 @@ def reproduce(
         if get_entry(dataset).embedded:
             banner(report.console)
     runs = find_runs(target, dataset, profile, data_dir=settings.data_dir)
+    check_own_place(runs, f"reproduce {target}")
     check_runs(runs, settings.data_dir)
     if dry_run:
         from benchmark.reporting.estimates import estimate_sheets
@@ -97,6 +106,8 @@ def reproduce(
 
         write_generated()
         report.put(made_sheet(made))
+    if get_entry(runs[0].dataset).own is not None:
+        report.say(next_step(f"table {runs[0].dataset}"))
 
 
 @bundled

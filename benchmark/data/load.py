@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.data.cards import Located
 from benchmark.data.guides.sources import guides_described, with_computed_guides, with_stored_guides
+from benchmark.data.own.loading import check_sources, features_folder, own_checks, own_dataset
 from benchmark.data.published.catalogue import Entry, entry_under, get_entry
 from benchmark.data.published.listed_splits import (
     corpus_departures,
@@ -55,7 +57,7 @@ def load_dataset(
     options: Mapping[str, Any] | None = None,
     *,
     splits: Sequence[SplitName] = SPLITS,
-    captions_per_image: int = 5,
+    captions_per_image: int | None = 5,
     first_images: Mapping[SplitName, int] | None = None,
     data_dir: Path | None = None,
     unverified: bool = False,
@@ -67,6 +69,7 @@ def load_dataset(
 ) -> Dataset:
     """Load some splits of a dataset, each image with its first `captions_per_image` captions, and verify them.
 
+    captions_per_image: of an own dataset an image may have fewer, and None stands for all that it has.
     first_images: keep the first so many images of a split, after the verification.
     data_dir: a local folder in place of the Hub (parquet files, pictures with Karpathy's JSON file, or features).
     unverified: take data that are not the published split, and say so in `departures`; else they are refused.
@@ -79,9 +82,21 @@ def load_dataset(
     """
     entry, store = get_entry(name), store or FeatureStore()
     if isinstance(regions, AutoRegions):
-        regions = resolve_regions(regions, data_dir)
+        regions = resolve_regions(regions, features_folder(entry.own, data_dir))
     chosen = check_fields("data.options", dict(options or {}), entry.options)
     wanted = _check_numbers(captions_per_image, first_images or {})
+    if entry.own is not None:
+        dataset = _own(
+            entry.own, splits, captions_per_image, data_dir, regions, guides, unverified=unverified
+        )
+        return _finished(
+            dataset, wanted, regions, guides, store, skip_corrupt=skip_corrupt, show_progress=show_progress
+        )
+    if captions_per_image is None:
+        raise UserError(
+            f"field 'data.every_caption': found true, {name} is scored with the first 5 captions an image; the field "
+            "is for own datasets"
+        )
     declared = entry_under(entry, chosen.model_dump()).declared
     if declared is not None:
         _check_no_files(declared, regions, guides)
@@ -102,14 +117,60 @@ def load_dataset(
         dataset = pictures(data_dir)
     if guides is not None and guides.in_folder:
         dataset = with_stored_guides(dataset, regions, data_dir)
+    others = (lambda: pictures(None)) if stored else None
+    return _finished(
+        dataset,
+        wanted,
+        regions,
+        guides,
+        store,
+        others,
+        skip_corrupt=skip_corrupt,
+        show_progress=show_progress,
+    )
+
+
+def _finished(
+    dataset: Dataset,
+    wanted: Mapping[SplitName, int],
+    regions: RegionSettings | None,
+    guides: GuideSettings | None,
+    store: FeatureStore,
+    others: Callable[[], Dataset] | None = None,
+    *,
+    skip_corrupt: bool,
+    show_progress: bool,
+) -> Dataset:
+    """Return a verified dataset cut down to what is wanted, with the vectors that are made of its pictures."""
     whole = {name: split.captions for name, split in dataset.splits.items()}
     dataset = replace(dataset, whole_captions=whole)  # vocabularies count the captions of all images
     if skip_corrupt:
         dataset = _without_corrupt(dataset, show_progress=show_progress)
     dataset = _cut(dataset, wanted)
-    others = (lambda: pictures(None)) if stored else None
     dataset = with_computed(dataset, regions, guides, store, others, show_progress=show_progress)
     return guides_described(described(dataset))
+
+
+def _own(
+    own: Located,
+    splits: Sequence[SplitName],
+    captions_per_image: int | None,
+    data_dir: Path | None,
+    regions: RegionSettings | None,
+    guides: GuideSettings | None,
+    *,
+    unverified: bool,
+) -> Dataset:
+    """Return the splits of an own dataset, held against its card; what differs is refused unless `unverified`."""
+    from benchmark.data.published.verification import departures, first_fault, notes
+
+    check_sources(own, regions, guides)
+    dataset = own_dataset(own, splits, captions_per_image, data_dir)
+    checks = own_checks(own, dataset)
+    fault = first_fault(checks)
+    if fault is not None and not unverified:
+        raise UserError(f"{own.card.name}: {fault}")
+    return replace(dataset, departures=departures(checks), notes=[*dataset.notes, *notes(checks)])
 
 
 def with_computed(
@@ -149,8 +210,10 @@ def with_images(dataset: Dataset, images: Mapping[SplitName, Images]) -> Dataset
     return replace(dataset, splits=splits)
 
 
-def _check_numbers(captions_per_image: int, first_images: Mapping[SplitName, int]) -> dict[SplitName, int]:
-    if captions_per_image < 1:
+def _check_numbers(
+    captions_per_image: int | None, first_images: Mapping[SplitName, int]
+) -> dict[SplitName, int]:
+    if captions_per_image is not None and captions_per_image < 1:
         raise UserError(f"field 'data.captions_per_image': found {captions_per_image}, expected 1 or more")
     for split, count in first_images.items():
         if split not in SPLITS:

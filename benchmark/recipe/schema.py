@@ -146,17 +146,24 @@ class DataSettings(Grown):
     """The dataset, and the choices that a paper makes about it."""
 
     name: str
-    """`scenes`, `flickr30k`, `mscoco` or `flickr8k` (`rematch list` shows all)."""
+    """`scenes`, `flickr30k`, `mscoco`, `flickr8k` or one of your own (`rematch list` shows all)."""
     options: dict[str, int | float | str | bool] = {}
     """Options of that dataset: sizes and seed of `scenes`; `restval` of `mscoco`."""
     captions_per_image: int = Field(default=5, ge=1, le=1000)
     """The first so many captions of an image are used (papers: 5)."""
+    every_caption: Annotated[bool, LATER] = False
+    """True: all captions of an image are used, however many it has, as own datasets have them."""
     first_images: FirstImages = FirstImages()
     """`{val: 1000}`: the first 1,000 validation images. A run on fewer training or test images is not comparable."""
     regions: Annotated[RegionSettings | None, LATER] = None
     """The source of region features, for methods that read them."""
     guides: Annotated[GuideSettings | None, LATER] = None
     """The source of a vector of each whole image, for methods that read one beside its regions."""
+
+    @property
+    def captions_each(self) -> int | None:
+        """The number of captions of an image that are used; None: all that it has."""
+        return None if self.every_caption else self.captions_per_image
 
     @property
     def regions_in_folder(self) -> bool:
@@ -187,7 +194,8 @@ class Recipe(Strict):
     method: str
     departures: list[str]
     """The differences from the paper's set-up, shown wherever the numbers appear; empty means faithful."""
-    paper_row: PaperRow
+    paper_row: PaperRow | None = None
+    """The row of a paper's table; None: no paper reports it, as of own data."""
     data: DataSettings
     model: dict[str, Any]
     """The method's own settings, checked against its schema."""
@@ -218,5 +226,5 @@ class EnsembleRecipe(Strict):
     ensemble: list[str] = Field(min_length=2)
     """Recipe names in the same folder, without `.yaml`."""
     departures: list[str]
-    paper_row: PaperRow
+    paper_row: PaperRow | None = None
     expected: list[Expected] = []

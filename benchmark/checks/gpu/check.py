@@ -24,7 +24,7 @@ from benchmark.checks.gpu.measures import (
 )
 from benchmark.checks.gpu.report import CheckLine, GPUReport, LoaderLine, ScoringLine, StepLine
 from benchmark.checks.gpu.subjects import Subject, full_runs, shortened
-from benchmark.data.published.catalogue import dataset_names, get_entry
+from benchmark.data.published.catalogue import CATALOG
 from benchmark.errors import UserError
 from benchmark.memory import give_back
 from benchmark.method import Baseline, ScoringCase
@@ -174,7 +174,7 @@ class Checking:
 
 def estimate_all(folder: Path, show_progress: bool) -> list[Path]:
     """Estimate the single models of every method on the papers' datasets; returns the files, written after each."""
-    runs = [run for name in dataset_names() if not get_entry(name).embedded for run in single_models(name)]
+    runs = [run for name, entry in CATALOG.items() if not entry.embedded for run in single_models(name)]
     lines, paths = list[EstimateLine](), list[Path]()
     for line in estimate(track(runs, "estimates", disable=not show_progress, transient=True)):
         lines.append(line)
