@@ -50,6 +50,9 @@ SheetFormat = Annotated[
     Literal["html", "text", "json", "csv", "markdown"],
     typer.Option("--format", help="html, a page with the pictures; else a list of files and captions."),
 ]
+CaptionsShown = Annotated[
+    int | None, typer.Option(help="Captions an image. Default: 5, and all of own data.")
+]
 SheetFile = Annotated[
     Path | None,
     typer.Option(help="The file to write. Default: a page in .rematch/data/, and a list to the terminal."),
@@ -171,9 +174,7 @@ def show(
     output: SheetFile = None,
     data_dir: DataDir = None,
     unverified: Unverified = False,
-    captions: Annotated[
-        int | None, typer.Option(help="Captions an image. Default: 5, and all of own data.")
-    ] = None,
+    captions: CaptionsShown = None,
     option: Options = None,
     progress: ShowProgress = True,
 ) -> None:

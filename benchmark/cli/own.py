@@ -14,7 +14,7 @@ from benchmark.cli.options import Report, ShowProgress, next_step, sound_seeds
 from benchmark.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from benchmark.data.cards import LayoutName
+    from benchmark.data.cards import LayoutName, SplitRule
     from benchmark.data.own.importing import Imported
 
 recipe_app = typer.Typer(
@@ -27,49 +27,59 @@ recipe_app = typer.Typer(
 
 @recipe_app.callback()
 def recipes() -> None:
-    """Recipes for data of your own."""
+    """Recipes for data of your own.
+
+    Example: rematch recipe new sgraf --dataset holidays
+    """
+
+
+Source = Annotated[
+    str, typer.Argument(help="A folder, a file, or a repository on the Hub (OWNER/NAME).", metavar="SOURCE")
+]
+LayoutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--layout",
+        help="captions, metadata, coco, karpathy, parquet, hub, webdataset or features. Default: found out.",
+    ),
+]
+Pictures = Annotated[Path | None, typer.Option(help="The folder of the pictures. Default: the source's own.")]
+ImageColumn = Annotated[str | None, typer.Option(help="The column of pictures or their names.")]
+CaptionColumns = Annotated[
+    list[str] | None, typer.Option(help="A column of captions; may be given several times.")
+]
+SplitColumn = Annotated[str | None, typer.Option(help="The column of splits.")]
+SplitSeed = Annotated[
+    int, typer.Option(help="Of the splits that the source does not name.", callback=sound_seeds)
+]
+Licence = Annotated[str, typer.Option("--license", help="The licence of pictures and captions.")]
+Revision = Annotated[str | None, typer.Option(help="The commit of a repository. Default: the newest.")]
+Configuration = Annotated[
+    str | None, typer.Option(help="The configuration of a repository that has several.")
+]
+SkipMissing = Annotated[
+    bool, typer.Option("--skip-missing", help="Leave out images that lack a picture or captions, and say so.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Take the place of a file that is there.")]
 
 
 def import_(
     name: Annotated[str, typer.Argument(help="What to call the dataset: small letters, digits and _.")],
-    source: Annotated[
-        str,
-        typer.Argument(help="A folder, a file, or a repository on the Hub (OWNER/NAME).", metavar="SOURCE"),
-    ],
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            help="captions, metadata, coco, karpathy, parquet, hub, webdataset or features. Default: found out."
-        ),
-    ] = None,
-    pictures: Annotated[
-        Path | None, typer.Option(help="The folder of the pictures. Default: the source's own.")
-    ] = None,
-    image_column: Annotated[str | None, typer.Option(help="The column of pictures or their names.")] = None,
-    caption_column: Annotated[
-        list[str] | None, typer.Option(help="A column of captions; may be given several times.")
-    ] = None,
-    split_column: Annotated[str | None, typer.Option(help="The column of splits.")] = None,
-    seed: Annotated[
-        int, typer.Option(help="Of the splits that the source does not name.", callback=sound_seeds)
-    ] = 0,
+    source: Source,
+    layout: LayoutOption = None,
+    pictures: Pictures = None,
+    image_column: ImageColumn = None,
+    caption_column: CaptionColumns = None,
+    split_column: SplitColumn = None,
+    seed: SplitSeed = 0,
     val: Annotated[float, typer.Option(help="The share of images that is drawn for validation.")] = 0.1,
     test: Annotated[float, typer.Option(help="The share of images that is drawn for the test.")] = 0.1,
     title: Annotated[str | None, typer.Option(help="What the dataset is, in a few words.")] = None,
-    license_: Annotated[
-        str, typer.Option("--license", help="The licence of pictures and captions.")
-    ] = "unknown",
-    revision: Annotated[
-        str | None, typer.Option(help="The commit of a repository. Default: the newest.")
-    ] = None,
-    config: Annotated[
-        str | None, typer.Option(help="The configuration of a repository that has several.")
-    ] = None,
-    skip_missing: Annotated[
-        bool,
-        typer.Option("--skip-missing", help="Leave out images that lack a picture or captions, and say so."),
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Take the place of a card that is there.")] = False,
+    license_: Licence = "unknown",
+    revision: Revision = None,
+    config: Configuration = None,
+    skip_missing: SkipMissing = False,
+    force: Force = False,
     progress: ShowProgress = True,
 ) -> None:
     """Read pictures and captions of your own; from then on NAME is a dataset like any other.
@@ -107,7 +117,8 @@ def import_(
     _say(import_dataset(wanted))
 
 
-def _rule(seed: int, val: float, test: float):  # type: ignore[no-untyped-def]
+def _rule(seed: int, val: float, test: float) -> SplitRule:
+    """Return the rule of the splits that are drawn. Raises UserError for shares that leave nothing."""
     from benchmark.data.cards import SplitRule
     from benchmark.recipe.faults import check_fields
 
@@ -178,7 +189,7 @@ def new_recipe(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs in all. Default: by the data's size.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Take the place of a recipe that is there.")] = False,
+    force: Force = False,
 ) -> None:
     """Write a recipe for data of your own, sized to them, with the departures from the published set-up listed.
 

@@ -75,14 +75,7 @@ def reproduce(
       rematch reproduce hat flickr30k --profile reduced --device cpu     (a smoke run, in a minute)
     """
     from benchmark.data.published.catalogue import get_entry
-    from benchmark.run.resolve import (
-        check_folders,
-        check_own_place,
-        check_runs,
-        check_wanted,
-        choose_dataset,
-        find_runs,
-    )
+    from benchmark.run.resolve import check_folders, check_runs, check_wanted, choose_dataset, find_runs
 
     settings = replace(settings, word_vectors=word_vectors, resume=resume, latency=latency)
     if dataset is None and not Path(target).suffix:
@@ -90,7 +83,6 @@ def reproduce(
         if get_entry(dataset).embedded:
             banner(report.console)
     runs = find_runs(target, dataset, profile, data_dir=settings.data_dir)
-    check_own_place(runs, f"reproduce {target}")
     check_runs(runs, settings.data_dir)
     if dry_run:
         from benchmark.reporting.estimates import estimate_sheets
@@ -101,11 +93,7 @@ def reproduce(
     check_folders(runs, settings.data_dir)
     made = run_all(runs, seeds, with_log(settings, report), report.console)
     if tables:
-        from benchmark.reporting.generated import write_generated
-        from benchmark.reporting.leaderboard.made import made_sheet
-
-        write_generated()
-        report.put(made_sheet(made))
+        put_made(made, report)
     if get_entry(runs[0].dataset).own is not None:
         report.say(next_step(f"table {runs[0].dataset}"))
 
@@ -162,6 +150,15 @@ def evaluate(
     if table is not None:
         sheets.append(score_run_relevance(done, table, relevance_file))
     report.put(*sheets)
+
+
+def put_made(made: Sequence[MadeRun], report: Report) -> None:
+    """Write the tables anew, and put the runs that were just made."""
+    from benchmark.reporting.generated import write_generated
+    from benchmark.reporting.leaderboard.made import made_sheet
+
+    write_generated()
+    report.put(made_sheet(made))
 
 
 def run_all(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,49 +85,78 @@ def load_dataset(
         regions = resolve_regions(regions, features_folder(entry.own, data_dir))
     chosen = check_fields("data.options", dict(options or {}), entry.options)
     wanted = _check_numbers(captions_per_image, first_images or {})
+    others = None
     if entry.own is not None:
         dataset = _own(
             entry.own, splits, captions_per_image, data_dir, regions, guides, unverified=unverified
         )
-        return _finished(
-            dataset, wanted, regions, guides, store, skip_corrupt=skip_corrupt, show_progress=show_progress
-        )
+    else:
+        place = Folder(data_dir, store, show_progress)
+        asked = _Asked(entry, chosen, splits, _counted(name, captions_per_image), place, unverified)
+        dataset = _load_known(asked, regions, guides)
+        if isinstance(regions, StoredRegions):
+            wanted, others = cut_down(regions, name, wanted), lambda: asked.pictures(None)
+    show = {"skip_corrupt": skip_corrupt, "show_progress": show_progress}
+    return _finished(dataset, wanted, regions, guides, store, others, **show)
+
+
+def _counted(name: str, captions_per_image: int | None) -> int:
+    """Return the captions an image of a dataset of the catalog; raises UserError where all are asked for."""
     if captions_per_image is None:
         raise UserError(
             f"field 'data.every_caption': found true, {name} is scored with the first 5 captions an image; the field "
             "is for own datasets"
         )
-    declared = entry_under(entry, chosen.model_dump()).declared
-    if declared is not None:
-        _check_no_files(declared, regions, guides)
+    return captions_per_image
 
-    def pictures(folder: Path | None) -> Dataset:
-        made = _as_published if declared is None else _by_lists
-        return made(entry, chosen.model_dump(), splits, captions_per_image, folder, show_progress, unverified)
 
-    stored = isinstance(regions, StoredRegions)
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of a dataset of the catalog."""
+
+    entry: Entry
+    options: DatasetOptions
+    splits: Sequence[SplitName]
+    captions: int
+    folder: Folder
+    unverified: bool
+
+    @property
+    def declared(self) -> ListedSplit | None:
+        """The split of the whole corpus that a method declares."""
+        return entry_under(self.entry, self.options.model_dump()).declared
+
+    def pictures(self, folder: Path | None) -> Dataset:
+        """Return the splits as pictures, of a folder or the Hub, verified."""
+        made = _as_published if self.declared is None else _by_lists
+        return made(
+            self.entry,
+            self.options.model_dump(),
+            self.splits,
+            self.captions,
+            folder,
+            self.folder.show_progress,
+            self.unverified,
+        )
+
+
+def _load_known(asked: _Asked, regions: RegionSettings | None, guides: GuideSettings | None) -> Dataset:
+    """Return the splits of a dataset of the catalog, verified, with the vectors that lie in a folder."""
+    entry, where = asked.entry, asked.folder
+    if asked.declared is not None:
+        _check_no_files(asked.declared, regions, guides)
     if isinstance(regions, StoredRegions):
-        where = Folder(data_dir, store, show_progress)
-        dataset = stored_dataset(regions, entry, chosen.model_dump(), splits, captions_per_image, where)
-        dataset = _verified_features(dataset, regions, entry, captions_per_image, unverified=unverified)
-        wanted = cut_down(regions, name, wanted)
+        dataset = stored_dataset(
+            regions, entry, asked.options.model_dump(), asked.splits, asked.captions, where
+        )
+        dataset = _verified_features(dataset, regions, entry, asked.captions, unverified=asked.unverified)
     elif entry.generate is not None:
-        dataset = _made_by_code(entry, chosen, splits, captions_per_image, data_dir)
+        dataset = _made_by_code(entry, asked.options, asked.splits, asked.captions, where.path)
     else:
-        dataset = pictures(data_dir)
+        dataset = asked.pictures(where.path)
     if guides is not None and guides.in_folder:
-        dataset = with_stored_guides(dataset, regions, data_dir)
-    others = (lambda: pictures(None)) if stored else None
-    return _finished(
-        dataset,
-        wanted,
-        regions,
-        guides,
-        store,
-        others,
-        skip_corrupt=skip_corrupt,
-        show_progress=show_progress,
-    )
+        dataset = with_stored_guides(dataset, regions, where.path)
+    return dataset
 
 
 def _finished(

@@ -277,9 +277,10 @@ def score_matrix(
     """Evaluate a matrix from elsewhere, `rematch score`: a .npy file (n_images, n_captions), higher is better.
 
     caption_map: a .npy file of integers (n_captions,), the row of each caption's image; without it, the first
-    `captions_per_image` captions belong to the first image, and so on. Without `protocol`, all protocols of the
-    dataset; without a dataset, the sizes are the matrix's own. The file is mapped, not loaded. Raises UserError for an
-    unreadable file, a shape that does not fit (a transposed matrix is told apart), NaN and infinite scores.
+    `captions_per_image` captions belong to the first image, and so on; an own dataset's index has its map. Without
+    `protocol`, all protocols of the dataset; without a dataset, the sizes are the matrix's own. The file is mapped, not
+    loaded. Raises UserError for an unreadable file, a shape that does not fit (a transposed matrix is told apart), NaN
+    and infinite scores.
     """
     chosen = choose_protocols(dataset, protocol)
     expected = n_images if n_images is not None else chosen[0].n_images
@@ -324,7 +325,7 @@ def read_matrix(
 ) -> tuple[Floats, Ints]:
     """A matrix and its caption-to-image map, as `score_matrix` reads them; n_images: the count to expect."""
     sims = load_array(path, mapped=True)
-    given = None if caption_map is None else load_array(caption_map)
+    given = _own_map(dataset) if caption_map is None else load_array(caption_map)
     try:
         check_matrix(sims)
         if given is None:
@@ -338,6 +339,16 @@ def read_matrix(
     except UserError as error:
         raise UserError(f"{path.as_posix()}: {error}") from None
     return sims, given
+
+
+def _own_map(dataset: str | None) -> Ints | None:
+    """The map of an own dataset's test captions, as its index has it; None for any other dataset."""
+    own = None if dataset is None else find_card(dataset)
+    if own is None:
+        return None
+    from benchmark.data.own.index import caption_map  # what reads tables comes along, which takes a second
+
+    return caption_map(own)
 
 
 def load_array(path: Path, mapped: bool = False) -> Floats:

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from benchmark.data.cards import card_names
 from benchmark.errors import UserError, nearest
-from benchmark.evaluation.protocol import PROTOCOLS, find_protocol
+from benchmark.evaluation.protocol import PROTOCOLS
 from benchmark.guarded import YAML_BYTES, DocumentError, parse_yaml, read_within
 from benchmark.places import PAPER, listing, locate
 from benchmark.recipe.faults import explain
@@ -31,10 +31,10 @@ REPORTED = ("flickr30k", "mscoco-1k", "mscoco-5k", "cuhk-pedes")
 
 
 def _known_protocol(name: str) -> str:
-    """Refuse a protocol that is neither reported nor known here, an own dataset's included."""
-    if name not in REPORTED and find_protocol(name) is None:
-        known = [*REPORTED, *PROTOCOLS, *card_names()]
-        raise ValueError(f"unknown protocol '{name}'{nearest(name, known)}")
+    """Refuse a protocol that is neither reported nor known here, and that of data that are made here."""
+    others = [*(other for other in PROTOCOLS if other != "scenes"), *card_names()]
+    if name not in REPORTED and name not in others:
+        raise ValueError(f"no protocol that a paper can report{nearest(name, {*REPORTED, *others})}")
     return name
 
 
@@ -153,7 +153,7 @@ def load_paper(method: str, folder: Path = PAPER) -> Paper:
         paper = _parsed(read_within(locate(path), YAML_BYTES))
     except ValidationError as error:
         fault = error.errors()[0]
-        if fault["type"] == "value_error":
+        if fault["type"] == "value_error" and not fault["loc"]:
             raise UserError(f"{name}: {fault['ctx']['error']}") from None
         raise UserError(f"{name}: {explain(error, Paper)}") from None
     except DocumentError as error:

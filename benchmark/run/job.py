@@ -240,7 +240,8 @@ def departures_of(job: Job) -> list[str]:
     """
     cut = {name: count for name, count in job.recipe.data.first_images.counts().items() if name != "val"}
     fewer = [f"only the first {count:,} {name} images" for name, count in cut.items()]
-    words = job.codec.departures(job.dataset.name) if job.dataset.vocabulary is None else []
+    authors = job.dataset.vocabulary is None and get_entry(job.dataset.name).own is None
+    words = job.codec.departures(job.dataset.name) if authors else []
     found = [*reconstruction(job.method), *job.dataset.departures, *job.recipe.departures, *fewer, *words]
     names = [protocol.name for protocol in protocols_of(job.dataset.name)]
     if not found and not set(names) & {*reported_protocols()}:

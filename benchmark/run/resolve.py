@@ -105,7 +105,7 @@ def find_runs(
     if not found:
         see = "`rematch list recipes`"
         if own is not None:
-            see = f"`rematch recipe new {'sgraf' if target == ALL else target} --dataset {dataset}`"
+            see = f"`rematch recipe new {'METHOD' if target == ALL else target} --dataset {dataset}`"
         raise UserError(f"{target} has no recipe for '{dataset}' in {folder.as_posix()}/; see {see}")
     return found
 
@@ -133,14 +133,13 @@ def check_runs(runs: Sequence[Run], data_dir: Path | None = None) -> None:
             raise UserError(f"{run.path.as_posix()}: {error}") from None
 
 
-def check_own_place(runs: Sequence[Run], command: str) -> None:
-    """Raise UserError where runs on own data would write into a clone of Rematch."""
-    if any(get_entry(run.dataset).own is not None for run in runs):
-        check_place(command)
-
-
 def check_folders(runs: Sequence[Run], data_dir: Path | None) -> None:
-    """Raise an error, before the first is trained, where results cannot be written or features are missing."""
+    """Raise an error, before the first is trained, where results cannot be written or features are missing.
+
+    Runs on own data do not write into a clone of Rematch.
+    """
+    if any(get_entry(run.dataset).own is not None for run in runs):
+        check_place(f"reproduce {runs[0].path.as_posix()}")
     for folder in (RUNS, WORK):
         check_writable(folder)
     if data_dir is not None:

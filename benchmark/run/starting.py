@@ -92,7 +92,10 @@ def write_recipe(wanted: Wanted, folder: Path = RECIPES) -> tuple[Path, list[str
     )
     write_text(path, head + text)
     steps = -(-_units(recipe) // recipe.training.batch_size)
-    said = [f"{recipe.training.epochs} epochs of {steps:,} steps, batches of {recipe.training.batch_size}"]
+    count = recipe.training.epochs
+    said = [
+        f"{count} epoch{'' if count == 1 else 's'} of {steps:,} steps, batches of {recipe.training.batch_size}"
+    ]
     return path, [*said, *(f"departure: {line}" for line in recipe.departures)]
 
 
@@ -240,7 +243,7 @@ def _set_training(
         else []
     )
     if total != base.training.epochs:
-        told.append(f"{total} epochs in place of {base.training.epochs}")
+        told.append(f"{total} epoch{'' if total == 1 else 's'} in place of {base.training.epochs}")
     return told
 
 

@@ -71,7 +71,7 @@ def make_page(board: Board, wanted: Wanted = EVERYTHING) -> Page:
     if not board.groups:
         title = "No run of ours yet" if wanted.ours and not wanted.printed else "numbers of the papers"
         sections = [Section(title, (_waiting_sheet(board, wanted, notes),))]
-    reading = words.READING
+    reading = words.READING if board.own else f"{words.READING} {words.BELOW}"
     if wanted.printed:
         sheets = [sheet for section in sections for sheet in section.sheets]
         reading = words.sentence(words.printed_reading(sheets))
@@ -119,7 +119,8 @@ def _sheet(board: Board, place: int, wanted: Wanted, notes: Notes) -> Sheet:
     for row, cells in zip(group.rows, group_cells(group, tied), strict=True):
         if wanted.printed:
             cells["verdict"] = Cell(row.judgement.kind, row.judgement.kind)
-        remark = None if wanted.printed else words.paper_remark(row.records[0].paper_method, board.papers)
+        silent = wanted.printed or row.records[0].paper_row is None
+        remark = None if silent else words.paper_remark(row.records[0].paper_method, board.papers)
         rows.append(_line(cells, columns, () if remark is None else (notes.mark(remark),)))
         if wanted.papers and row.paper is not None:
             note = words.source_note(row.paper, row.title, row.variant, printed=wanted.printed)

@@ -88,7 +88,6 @@ def _notes(made: Sequence[MadeRun]) -> list[str]:
         else ["expected: what the recipe has given before, within a tolerance; it is no number of a paper"]
     )
     files = ", ".join(f"{TABLES.as_posix()}/{name}.md" for name in protocols)
-    notes += [
-        f"beside the papers' rows, with reasons and intervals: {files}; all on one page: results/report.html"
-    ]
+    beside = "" if own else "beside the papers' rows, "
+    notes += [f"{beside}with reasons and intervals: {files}; all on one page: results/report.html"]
     return [*notes, f'ask a run: rematch query {made[0].record.run} "a sentence"'] if made else notes

@@ -17,15 +17,15 @@ from benchmark.statistics.verdict import ENOUGH_SEEDS, explain_verdict
 
 READING = (
     "Recalls and rsum in percent: means over n seeds, ± the seeds' standard deviation (n/a: one seed has none); the "
-    "interval is a bootstrap interval of rsum over test images. The best of ours is bold, the second underlined. "
-    "The paper's row stands below ours."
+    "interval is a bootstrap interval of rsum over test images. The best of ours is bold, the second underlined."
 )
+BELOW = "The paper's row stands below ours."
 SMOKE = (
     "The embedded dataset is a smoke test: small models, trained from scratch on drawn pictures. It shows that every "
     "method runs and learns, and says nothing about the papers' numbers."
 )
 BRIEF_SMOKE = "A smoke test on embedded data: comparable with no paper."
-OWN_DATA = "An own dataset: comparable with no paper; the line `chance` has what a random order scores."
+OWN_DATA = "An own dataset: comparable with no paper; chance is what a random order scores."
 SOURCES = {
     "reported": "Paper's row: {}",
     "cited": "Second-hand, read in another paper: {}",
