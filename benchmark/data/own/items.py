@@ -54,7 +54,7 @@ class Faults:
 
     def lines(self) -> list[str]:
         """All that is missing, a line each."""
-        return [f"{len(names):,} {what}: {named(names)}" for what, names in self.missing.items()]
+        return [f"{what}: {len(names):,} ({named(names)})" for what, names in self.missing.items()]
 
     def check(self, source: str, *, skip_missing: bool) -> list[str]:
         """Raise UserError that names everything; returns what is left out, where that is wanted."""
@@ -149,9 +149,9 @@ class Gatherer:
         items = []
         for image, captions in self.found.items():
             if image not in places:
-                self.faults.lacks("pictures are not there", image)
+                self.faults.lacks("pictures that are not there", image)
             elif not captions:
-                self.faults.lacks("images have no caption", image)
+                self.faults.lacks("images without a caption", image)
             else:
                 items.append(Item(image, image, places[image], tuple(captions), self.splits[image]))
         return items

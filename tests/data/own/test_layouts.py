@@ -122,7 +122,7 @@ def test_given_splits_are_kept_and_restval_is_trained_on(tmp_path: Path) -> None
 def test_features_with_any_number_of_captions(tmp_path: Path, repeated: bool, ids: str) -> None:
     source = features_folder(tmp_path / "source", repeated=repeated, ids=ids)
     if ids == "none" and not repeated:
-        with pytest.raises(UserError, match="which is no whole number an image; expected a train_ids.txt"):
+        with pytest.raises(UserError, match=r"which is no whole number an image; expected a train_ids.txt"):
             bring_in(source)
         return
     own = bring_in(source).own

@@ -185,7 +185,7 @@ def _pictures(table: Any, image: str, faults: Faults) -> tuple[list[str], dict[s
     keys = [digest.hex() for digest in images.digests()]
     lost = [row for row, key in enumerate(keys) if key == empty]
     for row in lost:
-        faults.lacks("rows hold no picture", names[row])
+        faults.lacks("rows without a picture", names[row])
         keys[row] = ""
     known: dict[str, str] = {}
     places: dict[str, Place] = {}

@@ -58,7 +58,7 @@ def read_text_table(reading: Reading, files: Sequence[str]) -> Collection:
 def unused(pictures: PictureFolder, items: Sequence[Item]) -> list[str]:
     """Say how many pictures of the folder have no captions at all, which is no fault."""
     left = len(pictures.paths) - len({item.place[0] for item in items})
-    return [f"{left:,} pictures in the folder are named by no caption"] if left > 0 else []
+    return [f"pictures that no caption names: {left:,}"] if left > 0 else []
 
 
 def texts_of(value: object) -> list[object]:
