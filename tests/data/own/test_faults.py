@@ -130,7 +130,9 @@ SPOILT: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
         spoil_shards,
         [
             "c.json: found a list, expected a mapping",
-            "pictures that are not there: 2 (data-0002/b", "images without a caption: 1"],
+            "pictures that are not there: 2 (data-0002/b",
+            "images without a caption: 1",
+        ],
     ),
     "features": (
         spoil_features,
