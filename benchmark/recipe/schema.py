@@ -62,7 +62,8 @@ class GridRegions(Strict):
     source: Literal["grid"]
     in_folder: ClassVar[Literal[False]] = False
     backbone: str = "random"
-    """`random`: fixed random filters, 128 wide, made for scenes; else a timm model, with its weights from the Hub."""
+    """`random`: fixed random filters, 128 wide, made for scenes; `efficientnet_lite0`: 1,280 wide, with weights from a
+    package (the extra `lite`); else a timm model, with its weights from the Hub."""
 
 
 DETECTED = "features from the project's detector"
