@@ -88,11 +88,14 @@ def test_the_name_works_in_the_other_commands(
     ).good
     assert "i2t, chance" in evaluated
     scored = rematch("score", "sims.npy", "--dataset", "shapes", "--format", "json").good
-    lines = {row["direction"]: row for row in json.loads(scored)}
+    lines = {row["direction"]: row for row in json.loads(scored)[0]["rows"]}
     record = read_record(Path("results/runs/shapes/sgraf-saf/0.json"))
     assert lines["i2t"]["r1"] == pytest.approx(record.results["shapes"].metrics.i2t.r1)
     assert lines["both, chance"]["rsum"] == pytest.approx(record.results["shapes"].chance["rsum"])  # type: ignore[index]
-    assert "whole" not in rematch("score", "sims.npy", "--dataset", "shapes", "--protocol", "whole").good
+    whole = rematch(
+        "score", "sims.npy", "--dataset", "shapes", "--protocol", "whole", "--format", "json"
+    ).good
+    assert whole == scored
 
 
 def test_scores_of_another_size_are_refused(
