@@ -94,7 +94,7 @@ def download(
     console.print(f"{entry.name}: {entry.title}\nlicence: {entry.license}", markup=False, highlight=False)
     with newest_commits(entry, names) if update else nullcontext():
         estimate = download_estimate(dataset, names, data_dir, options)
-        for line in estimate.items or [_no_download(data_dir)]:
+        for line in estimate.items or [_no_download(entry, data_dir)]:
             console.print(f"  {line}", markup=False, highlight=False)
         warn_of_space(estimate.bytes, estimate.disk_bytes)
         loaded, checks = load_and_check(dataset, names, options, data_dir, progress=progress)
@@ -428,8 +428,9 @@ def warn_of_space(fetched: int, needed: int) -> None:
         console.print(f"[yellow]warning:[/] {line}", highlight=False)
 
 
-def _no_download(data_dir: Path | None) -> str:
-    return "nothing to download: " + ("made by code" if data_dir is None else "read from a local folder")
+def _no_download(entry: Entry, data_dir: Path | None) -> str:
+    made = "made by code" if entry.embedded else "read from where its card says"
+    return "nothing to download: " + (made if data_dir is None else "read from a local folder")
 
 
 def _print_notes(loaded: Dataset) -> None:

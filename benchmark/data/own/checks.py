@@ -23,13 +23,14 @@ def check_own(own: Located, splits: Mapping[SplitName, Split]) -> list[Check]:
     splits: as they are loaded, before images are left out.
     """
     items = read_index(own)
+    words = {name: [_words(item) for item in items[name]] for name in splits}
     checks = []
     for name, split in splits.items():
         checks += [*_counts(own.card, name, split), _pictures(name, split, items[name])]
         checks += [_repeats(name, items[name]), _empty(name, split)]
         for one, other in combinations(splits, 2):
             if one == name:
-                checks += [_shared_pictures(one, other, items), _shared_captions(one, other, items)]
+                checks += [_shared_pictures(one, other, items), _shared_captions(one, other, items, words)]
     return checks
 
 
@@ -82,10 +83,15 @@ def _shared_pictures(one: SplitName, other: SplitName, items: Mapping[SplitName,
     return Check(one, f"pictures shared with '{other}'", "none", found, verdict, hint)  # type: ignore[arg-type]
 
 
-def _shared_captions(one: SplitName, other: SplitName, items: Mapping[SplitName, Sequence[Item]]) -> Check:
+def _shared_captions(
+    one: SplitName,
+    other: SplitName,
+    items: Mapping[SplitName, Sequence[Item]],
+    words: Mapping[SplitName, Sequence[tuple[str, ...]]],
+) -> Check:
     """Note images all of whose captions an image of another split has too: the same image, or few words."""
-    theirs = {_words(item) for item in items[other]}
-    shared = [item.file for item in items[one] if _words(item) in theirs]
+    theirs = {*words[other]}
+    shared = [item.file for item, own in zip(items[one], words[one], strict=True) if own in theirs]
     found = f"{len(shared):,} images ({named(shared)})" if shared else "none"
     what = f"captions shared with '{other}'"
     return Check(one, what, "none", found, "noted" if shared else "ok", recorded=bool(shared))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
+from tqdm import tqdm
 
 from benchmark.data.cards import NAME, Card, LayoutName, Located, SplitCounts, SplitRule, card_path
 from benchmark.data.own.index import SPLITS, index_text
@@ -20,6 +21,9 @@ from benchmark.data.splits import SplitName
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes, write_text
 from benchmark.places import DATASETS
+
+LEAST_PART, PARTS = 256, 50
+"""Pictures that are read between two steps of the progress bar, and steps of a large import."""
 
 HEAD = """\
 # A dataset of your own, as `rematch data import` read it. Its images, captions and splits are in {index} beside it.
@@ -85,7 +89,7 @@ def import_dataset(wanted: Import, folder: Path = DATASETS) -> Imported:
         left_out=left_out,
         fingerprint="0" * 64,
     )
-    items = with_digests(Located(draft, path), found.items)
+    items = with_digests(Located(draft, path), found.items, show_progress=reading.show_progress)
     items, rule, said = split_items(items, wanted.rule, wanted.source)
     text = index_text(items)
     update = {"splits": rule, "counts": count_splits(items), "fingerprint": sha256_bytes(text.encode())}
@@ -122,14 +126,22 @@ def _from_card(source: str, folder: Path) -> str:
     return path.as_posix() if path.is_absolute() else Path(os.path.relpath(path, folder)).as_posix()
 
 
-def with_digests(own: Located, items: Sequence[Item]) -> list[Item]:
+def with_digests(own: Located, items: Sequence[Item], *, show_progress: bool = True) -> list[Item]:
     """Return the images with the sha256 of their pictures; those of features have none."""
     if all(item.digest for item in items):
         return list(items)
-    digests = open_images(own, items).digests()
-    if digests is None:
-        return list(items)
-    return [replace(item, digest=digest.hex()) for item, digest in zip(items, digests, strict=True)]
+    images, found = open_images(own, items), list[Item]()
+    part = max(LEAST_PART, -(-len(items) // PARTS))
+    with tqdm(total=len(items), desc="pictures", disable=None if show_progress else True) as bar:
+        for start in range(0, len(items), part):
+            rows = range(start, min(start + part, len(items)))
+            digests = images.select(rows).digests()
+            if digests is None:
+                return list(items)
+            pairs = zip(rows, digests, strict=True)
+            found += [replace(items[row], digest=digest.hex()) for row, digest in pairs]
+            bar.update(len(rows))
+    return found
 
 
 def count_splits(items: Sequence[Item]) -> dict[SplitName, SplitCounts]:

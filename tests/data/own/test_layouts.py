@@ -108,6 +108,23 @@ def test_the_same_pictures_have_one_fingerprint_whatever_they_lie_in(tmp_path: P
     assert len(prints) == 1
 
 
+def test_tables_in_folders_of_splits_name_the_pictures_beside_them(tmp_path: Path) -> None:
+    """An image folder as `datasets` knows it: every split has a 0.png and a metadata.csv of its own."""
+    source = tmp_path / "source"
+    for split in ("train", "validation", "test"):
+        write_pictures(source / split, [f"{number}.png" for number in range(3)])
+        found = [{"file_name": f"{number}.png", "text": f"{split} {number}"} for number in range(3)]
+        write_table(source / split / "metadata.csv", found)
+        for number in range(3):
+            path = source / split / f"{number}.png"
+            path.write_bytes(path.read_bytes() + split.encode())
+    own = bring_in(source).own
+    assert own.card.splits.given == ["train", "val", "test"]
+    captions = {name: [item.captions[0] for item in items] for name, items in read_index(own).items()}
+    assert captions["val"] == ["validation 0", "validation 1", "validation 2"]
+    assert [item.file for item in read_index(own)["test"]] == [f"test/{number}.png" for number in range(3)]
+
+
 def test_given_splits_are_kept_and_restval_is_trained_on(tmp_path: Path) -> None:
     done = bring_in(karpathy_folder(tmp_path / "source"))
     index = read_index(done.own)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from benchmark.data.own.columns import choose_columns
-from benchmark.data.own.files import PictureFolder
+from benchmark.data.own.files import PictureFolder, told_split
 from benchmark.data.own.items import Collection, Faults, Gatherer, Item, Reading
 from benchmark.errors import UserError
 from benchmark.guarded import ANNOTATIONS, DocumentError, parse_json, read_within
@@ -36,6 +37,8 @@ def read_text_table(reading: Reading, files: Sequence[str]) -> Collection:
     """
     faults, columns = Faults(), dict[str, str]()
     gatherer = Gatherer(faults)
+    told = {file: told_split(PurePosixPath(file)) for file in files}
+    several = len({split for split in told.values() if split is not None}) > 1
     for file in files:
         path = reading.source if reading.source.is_file() else reading.source / file
         table = read_rows(path)
@@ -49,10 +52,20 @@ def read_text_table(reading: Reading, files: Sequence[str]) -> Collection:
                 faults.wrong.append(f"{where}: column '{chosen.image}' names no picture")
                 continue
             captions = [text for name in chosen.captions for text in texts_of(row.get(name))]
-            gatherer.add(image.strip(), captions, row.get(chosen.split) if chosen.split else None, where)
+            split = row.get(chosen.split) if chosen.split else told[file] if several else None
+            gatherer.add(_beside(reading, file, image.strip()), captions, split, where)
     pictures = PictureFolder(reading.picture_folder)
     items = gatherer.items(pictures.places(gatherer.found, faults))
     return Collection(items, faults, columns, list(files), notes=unused(pictures, items))
+
+
+def _beside(reading: Reading, file: str, image: str) -> str:
+    """Return the name of a picture from the pictures' folder: a table in a folder of its own names those beside it."""
+    near = f"{PurePosixPath(file).parent.as_posix()}/{image}"
+    with suppress(OSError):  # a name that is too long for the system
+        if "/" in file and (reading.picture_folder / near).is_file():
+            return near
+    return image
 
 
 def unused(pictures: PictureFolder, items: Sequence[Item]) -> list[str]:
