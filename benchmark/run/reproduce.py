@@ -37,7 +37,16 @@ from benchmark.records.collect import dataset_part, make_sidecar, protocol_part,
 from benchmark.records.environment import collect
 from benchmark.records.record import RunRecord, binding, new_record, read_record, write_record
 from benchmark.records.sidecar import pack, write_sidecar
-from benchmark.run.job import DTYPES, Job, Settings, build_model, departures_of, prepare, reconstruction
+from benchmark.run.job import (
+    DTYPES,
+    Job,
+    Settings,
+    build_model,
+    departures_of,
+    precision_departure,
+    prepare,
+    reconstruction,
+)
 from benchmark.run.lock import working
 from benchmark.run.runs import Run
 from benchmark.timing.model import LEAST_REPEATS, LatencyReport, measure_latency
@@ -151,7 +160,13 @@ def score_split(
     free = free_on_host()
     sims, plan, images = score_batches(
         model,
-        image_batches(data, job.spec, batch_size=how.batch_size, workers=job.recipe.training.workers),
+        image_batches(
+            data,
+            job.spec,
+            batch_size=how.batch_size,
+            workers=job.recipe.training.workers,
+            device=settings.device,
+        ),
         len(data),
         captions,
         memory_bytes=how.memory_mb * MEGABYTE,
@@ -192,7 +207,7 @@ def evaluate_model(
         method=job.method.name,
         recipe_path=job.run.path.as_posix(),
         recipe=job.resolved(),
-        departures=departures_of(job),
+        departures=[*departures_of(job), *([] if official else precision_departure(job))],
         weights="official" if official else "trained",
         weights_sha256=sha256_file(official) if official else weights_sha256,
         dataset=dataset_part(job.dataset, job.recipe.data.captions_each),
