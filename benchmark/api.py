@@ -105,7 +105,7 @@ def load_split(
     split: SplitName = "test",
     *,
     data_dir: Path | None = None,
-    captions_per_image: int = 5,
+    captions_per_image: int | None = 5,
     first_images: int | None = None,
     show_progress: bool = False,
 ) -> Split:

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 
 RECIPES = Path("recipes")
+DATASETS = Path("datasets")
+"""Cards of people's own datasets (benchmark/data/cards.py)."""
 RESULTS = Path("results")
 PAPER = RESULTS / "paper"
 CLAIMS = RESULTS / "claims.yaml"
@@ -31,6 +33,8 @@ WORK = Path(".rematch")
 
 PACKAGED = Path(__file__).with_name("packaged")
 """The distribution's copy, laid out as a clone is (pyproject.toml says of what); a clone has none."""
+CHECKOUT = Path(__file__).resolve().parent.parent
+"""The top of the clone that this code is of; of a distribution, the folder that it is installed in."""
 CLONE = Path("benchmark/places.py")
 """A folder that has this file is a clone: nothing is added to what it has."""
 
@@ -54,6 +58,14 @@ def listing(folder: Path, pattern: str) -> list[Path]:
             _tell()
         found |= more
     return sorted(found)
+
+
+def shipped(path: Path) -> Path:
+    """Return where a file or folder that comes with Rematch is read, from whatever folder: a clone's own, or a copy."""
+    if CLONE.exists():
+        return path
+    copy = PACKAGED / path
+    return copy if copy.exists() else CHECKOUT / path
 
 
 @cache

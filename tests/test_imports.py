@@ -35,11 +35,11 @@ HARNESS: Order = (
 
 INSIDE: Mapping[str, Order] = {
     "data": (
-        {"splits", "checksums"},
+        {"splits", "checksums", "cards"},
         {"scenes", "images", "inputs"},
         {"published"},
         {"text", "look", "regions"},
-        {"guides", "batches"},
+        {"guides", "batches", "own"},
         {"load"},
     ),
     "reporting": (
@@ -54,6 +54,7 @@ INSIDE: Mapping[str, Order] = {
     "evaluation": (
         {"ranking", "encoding"},
         {"metrics", "scoring"},
+        {"chance"},
         {"bootstrap", "footprint"},
         {"protocol"},
         {"extra"},

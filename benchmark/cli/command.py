@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,7 +24,8 @@ from benchmark.cli.checks import doctor, drift, gpu_check, parity
 from benchmark.cli.data import data_app
 from benchmark.cli.features import compare_features, features
 from benchmark.cli.models import evaluate_model
-from benchmark.cli.options import several_values
+from benchmark.cli.options import chosen_folder, several_values
+from benchmark.cli.own import import_, recipe_app
 from benchmark.cli.run import evaluate, reproduce
 from benchmark.cli.scores import score
 from benchmark.cli.share import export, new, query
@@ -55,9 +57,11 @@ app.command(rich_help_panel=RUNS)(diff)
 app.command(rich_help_panel=RUNS)(study)
 app.command(rich_help_panel=RUNS)(export)
 app.command(rich_help_panel=RUNS)(new)
+data_app.command(name="import")(import_)
 data_app.command()(features)
 data_app.command()(compare_features)
 app.add_typer(data_app, name="data", rich_help_panel=RUNS)
+app.add_typer(recipe_app, name="recipe", rich_help_panel=RUNS)
 app.command(rich_help_panel=CHECKS)(doctor)
 app.command(rich_help_panel=CHECKS)(parity)
 app.command(rich_help_panel=CHECKS)(drift)
@@ -76,12 +80,27 @@ def print_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
+    folder: Annotated[
+        Path | None,
+        typer.Option("-C", "--folder", help="Work in this folder: data, recipes and results below it."),
+    ] = None,
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version and stop.", callback=print_version, is_eager=True),
     ] = False,
 ) -> None:
     """Reproducibility benchmark for image-text retrieval: train, evaluate, and compare with the papers."""
+    del version  # its callback has seen to it
+    chosen_folder.clear()
+    if folder is None:
+        return
+    if context.invoked_subcommand == "data":  # where own data begin
+        folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        raise UserError(f"option -C: {folder.as_posix()}: no such folder")
+    chosen_folder.append(folder.as_posix())
+    os.chdir(folder)
 
 
 def main() -> None:
@@ -114,7 +133,7 @@ def main() -> None:
 
 def how_to_go_on(arguments: Sequence[str]) -> str:
     """Return what to do after a stop; the command is spelled out, since it may have been given by a session of nox."""
-    verb = "" if "--dry-run" in arguments else arguments[0]
+    verb = "" if "--dry-run" in arguments else _verb(arguments)
     if verb == "reproduce":
         command = shlex.join(["rematch", *(part for part in arguments if part != "--resume"), "--resume"])
         return f"`{command}` goes on after the last epoch that was finished"
@@ -123,6 +142,14 @@ def how_to_go_on(arguments: Sequence[str]) -> str:
     if verb == "study":
         return "the same command goes on with the runs that are not finished (a study needs no --resume)"
     return "nothing half-written is left behind"
+
+
+def _verb(arguments: Sequence[str]) -> str:
+    """Return the verb of a command, which may come after a folder."""
+    words = list(arguments)
+    while words and words[0].startswith("-"):
+        words = words[2 if words[0] in ("-C", "--folder") else 1 :]
+    return words[0] if words else ""
 
 
 EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)

@@ -20,6 +20,7 @@ from benchmark.guarded import DocumentError, parse_yaml
 from benchmark.places import WORK
 
 if TYPE_CHECKING:
+    from benchmark.data.cards import Located
     from benchmark.data.published.catalogue import Entry
     from benchmark.data.published.verification import Check
     from benchmark.data.splits import Dataset, SplitName
@@ -48,6 +49,9 @@ Options = Annotated[
 SheetFormat = Annotated[
     Literal["html", "text", "json", "csv", "markdown"],
     typer.Option("--format", help="html, a page with the pictures; else a list of files and captions."),
+]
+CaptionsShown = Annotated[
+    int | None, typer.Option(help="Captions an image. Default: 5, and all of own data.")
 ]
 SheetFile = Annotated[
     Path | None,
@@ -90,7 +94,7 @@ def download(
     console.print(f"{entry.name}: {entry.title}\nlicence: {entry.license}", markup=False, highlight=False)
     with newest_commits(entry, names) if update else nullcontext():
         estimate = download_estimate(dataset, names, data_dir, options)
-        for line in estimate.items or [_no_download(data_dir)]:
+        for line in estimate.items or [_no_download(entry, data_dir)]:
             console.print(f"  {line}", markup=False, highlight=False)
         warn_of_space(estimate.bytes, estimate.disk_bytes)
         loaded, checks = load_and_check(dataset, names, options, data_dir, progress=progress)
@@ -170,7 +174,7 @@ def show(
     output: SheetFile = None,
     data_dir: DataDir = None,
     unverified: Unverified = False,
-    captions: Annotated[int, typer.Option(help="Captions an image.")] = 5,
+    captions: CaptionsShown = None,
     option: Options = None,
     progress: ShowProgress = True,
 ) -> None:
@@ -195,7 +199,7 @@ def show(
     from benchmark.data.published.catalogue import get_entry
     from benchmark.reporting.verification import captions_sheet
 
-    get_entry(dataset)
+    own = get_entry(dataset).own is not None
     (name,) = split_names([split])
     if first and seed is not None:
         raise UserError("options --first and --seed: found both, expected one of them")
@@ -205,7 +209,7 @@ def show(
         dataset,
         parse_options(option),
         splits=[name],
-        captions_per_image=captions,
+        captions_per_image=captions if captions is not None or own else 5,
         data_dir=data_dir,
         unverified=unverified,
         show_progress=progress,
@@ -315,6 +319,9 @@ def load_and_check(
         raise UserError(
             f"option --regions: unknown source '{regions}'{nearest(str(regions), ('scan', 'tsv'))}"
         )
+    own = get_entry(dataset).own
+    if own is not None:
+        return _load_own(own, names, options, data_dir, regions)
     stored = None if regions is None else StoredRegions.model_validate({"source": regions})
     loaded = load_dataset(
         dataset,
@@ -329,6 +336,26 @@ def load_and_check(
     entry = known if stored is None else known_of(stored, known, loaded)
     checks = check_dataset(entry, loaded.splits, loaded.options, PUBLISHED_CAPTIONS)
     return loaded, [*checks, *check_features(loaded.splits), *check_copies(loaded.splits)]
+
+
+def _load_own(
+    own: Located,
+    names: Sequence[SplitName],
+    options: dict[str, Any],
+    data_dir: Path | None,
+    regions: str | None,
+) -> tuple[Dataset, list[Check]]:
+    """Splits of an own dataset with all captions, and every check of them."""
+    from benchmark.data.own.loading import own_checks, own_dataset
+    from benchmark.data.published.verification import check_copies
+    from benchmark.data.splits import DatasetOptions
+    from benchmark.recipe.faults import check_fields
+
+    check_fields("data.options", options, DatasetOptions)
+    if regions is not None and own.card.layout != "features":
+        raise UserError(f"option --regions: found '{regions}', {own.card.name} has pictures and no features")
+    loaded = own_dataset(own, names, None, data_dir)
+    return loaded, [*own_checks(own, loaded), *check_copies(loaded.splits)]
 
 
 def split_line(loaded: Dataset, name: SplitName, checks: Sequence[Check]) -> str:
@@ -401,8 +428,9 @@ def warn_of_space(fetched: int, needed: int) -> None:
         console.print(f"[yellow]warning:[/] {line}", highlight=False)
 
 
-def _no_download(data_dir: Path | None) -> str:
-    return "nothing to download: " + ("made by code" if data_dir is None else "read from a local folder")
+def _no_download(entry: Entry, data_dir: Path | None) -> str:
+    made = "made by code" if entry.embedded else "read from where its card says"
+    return "nothing to download: " + (made if data_dir is None else "read from a local folder")
 
 
 def _print_notes(loaded: Dataset) -> None:

@@ -6,6 +6,7 @@ Heavy imports stand inside the functions.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -34,9 +35,20 @@ TieRule = Literal["lower_index", "pessimistic"]
 ScoredDataset = Annotated[
     str | None,
     typer.Option(
-        "--dataset", help="Whose protocols: scenes, flickr30k, mscoco, flickr8k. Default: own sizes."
+        "--dataset",
+        help="Whose protocols: scenes, flickr30k, mscoco, flickr8k, or your own's name. Default: own sizes.",
     ),
 ]
+
+
+chosen_folder: list[str] = []
+"""The folder that `rematch -C FOLDER` named, as it was given; [] where none was."""
+
+
+def next_step(command: str) -> str:
+    """Return the line that says which command comes next."""
+    where = f"-C {shlex.join(chosen_folder)} " if chosen_folder else ""
+    return f"next: rematch {where}{command}"
 
 
 def sound_seeds(given: Any) -> Any:

@@ -26,6 +26,7 @@ from benchmark.cli.options import (
     WordVectors,
     banner,
     bundled,
+    next_step,
     say_device,
     sound_seeds,
     with_log,
@@ -105,6 +106,8 @@ def reproduce(
     made = run_all(runs, seeds, with_log(settings, report), report.console)
     if tables:
         put_tables(made, report)
+    if get_entry(runs[0].dataset).own is not None:
+        report.say(next_step(f"table {runs[0].dataset}"))
 
 
 @bundled

@@ -89,14 +89,15 @@ def score(
     from benchmark.evaluation.metrics import KS
     from benchmark.evaluation.protocol import read_matrix, score_matrix
 
-    each = check_sizes(dataset, captions_per_image, caption_map)
+    own = is_own(dataset)
+    each = check_sizes(dataset, captions_per_image, caption_map, own=own)
     labels = load_labels(relevance, relevance_file, dataset, image_ids, caption_ids)
     hubs = load_hubs(postprocess, bank, transductive)
     options: dict[str, Any] = {"captions_per_image": each, "tie_rule": ties, "ks": [*KS, *(k or [])]}
     results = score_matrix(matrix, dataset, protocol=protocol, caption_map=caption_map, **options)
     sims, owner = read_matrix(matrix, dataset, caption_map, captions_per_image=each)
     assumed = f"no --caption-map: captions {each}i to {each}i + {each - 1} were taken for those of image i"
-    notes = [assumed] if caption_map is None and captions_per_image is None else []
+    notes = [assumed] if caption_map is None and captions_per_image is None and not own else []
     sheets = plain_sheets(matrix.name, sims, owner, results, against, notes)
     if labels is not None:
         sheets.append(score_relevance(sims, labels, ties))
@@ -110,17 +111,31 @@ def score(
 
 def write_scores(name: str, matrix: Path, sims: Floats, owner: Ints, results: list[ProtocolResult]) -> str:
     """Write the record of scores from elsewhere; returns what to say of it."""
+    from benchmark.data.own.place import check_place
     from benchmark.records.elsewhere import record_scores
 
+    if is_own(results[0].protocol.dataset):
+        check_place(f"score {matrix.as_posix()}")
     path = record_scores(name, matrix, sims, owner, results)
     return f"wrote {path.as_posix()}; `rematch leaderboard` puts it into the tables"
 
 
-def check_sizes(dataset: str | None, captions_per_image: int | None, caption_map: Path | None) -> int:
+def is_own(dataset: str | None) -> bool:
+    """Return True for an own dataset, whose index says which captions are whose."""
+    from benchmark.data.cards import find_card
+
+    return dataset is not None and find_card(dataset) is not None
+
+
+def check_sizes(
+    dataset: str | None, captions_per_image: int | None, caption_map: Path | None, *, own: bool = False
+) -> int:
     """Return the captions an image; raises UserError where nothing, or too much, says whose captions these are."""
     if dataset is None and captions_per_image is None and caption_map is None:
         sizes = "for own sizes --captions-per-image or --caption-map"
         raise UserError(f"option '--dataset': not given; say whose scores these are, or {sizes}")
+    if captions_per_image is not None and own:
+        raise UserError(f"option '--captions-per-image': {dataset} has an index that says it; leave it out")
     if captions_per_image is not None and caption_map is not None:
         raise UserError("options '--captions-per-image' and '--caption-map': give one of them")
     return captions_per_image or 5

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import DataDir, Report, bundled, console
+from benchmark.cli.options import DataDir, Report, bundled, console, next_step
 from benchmark.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -149,6 +149,9 @@ def table(
     boards = choose_boards(benchmark, boards_below(Path(), read_all() if ours else []))
     chosen = [choose_rows(board, _named(methods), papers=papers).tested() for board in boards]
     put_pages(pages, [make_page(board, wanted) for board in chosen], room)
+    own = next((board for board in chosen if board.own and board.rows), None)
+    if own is not None and pages.form == "text":
+        pages.say(next_step(f'query {own.rows[0].records[0].run} "a sentence" --html answer.html'))
 
 
 def _named(text: str | None) -> list[str]:

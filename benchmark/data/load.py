@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.data.cards import Located
 from benchmark.data.guides.sources import guides_described, with_computed_guides, with_stored_guides
+from benchmark.data.own.loading import check_sources, features_folder, own_checks, own_dataset
 from benchmark.data.published.catalogue import Entry, entry_under, get_entry
 from benchmark.data.published.listed_splits import (
     corpus_departures,
@@ -55,7 +57,7 @@ def load_dataset(
     options: Mapping[str, Any] | None = None,
     *,
     splits: Sequence[SplitName] = SPLITS,
-    captions_per_image: int = 5,
+    captions_per_image: int | None = 5,
     first_images: Mapping[SplitName, int] | None = None,
     data_dir: Path | None = None,
     unverified: bool = False,
@@ -67,6 +69,7 @@ def load_dataset(
 ) -> Dataset:
     """Load some splits of a dataset, each image with its first `captions_per_image` captions, and verify them.
 
+    captions_per_image: of an own dataset an image may have fewer, and None stands for all that it has.
     first_images: keep the first so many images of a split, after the verification.
     data_dir: a local folder in place of the Hub (parquet files, pictures with Karpathy's JSON file, or features).
     unverified: take data that are not the published split, and say so in `departures`; else they are refused.
@@ -79,37 +82,124 @@ def load_dataset(
     """
     entry, store = get_entry(name), store or FeatureStore()
     if isinstance(regions, AutoRegions):
-        regions = resolve_regions(regions, data_dir)
+        regions = resolve_regions(regions, features_folder(entry.own, data_dir))
     chosen = check_fields("data.options", dict(options or {}), entry.options)
     wanted = _check_numbers(captions_per_image, first_images or {})
-    declared = entry_under(entry, chosen.model_dump()).declared
-    if declared is not None:
-        _check_no_files(declared, regions, guides)
-
-    def pictures(folder: Path | None) -> Dataset:
-        made = _as_published if declared is None else _by_lists
-        return made(entry, chosen.model_dump(), splits, captions_per_image, folder, show_progress, unverified)
-
-    stored = isinstance(regions, StoredRegions)
-    if isinstance(regions, StoredRegions):
-        where = Folder(data_dir, store, show_progress)
-        dataset = stored_dataset(regions, entry, chosen.model_dump(), splits, captions_per_image, where)
-        dataset = _verified_features(dataset, regions, entry, captions_per_image, unverified=unverified)
-        wanted = cut_down(regions, name, wanted)
-    elif entry.generate is not None:
-        dataset = _made_by_code(entry, chosen, splits, captions_per_image, data_dir)
+    others = None
+    if entry.own is not None:
+        dataset = _own(
+            entry.own, splits, captions_per_image, data_dir, regions, guides, unverified=unverified
+        )
     else:
-        dataset = pictures(data_dir)
+        place = Folder(data_dir, store, show_progress)
+        asked = _Asked(entry, chosen, splits, _counted(name, captions_per_image), place, unverified)
+        dataset = _load_known(asked, regions, guides)
+        if isinstance(regions, StoredRegions):
+            wanted, others = cut_down(regions, name, wanted), lambda: asked.pictures(None)
+    show = {"skip_corrupt": skip_corrupt, "show_progress": show_progress}
+    return _finished(dataset, wanted, regions, guides, store, others, **show)
+
+
+def _counted(name: str, captions_per_image: int | None) -> int:
+    """Return the captions an image of a dataset of the catalog; raises UserError where all are asked for."""
+    if captions_per_image is None:
+        raise UserError(
+            f"field 'data.every_caption': found true, {name} is scored with the first 5 captions an image; the field "
+            "is for own datasets"
+        )
+    return captions_per_image
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of a dataset of the catalog."""
+
+    entry: Entry
+    options: DatasetOptions
+    splits: Sequence[SplitName]
+    captions: int
+    folder: Folder
+    unverified: bool
+
+    @property
+    def declared(self) -> ListedSplit | None:
+        """The split of the whole corpus that a method declares."""
+        return entry_under(self.entry, self.options.model_dump()).declared
+
+    def pictures(self, folder: Path | None) -> Dataset:
+        """Return the splits as pictures, of a folder or the Hub, verified."""
+        made = _as_published if self.declared is None else _by_lists
+        return made(
+            self.entry,
+            self.options.model_dump(),
+            self.splits,
+            self.captions,
+            folder,
+            self.folder.show_progress,
+            self.unverified,
+        )
+
+
+def _load_known(asked: _Asked, regions: RegionSettings | None, guides: GuideSettings | None) -> Dataset:
+    """Return the splits of a dataset of the catalog, verified, with the vectors that lie in a folder."""
+    entry, where = asked.entry, asked.folder
+    if asked.declared is not None:
+        _check_no_files(asked.declared, regions, guides)
+    if isinstance(regions, StoredRegions):
+        dataset = stored_dataset(
+            regions, entry, asked.options.model_dump(), asked.splits, asked.captions, where
+        )
+        dataset = _verified_features(dataset, regions, entry, asked.captions, unverified=asked.unverified)
+    elif entry.generate is not None:
+        dataset = _made_by_code(entry, asked.options, asked.splits, asked.captions, where.path)
+    else:
+        dataset = asked.pictures(where.path)
     if guides is not None and guides.in_folder:
-        dataset = with_stored_guides(dataset, regions, data_dir)
+        dataset = with_stored_guides(dataset, regions, where.path)
+    return dataset
+
+
+def _finished(
+    dataset: Dataset,
+    wanted: Mapping[SplitName, int],
+    regions: RegionSettings | None,
+    guides: GuideSettings | None,
+    store: FeatureStore,
+    others: Callable[[], Dataset] | None = None,
+    *,
+    skip_corrupt: bool,
+    show_progress: bool,
+) -> Dataset:
+    """Return a verified dataset cut down to what is wanted, with the vectors that are made of its pictures."""
     whole = {name: split.captions for name, split in dataset.splits.items()}
     dataset = replace(dataset, whole_captions=whole)  # vocabularies count the captions of all images
     if skip_corrupt:
         dataset = _without_corrupt(dataset, show_progress=show_progress)
     dataset = _cut(dataset, wanted)
-    others = (lambda: pictures(None)) if stored else None
     dataset = with_computed(dataset, regions, guides, store, others, show_progress=show_progress)
     return guides_described(described(dataset))
+
+
+def _own(
+    own: Located,
+    splits: Sequence[SplitName],
+    captions_per_image: int | None,
+    data_dir: Path | None,
+    regions: RegionSettings | None,
+    guides: GuideSettings | None,
+    *,
+    unverified: bool,
+) -> Dataset:
+    """Return the splits of an own dataset, held against its card; what differs is refused unless `unverified`."""
+    from benchmark.data.published.verification import departures, first_fault, notes
+
+    check_sources(own, regions, guides)
+    dataset = own_dataset(own, splits, captions_per_image, data_dir)
+    checks = own_checks(own, dataset)
+    fault = first_fault(checks)
+    if fault is not None and not unverified:
+        raise UserError(f"{own.card.name}: {fault}")
+    return replace(dataset, departures=departures(checks), notes=[*dataset.notes, *notes(checks)])
 
 
 def with_computed(
@@ -149,8 +239,10 @@ def with_images(dataset: Dataset, images: Mapping[SplitName, Images]) -> Dataset
     return replace(dataset, splits=splits)
 
 
-def _check_numbers(captions_per_image: int, first_images: Mapping[SplitName, int]) -> dict[SplitName, int]:
-    if captions_per_image < 1:
+def _check_numbers(
+    captions_per_image: int | None, first_images: Mapping[SplitName, int]
+) -> dict[SplitName, int]:
+    if captions_per_image is not None and captions_per_image < 1:
         raise UserError(f"field 'data.captions_per_image': found {captions_per_image}, expected 1 or more")
     for split, count in first_images.items():
         if split not in SPLITS:

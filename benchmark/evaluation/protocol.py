@@ -3,7 +3,8 @@
 flickr30k is the 1,000-image test set; mscoco-5k the whole MSCOCO test set; mscoco-1k the mean over its five
 folds of 1,000 consecutive images in Karpathy order (data.md 1.5, tests/golden/evaluation/README.md); flickr8k is a
 small real test set, and scenes the embedded one, of any size. A test set that is cut down keeps its protocols,
-with smaller galleries. A new protocol is one more line of the table.
+with smaller galleries. A new protocol is one more line of the table. An own dataset is evaluated under `whole`: all of
+its test images, any number of captions each, with what chance would score beside; in tables it has the dataset's name.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.data.cards import card_names, find_card
 from benchmark.errors import UserError, cut, nearest
 from benchmark.evaluation.bootstrap import Intervals, bootstrap
+from benchmark.evaluation.chance import chance_level
 from benchmark.evaluation.metrics import (
     KS,
     PlaceMetrics,
@@ -48,7 +51,12 @@ class Protocol:
     folds: int
     """Equal blocks of consecutive images, each with its own captions as gallery; 1: the whole."""
     summary: str
+    chance: bool = False
+    """True where the level of chance stands beside the recalls."""
 
+
+WHOLE = "whole"
+"""The name of the one protocol of any dataset that has all test images in one gallery."""
 
 PROTOCOLS = {
     protocol.name: protocol
@@ -62,24 +70,40 @@ PROTOCOLS = {
 }
 
 
-OWN = Protocol("own", "own", None, 1, "own sizes, of no dataset that is known here")
+OWN = Protocol("own", "own", None, 1, "own sizes, of no dataset that is known here", chance=True)
 """The protocol of scores that belong to no dataset; no table has it."""
+
+
+def find_protocol(name: str) -> Protocol | None:
+    """The protocol of that name, an own dataset's included; None where there is none."""
+    return PROTOCOLS.get(name) or _whole(name)
 
 
 def get_protocol(name: str) -> Protocol:
     """The protocol of that name; raises UserError that names the nearest one."""
-    if name not in PROTOCOLS:
-        raise UserError(f"unknown protocol '{name}'{nearest(name, PROTOCOLS)}")
-    return PROTOCOLS[name]
+    found = find_protocol(name)
+    if found is None:
+        raise UserError(f"unknown protocol '{name}'{nearest(name, [*PROTOCOLS, *card_names()])}")
+    return found
 
 
 def protocols_of(dataset: str) -> list[Protocol]:
     """The protocols that a dataset's test set is evaluated under; raises UserError for an unknown dataset."""
     found = [protocol for protocol in PROTOCOLS.values() if protocol.dataset == dataset]
+    own = None if found else _whole(dataset)
+    if own is not None:
+        return [own]
     if not found:
-        known = {protocol.dataset for protocol in PROTOCOLS.values()}
+        known = {*(protocol.dataset for protocol in PROTOCOLS.values()), *card_names()}
         raise UserError(f"unknown dataset '{dataset}'{nearest(dataset, known)}")
     return found
+
+
+def _whole(dataset: str) -> Protocol | None:
+    """The protocol of an own dataset; None where no card has the name."""
+    if find_card(dataset) is None:
+        return None
+    return Protocol(dataset, dataset, None, 1, "the whole test set of an own dataset, any size", chance=True)
 
 
 @dataclass(frozen=True)
@@ -96,6 +120,8 @@ class ProtocolResult:
     intervals: Intervals
     ranks: Ranks
     """Every query's rank in its own fold's gallery, in the order of the matrix; ties: shares over all queries."""
+    chance: dict[str, float] | None = None
+    """What a random order scores, by metric, where the protocol has it beside."""
 
 
 def evaluate(
@@ -131,7 +157,8 @@ def evaluate(
     metrics = folds[0] if len(folds) == 1 else mean_metrics(folds)
     intervals = bootstrap(ranked, resamples=resamples, seed=seed, ks=ks)
     n_rows, n_columns = sims.shape
-    return ProtocolResult(protocol, n_rows, n_columns, metrics, folds, intervals, ranks)
+    level = chance_level(caption_image, n_rows, ks) if protocol.chance else None
+    return ProtocolResult(protocol, n_rows, n_columns, metrics, folds, intervals, ranks, level)
 
 
 def evaluate_places(sims: Floats, caption_image: Ints, result: ProtocolResult) -> dict[str, PlaceMetrics]:
@@ -250,9 +277,10 @@ def score_matrix(
     """Evaluate a matrix from elsewhere, `rematch score`: a .npy file (n_images, n_captions), higher is better.
 
     caption_map: a .npy file of integers (n_captions,), the row of each caption's image; without it, the first
-    `captions_per_image` captions belong to the first image, and so on. Without `protocol`, all protocols of the
-    dataset; without a dataset, the sizes are the matrix's own. The file is mapped, not loaded. Raises UserError for an
-    unreadable file, a shape that does not fit (a transposed matrix is told apart), NaN and infinite scores.
+    `captions_per_image` captions belong to the first image, and so on; an own dataset's index has its map. Without
+    `protocol`, all protocols of the dataset; without a dataset, the sizes are the matrix's own. The file is mapped, not
+    loaded. Raises UserError for an unreadable file, a shape that does not fit (a transposed matrix is told apart), NaN
+    and infinite scores.
     """
     chosen = choose_protocols(dataset, protocol)
     expected = n_images if n_images is not None else chosen[0].n_images
@@ -267,10 +295,12 @@ def score_matrix(
 def choose_protocols(dataset: str | None, protocol: str | None = None) -> list[Protocol]:
     """The protocols of a dataset, or the named one of them; without a dataset, that of own sizes.
 
-    Raises UserError for unknown names, and for a protocol that is not the dataset's.
+    `whole` names the one with all test images in one gallery, whatever it is called. Raises UserError for unknown
+    names, and for a protocol that is not the dataset's.
     """
     if dataset is None:
-        if protocol is not None:
+        if protocol not in (None, WHOLE):
+            assert protocol is not None
             raise UserError(
                 f"protocol '{protocol}' is about dataset '{get_protocol(protocol).dataset}': name it too"
             )
@@ -278,6 +308,8 @@ def choose_protocols(dataset: str | None, protocol: str | None = None) -> list[P
     chosen = protocols_of(dataset)
     if protocol is None:
         return chosen
+    if protocol == WHOLE:
+        return [item for item in chosen if item.folds == 1]
     if get_protocol(protocol) not in chosen:
         names = ", ".join(item.name for item in chosen)
         raise UserError(f"protocol '{protocol}' is not one of dataset '{dataset}'; valid: {names}")
@@ -293,7 +325,7 @@ def read_matrix(
 ) -> tuple[Floats, Ints]:
     """A matrix and its caption-to-image map, as `score_matrix` reads them; n_images: the count to expect."""
     sims = load_array(path, mapped=True)
-    given = None if caption_map is None else load_array(caption_map)
+    given = _own_map(dataset) if caption_map is None else load_array(caption_map)
     try:
         check_matrix(sims)
         if given is None:
@@ -307,6 +339,16 @@ def read_matrix(
     except UserError as error:
         raise UserError(f"{path.as_posix()}: {error}") from None
     return sims, given
+
+
+def _own_map(dataset: str | None) -> Ints | None:
+    """The map of an own dataset's test captions, as its index has it; None for any other dataset."""
+    own = None if dataset is None else find_card(dataset)
+    if own is None:
+        return None
+    from benchmark.data.own.index import caption_map  # what reads tables comes along, which takes a second
+
+    return caption_map(own)
 
 
 def load_array(path: Path, mapped: bool = False) -> Floats:

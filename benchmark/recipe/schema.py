@@ -63,7 +63,8 @@ class GridRegions(Strict):
     source: Literal["grid"]
     in_folder: ClassVar[Literal[False]] = False
     backbone: str = "random"
-    """`random`: fixed random filters, 128 wide, made for scenes; else a timm model, with its weights from the Hub."""
+    """`random`: fixed random filters, 128 wide, made for scenes; `efficientnet_lite0`: 1,280 wide, with weights from a
+    package (the extra `lite`); else a timm model, with its weights from the Hub."""
 
 
 DETECTED = "features from the project's detector"
@@ -147,17 +148,24 @@ class DataSettings(Grown):
     """The dataset, and the choices that a paper makes about it."""
 
     name: str
-    """`scenes`, `flickr30k`, `mscoco` or `flickr8k` (`rematch list` shows all)."""
+    """`scenes`, `flickr30k`, `mscoco`, `flickr8k` or one of your own (`rematch list` shows all)."""
     options: dict[str, int | float | str | bool] = {}
     """Options of that dataset: sizes and seed of `scenes`; `restval` of `mscoco`."""
     captions_per_image: int = Field(default=5, ge=1, le=1000)
     """The first so many captions of an image are used (papers: 5)."""
+    every_caption: Annotated[bool, LATER] = False
+    """True: all captions of an image are used, however many it has, as own datasets have them."""
     first_images: FirstImages = FirstImages()
     """`{val: 1000}`: the first 1,000 validation images. A run on fewer training or test images is not comparable."""
     regions: Annotated[RegionSettings | None, LATER] = None
     """The source of region features, for methods that read them."""
     guides: Annotated[GuideSettings | None, LATER] = None
     """The source of a vector of each whole image, for methods that read one beside its regions."""
+
+    @property
+    def captions_each(self) -> int | None:
+        """The number of captions of an image that are used; None: all that it has."""
+        return None if self.every_caption else self.captions_per_image
 
     @property
     def regions_in_folder(self) -> bool:
@@ -188,7 +196,8 @@ class Recipe(Strict):
     method: str
     departures: list[str]
     """The differences from the paper's set-up, shown wherever the numbers appear; empty means faithful."""
-    paper_row: PaperRow
+    paper_row: PaperRow | None = None
+    """The row of a paper's table; None: no paper reports it, as of own data."""
     data: DataSettings
     model: dict[str, Any]
     """The method's own settings, checked against its schema."""
@@ -224,5 +233,5 @@ class EnsembleRecipe(Strict):
     ensemble: list[str] = Field(min_length=2)
     """Recipe names in the same folder, without `.yaml`."""
     departures: list[str]
-    paper_row: PaperRow
+    paper_row: PaperRow | None = None
     expected: list[Expected] = []

@@ -16,8 +16,12 @@ from benchmark.records.sidecar import Sidecar, caption_ids_hash, log_text
 from benchmark.training import TrainingResult, step_losses
 
 
-def dataset_part(dataset: Dataset, captions_per_image: int) -> dict[str, Any]:
-    """The record's `dataset`: sizes and fingerprints of the splits that were loaded."""
+def dataset_part(dataset: Dataset, captions_per_image: int | None) -> dict[str, Any]:
+    """The record's `dataset`: sizes and fingerprints of the splits that were loaded.
+
+    captions_per_image: the number that was asked for; None: all captions were used.
+    """
+    most = max(int(np.bincount(split.caption_image).max()) for split in dataset.splits.values())
     return {
         "name": dataset.name,
         "revision": dataset.revision,
@@ -28,7 +32,8 @@ def dataset_part(dataset: Dataset, captions_per_image: int) -> dict[str, Any]:
             for name, split in dataset.splits.items()
         },
         "options": dict(dataset.options),
-        "captions_per_image": captions_per_image,
+        "captions_per_image": most if captions_per_image is None else captions_per_image,
+        "every_caption": captions_per_image is None,
         "features": dataset.features,
     }
 
@@ -48,6 +53,7 @@ def protocol_part(result: ProtocolResult) -> dict[str, Any]:
         "ties_i2t": result.ranks.ties_i2t,
         "ties_t2i": result.ranks.ties_t2i,
         "tie_rule": result.ranks.tie_rule,
+        "chance": result.chance,
     }
 
 

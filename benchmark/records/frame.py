@@ -70,7 +70,7 @@ def _row(record: RunRecord, protocol: str) -> dict[str, Any]:
         "protocol": protocol,
         "run": record.run,
         "method": record.method,
-        "variant": record.paper_row.variant,
+        "variant": record.variant,
         "seed": record.seed,
         "comparable": record.comparable,
         "departures": len(record.departures),

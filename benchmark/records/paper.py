@@ -12,9 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from benchmark.data.cards import card_names
 from benchmark.errors import UserError, nearest
+from benchmark.evaluation.protocol import PROTOCOLS
 from benchmark.guarded import YAML_BYTES, DocumentError, parse_yaml, read_within
 from benchmark.places import PAPER, listing, locate
 from benchmark.recipe.faults import explain
@@ -24,8 +26,20 @@ from benchmark.strict import Strict
 
 ELSEWHERE = "scores from elsewhere"
 """The method of records that `rematch score --record` writes; no paper is theirs."""
-ReportedProtocol = Literal["flickr30k", "mscoco-1k", "mscoco-5k", "cuhk-pedes"]
-"""Protocols that papers report; the embedded data is none."""
+REPORTED = ("flickr30k", "mscoco-1k", "mscoco-5k", "cuhk-pedes")
+"""Protocols that the papers here report; the embedded data is none, and own data are what a file's rows say."""
+
+
+def _known_protocol(name: str) -> str:
+    """Refuse a protocol that is neither reported nor known here, and that of data that are made here."""
+    others = [*(other for other in PROTOCOLS if other != "scenes"), *card_names()]
+    if name not in REPORTED and name not in others:
+        raise ValueError(f"no protocol that a paper can report{nearest(name, {*REPORTED, *others})}")
+    return name
+
+
+ReportedProtocol = Annotated[str, AfterValidator(_known_protocol)]
+"""A protocol that a paper reports: one of REPORTED, or one that a dataset here is evaluated under."""
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
@@ -144,7 +158,7 @@ def load_paper(method: str, folder: Path = PAPER) -> Paper:
         paper = _parsed(read_within(locate(path), YAML_BYTES))
     except ValidationError as error:
         fault = error.errors()[0]
-        if fault["type"] == "value_error":
+        if fault["type"] == "value_error" and not fault["loc"]:
             raise UserError(f"{name}: {fault['ctx']['error']}") from None
         raise UserError(f"{name}: {explain(error, Paper)}") from None
     except DocumentError as error:
@@ -168,6 +182,12 @@ def load_papers(folder: Path = PAPER) -> Iterator[Paper]:
         yield load_paper(path.stem, folder)
 
 
+def reported_protocols(folder: Path = PAPER) -> list[str]:
+    """All protocols that papers report: REPORTED, and those of further rows in the papers' files."""
+    rows = [row.dataset for paper in load_papers(folder) for row in paper.rows]
+    return list(dict.fromkeys([*REPORTED, *rows]))
+
+
 def find_paper(method: str, folder: Path = PAPER) -> Paper | None:
     """The paper of a method; None where a method that is registered has no file, and for scores from elsewhere.
 
@@ -179,13 +199,13 @@ def find_paper(method: str, folder: Path = PAPER) -> Paper | None:
     return load_paper(method, folder)
 
 
-def resolve(row: PaperRow, folder: Path = PAPER) -> Paper | None:
-    """The paper that a recipe's `paper_row` points into; None where its method has no file.
+def resolve(row: PaperRow | None, folder: Path = PAPER) -> Paper | None:
+    """The paper that a recipe's `paper_row` points into; None without one, and where its method has no file.
 
     Raises UserError as `find_paper`, and where the variant is neither in its rows nor among its expected variants.
     """
-    paper = find_paper(row.method, folder)
-    if paper is not None and row.variant not in paper.variants:
+    paper = None if row is None else find_paper(row.method, folder)
+    if row is not None and paper is not None and row.variant not in paper.variants:
         where = (folder / f"{row.method}.yaml").as_posix()
         raise UserError(
             f"field 'paper_row.variant': {where} has no variant '{row.variant}'{nearest(row.variant, paper.variants)}"

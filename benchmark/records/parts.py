@@ -12,6 +12,8 @@ RECALLS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10")
 METRICS = (*RECALLS, "rsum", "mean_r1")
 """Names of the numbers that tables, intervals and recipes speak of; all in percent."""
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Percent6 = Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)]
+"""A recall, or the sum of six."""
 Real = Annotated[float, Field(allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Fingerprint = Annotated[str, Field(pattern=r"^([0-9a-f]{64}|unknown)$")]
@@ -71,7 +73,7 @@ class Interval(Part):
     high: Real
 
 
-class ProtocolRecord(Part):
+class ProtocolRecord(Part, Grown):
     """The outcome of one protocol: the mean over its folds, each fold, and how sure the numbers are."""
 
     images: Annotated[int, Field(ge=1)]
@@ -87,6 +89,8 @@ class ProtocolRecord(Part):
     ties_t2i: Annotated[float, Field(ge=0, le=1)]
     tie_rule: Literal["lower_index", "pessimistic"]
     signature: str
+    chance: Annotated[dict[str, Percent6] | None, LATER] = None
+    """What a random order scores, by metric, where the protocol has it beside the recalls."""
 
     @model_validator(mode="after")
     def _mean_of_folds(self) -> Self:
@@ -117,6 +121,14 @@ class DatasetFacts(Part, Grown):
     splits: dict[str, SplitFacts]
     options: dict[str, int | float | str | bool | None]
     captions_per_image: Annotated[int, Field(ge=1)]
+    every_caption: Annotated[bool, LATER] = False
+    """True where all captions of an image were used; `captions_per_image` is then the most that one has."""
+
+    @property
+    def captions_each(self) -> int | None:
+        """The number of captions of an image that were used; None: all."""
+        return None if self.every_caption else self.captions_per_image
+
     features: Annotated[str | None, LATER] = None
     """The maker of region features that the project's detector made, as the signature names it; None: it made none."""
 

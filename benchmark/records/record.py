@@ -52,7 +52,8 @@ class RunRecord(Part, Grown):
     recipe_digest: Sha256
     recipe: dict[str, Any]
     """The recipe as resolved: with the seed and the options that were in force."""
-    paper_row: PaperRow
+    paper_row: PaperRow | None
+    """The paper's row that the run answers to; None: it answers to none."""
     comparable: bool
     departures: list[str]
     """The reasons why the numbers cannot be compared with the paper's; empty means the paper's set-up."""
@@ -112,6 +113,16 @@ class RunRecord(Part, Grown):
         return self
 
     @property
+    def variant(self) -> str:
+        """The paper's name of the row that the run answers to; the run's own where it answers to none."""
+        return self.run if self.paper_row is None else self.paper_row.variant
+
+    @property
+    def paper_method(self) -> str:
+        """The method whose paper the run is held against, or would be."""
+        return self.method if self.paper_row is None else self.paper_row.method
+
+    @property
     def path(self) -> Path:
         """The place of the record, below the runs folder; the sidecar lies beside it as `.npz`."""
         return Path(self.dataset.name, self.run, f"{self.seed}.json")
@@ -157,7 +168,7 @@ def signature_line(document: Mapping[str, Any], result: Mapping[str, Any]) -> st
         split=split,
         images=result["images"],
         captions=result["captions"],
-        rule=f"first{dataset['captions_per_image']}",
+        rule=caption_rule(dataset["captions_per_image"], every=dataset.get("every_caption", False)),
         folds=len(result["folds"]),
         ties=result["tie_rule"],
         ensemble=str(len(members)) if members else "no",
@@ -166,6 +177,11 @@ def signature_line(document: Mapping[str, Any], result: Mapping[str, Any]) -> st
         features=dataset.get("features"),
     )
     return str(signature)
+
+
+def caption_rule(captions_per_image: int, *, every: bool) -> str:
+    """The rule by which captions of an image are taken, as signatures name it."""
+    return "all" if every else f"first{captions_per_image}"
 
 
 def recipe_digest(recipe: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.data.published.catalogue import CATALOG
+from benchmark.data.published.catalogue import dataset_names, get_entry
 from benchmark.errors import UserError, nearest, shown
 from benchmark.evaluation.protocol import protocols_of
 from benchmark.places import RECIPES, RUNS, listing
@@ -63,8 +63,9 @@ def _list_methods(wanted: Wanted) -> Sheet:
 
 def _list_datasets(wanted: Wanted) -> Sheet:
     rows = []
-    for name, entry in CATALOG.items():
+    for name in dataset_names():
         if wanted.dataset in (None, name):
+            entry = get_entry(name)
             sizes = (entry.counts["train"], entry.counts["val"], entry.counts["test"])
             rows.append((name, entry.title, *sizes, ", ".join(item.name for item in protocols_of(name))))
     protocols = Column("protocols", "protocols", "text")

@@ -52,8 +52,27 @@ def results_sheet(
         whole = [_between(result.metrics.rsum, *bounds["rsum"]), *bounds["rsum"]]
         blank = [None] * (len(ks) + len(RANKS) + len(more) + 1)
         rows.append([name, "both", *blank, *whole, *[None] * len(bounds_k), signature])
+        rows += _chance_rows(result, ks, columns)
     below = ("intervals: 95 % bootstrap over images", *notes, *dict.fromkeys(signatures))
     return make_sheet(title, columns, rows, notes=below)
+
+
+def _chance_rows(result: ProtocolResult, ks: Sequence[int], columns: Sequence[Column]) -> list[list[object]]:
+    """The rows of what a random order scores; none where the protocol has no such level."""
+    if result.chance is None:
+        return []
+    found: list[dict[str, object]] = [
+        {"direction": f"{way}, chance"} | {f"r{k}": _level(result.chance[f"{way}_r{k}"]) for k in ks}
+        for way in ("i2t", "t2i")
+    ]
+    found.append({"direction": "both, chance", "rsum": _level(result.chance["rsum"])})
+    return [
+        [{"protocol": result.protocol.name, **row}.get(column.key) for column in columns] for row in found
+    ]
+
+
+def _level(value: float) -> Cell:
+    return Cell(f"{value:.1f}", value)
 
 
 def _between(value: float, low: float, high: float) -> Cell:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import get_args
 
 import torch
 
@@ -11,7 +10,7 @@ from benchmark.devices import device_name
 from benchmark.evaluation.protocol import PROTOCOLS
 from benchmark.recipe.faults import about
 from benchmark.records.estimate import Estimate, file_digest
-from benchmark.records.paper import ReportedProtocol
+from benchmark.records.paper import REPORTED
 from benchmark.run.plan import Growth, make_plan, vocabulary_size
 from benchmark.run.resolve import single_models
 from benchmark.run.runs import Run
@@ -19,7 +18,7 @@ from benchmark.run.runs import Run
 
 def reported_runs() -> list[Run]:
     """The runs of single models on the datasets of the protocols that papers report."""
-    protocols = [PROTOCOLS[name] for name in get_args(ReportedProtocol) if name in PROTOCOLS]
+    protocols = [PROTOCOLS[name] for name in REPORTED if name in PROTOCOLS]
     datasets = dict.fromkeys(protocol.dataset for protocol in protocols)
     return [run for dataset in datasets for run in single_models(dataset)]
 

@@ -17,6 +17,7 @@ from benchmark.evaluation.ranking import Floats
 from benchmark.files import replacing
 from benchmark.method import Baseline
 from benchmark.recipe.faults import about
+from benchmark.records.record import caption_rule
 from benchmark.records.signature import Signature
 from benchmark.registry import get_method
 from benchmark.run.job import Job, Settings, build_model, check_data, departures_of, prepare
@@ -45,7 +46,7 @@ class Evaluated:
             split="test",
             images=self.sims.shape[0],
             captions=self.sims.shape[1],
-            rule=f"first{recipe.data.captions_per_image}",
+            rule=caption_rule(recipe.data.captions_per_image, every=recipe.data.every_caption),
             folds=1,
             ties=recipe.evaluation.tie_rule,
             ensemble="no",

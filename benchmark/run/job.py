@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
 from benchmark.data.batches import PairLoader, train_batches
 from benchmark.data.inputs import check_input
 from benchmark.data.load import check_vocabulary, load_dataset, make_codec
+from benchmark.data.own.index import captions_an_image
 from benchmark.data.published.catalogue import entry_under, get_entry
 from benchmark.data.published.models import model_commit
 from benchmark.data.regions.grid import FeatureStore
@@ -25,7 +26,7 @@ from benchmark.places import RUNS, WORK
 from benchmark.recipe.faults import about, check_fields
 from benchmark.recipe.schema import DataSettings, Recipe
 from benchmark.recipe.training import Training
-from benchmark.records.paper import ReportedProtocol
+from benchmark.records.paper import reported_protocols
 from benchmark.records.record import recipe_digest
 from benchmark.registry import get_method
 from benchmark.run.runs import Run
@@ -168,7 +169,7 @@ def prepare(run: Run, settings: Settings, splits: tuple[SplitName, ...] = ("trai
             data.name,
             data.options,
             splits=splits,
-            captions_per_image=data.captions_per_image,
+            captions_per_image=data.captions_each,
             first_images=data.first_images.counts(),
             data_dir=settings.data_dir,
             unverified=settings.unverified,
@@ -213,12 +214,26 @@ def split_sizes(recipe: Recipe) -> Mapping[SplitName, int]:
     return {name: min(size, kept.get(name, size)) for name, size in sizes.items()}
 
 
+def caption_counts(recipe: Recipe) -> Mapping[SplitName, int]:
+    """Captions of each split, as `split_sizes` has its images; nothing is loaded but an own dataset's index."""
+    sizes, own, each = split_sizes(recipe), get_entry(recipe.data.name).own, recipe.data.captions_each
+    if own is None:
+        return {name: size * recipe.data.captions_per_image for name, size in sizes.items()}
+    numbers = captions_an_image(own)
+    return {
+        name: sum(count if each is None else min(each, count) for count in numbers[name][:size])
+        for name, size in sizes.items()
+    }
+
+
 def check_last_batch(recipe: Recipe) -> None:
     """Raise UserError where an epoch over as many images as the catalog has ends in a batch that is too small."""
     if not recipe.training.stages:
         return
-    spec, images = get_method(recipe.method).inputs(recipe.method_config()), split_sizes(recipe)["train"]
-    spec.check_epoch(images, images * recipe.data.captions_per_image, recipe.training.batch_size)
+    spec = get_method(recipe.method).inputs(recipe.method_config())
+    spec.check_epoch(
+        split_sizes(recipe)["train"], caption_counts(recipe)["train"], recipe.training.batch_size
+    )
 
 
 def reconstruction(method: Method) -> list[str]:
@@ -242,9 +257,12 @@ def departures_of(job: Job) -> list[str]:
     """
     cut = {name: count for name, count in job.recipe.data.first_images.counts().items() if name != "val"}
     fewer = [f"only the first {count:,} {name} images" for name, count in cut.items()]
-    words = job.codec.departures(job.dataset.name) if job.dataset.vocabulary is None else []
+    authors = job.dataset.vocabulary is None and get_entry(job.dataset.name).own is None
+    words = job.codec.departures(job.dataset.name) if authors else []
     found = [*reconstruction(job.method), *job.dataset.departures, *job.recipe.departures, *fewer, *words]
     names = [protocol.name for protocol in protocols_of(job.dataset.name)]
-    if not found and not set(names) & set(get_args(ReportedProtocol)):
+    if not found and not set(names) & {*reported_protocols()}:
         found.append(f"no paper reports {job.dataset.name}")
+    if not found and job.recipe.paper_row is None:
+        found.append("the recipe names no paper's row")
     return found

@@ -29,7 +29,7 @@ from benchmark.run.extraction import (
     converted_weights,
     estimate_extraction,
 )
-from benchmark.run.job import DTYPES, split_sizes
+from benchmark.run.job import DTYPES, caption_counts, split_sizes
 from benchmark.run.probe import CostGrowth, count_products, probe
 from benchmark.training.stages import StagePlan, plan_stages, set_trainable
 
@@ -148,7 +148,7 @@ def what_is_fetched(recipe: Recipe, data_dir: Path | None) -> Download:
 
 def largest_footprint(model: Baseline, spec: InputSpec, recipe: Recipe) -> Footprint:
     """The memory that validation or test will take, whichever takes more on the host."""
-    images, how = split_sizes(recipe), recipe.evaluation
+    images, captions, how = split_sizes(recipe), caption_counts(recipe), recipe.evaluation
     names: tuple[SplitName, ...] = ("val", "test")
     return max(
         (
@@ -156,7 +156,7 @@ def largest_footprint(model: Baseline, spec: InputSpec, recipe: Recipe) -> Footp
                 model,
                 spec,
                 n_images=images[name],
-                n_captions=images[name] * recipe.data.captions_per_image,
+                n_captions=captions[name],
                 longest=spec.text.max_length or LONGEST,
                 batch_size=how.batch_size,
                 memory_bytes=how.memory_mb * MEGABYTE,
@@ -251,10 +251,11 @@ def make_plan(
     facts = DataFacts(vocab_size=vocab_size, n_train_images=images["train"], pretrained=False)
     model = method.build(config, facts)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    units = images["train"] * (recipe.data.captions_per_image if spec.unit == "caption" else 1)
+    captions = caption_counts(recipe)
+    units = captions["train"] if spec.unit == "caption" else images["train"]
     steps = units // training.batch_size if spec.last_batch == "drop" else -(-units // training.batch_size)
     moments = stored_moments(training.optimizer)
-    gallery = images["test"] ** 2 * recipe.data.captions_per_image * 4
+    gallery = images["test"] * captions["test"] * 4
     extraction = None
     if isinstance(recipe.data.regions, DetectorRegions):
         extraction = estimate_extraction(recipe.data.regions, sum(images.values()))

@@ -244,7 +244,7 @@ def evaluate_model(
         departures=[*departures_of(job), *([] if official else precision_departure(job))],
         weights="official" if official else "trained" if training else "pretrained",
         weights_sha256=weights_sha256,
-        dataset=dataset_part(job.dataset, job.recipe.data.captions_per_image),
+        dataset=dataset_part(job.dataset, job.recipe.data.captions_each),
         codec=job.codec.identity,
         transform=job.spec.image.identity,
         score_precision=job.recipe.evaluation.precision,
@@ -324,7 +324,7 @@ def _ensemble_record(
     seconds: float,
 ) -> RunRecord:
     """The record of an ensemble; `jobs` are its members' with their test splits."""
-    job, first, settings = jobs[0], members[0], jobs[0].settings
+    job, settings = jobs[0], jobs[0].settings
     datasets = [member.dataset for member in jobs]
     of_data = dict.fromkeys(reason for dataset in datasets for reason in dataset.departures)
     theirs = [reason for member in members for reason in member.departures]
@@ -338,7 +338,7 @@ def _ensemble_record(
         departures=[*reconstruction(job.method), *of_data, *run.recipe.departures, *words],
         weights="members",
         members=[_member_part(record) for record in members],
-        dataset=dataset_part(job.dataset, first.dataset.captions_per_image),
+        dataset=dataset_part(job.dataset, job.recipe.data.captions_each),
         codec=" + ".join(dict.fromkeys(record.codec for record in members)),
         transform=" + ".join(dict.fromkeys(filter(None, (record.transform for record in members)))) or None,
         score_precision="float64",

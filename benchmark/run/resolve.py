@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from benchmark.data.own.place import check_place
 from benchmark.data.published.catalogue import get_entry
 from benchmark.data.splits import UNVERIFIED
 from benchmark.devices import check_device, missing_gpu
@@ -54,9 +55,12 @@ def left_over(name: str | None, device: torch.device) -> str | None:
 
 
 def is_embedded(run: Run) -> bool:
-    """Return True where a run's dataset is made by code; raises UserError, with the recipe's path, if unknown."""
+    """Return True where a run's dataset is made by code, or its owner's, with a recipe of its size.
+
+    Raises UserError, with the recipe's path, if unknown.
+    """
     with about(run.path):
-        return get_entry(run.dataset).embedded
+        return get_entry(run.dataset).local
 
 
 def check_wanted(runs: Sequence[Run], settings: Settings) -> None:
@@ -95,13 +99,14 @@ def find_runs(
     if target != ALL and target not in method_names():
         raise UserError(f"unknown method or recipe '{target}'{nearest(target, [*method_names(), ALL])}")
     assert dataset is not None, "a method's recipes are chosen by dataset"
-    get_entry(dataset)
+    own = get_entry(dataset).own
     methods = method_names() if target == ALL else [target]
     found = [run for method in methods for run in _ordered(folder / method, dataset, reader)]
     if not found:
-        raise UserError(
-            f"{target} has no recipe for '{dataset}' in {folder.as_posix()}/; see `rematch list recipes`"
-        )
+        see = "`rematch list recipes`"
+        if own is not None:
+            see = f"`rematch recipe new {'METHOD' if target == ALL else target} --dataset {dataset}`"
+        raise UserError(f"{target} has no recipe for '{dataset}' in {folder.as_posix()}/; see {see}")
     return found
 
 
@@ -129,12 +134,22 @@ def check_runs(runs: Sequence[Run], data_dir: Path | None = None) -> None:
 
 
 def check_folders(runs: Sequence[Run], data_dir: Path | None) -> None:
-    """Raise an error, before the first is trained, where results cannot be written or features are missing."""
+    """Raise an error, before the first is trained, where results cannot be written or features are missing.
+
+    Runs on own data do not write into a clone of Rematch.
+    """
+    if any(get_entry(run.dataset).own is not None for run in runs):
+        check_place(f"reproduce {runs[0].path.as_posix()}")
     for folder in (RUNS, WORK):
         check_writable(folder)
     if data_dir is not None:
         return
-    regions = {single.path: single.single.data.regions for run in runs for single in run.singles}
+    regions = {
+        single.path: single.single.data.regions
+        for run in runs
+        for single in run.singles
+        if get_entry(run.dataset).own is None  # the card says where its features are
+    }
     sources = {path: kind.source for path, kind in regions.items() if kind is not None and kind.in_folder}
     if sources:
         lacking, named = (
@@ -170,9 +185,20 @@ def headline(record: RunRecord) -> str:
         lines.append(
             f"{name} on {protocol}: i2t R@1 {metrics.i2t.r1:.1f}, t2i R@1 {metrics.t2i.r1:.1f}, "
             f"rsum {metrics.rsum:.1f}; canonical hash {record.canonical_hash[:12]}"
-            + (f"; unverified data, chance: {_chance(result)}" if unverified else "")
+            + _beside(result, unverified=unverified)
         )
     return "\n".join(lines)
+
+
+def _beside(result: ProtocolRecord, *, unverified: bool) -> str:
+    """What a headline says of chance: of own data, and of data that are not the published ones."""
+    if result.chance is not None:
+        level = ", ".join(
+            f"{words} {result.chance[key]:.1f}"
+            for words, key in (("i2t R@1", "i2t_r1"), ("t2i R@1", "t2i_r1"), ("rsum", "rsum"))
+        )
+        return f"; chance: {level}"
+    return f"; unverified data, chance: {_chance(result)}" if unverified else ""
 
 
 def _chance(result: ProtocolRecord) -> str:

@@ -112,11 +112,14 @@ class RunReader:
         regions = recipe.data.regions
         detected = False
         if isinstance(regions, AutoRegions | StoredRegions):
-            from benchmark.data.regions.exported import read_mark  # names alone are read without these
+            from benchmark.data.cards import find_card  # names alone are read without these
+            from benchmark.data.own.loading import features_folder
+            from benchmark.data.regions.exported import read_mark
             from benchmark.data.regions.scan import resolve_regions
 
-            regions = resolve_regions(regions, self.data_dir) if isinstance(regions, AutoRegions) else regions
-            detected = isinstance(regions, DetectorRegions) or read_mark(self.data_dir) is not None
+            folder = features_folder(find_card(recipe.data.name), self.data_dir)
+            regions = resolve_regions(regions, folder) if isinstance(regions, AutoRegions) else regions
+            detected = isinstance(regions, DetectorRegions) or read_mark(folder) is not None
             data = recipe.data.model_copy(update={"regions": regions})
             recipe = (_told(recipe) if detected else recipe).model_copy(update={"data": data})
         return Run(path, recipe, recipe.training.seed, self.profile, detected=detected)

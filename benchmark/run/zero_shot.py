@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from benchmark.data.published.catalogue import get_entry
 from benchmark.data.published.models import model_commit
 from benchmark.errors import UserError, shown
 from benchmark.files import write_text
@@ -82,11 +83,22 @@ def make_document(asked: Asked, method: Method, config: Any, dataset: str) -> di
         "method": method.name,
         "departures": [f"zero-shot: {asked.name} as it is on the Hub, not trained on {dataset} here"],
         "paper_row": row.model_dump(mode="json"),
-        "data": {"name": dataset, "captions_per_image": 5},
+        "data": {"name": dataset, **caption_fields(dataset)},
         "model": config.model_dump(mode="json", exclude_defaults=True),
         "pretrained": True,
         "training": UNTRAINED,
         "evaluation": {"batch_size": asked.batch_size},
+    }
+
+
+def caption_fields(dataset: str) -> dict[str, Any]:
+    """The captions of an image that are read: five, as papers have it, and all of somebody's own dataset."""
+    own = get_entry(dataset).own
+    if own is None:
+        return {"captions_per_image": 5}
+    return {
+        "captions_per_image": max(count.most for count in own.card.counts.values()),
+        "every_caption": True,
     }
 
 

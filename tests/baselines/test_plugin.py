@@ -75,7 +75,7 @@ def test_it_is_listed() -> None:
 def test_it_is_trained_recorded_and_put_into_tables(trained: Outcome) -> None:
     assert "rsum" in trained.good
     record = record_of(RUN)
-    assert (record.method, record.paper_row.variant) == (NAME, NAME)
+    assert (record.method, record.variant) == (NAME, NAME)
     chance = 100 * (1 / 40 + 1 / 200)
     assert record.results["scenes"].metrics.rsum > 3 * chance
     for made in ("results/tables/scenes.md", "results/report.html"):

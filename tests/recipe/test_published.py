@@ -204,6 +204,7 @@ class Held:
     @property
     def reported(self) -> Any:
         row, found = self.recipe.paper_row, []
+        assert row is not None
         for protocol in PROTOCOLS[self.dataset]:
             numbers = find_row(row.method, row.variant, protocol, ROOT / "results/paper")
             found.append(None if numbers is None else numbers.kind + ", ensemble" * numbers.ensemble)

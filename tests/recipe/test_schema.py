@@ -230,3 +230,13 @@ def test_a_recipe_at_its_defaults_says_nothing_about_keys_that_came_later() -> N
         "weight_decay": 0.0,
         "clip_norm": None,
     }
+
+
+def test_fields_for_own_data_stay_out_of_dumps_at_their_defaults() -> None:
+    """Digests of recipes and hashes of records are what they were before own data came."""
+    assert "every_caption" not in DataSettings(name="scenes").model_dump()
+    assert DataSettings(name="mine", every_caption=True).model_dump()["every_caption"] is True
+    record = factory.record()
+    document = record.model_dump(mode="json")
+    assert "every_caption" not in document["dataset"]
+    assert not any("chance" in result for result in document["results"].values())

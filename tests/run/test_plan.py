@@ -352,7 +352,7 @@ def test_a_step_is_tried_once_for_recipes_that_differ_in_their_words(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, tries = recipe_at(T2I), []
-    real = plan.probe
+    real = probe.probe
 
     def counted(*arguments: Any, **named: Any) -> Any:
         tries.append(1)

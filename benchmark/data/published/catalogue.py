@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import field_validator
 
+from benchmark.data.cards import Located, card_names, find_card
 from benchmark.data.published import sources
 from benchmark.data.published.captions import CaptionFacts
 from benchmark.data.published.sources import Source
@@ -101,10 +102,17 @@ class Entry:
     """The split of the whole corpus by lists that a method declares; None: the published splits."""
     vocabulary: OwnVocabulary | None = None
     """The words that the dataset brings along; None: none."""
+    own: Located | None = None
+    """The card of an own dataset; None: it is one of the catalog's."""
 
     @property
     def embedded(self) -> bool:
         """True where the dataset is made by code and comes with the package."""
+        return not self.sources and self.own is None
+
+    @property
+    def local(self) -> bool:
+        """True where nothing of the dataset is fetched: it is made by code, or somebody's own."""
         return not self.sources
 
 
@@ -235,15 +243,32 @@ CATALOG: dict[str, Entry] = {
 
 
 def dataset_names() -> list[str]:
-    """Return names of all datasets."""
-    return list(CATALOG)
+    """Return names of all datasets, own ones after the catalog's."""
+    return [*CATALOG, *(name for name in card_names() if name not in CATALOG)]
 
 
 def get_entry(name: str) -> Entry:
-    """Return the catalog's entry of `name`; raises UserError that names the nearest one."""
-    if name not in CATALOG:
-        raise UserError(f"unknown dataset '{name}'{nearest(name, CATALOG)}")
-    return CATALOG[name]
+    """Return the entry of `name`, the catalog's or that of a card; raises UserError that names the nearest one.
+
+    Raises UserError for a card at fault too.
+    """
+    found = find_entry(name)
+    if found is None:
+        raise UserError(f"unknown dataset '{name}'{nearest(name, dataset_names())}")
+    return found
+
+
+def find_entry(name: str) -> Entry | None:
+    """Return the entry of `name`; None where there is none, as of a record whose card is gone."""
+    if name in CATALOG:
+        return CATALOG[name]
+    own = find_card(name)
+    if own is None:
+        return None
+    card = own.card
+    counts: dict[SplitName, int] = {split: count.images for split, count in card.counts.items()}
+    revision = f"{card.layout} {card.fingerprint[:12]}"
+    return Entry(card.name, card.title, card.licence, DatasetOptions, counts, revision, own=own)
 
 
 def entry_under(entry: Entry, options: Mapping[str, Any]) -> Entry:

@@ -206,7 +206,7 @@ def download_estimate(
 ) -> Download:
     """List the files that `load_dataset` would download for these splits, from catalog, lock and cache; asks nobody."""
     entry = entry_under(get_entry(name), options or {})
-    if entry.embedded or data_dir is not None:
+    if entry.local or data_dir is not None:
         return Download([], 0, 0)
     items, fetched, disk = [], {}, {}
     for split in splits:

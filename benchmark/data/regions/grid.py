@@ -57,7 +57,10 @@ def extractor_for(settings: GridRegions, device: torch.device) -> Extractor:
 
         return RandomCells()
     from benchmark.data.regions.backbone import BackboneCells
+    from benchmark.data.regions.packaged import LITE, LiteCells
 
+    if settings.backbone == LITE:
+        return LiteCells(device)
     return BackboneCells(settings.backbone, device)
 
 

@@ -23,7 +23,7 @@ def caption_texts(side: Side, data_dir: Path | None) -> list[str]:
         facts.name,
         facts.options,
         splits=("test",),
-        captions_per_image=facts.captions_per_image,
+        captions_per_image=facts.captions_each,
         data_dir=None if made_by_code else data_dir,
         unverified=True,  # whether they are the run's is checked below, which is stricter
         show_progress=False,

@@ -12,10 +12,11 @@ from pathlib import Path
 from benchmark.errors import UserError, nearest
 from benchmark.places import ESTIMATES, PAPER, RECIPES, RUNS
 from benchmark.records.estimate import read_estimates
+from benchmark.records.paper import reported_protocols
 from benchmark.records.record import RunRecord
 from benchmark.reporting.leaderboard.comparisons import tied_with_best
 from benchmark.reporting.leaderboard.rows import Group, Row, leaderboard
-from benchmark.reporting.leaderboard.waiting import BENCHMARKS, Shelf, Waiting, waiting_rows
+from benchmark.reporting.leaderboard.waiting import Shelf, Waiting, waiting_rows
 
 NAMES = {
     "flickr30k": "Flickr30K",
@@ -45,8 +46,13 @@ class Board:
 
     @property
     def reported(self) -> bool:
-        """True where papers report the protocol; False for embedded data."""
-        return self.protocol in BENCHMARKS
+        """True where papers report the protocol; False for embedded and own data."""
+        return self.protocol in reported_protocols(self.papers)
+
+    @property
+    def own(self) -> bool:
+        """True where the runs are on an own dataset."""
+        return any(group.chance is not None for group in self.groups)
 
     @property
     def rows(self) -> list[Row]:
@@ -92,7 +98,8 @@ def make_boards(
     shelf, groups = shelf or Shelf(), leaderboard(records, paper_dir)
     ours = {group.protocol for group in groups}
     boards = []
-    for protocol in (*BENCHMARKS, *sorted(ours - {*BENCHMARKS})):
+    benchmarks = reported_protocols(paper_dir)
+    for protocol in (*benchmarks, *sorted(ours - {*benchmarks})):
         mine = tuple(group for group in groups if group.protocol == protocol)
         rows = [row for group in mine for row in group.rows]
         waits = tuple(waiting_rows(protocol, rows, paper_dir, shelf))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from benchmark.records.paper import ReportedRow
@@ -43,6 +43,10 @@ ALONE = COLUMNS | {"rsum": replace(COLUMNS["rsum"], heading="rsum", over="", und
 """The same where there is no run of ours: papers' numbers have no spread."""
 KINDS = {"reported": "paper", "cited": "paper (cited)", "derived": "paper (derived)"}
 """The name of a paper's line, by the kind of its numbers."""
+
+
+CHANCE = "chance"
+"""The name of the line of what a random order scores."""
 
 
 def group_cells(group: Group, tied: frozenset[str] | None) -> list[dict[str, Cell]]:
@@ -104,6 +108,12 @@ def paper_cells(title: str, paper: ReportedRow) -> dict[str, Cell]:
     return {"method": Cell(value=title), "run": COLUMNS["run"].cell(KINDS[paper.kind]), **cells}
 
 
+def chance_cells(chance: Mapping[str, float]) -> dict[str, Cell]:
+    """The cells of the line of what a random order scores."""
+    cells = {key: COLUMNS[key].cell(chance.get(key)) for key in NUMBERS}
+    return {"method": Cell(value=CHANCE), "run": COLUMNS["run"].cell(CHANCE), **cells}
+
+
 def waiting_cells(row: Waiting) -> dict[str, Cell]:
     """The cells of a row of a paper that waits for a run; its numbers stand where ours will."""
     cells = {key: COLUMNS[key].cell(None) for key in NUMBERS}
@@ -124,7 +134,8 @@ def column_names(group: Group) -> tuple[str, ...]:
     precisions = {row.records[0].score_precision for row in group.rows}
     precision = ["precision"] if len(precisions) > 1 else []
     departures = ["departures"] if any(row.departures for row in group.rows) else []
-    judged = ["difference", "verdict"] if group.protocol in BENCHMARKS else []
+    reported = group.protocol in BENCHMARKS or any(row.paper is not None for row in group.rows)
+    judged = ["difference", "verdict"] if reported else []
     return (
         *("method", "run", "reads", *models, *precision, "n", *NUMBERS, "sd", "interval"),
         *(*latency, *judged, *departures),

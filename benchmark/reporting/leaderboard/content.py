@@ -15,6 +15,7 @@ from benchmark.reporting.leaderboard.cells import (
     ALONE,
     COLUMNS,
     NUMBERS,
+    chance_cells,
     column_names,
     group_cells,
     paper_cells,
@@ -70,11 +71,11 @@ def make_page(board: Board, wanted: Wanted = EVERYTHING) -> Page:
     if not board.groups:
         title = "No run of ours yet" if wanted.ours and not wanted.printed else "numbers of the papers"
         sections = [Section(title, (_waiting_sheet(board, wanted, notes),))]
-    reading = words.READING
+    reading = words.READING if board.own else f"{words.READING} {words.BELOW}"
     if wanted.printed:
         sheets = [sheet for section in sections for sheet in section.sheets]
         reading = words.sentence(words.printed_reading(sheets))
-    told = [reading] if board.reported else [words.SMOKE, reading]
+    told = [reading] if board.reported else [words.OWN_DATA if board.own else words.SMOKE, reading]
     return Page(board.title, tuple(sections), " ".join(told), "README.md", notes.items())
 
 
@@ -87,7 +88,7 @@ def brief_pages(boards: Sequence[Board]) -> list[Page]:
             replace(
                 section,
                 sheets=tuple(
-                    _shorten(sheet, f"{page.title}. {capital(section.title)}", board.reported)
+                    _shorten(sheet, f"{page.title}. {capital(section.title)}", board)
                     for sheet in section.sheets
                 ),
             )
@@ -97,12 +98,13 @@ def brief_pages(boards: Sequence[Board]) -> list[Page]:
     return pages
 
 
-def _shorten(sheet: Sheet, title: str, judged: bool) -> Sheet:
+def _shorten(sheet: Sheet, title: str, board: Board) -> Sheet:
+    judged, remark = board.reported, words.OWN_DATA if board.own else words.BRIEF_SMOKE
     waits = sum(row.kind == "waiting" for row in sheet.rows)
     rows = tuple(replace(row, marks=()) for row in sheet.rows if row.kind != "waiting")  # no footnotes here
     shown = replace(sheet, rows=rows)
     notes = [f"{waits} rows of the papers wait for a run."] if waits else []
-    notes += [] if judged else ["A smoke test on embedded data: comparable with no paper."]
+    notes += [] if judged else [remark]
     keys = BRIEF if shown.rows else ()
     return replace(shown.only(keys), title=title, subtitle="", notes=tuple(notes), items={}, signature="")
 
@@ -117,12 +119,15 @@ def _sheet(board: Board, place: int, wanted: Wanted, notes: Notes) -> Sheet:
     for row, cells in zip(group.rows, group_cells(group, tied), strict=True):
         if wanted.printed:
             cells["verdict"] = Cell(row.judgement.kind, row.judgement.kind)
-        remark = None if wanted.printed else words.paper_remark(row.records[0].paper_row.method, board.papers)
+        silent = wanted.printed or row.records[0].paper_row is None
+        remark = None if silent else words.paper_remark(row.records[0].paper_method, board.papers)
         rows.append(_line(cells, columns, () if remark is None else (notes.mark(remark),)))
         if wanted.papers and row.paper is not None:
             note = words.source_note(row.paper, row.title, row.variant, printed=wanted.printed)
             shown = paper_cells(row.title, row.paper)
             rows.append(_line(shown, columns, (notes.mark(note),), "reference"))
+    if group.chance is not None:
+        rows.append(_line(chance_cells(group.chance), columns, (), "reference"))
     rows += [_waiting_row(row, columns, wanted, notes, board) for row in waiting]
     return Sheet(
         title="Our runs" if not waiting else "Our runs, and rows of the papers that wait for one",

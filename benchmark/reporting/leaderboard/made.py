@@ -11,7 +11,7 @@ from benchmark.recipe.schema import Expected
 from benchmark.records.record import RunRecord
 from benchmark.reporting.leaderboard.rows import Row, leaderboard
 from benchmark.reporting.leaderboard.waiting import BENCHMARKS
-from benchmark.reporting.leaderboard.words import SMOKE
+from benchmark.reporting.leaderboard.words import OWN_DATA, SMOKE
 from benchmark.reporting.sheet import NONE, Column, Sheet, Value, make_sheet
 
 COLUMNS = (
@@ -79,8 +79,13 @@ def _expected(run: MadeRun, protocol: str) -> tuple[str, bool]:
 
 def _notes(made: Sequence[MadeRun], missed: bool) -> list[str]:
     protocols = list(dict.fromkeys(name for run in made for name in run.record.results))
-    notes = [SMOKE] if not set(protocols) & set(BENCHMARKS) else []
-    notes += ["expected: what the recipe has given before, within a tolerance; it is no number of a paper"]
+    own = any(result.chance is not None for run in made for result in run.record.results.values())
+    smoke = not own and not set(protocols) & set(BENCHMARKS)
+    notes = [OWN_DATA] if own else [SMOKE] if smoke else []
+    if not own:
+        notes += [
+            "expected: what the recipe has given before, within a tolerance; it is no number of a paper"
+        ]
     if missed:
         notes += [
             "NOT kept: another processor or number of threads rounds otherwise, and moves a run as another seed does; "
@@ -88,7 +93,6 @@ def _notes(made: Sequence[MadeRun], missed: bool) -> list[str]:
             "`rematch parity METHOD`"
         ]
     files = ", ".join(f"{TABLES.as_posix()}/{name}.md" for name in protocols)
-    notes += [
-        f"beside the papers' rows, with reasons and intervals: {files}; all on one page: results/report.html"
-    ]
+    beside = "" if own else "beside the papers' rows, "
+    notes += [f"{beside}with reasons and intervals: {files}; all on one page: results/report.html"]
     return [*notes, f'ask a run: rematch query {made[0].record.run} "a sentence"'] if made else notes

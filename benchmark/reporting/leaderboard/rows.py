@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import get_args
 
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes
 from benchmark.places import PAPER
-from benchmark.records.paper import ReportedProtocol, ReportedRow, find_paper, find_row
+from benchmark.records.paper import ReportedRow, find_paper, find_row, reported_protocols
 from benchmark.records.record import RunRecord
 from benchmark.records.signature import Signature, parse
 from benchmark.statistics.verdict import Verdict, Z, judge
@@ -86,6 +85,11 @@ class Row:
         if self.records[0].weights == "elsewhere":
             return self.method
         return " and ".join(f"{INPUT_NAMES[kind]} ({text})" for kind, text in self.inputs) or "pixels"
+
+    @property
+    def chance(self) -> dict[str, float] | None:
+        """The scores of a random order, by metric, where the protocol has them beside."""
+        return self.records[0].results[self.protocol].chance
 
     @property
     def seeds(self) -> list[int]:
@@ -188,6 +192,11 @@ class Group:
         )
 
     @property
+    def chance(self) -> dict[str, float] | None:
+        """The scores of a random order on the test split, by metric, where the protocol has them beside."""
+        return self.rows[0].chance
+
+    @property
     def size(self) -> str:
         """The test split in words."""
         first = parse(self.rows[0].signature)
@@ -211,12 +220,12 @@ def leaderboard(records: Sequence[RunRecord], paper_dir: Path = PAPER) -> list[G
         double = names.count((protocol, first.run)) > 1
         row = Row(
             name=f"{first.run} ({sha256_bytes(repr(key).encode())[:6]})" if double else first.run,
-            variant=first.paper_row.variant,
+            variant=first.variant,
             protocol=protocol,
             records=tuple(sorted(found, key=lambda record: record.seed)),
             paper=_reported(first, protocol, paper_dir),
-            departures=tuple(_departures(first, protocol)),
-            title=row_title(first.method, first.recipe_path, first.paper_row.variant, paper_dir),
+            departures=tuple(_departures(first, protocol, paper_dir)),
+            title=row_title(first.method, first.recipe_path, first.variant, paper_dir),
         )
         made.setdefault(protocol, []).append(row)
     return [group for protocol in sorted(made) for group in _groups(protocol, made[protocol])]
@@ -274,21 +283,23 @@ def _identity(record: RunRecord, protocol: str) -> list[str]:
     members = [member.run + member.recipe_digest for member in record.members]
     parts = [record.run, record.method, record.recipe_digest, record.weights, record.codec, *members]
     parts += filter(None, [record.transform])
-    paper = [record.paper_row.method, record.paper_row.variant]
+    paper = [record.paper_method, record.variant]
     return [*parts, *paper, record.results[protocol].signature, *record.departures]
 
 
 def _reported(record: RunRecord, protocol: str, paper_dir: Path) -> ReportedRow | None:
-    """The paper's row that a record answers to."""
+    """The paper's row that a record answers to; None where it answers to none, or its values are unknown."""
+    if record.paper_row is None:
+        return None
     try:
         return find_row(record.paper_row.method, record.paper_row.variant, protocol, paper_dir)
     except UserError as error:
         raise UserError(f"{record.path.as_posix()}: {error}") from None
 
 
-def _departures(record: RunRecord, protocol: str) -> list[str]:
+def _departures(record: RunRecord, protocol: str, paper_dir: Path) -> list[str]:
     """The record's reasons, and that no paper reports the protocol."""
-    if protocol in get_args(ReportedProtocol) or record.departures:
+    if record.departures or protocol in reported_protocols(paper_dir):
         return record.departures
     return [f"no paper reports {protocol}"]
 

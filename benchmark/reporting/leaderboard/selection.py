@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmark.errors import UserError, nearest
-from benchmark.evaluation.protocol import PROTOCOLS
+from benchmark.evaluation.protocol import find_protocol
 from benchmark.reporting.leaderboard.boards import Board
 from benchmark.reporting.leaderboard.cells import COLUMNS, OVER
 
@@ -24,7 +24,7 @@ def choose_boards(name: str, boards: Sequence[Board]) -> list[Board]:
     """The board of a protocol, or all of a dataset; raises UserError with the nearest name for any other."""
     known: dict[str, list[Board]] = {}
     for board in boards:
-        protocol = PROTOCOLS.get(board.protocol)
+        protocol = find_protocol(board.protocol)
         for key in {board.protocol, board.protocol if protocol is None else protocol.dataset}:
             known.setdefault(key, []).append(board)
     if name not in known:

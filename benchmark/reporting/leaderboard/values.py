@@ -54,7 +54,7 @@ def _values(row: Row, paper_dir: Path) -> dict[str, Value]:
         "departures": "; ".join(row.departures),
         "members": members(row),
         "features": row.features,
-        **_paper_words(row.paper, first.paper_row.method, paper_dir),
+        **_paper_words(row.paper, first.paper_method, paper_dir),
         "recipe": first.recipe_path,
         "signature": row.signature,
     }

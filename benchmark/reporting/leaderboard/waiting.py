@@ -9,19 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import get_args
 
-from benchmark.evaluation.protocol import PROTOCOLS
+from benchmark.evaluation.protocol import find_protocol
 from benchmark.places import PAPER, RECIPES, listing
 from benchmark.recipe.files import read_document, run_name
 from benchmark.records.estimate import Estimate
-from benchmark.records.paper import Paper, ReportedProtocol, ReportedRow, load_papers
+from benchmark.records.paper import REPORTED, Paper, ReportedRow, load_papers, reported_protocols
 from benchmark.records.record import recipe_digest
 from benchmark.reporting.leaderboard.rows import Row, row_title
 from benchmark.reporting.sheet import show_bytes, show_duration
 
-BENCHMARKS: tuple[str, ...] = get_args(ReportedProtocol)
-"""The protocols that papers report."""
+BENCHMARKS: tuple[str, ...] = REPORTED
+"""The protocols that the papers here report."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,14 @@ class Shelf:
 
     def answers(self, method: str, protocol: str) -> dict[str, Path]:
         """Variant -> the recipe of a method that answers to it under a protocol, the most faithful one."""
-        dataset = PROTOCOLS[protocol].dataset if protocol in PROTOCOLS else None
+        known = find_protocol(protocol)
+        dataset = None if known is None else known.dataset
         paths = [
             path for path in self._paths if path.parent.name == method and _dataset(path.name) == dataset
         ]
         paths.sort(key=lambda path: len(self._read(path)["departures"]))
-        return {self._read(path)["paper_row"]["variant"]: path for path in reversed(paths)}
+        answering = [path for path in paths if self._read(path).get("paper_row") is not None]
+        return {self._read(path)["paper_row"]["variant"]: path for path in reversed(answering)}
 
     def needs(self, path: Path) -> Needs | None:
         """Return what the trainings behind a recipe take; None where one has no estimate of its present version."""
@@ -128,7 +129,7 @@ def waiting_rows(
     Variants whose values are unknown are among them where a recipe runs them. Raises UserError for a paper's file at
     fault, and for a recipe that cannot be read.
     """
-    if protocol not in BENCHMARKS:
+    if protocol not in reported_protocols(paper_dir):
         return []
     shelf = shelf or Shelf()
     answered = {(row.method, row.variant) for row in rows}

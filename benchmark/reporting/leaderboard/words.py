@@ -9,20 +9,23 @@ from pathlib import Path
 from benchmark.places import PAPER
 from benchmark.records.paper import ReportedRow, find_paper
 from benchmark.records.parts import RECALLS
+from benchmark.reporting.leaderboard.cells import CHANCE
 from benchmark.reporting.leaderboard.rows import Group, Row
 from benchmark.reporting.leaderboard.waiting import Waiting
-from benchmark.reporting.sheet import NONE, Sheet
+from benchmark.reporting.sheet import NONE, Sheet, SheetRow
 from benchmark.statistics.verdict import ENOUGH_SEEDS, explain_verdict
 
 READING = (
     "Recalls and rsum in percent: means over n seeds, ± the seeds' standard deviation (n/a: one seed has none); the "
-    "interval is a bootstrap interval of rsum over test images. The best of ours is bold, the second underlined. "
-    "The paper's row stands below ours."
+    "interval is a bootstrap interval of rsum over test images. The best of ours is bold, the second underlined."
 )
+BELOW = "The paper's row stands below ours."
 SMOKE = (
     "The embedded dataset is a smoke test: small models, trained from scratch on drawn pictures. It shows that every "
     "method runs and learns, and says nothing about the papers' numbers."
 )
+BRIEF_SMOKE = "A smoke test on embedded data: comparable with no paper."
+OWN_DATA = "An own dataset: comparable with no paper; chance is what a random order scores."
 SOURCES = {
     "reported": "Paper's row: {}",
     "cited": "Second-hand, read in another paper: {}",
@@ -179,8 +182,8 @@ def latency_remark(group: Group) -> list[str]:
 def printed_reading(sheets: Sequence[Sheet]) -> str:
     """How to read printed tables, no more than their columns and rows need."""
     keys = {column.key for sheet in sheets for column in sheet.columns}
-    kinds = [row.kind for sheet in sheets for row in sheet.rows]
-    waits = [row for sheet in sheets for row in sheet.rows if row.kind == "waiting"]
+    rows = [row for sheet in sheets for row in sheet.rows]
+    kinds, waits = [row.kind for row in rows], [row for row in rows if row.kind == "waiting"]
     unknown = any(cell.text == NONE for row in waits for cell in row.cells)
     ours, numbers = kinds.count(""), keys.intersection((*RECALLS, "rsum"))
     told = {
@@ -190,13 +193,19 @@ def printed_reading(sheets: Sequence[Sheet]) -> str:
         "± their standard deviation (n/a: one seed)": ours and "rsum" in keys,
         "the interval is a bootstrap interval of rsum over test images": ours and "interval" in keys,
         "the best of ours is bold, the second underlined": ours > 1 and numbers,
-        "below ours stands the paper's row": "reference" in kinds,
+        "below ours stands the paper's row": any(map(_is_paper, rows)),
+        "chance: a random order": any(row.kind == "reference" and not _is_paper(row) for row in rows),
         "n/a: no run of ours, and no number of the paper that could be read": unknown,
         "the difference is ours less the paper's": ours and "difference" in keys,
         "the verdict holds the paper's number against where one further seed of ours would lie (95 %)": ours
         and "verdict" in keys,
     }
     return "; ".join(text for text, needed in told.items() if needed)
+
+
+def _is_paper(row: SheetRow) -> bool:
+    """Return True for the line of a paper below our run."""
+    return row.kind == "reference" and all(cell.value != CHANCE for cell in row.cells)
 
 
 def sentence(text: str) -> str:

@@ -163,7 +163,7 @@ def _line(row: Row, cells: Mapping[str, Cell], evidence: Evidence) -> BoardRow:
         links=[
             ("recipe", f"../{record.recipe_path}"),
             ("record", f"runs/{record.path.as_posix()}"),
-            *_paper_links(record.paper_row.method, evidence),
+            *_paper_links(record.paper_method, evidence),
         ],
     )
 

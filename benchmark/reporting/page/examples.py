@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.load import load_dataset
-from benchmark.data.published.catalogue import get_entry
+from benchmark.data.published.catalogue import find_entry
 from benchmark.data.splits import Split, SplitName
 from benchmark.errors import UserError
 from benchmark.records.record import RunRecord
@@ -99,14 +99,15 @@ class Gallery:
 
 def _made_by_code(record: RunRecord, images: int) -> Split | None:
     facts = record.dataset
-    if record.weights == "elsewhere" or not get_entry(facts.name).embedded:
+    entry = find_entry(facts.name)
+    if record.weights == "elsewhere" or entry is None or not entry.embedded:
         return None
     name = cast("SplitName", record.split)
     data = load_dataset(
         facts.name,
         facts.options,
         splits=[name],
-        captions_per_image=facts.captions_per_image,
+        captions_per_image=facts.captions_each,
         first_images={name: images},
         show_progress=False,
     )

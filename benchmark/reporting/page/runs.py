@@ -182,7 +182,7 @@ def _facts(record: RunRecord) -> Facts:
     )
     return [
         ("method", record.method),
-        ("paper's row", record.paper_row.variant),
+        ("paper's row", record.variant if record.paper_row is not None else "none"),
         ("recipe", record.recipe_path),
         ("recipe digest", record.recipe_digest),
         ("seed", str(record.seed)),

@@ -39,7 +39,7 @@ def model_card(
     weights_sha256: of the file of weights, None for the record's. weights_note: how they differ from the training's.
     """
     entry = get_entry(record.dataset.name)
-    chosen = licence or ("unknown" if entry.sources else MADE_BY_CODE)
+    chosen = licence or (MADE_BY_CODE if entry.embedded else "unknown")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
@@ -152,5 +152,5 @@ def _interval(bounds: Interval) -> str:
 
 def _find_paper(record: RunRecord) -> Paper | None:
     """The paper in results/paper/; None where it has none, as for a method of another distribution."""
-    method = record.paper_row.method
+    method = record.paper_method
     return load_paper(method) if locate(PAPER / f"{method}.yaml").is_file() else None

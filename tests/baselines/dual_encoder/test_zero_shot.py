@@ -112,6 +112,7 @@ def test_scores_are_the_librarys_own(kind: str, twin: HubTwin, online: Path) -> 
     assert (record.weights, record.training, record.comparable) == ("pretrained", None, False)
     assert record.departures == [f"zero-shot: {NAMES[kind]} as it is on the Hub, not trained on scenes here"]
     assert record.recipe["model"]["revision"] == commit
+    assert record.paper_row is not None
     assert record.paper_row.variant == f"{NAMES[kind]}, zero-shot"
     assert commit[:12] in record.codec
     assert commit[:12] in str(record.transform)
