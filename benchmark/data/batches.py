@@ -29,6 +29,8 @@ from benchmark.data.images.transforms import PictureTransform, transform_of
 from benchmark.data.inputs import check_input
 from benchmark.data.splits import Images, Regions, Split
 from benchmark.data.text.augmentation import drop_regions, drop_words, seeded_random, shift_words
+from benchmark.distributed.processes import processes
+from benchmark.distributed.shares import share_of_batch
 from benchmark.errors import UserError
 from benchmark.inputs import Codec, InputSpec
 
@@ -195,6 +197,9 @@ class PairLoader:
     epoch: int
     batch_size: int
     workers: int = 0
+    rank: int = 0
+    processes: int = 1
+    """The number of processes that divide each batch; that of `rank` loads its own images alone."""
 
     @property
     def samples(self) -> int:
@@ -227,16 +232,23 @@ class PairLoader:
         images = self.split.caption_image[captions]
         order = self._random(_ORDER).permutation(self.samples)
         batches = [order[k * self.batch_size : (k + 1) * self.batch_size] for k in range(len(self))]
-        work = [(images[batch].tolist(), batch.tolist()) for batch in batches]
+        shares = [share_of_batch(len(batch), self.rank, self.processes) for batch in batches]
+        owned = [
+            batch if share is None else batch[share.rows] for batch, share in zip(batches, shares, strict=True)
+        ]
+        work = [(images[own].tolist(), own.tolist()) for own in owned]
         inputs = _inputs(self.split, self.spec, work, self.workers, (self.seed, self.epoch))
-        for number, (batch, pixels) in enumerate(zip(batches, inputs, strict=True)):
+        for number, (own, pixels) in enumerate(zip(owned, inputs, strict=True)):
+            batch, share = batches[number], shares[number]
             rows = torch.from_numpy(captions[batch])
+            read = CaptionBatch(
+                *self._as_read(ids[rows], lengths[rows], self._keys(_WORDS, batch.tolist())), rows
+            )
             yield PairBatch(
-                self._as_seen(pixels, torch.from_numpy(images[batch]), batch.tolist()),
-                CaptionBatch(
-                    *self._as_read(ids[rows], lengths[rows], self._keys(_WORDS, batch.tolist())), rows
-                ),
+                self._as_seen(pixels, torch.from_numpy(images[own]), own.tolist()),
+                read if share is None else read.of(share.rows),  # as wide as the longest of the batch
                 self._candidates(number, images[batch]) if self.spec.candidates else {},
+                None if share is None else share.counts,
             )
 
     def _candidates(self, number: int, in_batch: np.ndarray) -> dict[str, Tensor]:
@@ -306,9 +318,11 @@ def train_batches(
 ) -> PairLoader:
     """Return pairs of one epoch, shuffled by (seed, epoch). `images.index`: image rows; `captions.index`: caption rows.
 
-    `spec.unit` says whether every caption comes once, or every image with one of its captions at random.
+    `spec.unit` says whether every caption comes once, or every image with one of its captions at random. Where several
+    processes make the run, this one's part of each batch comes.
     """
-    return PairLoader(split, spec, codec, seed, epoch, batch_size, workers)
+    now = processes()
+    return PairLoader(split, spec, codec, seed, epoch, batch_size, workers, now.rank, now.size)
 
 
 def image_batches(
