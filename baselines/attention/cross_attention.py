@@ -201,7 +201,8 @@ def score_in_chunks(
     """The score matrix (n, m) in one piece where its temporaries fit `budget_bytes`, else in chunks of captions.
 
     Chunks are computed again in the backward pass, so that only one lives at a time; the results and
-    gradients are those of one piece (DESIGN.md, "Baseline: training"). Processes that train together divide the captions.
+    gradients are those of one piece (DESIGN.md, "Baseline: training"). Processes that train together divide the
+    captions.
     """
     own = shares.divided(len(captions))
     if own is not None:

@@ -72,14 +72,24 @@ def print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+TOGETHER = ("reproduce", "evaluate")
+"""The commands that several processes can run together."""
+
+
 @app.callback()
 def options(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 (its callback prints it)
         bool,
         typer.Option("--version", help="Print the version and stop.", callback=print_version, is_eager=True),
     ] = False,
 ) -> None:
     """Reproducibility benchmark for image-text retrieval: train, evaluate, and compare with the papers."""
+    if os.environ.get("WORLD_SIZE", "1") != "1" and context.invoked_subcommand not in TOGETHER:
+        raise UserError(
+            f"`rematch {context.invoked_subcommand}`: found {os.environ['WORLD_SIZE']} processes (WORLD_SIZE), "
+            f"expected one; torchrun divides {' and '.join(TOGETHER)}"
+        )
 
 
 def main() -> None:
@@ -98,7 +108,8 @@ def main() -> None:
         said = explain_fault(error)
         if said is None:
             raise
-        _say("error", said)
+        if not _heard_elsewhere(error, said):
+            _say("error", said)
         if isinstance(error, OSError):
             _drop_output()
         raise SystemExit(2) from None
@@ -108,6 +119,18 @@ def main() -> None:
         number = signal.Signals(stopped[0] if stopped else signal.SIGINT)
         _say("stopped", f"by {number.name}; {how_to_go_on(arguments)}")
         raise SystemExit(128 + number) from None
+
+
+def _heard_elsewhere(error: BaseException, said: str) -> bool:
+    """Return True where another process of the run says what went wrong."""
+    if "RANK" not in os.environ:
+        return False
+    from benchmark.distributed.launch import report_end
+    from benchmark.distributed.processes import LostProcessError, TogetherError
+
+    ours = not isinstance(error, LostProcessError | TogetherError)
+    told = report_end(said, ours=ours)
+    return told or not (ours or os.environ["RANK"] == "0")
 
 
 def how_to_go_on(arguments: Sequence[str]) -> str:

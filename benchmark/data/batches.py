@@ -234,7 +234,8 @@ class PairLoader:
         batches = [order[k * self.batch_size : (k + 1) * self.batch_size] for k in range(len(self))]
         shares = [share_of_batch(len(batch), self.rank, self.processes) for batch in batches]
         owned = [
-            batch if share is None else batch[share.rows] for batch, share in zip(batches, shares, strict=True)
+            batch if share is None else batch[share.rows]
+            for batch, share in zip(batches, shares, strict=True)
         ]
         work = [(images[own].tolist(), own.tolist()) for own in owned]
         inputs = _inputs(self.split, self.spec, work, self.workers, (self.seed, self.epoch))

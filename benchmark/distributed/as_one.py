@@ -45,7 +45,7 @@ class _AsOneBatch(TorchFunctionMode):
     def __torch_function__(
         self,
         function: Callable[..., Any],
-        types: Any,  # noqa: ARG002
+        types: Any,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
@@ -73,7 +73,9 @@ def _drops_inside(function: Callable[..., Any], args: tuple[Any, ...], given: di
     if function in (F.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention):
         return bool(given.get("dropout_p", args[4] if len(args) > 4 else 0.0))
     if function is F.multi_head_attention_forward:
-        return bool(given.get("training", True)) and any(isinstance(rate, float) and rate > 0 for rate in args)
+        return bool(given.get("training", True)) and any(
+            isinstance(rate, float) and rate > 0 for rate in args
+        )
     if function in (torch.gru, torch.lstm, torch.rnn_tanh, torch.rnn_relu):  # the one float is the rate
         return any(isinstance(rate, float) and rate > 0 for rate in args)
     return False

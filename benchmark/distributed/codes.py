@@ -44,9 +44,7 @@ def gather_codes(codes: TrainingCodes, share: Share | None, processes: Processes
     return TrainingCodes(side("image", codes.images), side("caption", codes.captions), extra, kinds)
 
 
-def _gather_items(
-    items: Mapping[str, Tensor], share: Share, processes: Processes
-) -> dict[str, Tensor]:
+def _gather_items(items: Mapping[str, Tensor], share: Share, processes: Processes) -> dict[str, Tensor]:
     """Join the rows of each tensor (n, ...), as wide as the widest of its kind."""
     shapes = processes.of_all({name: tuple(value.shape[1:]) for name, value in items.items()})
     whole = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from torch import Tensor
 
@@ -46,7 +46,7 @@ class Share:
 def divide_evenly(count: int, parts: int) -> tuple[int, ...]:
     """The sizes of `parts` parts of `count` items, which differ by 1 at most."""
     edges = [count * part // parts for part in range(parts + 1)]
-    return tuple(end - begin for begin, end in zip(edges, edges[1:], strict=False))
+    return tuple(end - begin for begin, end in pairwise(edges))
 
 
 def share_of_batch(pairs: int, rank: int, size: int) -> Share | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from benchmark import __version__
 from benchmark.data.text.vocabulary import check_embedding
 from benchmark.data.text.word_codec import KEPT
+from benchmark.distributed.processes import processes
 from benchmark.errors import UserError
 from benchmark.evaluation.protocol import ProtocolResult
 from benchmark.evaluation.ranking import Floats
@@ -83,14 +85,19 @@ def evaluate_weights(
         said = check_weights(settings.folder(run.dataset, run.name, run.seed), checkpoint)
         if said is not None:
             console.print(said, highlight=False, markup=False, soft_wrap=True)
-    job = prepare(run, settings, splits=("test",))
+    now = processes()
+    with now.in_turn():
+        job = prepare(run, settings, splits=("test",))
     model = build_model(job, pretrained=False)
     if official is not None:
         notes = load_official(job, model, official)
         for line in notes:
             console.print(line, highlight=False, markup=False)
         where = (job.dataset.name, f"{run.name}-official", run.seed)
-        with working(settings.folder(*where), settings.record(*where)):
+        with ExitStack() as held:
+            with now.in_turn():
+                if now.first:
+                    held.enter_context(working(settings.folder(*where), settings.record(*where)))
             _, results, sims = evaluate_model(job, model, None, official=official, notes=notes)
     else:
         weights = checkpoint or job.folder / "best.safetensors"
@@ -104,7 +111,7 @@ def evaluate_weights(
         results = results_of(job, sims)
     for reason in departures_of(job):
         console.print(f"not comparable with the paper: {reason}", highlight=False, markup=False)
-    if save_sims is not None:
+    if save_sims is not None and now.first:
         with replacing(save_sims) as handle:
             np.save(handle, sims)
         console.print(f"wrote {save_sims.as_posix()}", highlight=False, markup=False)

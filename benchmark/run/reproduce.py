@@ -11,6 +11,7 @@ import hashlib
 import json
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from benchmark.batches import Codes
 from benchmark.data.batches import caption_batches, encoded, image_batches
 from benchmark.data.splits import SplitName
 from benchmark.data.text.word_codec import WORDS_DIFFER
+from benchmark.distributed.processes import Processes, processes, set_processes
 from benchmark.errors import UserError
 from benchmark.evaluation.encoding import encode_captions
 from benchmark.evaluation.footprint import measure_footprint
@@ -68,16 +70,37 @@ def reproduce(run: Run, settings: Settings) -> RunRecord:
 
     Raises UserError for whatever a user can put right.
     """
-    if run.members:
+    now = processes()
+    if run.members and now.alone:
         return reproduce_ensemble(run, settings)
+    if run.members:
+        for member in run.members:
+            own = member.with_seed(run.seed)
+            if now.on_first(lambda own=own: find_member(own, settings)[0] is None):  # type: ignore[misc]
+                reproduce(own, settings)
+        return now.on_first(lambda: _alone(run, settings))
     deterministic()
-    job = prepare(run, settings)
-    with working(job.folder, settings.record(run.dataset, run.name, run.seed)):
-        model = build_model(job, pretrained=job.recipe.pretrained)
+    with now.in_turn():
+        job = prepare(run, settings)
+    with ExitStack() as held:
+        with now.in_turn():
+            if now.first:
+                held.enter_context(working(job.folder, settings.record(run.dataset, run.name, run.seed)))
+            model = build_model(job, pretrained=job.recipe.pretrained)
         with about(run.path):
             check_memory(job, model)
             result = train_model(job, model)
-        return evaluate_model(job, model, result)[0]
+        return now.of_first(evaluate_model(job, model, result)[0])
+
+
+def _alone(run: Run, settings: Settings) -> RunRecord:
+    """Make an ensemble in this process, while others wait; its members have been made together."""
+    together = processes()
+    set_processes(Processes())
+    try:
+        return reproduce_ensemble(run, settings)
+    finally:
+        set_processes(together)
 
 
 def train_model(job: Job, model: Baseline) -> TrainingResult:
@@ -186,6 +209,7 @@ def evaluate_model(
         )
     )
     weights_sha256 = training.weights_sha256 if training else None
+    timed = job.settings.latency and processes().first
     record = new_record(
         run=job.run.name if official is None else f"{job.run.name}-official",
         seed=job.seed,
@@ -206,10 +230,11 @@ def evaluate_model(
         sidecar_sha256=sha256_bytes(packed),
         notes=[*job.dataset.notes, *(notes or []), *devices_note(training)],
         wall_seconds=seconds,
-        latency=latency_of(job, model, scored).record_fields() if job.settings.latency else None,
+        latency=latency_of(job, model, scored).record_fields() if timed else None,
         environment=collect(job.settings.device, job.recipe.training.precision),
     )
-    _write(record, packed, scored.sims, job.settings)
+    if processes().first:
+        _write(record, packed, scored.sims, job.settings)
     return record, results, scored.sims
 
 
@@ -318,6 +343,19 @@ def member_of(run: Run, settings: Settings) -> Member:
     Its test split is loaded once, but for the training of a new run. A training that was interrupted is taken up with
     `resume` only: its recipe may have changed since.
     """
+    found, job = find_member(run, settings)
+    if found is not None:
+        return found
+    record = reproduce(run, settings)
+    matrix = settings.folder(run.dataset, run.name, run.seed) / MATRIX
+    sims = _read_matrix(matrix, record)
+    if sims is None:
+        raise UserError(f"{matrix.as_posix()}: found another matrix than this run wrote; run again")
+    return Member(record, sims, job or prepare(run, settings, splits=("test",)))
+
+
+def find_member(run: Run, settings: Settings) -> tuple[Member | None, Job | None]:
+    """A member from its last run, None where that is not there or not sound; and its job, where one was made."""
     where = (run.dataset, run.name, run.seed)
     matrix, stored = settings.folder(*where) / MATRIX, settings.record(*where)
     job = None
@@ -330,12 +368,8 @@ def member_of(run: Run, settings: Settings) -> Member:
         same = same and (not named or job.codec.identity == record.codec)
         sims = _read_matrix(matrix, record) if same else None
         if sims is not None:
-            return Member(record, sims, job)
-    record = reproduce(run, settings)
-    sims = _read_matrix(matrix, record)
-    if sims is None:
-        raise UserError(f"{matrix.as_posix()}: found another matrix than this run wrote; run again")
-    return Member(record, sims, job or prepare(run, settings, splits=("test",)))
+            return Member(record, sims, job), job
+    return None, job
 
 
 def _read_matrix(path: Path, record: RunRecord) -> Floats | None:
