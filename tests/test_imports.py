@@ -54,6 +54,7 @@ INSIDE: Mapping[str, Order] = {
     ),
     "evaluation": (
         {"ranking", "encoding"},
+        {"strips"},
         {"metrics", "scoring"},
         {"bootstrap", "footprint"},
         {"protocol"},

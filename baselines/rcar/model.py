@@ -35,7 +35,7 @@ from baselines.layers.gru_encoder import GRUEncoder
 from baselines.layers.norms import xavier_linear
 from baselines.layers.pair_dropout import PairDropout, draw_seeds, number_rows
 from baselines.layers.region_perceptron import RegionPerceptron
-from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
+from benchmark.batches import CaptionBatch, Codes, ExtraKind, ImageBatch, PairBatch, TrainingCodes
 from benchmark.inputs import InputSpec, RegionInput, WordText
 from benchmark.method import Baseline, DataFacts, Progress, TripletLoss
 from benchmark.strict import Strict
@@ -260,7 +260,8 @@ class RCAR(Baseline):
         if self.training and self.config.dropout and self.aggregations:
             captions["seeds"] = draw_seeds(len(batch), regions.device)
             images["row"] = number_rows(len(batch), regions.device)
-        extra, kinds = {"statistics": statistics}, {"statistics": "statistics"}
+        extra: dict[str, Tensor] = {"statistics": statistics}
+        kinds: dict[str, ExtraKind] = {"statistics": "statistics"}
         return TrainingCodes(Codes(images), Codes(captions), extra, kinds)
 
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:

@@ -12,10 +12,11 @@ from typing import Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from baselines.layers.bert import BERTConfig, build_bert
 from baselines.layers.pooled_encoders import PooledBERT, PooledGRU, PooledRegions
-from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
+from benchmark.batches import CaptionBatch, Codes, ExtraKind, ImageBatch, PairBatch, TrainingCodes
 from benchmark.distributed import shares
 from benchmark.inputs import InputSpec, RegionInput, WordPieceText, WordText
 from benchmark.method import DataFacts, DualEncoder
@@ -104,7 +105,8 @@ class VSEInfinity(DualEncoder):
             ]
         vectors, statistics = torch.cat([vectors for vectors, _ in encoded]), encoded[0][1]
         captions = self.encode_captions(batch.captions)
-        extra, kinds = {"statistics": statistics}, {"statistics": "statistics"}
+        extra: dict[str, Tensor] = {"statistics": statistics}
+        kinds: dict[str, ExtraKind] = {"statistics": "statistics"}
         return TrainingCodes(Codes({"vectors": vectors}), captions, extra, kinds)
 
     def after_step(self, codes: TrainingCodes) -> None:

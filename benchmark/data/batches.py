@@ -14,7 +14,7 @@ that made it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
@@ -326,19 +326,31 @@ def train_batches(
     return PairLoader(split, spec, codec, seed, epoch, batch_size, workers, now.rank, now.size)
 
 
+Wanted = Callable[[int, Sequence[int]], bool]
+"""Whether a process wants a batch, by its number among all and its rows of the split."""
+
+
+def every_batch(number: int, rows: Sequence[int]) -> bool:  # noqa: ARG001
+    """Want all batches."""
+    return True
+
+
 def image_batches(
-    split: Split, spec: InputSpec, *, batch_size: int, workers: int = 0
+    split: Split, spec: InputSpec, *, batch_size: int, workers: int = 0, wanted: Wanted = every_batch
 ) -> Iterator[ImageBatch]:
     """Yield images of a split as they are evaluated: pixels (B, 3, H, W) or regions (B, R, D), and rows (B,).
 
-    They come in order, but for pictures that differ in shape: those of one shape come together.
+    They come in order, but for pictures that differ in shape: those of one shape come together. Batches are the same
+    whichever of them are `wanted`.
     """
     transform = transform_of(spec.image)
     if transform is not None and not transform.one_shape:
         check_input(split, spec)
-        yield from _batches_by_shape(split, transform, batch_size, workers)
+        for number, found in enumerate(_batches_by_shape(split, transform, batch_size, workers)):
+            if wanted(number, found.index.tolist()):
+                yield found
         return
-    rows = _in_order(len(split), batch_size)
+    rows = [batch for at, batch in enumerate(_in_order(len(split), batch_size)) if wanted(at, batch)]
     inputs = _inputs(split, spec, [(batch, batch) for batch in rows], workers)
     for batch, pixels in zip(rows, inputs, strict=True):
         yield ImageBatch(pixels, torch.tensor(batch), guides=_guides(split, batch))

@@ -100,7 +100,8 @@ def _bernoulli(values: Tensor, p: Any = 0.5, **given: Any) -> Tensor:
 
 def _whole_like(values: Tensor) -> Tensor:
     """An empty tensor of the whole batch, its axes in the order in memory of those of `values`: draws follow it."""
-    order = sorted(range(values.ndim), key=lambda axis: -values.stride(axis))
+    strides = values.stride()
+    order = sorted(range(values.ndim), key=lambda axis: -strides[axis])
     size = (whole_count(len(values)), *values.shape[1:])
     return torch.empty_permuted(size, order, dtype=values.dtype, device=values.device)
 

@@ -30,8 +30,8 @@ def gather_codes(codes: TrainingCodes, share: Share | None, processes: Processes
             "know; expected TrainingCodes(kinds={...}) with 'item', 'statistics' or 'batch'"
         )
     items = {f"extra {name}": value for name, value in codes.extra.items() if kinds[name] == "item"}
-    for side, held in (("image", codes.images), ("caption", codes.captions)):
-        items |= {f"{side} {name}": value for name, value in held.tensors.items()}
+    for title, held in (("image", codes.images), ("caption", codes.captions)):
+        items |= {f"{title} {name}": value for name, value in held.tensors.items()}
     whole = _gather_items(items, share, processes)
 
     def side(name: str, held: Codes) -> Codes:

@@ -95,13 +95,13 @@ def gather(values: Tensor, counts: Sequence[int], processes: Processes) -> Tenso
     """Join the rows of all processes, `counts` each; differentiable where `values` are."""
     if not values.requires_grad:
         return processes.gather_rows(values, counts)
-    joined: Tensor = _Gather.apply(values, tuple(counts), processes)  # type: ignore[no-untyped-call]
+    joined: Tensor = _Gather.apply(values, tuple(counts), processes)
     return joined
 
 
 def add_up(values: Tensor, processes: Processes) -> Tensor:
     """The sum of the values of all processes, differentiable."""
-    total: Tensor = _Sum.apply(values, processes)  # type: ignore[no-untyped-call]
+    total: Tensor = _Sum.apply(values, processes)
     return total
 
 
@@ -118,7 +118,5 @@ def batch_norm(
 
     `count`: the values of a channel in all processes together.
     """
-    found: tuple[Tensor, Tensor, Tensor] = _BatchNorm.apply(  # type: ignore[no-untyped-call]
-        values, weight, bias, count, eps, processes
-    )
+    found: tuple[Tensor, Tensor, Tensor] = _BatchNorm.apply(values, weight, bias, count, eps, processes)
     return found

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmark.errors import UserError
@@ -113,7 +115,7 @@ class Processes:
         for bucket in _buckets(moved):
             flat = self.add_up(torch.cat([one.grad.flatten() for one in bucket if one.grad is not None]))
             sizes = [one.numel() for one in bucket]
-            for parameter, total in zip(bucket, flat.split(sizes), strict=True):
+            for parameter, total in zip(bucket, torch.split(flat, sizes), strict=True):
                 assert parameter.grad is not None
                 parameter.grad.copy_(total.view_as(parameter))
 
@@ -133,6 +135,27 @@ class Processes:
         with self._telling(sent.device, sent.nbytes):
             dist.broadcast(sent.view(torch.uint8) if sent.dtype == torch.bool else sent, 0)
         return sent
+
+    def rows_to_first(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Join the rows (n, ...) of all processes in the first one; the others get their own back."""
+        counts = self.of_all(len(values))
+        if self.alone:
+            return values
+        own = torch.from_numpy(np.ascontiguousarray(values))
+        if not self.first:
+            if len(own):
+                with self._telling(own.device, own.nbytes):
+                    dist.send(own, 0, group=self.control)
+            return values
+        whole = np.empty((sum(counts), *values.shape[1:]), values.dtype)
+        whole[: len(values)] = values
+        begin = len(values)
+        for rank, count in enumerate(counts[1:], start=1):
+            if count:
+                with self._telling(own.device, 0):
+                    dist.recv(torch.from_numpy(whole[begin : begin + count]), rank, group=self.control)
+            begin += count
+        return whole
 
     # ------------------------------------------------------------------------------ words and numbers
 
@@ -200,7 +223,8 @@ class Processes:
         begin = time.perf_counter()
         marks: tuple[torch.cuda.Event, torch.cuda.Event] | None = None
         if device.type == "cuda":
-            marks = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            make: Callable[..., torch.cuda.Event] = torch.cuda.Event
+            marks = make(enable_timing=True), make(enable_timing=True)
             marks[0].record()
         try:
             yield

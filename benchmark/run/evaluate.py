@@ -16,6 +16,7 @@ from benchmark.distributed.processes import processes
 from benchmark.errors import UserError
 from benchmark.evaluation.protocol import ProtocolResult
 from benchmark.evaluation.ranking import Floats
+from benchmark.evaluation.strips import whole_matrix
 from benchmark.files import replacing
 from benchmark.method import Baseline
 from benchmark.recipe.faults import about
@@ -107,8 +108,8 @@ def evaluate_weights(
             console.print(
                 f"note: {weights.as_posix()} were not trained with this recipe as it is now", markup=False
             )
-        sims = score_split(job, model, "test", show_progress=settings.show_progress).sims
-        results = results_of(job, sims)
+        strip = score_split(job, model, "test", show_progress=settings.show_progress).sims
+        results, sims = results_of(job, strip), whole_matrix(strip)
     for reason in departures_of(job):
         console.print(f"not comparable with the paper: {reason}", highlight=False, markup=False)
     if save_sims is not None and now.first:

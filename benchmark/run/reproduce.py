@@ -11,6 +11,7 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from benchmark import __version__
-from benchmark.batches import Codes
-from benchmark.data.batches import caption_batches, encoded, image_batches
+from benchmark.batches import Codes, ImageBatch
+from benchmark.data.batches import Wanted, caption_batches, encoded, every_batch, image_batches
 from benchmark.data.splits import SplitName
 from benchmark.data.text.word_codec import WORDS_DIFFER
 from benchmark.distributed.processes import Processes, processes, set_processes
@@ -29,8 +30,9 @@ from benchmark.evaluation.encoding import encode_captions
 from benchmark.evaluation.footprint import measure_footprint
 from benchmark.evaluation.metrics import retrieval_metrics
 from benchmark.evaluation.protocol import ProtocolResult, ensemble, evaluate, protocols_of
-from benchmark.evaluation.ranking import Floats, rank, top_k
-from benchmark.evaluation.scoring import score_batches
+from benchmark.evaluation.ranking import Floats, top_k
+from benchmark.evaluation.scoring import score_batches, score_together
+from benchmark.evaluation.strips import Strip, rank_any, top_k_any, whole_matrix
 from benchmark.files import replacing, sha256_bytes, sha256_file, write_text
 from benchmark.memory import GIGABYTE, MEGABYTE, free_on_host
 from benchmark.method import Baseline
@@ -58,7 +60,8 @@ SHARE = 0.5
 class Scored:
     """A split's scores, and the codes they come from."""
 
-    sims: Floats
+    sims: Floats | Strip
+    """(n_images, n_captions); where several processes make the run, this one's rows."""
     images: Codes
     """Those of the first images, as many as were kept."""
     captions: Codes
@@ -110,7 +113,7 @@ def train_model(job: Job, model: Baseline) -> TrainingResult:
     def validate() -> dict[str, float]:
         sims = score_split(job, model, "val", show_progress=False).sims
         split = job.dataset.splits["val"]
-        return retrieval_metrics(rank(sims, split.caption_image, job.recipe.evaluation.tie_rule)).values()
+        return retrieval_metrics(rank_any(sims, split.caption_image, job.recipe.evaluation.tie_rule)).values()
 
     return train(
         model,
@@ -172,17 +175,23 @@ def score_split(
         show_progress,
     )
     free = free_on_host()
-    sims, plan, images = score_batches(
-        model,
-        image_batches(data, job.spec, batch_size=how.batch_size, workers=job.recipe.training.workers),
-        len(data),
-        captions,
-        memory_bytes=how.memory_mb * MEGABYTE,
-        device=settings.device,
-        dtype=dtype,
-        keep_bytes=0 if not keep_codes else sys.maxsize if free is None else int(SHARE * free),
-        show_progress=show_progress,
-    )
+    size, workers, now = how.batch_size, job.recipe.training.workers, processes()
+    options: dict[str, Any] = {
+        "memory_bytes": how.memory_mb * MEGABYTE,
+        "device": settings.device,
+        "dtype": dtype,
+        "keep_bytes": 0 if not keep_codes else sys.maxsize if free is None else int(SHARE * free),
+        "show_progress": show_progress,
+    }
+
+    def load(wanted: Wanted) -> Iterator[ImageBatch]:
+        return image_batches(data, job.spec, batch_size=size, workers=workers, wanted=wanted)
+
+    sims: Floats | Strip
+    if now.alone:
+        sims, plan, images = score_batches(model, load(every_batch), len(data), captions, **options)
+    else:
+        sims, plan, images = score_together(model, load, len(data), captions, now=now, **options)
     return Scored(sims, images, captions, plan.summary())
 
 
@@ -205,7 +214,7 @@ def evaluate_model(
         seconds["training"] = training.wall_seconds
     packed = pack(
         make_sidecar(
-            results, top_k(scored.sims, 10), job.dataset.splits["test"], training.log if training else []
+            results, top_k_any(scored.sims, 10), job.dataset.splits["test"], training.log if training else []
         )
     )
     weights_sha256 = training.weights_sha256 if training else None
@@ -233,9 +242,10 @@ def evaluate_model(
         latency=latency_of(job, model, scored).record_fields() if timed else None,
         environment=collect(job.settings.device, job.recipe.training.precision),
     )
+    sims = whole_matrix(scored.sims)
     if processes().first:
-        _write(record, packed, scored.sims, job.settings)
-    return record, results, scored.sims
+        _write(record, packed, sims, job.settings)
+    return record, results, sims
 
 
 def devices_note(training: TrainingResult | None) -> list[str]:
@@ -394,7 +404,7 @@ def _member_part(record: RunRecord) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------------- files
 
 
-def results_of(job: Job, sims: Floats) -> list[ProtocolResult]:
+def results_of(job: Job, sims: Floats | Strip) -> list[ProtocolResult]:
     """Every protocol of the dataset over one matrix, scaled to a test split that is not the whole published one."""
     test = job.dataset.splits["test"]
     partial = job.recipe.data.first_images.test is not None or job.dataset.departures
