@@ -52,7 +52,9 @@ def rank_strips(counts: Sequence[int], rule: TieRule) -> tuple[Ranks, TopK, Floa
 def same(one: Any, other: Any) -> bool:
     """Whether two records of arrays agree in every bit."""
     return all(
-        np.array_equal(value, vars(other)[name]) if isinstance(value, np.ndarray) else value == vars(other)[name]
+        np.array_equal(value, vars(other)[name])
+        if isinstance(value, np.ndarray)
+        else value == vars(other)[name]
         for name, value in vars(one).items()
     )
 
@@ -137,7 +139,9 @@ def test_scores_are_those_of_one_process(name: str, memory: int) -> None:
         assert all(scored.plan == one.plan for scored in found)
         blocks = one.plan["image_blocks"]
         if blocks >= size:  # several have some, and load no more than they need
-            assert [scored.rows > 0 for scored in found] == [count > 0 for count in divide_evenly(blocks, size)]
+            assert [scored.rows > 0 for scored in found] == [
+                count > 0 for count in divide_evenly(blocks, size)
+            ]
             assert all(scored.loaded < one.loaded for scored in found)
 
 
