@@ -2,12 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+_numbers: MutableMapping[Tensor, tuple[int, list[int]]] = WeakTensorKeyDictionary()
+"""Tensors on a GPU whose numbers the host knows, and their version at that time."""
+
+
+def move(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device; to a GPU it goes by pinned memory, so that the host need not wait for the copy."""
+    if device.type == "cuda" and tensor.device.type == "cpu" and not tensor.is_pinned():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def move_known(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return integers on a device, whose numbers `numbers_of` then gives without waiting for a GPU."""
+    moved = move(tensor, device)
+    if tensor.device.type == "cpu":
+        know(moved, tensor.tolist())
+    return moved
+
+
+def numbers_of(tensor: Tensor) -> list[int]:
+    """Return integers (n,) as numbers. The host waits for a GPU only where they were made there, and once."""
+    if tensor.device.type == "cpu":
+        return [int(number) for number in tensor.tolist()]
+    base = tensor._base  # a part that is the whole, such as the only chunk
+    held = tensor if base is None or base.shape != tensor.shape else base
+    version, found = _numbers.get(held, (-1, []))
+    if version != held._version:
+        found = tensor.tolist()
+        know(tensor, found)
+    return list(found)
+
+
+def know(tensor: Tensor, numbers: list[int]) -> None:
+    """Keep what the host knows of integers (n,) on a GPU, for `numbers_of`; it is forgotten once they change."""
+    if tensor.device.type != "cpu":
+        _numbers[tensor] = (tensor._version, numbers)
 
 
 @dataclass(frozen=True)
@@ -24,8 +62,9 @@ class ImageBatch:
     guides: Tensor | None = None
 
     def to(self, device: torch.device) -> ImageBatch:
-        lengths, guides = (None if part is None else part.to(device) for part in (self.lengths, self.guides))
-        return ImageBatch(self.pixels.to(device, non_blocking=True), self.index.to(device), lengths, guides)
+        lengths = None if self.lengths is None else move_known(self.lengths, device)
+        guides = None if self.guides is None else move(self.guides, device)
+        return ImageBatch(move(self.pixels, device), move(self.index, device), lengths, guides)
 
     def first(self, count: int) -> ImageBatch:
         """Return the first `count` images."""
@@ -46,7 +85,9 @@ class CaptionBatch:
     index: Tensor
 
     def to(self, device: torch.device) -> CaptionBatch:
-        return CaptionBatch(self.ids.to(device), self.lengths.to(device), self.index.to(device))
+        return CaptionBatch(
+            move(self.ids, device), move_known(self.lengths, device), move(self.index, device)
+        )
 
     def first(self, count: int) -> CaptionBatch:
         """Return the first `count` captions."""
@@ -82,7 +123,7 @@ class PairBatch:
         return PairBatch(self.images.of(rows), self.captions.of(rows), self.extra, counts)
 
     def to(self, device: torch.device) -> PairBatch:
-        extra = {name: value.to(device) for name, value in self.extra.items()}
+        extra = {name: move(value, device) for name, value in self.extra.items()}
         return PairBatch(self.images.to(device), self.captions.to(device), extra, self.counts)
 
 

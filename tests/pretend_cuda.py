@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.utils import clip_grad
 from torch.utils._python_dispatch import TorchDispatchMode
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
@@ -103,7 +104,7 @@ class PretendedGPU(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not any(placed):
             return func(*args, **kwargs)
         self.ops[str(func)] += 1
-        if func in WAITING:
+        if func in WAITING or (func in INDEXING and any(_is_mask(index) for index in args[1])):
             self.waits[str(func)] += 1
         self._check(func, args, tensors, placed)
         result = func(*args, **kwargs)
@@ -151,6 +152,11 @@ class PretendedGPU(TorchDispatchMode):  # type: ignore[no-untyped-call]
 _reference: Callable[[Any], StorageWeakRef] = StorageWeakRef
 
 
+def _is_mask(index: Tensor | None) -> bool:
+    """Return True for an index whose rows have to be counted first."""
+    return index is not None and index.dtype in (torch.bool, torch.uint8)
+
+
 def _tensors(values: Any) -> Iterator[Tensor]:
     for value in values:
         if isinstance(value, Tensor):
@@ -189,6 +195,7 @@ def pretended_gpu() -> Iterator[PretendedGPU]:
             (torch, _of_autocast()),
             (torch.cuda, _of_cuda(gpu)),
             (torch.backends.cudnn, {"is_acceptable": lambda _tensor: False}),
+            (clip_grad, {"_group_tensors_by_device_and_dtype": _grouped}),
             (torch.accelerator, {"current_accelerator": lambda *_, **__: None}),  # it is asked about graphs
         ):
             for name, value in changes.items():
@@ -310,6 +317,13 @@ def _of_tensors(gpu: PretendedGPU) -> dict[str, Any]:
     }
 
 
+def _grouped(tensors: Any, *args: Any, **options: Any) -> Any:
+    """Torch's groups of tensors by device and type; it asks the storage for the device, which is the CPU."""
+    groups = _real_groups(tensors, *args, **options)
+    return {(tensors[0][0].device, dtype): group for (_, dtype), group in groups.items()}
+
+
+_real_groups: Callable[..., Any] = clip_grad._group_tensors_by_device_and_dtype  # type: ignore[attr-defined]
 _real_device: Callable[[Tensor], torch.device] = torch._C.TensorBase.device.__get__
 
 

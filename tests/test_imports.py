@@ -46,7 +46,7 @@ INSIDE: Mapping[str, Order] = {
     "reporting": (
         {"sheet"},
         {"writers", "inventory", "scores", "timings", "estimates", "verification", "features"},
-        {"leaderboard", "diff", "studies"},
+        {"leaderboard", "diff", "studies", "targets"},
         {"claims", "against"},
         {"evidence"},
         {"tables", "index", "page"},

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from baselines.attention.cross_attention import attention_weights, safe_root
+from baselines.attention.scratch import Scratch
 from baselines.attention.tiles import wide_type
 from baselines.layers.norms import EPS
 
@@ -26,6 +27,7 @@ def squared_differences(
     slope: float,
     modulation: Tensor | None = None,
     padding: Tensor | None = None,
+    scratch: Scratch | None = None,
 ) -> Tensor:
     """(attended / |attended| - query)^2 (K, N, Q, D), elementwise: each query token, and what it attends to.
 
@@ -33,24 +35,30 @@ def squared_differences(
     (K, S, D), K items of S tokens each; padding of either is zeros. `padding` (K, S): true for padding of contexts,
     which gets no weight; that of queries is not to be read. `modulation` (K, N, Q, D) multiplies the queries in the
     attention, each pair's with its own, not in the difference; `temperature` is one number, or (K, N, Q, 1).
+    Without gradient, the result is in `scratch`, where there is one.
     """
-    products = _products(queries, contexts, modulation)  # (K, S, N, Q)
+    plain = not torch.is_grad_enabled() and not _is_half(contexts)
+    scratch = scratch if plain else None
+    products = _products(queries, contexts, modulation, scratch)  # (K, S, N, Q)
     weights = _weights(products, temperature, slope, padding)
-    if not torch.is_grad_enabled() and not _is_half(contexts):
-        squares, safe = _squared_norms(weights, contexts)
-        if safe:
-            attended = _attend(weights.div_(squares.sqrt_().add_(EPS).unsqueeze(1)), contexts)
-            # subtract and square in one pass over what is the largest array by far
-            differences: Tensor = torch.ops.aten.mse_loss.out(attended, queries, 0, out=attended)
-            return differences
-    return _normalised_differences(_attend(weights, contexts), queries)
+    if not plain:
+        return _normalised_differences(_attend(weights, contexts), queries)
+    squares, safe = _squared_norms(weights, contexts)
+    if not safe:
+        return _normalised_differences(_attend(weights, contexts), queries)
+    attended = _attend(weights.div_(squares.sqrt_().add_(EPS).unsqueeze(1)), contexts, scratch)
+    # subtract and square in one pass over what is the largest array by far
+    differences: Tensor = torch.ops.aten.mse_loss.out(attended, queries, 0, out=attended)
+    return differences
 
 
-def _attend(weights: Tensor, contexts: Tensor) -> Tensor:
-    """Sums (K, N, Q, D) of context tokens by weights (K, S, N, Q)."""
+def _attend(weights: Tensor, contexts: Tensor, scratch: Scratch | None = None) -> Tensor:
+    """Sums (K, N, Q, D) of context tokens by weights (K, S, N, Q); in `scratch`, where there is one."""
     # a copy in reading order makes the product faster than its price
     flat = weights.to(contexts.dtype).flatten(2).mT.contiguous()  # (K, N Q, S)
-    return (flat @ contexts).view(len(contexts), *weights.shape[2:], -1)
+    shape = (*flat.shape[:2], contexts.shape[2])
+    out = None if scratch is None else scratch.take("wide", shape, contexts)
+    return torch.bmm(flat, contexts, out=out).view(len(contexts), *weights.shape[2:], -1)
 
 
 def _normalised_differences(attended: Tensor, queries: Tensor) -> Tensor:
@@ -88,10 +96,14 @@ def _is_half(tokens: Tensor) -> bool:
     return wide_type(tokens) != tokens.dtype or torch.is_autocast_enabled(tokens.device.type)
 
 
-def _products(queries: Tensor, contexts: Tensor, modulation: Tensor | None) -> Tensor:
+def _products(
+    queries: Tensor, contexts: Tensor, modulation: Tensor | None, scratch: Scratch | None = None
+) -> Tensor:
     """Products (K, S, N, Q) of all tokens, at least float32."""
     if modulation is not None:
-        queries = queries * modulation
+        # what the queries are before their products is what the contexts are after them: the same array
+        out = None if scratch is None else scratch.take("wide", tuple(modulation.shape), queries)
+        queries = torch.mul(queries, modulation, out=out)
     if queries.ndim == 3:
         products = contexts.flatten(0, 1) @ queries.flatten(0, 1).mT  # (K S, N Q)
     else:
@@ -121,6 +133,7 @@ def attended_cosines(
     slope: float,
     modulation: Tensor | None = None,
     padding: Tensor | None = None,
+    scratch: Scratch | None = None,
 ) -> Tensor:
     """Cosines (K, N, Q) of each query token, not modulated, with what it attends to, as in `squared_differences`.
 
@@ -128,7 +141,8 @@ def attended_cosines(
     (speed.md 3). A vector of zeros has cosine 0.
     """
     products = _products(queries, contexts, None)  # (K, S, N, Q)
-    modulated = products if modulation is None else _products(queries, contexts, modulation)
+    scratch = None if torch.is_grad_enabled() or _is_half(contexts) else scratch
+    modulated = products if modulation is None else _products(queries, contexts, modulation, scratch)
     weights = _weights(modulated, temperature, slope, padding)
     dots = (weights * products).sum(1)  # (K, N, Q)
     squares = _quadratic_forms(weights, _gram(contexts, weights))

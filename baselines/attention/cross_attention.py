@@ -27,7 +27,7 @@ from torch.utils.checkpoint import checkpoint
 
 from baselines.attention.gradient import score_gradients
 from baselines.attention.tiles import EPS, Direction, Sizes, group_size, tiled_scores, wide_type
-from benchmark.batches import Codes
+from benchmark.batches import Codes, numbers_of
 from benchmark.distributed import shares
 
 Form = Literal["auto", "gram", "direct", "naive"]
@@ -85,7 +85,7 @@ class _Scores(torch.autograd.Function):
         form: Literal["auto", "gram", "direct"],
     ) -> Tensor:
         ctx.save_for_backward(images, captions, lengths)
-        ctx.attention = vars(attention)
+        ctx.attention, ctx.numbers = vars(attention), numbers_of(lengths)
         return tiled_scores(images, captions, lengths, **vars(attention), form=form)
 
     @staticmethod
@@ -96,15 +96,14 @@ class _Scores(torch.autograd.Function):
         chosen = gradient != 0
         n, regions, width = images.shape
         if 4 * int(chosen.sum()) > chosen.numel():
-            parts = _blocks(n, regions, lengths)
-            gradients = [gradient[rows[:, None], columns] for rows, columns in parts]
+            parts = _blocks(n, regions, lengths, sorted(ctx.numbers))
+            gradients = [gradient[rows[:, None], columns] for rows, columns, _ in parts]
         else:
-            parts = _pairs(chosen, regions, lengths, width)
-            gradients = [gradient[rows, columns] for rows, columns in parts]
-        for (rows, columns), own in zip(parts, gradients, strict=True):
-            ends = lengths[columns]
-            sides = images[rows], captions[columns, : int(ends.max())]
-            found = score_gradients(*sides, ends, own, **ctx.attention)
+            parts = _pairs(chosen, regions, lengths, max(ctx.numbers), width)
+            gradients = [gradient[rows, columns] for rows, columns, _ in parts]
+        for (rows, columns, longest), own in zip(parts, gradients, strict=True):
+            sides = images[rows], captions[columns, :longest]
+            found = score_gradients(*sides, lengths[columns], own, **ctx.attention)
             for total, index, part in zip(totals, (rows, columns), found, strict=True):
                 total[:, : part.shape[1]].index_add_(0, index, part)
         of_images, of_captions = (
@@ -113,20 +112,28 @@ class _Scores(torch.autograd.Function):
         return of_images, of_captions, None, None, None
 
 
-def _pairs(chosen: Tensor, regions: int, lengths: Tensor, width: int) -> list[tuple[Tensor, Tensor]]:
-    """Rows and columns of the chosen pairs of (n, m), in parts whose temporaries fit WORKSPACE_BYTES."""
-    size = max(1, WORKSPACE_BYTES // _pair_bytes_with_gradient(regions, int(lengths.max()), width))
+Part = tuple[Tensor, Tensor, int]
+"""Rows and columns of pairs, and the longest of the columns' captions."""
+
+
+def _pairs(chosen: Tensor, regions: int, lengths: Tensor, longest: int, width: int) -> list[Part]:
+    """The chosen pairs of (n, m), in parts whose temporaries fit WORKSPACE_BYTES; `longest` of all captions."""
+    size = max(1, WORKSPACE_BYTES // _pair_bytes_with_gradient(regions, longest, width))
     rows, columns = chosen.nonzero(as_tuple=True)
-    return list(zip(torch.split(rows, size), torch.split(columns, size), strict=True)) if len(rows) else []
+    if not len(rows):
+        return []
+    parts = zip(torch.split(rows, size), torch.split(columns, size), strict=True)
+    return [(some, own, int(lengths[own].max())) for some, own in parts]
 
 
-def _blocks(n_images: int, regions: int, lengths: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """All rows and columns as blocks of images x captions of like length, each of about a tile."""
+def _blocks(n_images: int, regions: int, lengths: Tensor, ordered: list[int]) -> list[Part]:
+    """All pairs as blocks of images x captions of like length, each of about a tile; `ordered`: `lengths` that rise."""
     tile, size = Sizes.of(lengths.device).tile, group_size(len(lengths), lengths.device)
-    rows, parts = torch.arange(n_images, device=lengths.device), []
-    for columns in torch.split(lengths.argsort(), size):
-        step = max(1, tile // (regions * len(columns) * int(lengths[columns[-1]])))
-        parts += [(some, columns) for some in torch.split(rows, step)]
+    rows, parts = torch.arange(n_images, device=lengths.device), list[Part]()
+    for number, columns in enumerate(torch.split(lengths.argsort(), size)):
+        longest = ordered[number * size + len(columns) - 1]
+        step = max(1, tile // (regions * len(columns) * longest))
+        parts += [(some, columns, longest) for some in torch.split(rows, step)]
     return parts
 
 

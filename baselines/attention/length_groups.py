@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from baselines.attention.tiles import Direction
-from benchmark.batches import Codes
+from benchmark.batches import Codes, know, numbers_of
 from benchmark.distributed import shares
 
 PairScores: TypeAlias = Callable[[Codes, Codes], tuple[Tensor, ...]]
@@ -57,7 +57,7 @@ def length_group_scores(scorer: PairScorer, images: Codes, captions: Codes) -> T
     rows = 1 if scorer.direction == "t2i" else len(images)
     columns = []
     for group in _groups(
-        scorer, captions.rows(order), len(images), lambda length: floats // (scorer.floats(length) * rows)
+        scorer, _sorted(captions, order), len(images), lambda length: floats // (scorer.floats(length) * rows)
     ):
         step = max(1, floats // (scorer.floats(group["words"].shape[1]) * len(group)))
         parts = (images.rows(slice(start, start + step)) for start in range(0, len(images), step))
@@ -86,7 +86,7 @@ def _scores_within_budget(
 ) -> tuple[Tensor, ...]:
     n, order = len(images), _longest_first(captions["lengths"])
     scorer, largest = _within(budget_bytes, scorer, captions["lengths"], n)
-    parts = [scorer.score(images, group) for group in _groups(scorer, captions.rows(order), n, largest)]
+    parts = [scorer.score(images, group) for group in _groups(scorer, _sorted(captions, order), n, largest)]
     back = order.argsort()
     return tuple(torch.cat(columns, dim=-1)[..., back] for columns in zip(*parts, strict=True))
 
@@ -153,6 +153,13 @@ def _longest_first(lengths: Tensor) -> Tensor:
     return lengths.argsort(descending=True, stable=True)
 
 
+def _sorted(captions: Codes, order: Tensor) -> Codes:
+    """The captions, longest first in that order; where the host knows their lengths, it knows them now too."""
+    ordered = captions.rows(order)
+    know(ordered["lengths"], sorted(numbers_of(captions["lengths"]), reverse=True))
+    return ordered
+
+
 def _groups(
     scorer: PairScorer, captions: Codes, images: int, largest: Callable[[int], int]
 ) -> Iterator[Codes]:
@@ -160,7 +167,7 @@ def _groups(
 
     Each caption has pairs with so many images.
     """
-    lengths = captions["lengths"].tolist()
+    lengths = numbers_of(captions["lengths"])
     sizes = []
     for longest, count in _runs(scorer, lengths, images, tile_bytes(captions["lengths"].device) // 64):
         parts = -(-count // max(1, largest(longest)))

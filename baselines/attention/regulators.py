@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from baselines.attention.alignment import squared_differences
+from baselines.attention.scratch import Scratch
 from baselines.attention.tiles import wide_type
-from baselines.layers.dense import dense
+from baselines.layers.dense import dense_rows
 from baselines.layers.norms import l2_normalize, xavier_linear
 
 
@@ -35,6 +36,8 @@ class Focus:
     """Temperature of the softmax; one number at first, then (*, Q, 1)."""
     padding: Tensor | None = None
     """(K, S), true for padding of contexts; None: there is none."""
+    scratch: Scratch | None = None
+    """Where the wide arrays of a tile are without gradient; None: in new memory."""
 
 
 class AlignmentVector(nn.Module):
@@ -46,7 +49,7 @@ class AlignmentVector(nn.Module):
 
     def forward(self, differences: Tensor) -> Tensor:
         """Vectors (*, Q, Z) of the squared differences (*, Q, D)."""
-        vectors = dense(differences, self.projection.weight, self.projection.bias)
+        vectors = dense_rows(differences, self.projection.weight, self.projection.bias)
         return l2_normalize(vectors.to(wide_type(vectors)))
 
 
@@ -65,19 +68,25 @@ class CorrespondenceRegulator(nn.Module):
         hidden = self._hidden(self.temperature_hidden, alignment)
         temperature = (focus.temperature + self.temperature_step(hidden).to(alignment.dtype)).relu_()
         hidden = self._hidden(self.modulation_hidden, alignment)
+        modulation = self._modulation(hidden, focus, alignment)
+        return replace(focus, modulation=modulation, temperature=temperature)
+
+    def _modulation(self, hidden: Tensor, focus: Focus, alignment: Tensor) -> Tensor:
+        """The next modulation (*, Q, D) of hidden numbers (*, Q, 2 Z)."""
         weight, bias = self.modulation_step.weight, self.modulation_step.bias
+        previous = focus.modulation
         if torch.is_grad_enabled():
-            step = dense(hidden, weight, bias, "tanh", alignment.dtype)  # (*, Q, D)
-            previous = 1.0 if focus.modulation is None else focus.modulation
-            return replace(focus, modulation=(previous + step).clamp(-1, 1), temperature=temperature)
+            step = dense_rows(hidden, weight, bias, "tanh", dtype=alignment.dtype)  # (*, Q, D)
+            return ((1.0 if previous is None else previous) + step).clamp(-1, 1)
+        out = None
+        if previous is None and focus.scratch is not None and hidden.dtype == alignment.dtype:
+            out = focus.scratch.take("modulation", (*hidden.shape[:-1], len(weight)), hidden)
         # 1 + tanh(x) = 2 sigmoid(2 x) is never negative: a few passes less over a wide array
-        step = dense(hidden, 2 * weight, 2 * bias, "sigmoid", alignment.dtype).mul_(2)
-        if focus.modulation is not None:
-            step.add_(focus.modulation).sub_(1)
-        return replace(focus, modulation=step.clamp_(-1, 1), temperature=temperature)
+        step = dense_rows(hidden, weight, bias, "sigmoid", scale=2, dtype=alignment.dtype, out=out).mul_(2)
+        return step.clamp_max_(1) if previous is None else step.add_(previous).sub_(1).clamp_(-1, 1)
 
     def _hidden(self, layer: nn.Linear, alignment: Tensor) -> Tensor:
-        return dense(alignment, layer.weight, layer.bias, "tanh")
+        return dense_rows(alignment, layer.weight, layer.bias, "tanh")
 
 
 def mean_of_queries(values: Tensor, padding: Tensor | None) -> Tensor:
@@ -112,8 +121,8 @@ class AggregationRegulator(nn.Module):
 
         `padding`, (*, Q) or broadcast to it: true for query tokens that are not gathered.
         """
-        keys = dense(alignment, self.key.weight, self.key.bias, "tanh")
-        query = dense(vector, self.query.weight, self.query.bias, "tanh")
+        keys = dense_rows(alignment, self.key.weight, self.key.bias, "tanh")
+        query = dense_rows(vector, self.query.weight, self.query.bias, "tanh")
         if dropout is not None:
             keys, query = dropout(keys), dropout(query)
         logits = self._logits(keys, query)

@@ -22,6 +22,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from benchmark.batches import numbers_of
+
 Direction = Literal["i2t", "t2i"]
 EPS = 1e-8  # added to the norm after its root, and the floor of the cosine's denominator (hat.md 3.5)
 MAX_TEMPERATURE = 25.0  # above, exp(2 * temperature) times squared norms may leave the range of float32
@@ -115,7 +117,7 @@ def tiled_scores(
 def chosen_form(images: Tensor, lengths: Tensor, direction: Direction) -> Literal["gram", "direct"]:
     """The form that `auto` takes for images (n, R, D) and captions of these lengths (m,)."""
     n, regions, width = images.shape
-    words = int(lengths.sum())
+    words = sum(numbers_of(lengths))
     if direction == "t2i":
         return cheaper_form(regions, width, words)
     return cheaper_form(-(-words // len(lengths)), width, n * regions)
@@ -140,9 +142,9 @@ def group_size(n_captions: int, device: torch.device) -> int:
 def _caption_groups(captions: Tensor, lengths: Tensor, order: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Captions in `order` (of length) as groups: tokens (g, longest of the group, D), zeros after `lengths` (g,)."""
     size = group_size(len(order), captions.device)
-    groups = []
+    ordered, groups = sorted(numbers_of(lengths)), list[tuple[Tensor, Tensor]]()
     for rows, ends in zip(torch.split(order, size), torch.split(lengths[order], size), strict=True):
-        longest = int(ends[-1])
+        longest = ordered[min(len(ordered), size * (len(groups) + 1)) - 1]
         padding = torch.arange(longest, device=ends.device) >= ends[:, None]  # (g, longest)
         groups.append((captions[rows, :longest].masked_fill_(padding[..., None], 0), ends))
     return groups
@@ -212,10 +214,13 @@ def _context_squares(weights: Tensor, work: Tensor, totals: Tensor, contexts: Co
     if size <= _GRAM_BLOCK:
         torch.bmm(contexts.gram, flat, out=work.view_as(flat))
     else:
+        products = work.view_as(flat)
         for rows in _gram_blocks(size):
-            work.view_as(flat)[:, rows] = torch.bmm(
-                contexts.gram[:, rows, rows.start :], flat[:, rows.start :]
-            )
+            gram, own = contexts.gram[:, rows, rows.start :], flat[:, rows.start :]
+            if len(flat) == 1:  # a tile of one context, as large ones are: no copy
+                torch.mm(gram[0], own[0], out=products[0, rows])
+            else:
+                products[:, rows] = torch.bmm(gram, own)
     return work.mul_(weights).sum(1)
 
 

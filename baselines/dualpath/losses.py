@@ -6,13 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from baselines.layers.norms import widen
+
 IGNORED = -1
 """The class of a sample that the instance loss passes over; 0 in the published code, which counts from 1."""
 
 
 def instance_loss(logits: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy of logits (B, n_classes), summed over the samples that have a class."""
-    return F.cross_entropy(logits, classes, ignore_index=IGNORED, reduction="sum")
+    """Cross-entropy of logits (B, n_classes), summed over the samples that have a class.
+
+    In float32: of tens of thousands of classes, the share of one is lost in eight bits.
+    """
+    return F.cross_entropy(widen(logits), classes, ignore_index=IGNORED, reduction="sum")
 
 
 def ranking_loss(images: Tensor, captions: Tensor, margin: float) -> Tensor:
@@ -29,8 +34,11 @@ def ranking_loss(images: Tensor, captions: Tensor, margin: float) -> Tensor:
 
 
 def ranking_features(features: Tensor) -> Tensor:
-    """Features (B, D) after their ReLU, scaled to unit length (dualpath.md 3.5)."""
-    positive = features.relu()
+    """Features (B, D) after their ReLU, scaled to unit length (dualpath.md 3.5).
+
+    In float32: the margin is held against differences of their products.
+    """
+    positive = widen(features).relu()
     return positive * (positive.square().sum(1, keepdim=True) + 1e-8).rsqrt()
 
 

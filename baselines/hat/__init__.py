@@ -15,6 +15,7 @@ METHOD = Method(
     parity_cases=parity_cases,
     read_official=read_official,
     pretrained_parts=pretrained_parts,
+    half_precision="float16",
     scoring_cases=scoring_cases,
     training_cases=training_cases,
 )

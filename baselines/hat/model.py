@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from baselines.attention.cross_attention import Form, attention_scores, pair_bytes, score_in_chunks
 from baselines.hat.swin import SwinConfig, build_swin
 from baselines.layers.bert import BERTConfig, build_bert
-from benchmark.batches import CaptionBatch, Codes, ImageBatch, TrainingCodes
+from benchmark.batches import CaptionBatch, Codes, ImageBatch, TrainingCodes, numbers_of
 from benchmark.errors import UserError
 from benchmark.inputs import InputSpec, PixelInput, WordPieceText
 from benchmark.method import Baseline, DataFacts, Progress, TripletLoss
@@ -172,7 +172,7 @@ class HAT(Baseline):
     def level_scores(self, images: Codes, captions: Codes, form: Form = "auto") -> list[Tensor]:
         """Scores (n_images, n_captions) of every level, shallow to deep; `form` as in `attention_scores`."""
         lengths = captions["lengths"]
-        longest = int(lengths.max())  # padding that no caption of the block needs is cut off
+        longest = max(numbers_of(lengths))  # padding that no caption of the block needs is cut off
         return [
             attention_scores(
                 images[level],
@@ -209,6 +209,6 @@ class HAT(Baseline):
 
     def _level_bytes(self, images: Codes, captions: Codes, *, gradient: bool) -> list[int]:
         """Bytes a pair takes at each level."""
-        longest = int(captions["lengths"].max())
+        longest = max(numbers_of(captions["lengths"]))
         tokens = [images[level] for level in self._levels()]
         return [pair_bytes(t.shape[1], longest, t.shape[2], gradient=gradient) for t in tokens]

@@ -10,7 +10,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from baselines.layers.packing import pack, unpack
+from benchmark.batches import move, move_known, numbers_of
 
 TEMPERATURE = 0.1
 """Temperature of the softmax over the ranks."""
@@ -31,8 +33,8 @@ class GPO(nn.Module):
         `lengths` (B,), 1 or more: how many of each set count; None: all N. What comes after them is not read.
         """
         if lengths is None:
-            size = torch.tensor([vectors.shape[1]], device=vectors.device)
             ordered = vectors.sort(1, descending=True).values  # (B, N, D)
+            size = move_known(torch.tensor([vectors.shape[1]]), vectors.device)
             return (self.weights(size)[:, None] @ ordered).squeeze(1)
         weights = self.weights(lengths)  # (B, L)
         padding = _padding(lengths, weights.shape[1])[..., None]  # (B, L, 1)
@@ -41,16 +43,26 @@ class GPO(nn.Module):
         return (weights[:, None] @ ordered).squeeze(1)
 
     def weights(self, lengths: Tensor) -> Tensor:
-        """Weights (B, L) of the ranks in sets of `lengths` (B,), L being the largest; 0 after a set's last."""
-        sizes, place = torch.unique(lengths, return_inverse=True)  # sets of one size share their weights
-        codes = positional_codes(int(sizes[-1]), self.width, lengths.device)  # (L, W)
+        """Weights (B, L) of the ranks in sets of `lengths` (B,), L being the largest; 0 after a set's last.
+
+        In float32, also under autocast: the temperature makes a rounding error of the scores ten times as large, and
+        a recurrent network over a few numbers gains nothing from half precision.
+        """
+        numbers = numbers_of(lengths)
+        sizes = sorted(set(numbers))  # sets of one size share their weights
+        place = move(torch.tensor([sizes.index(number) for number in numbers]), lengths.device)
+        with torch.autocast(lengths.device.type, enabled=False):
+            return self._by_size(sizes, lengths.device)[place]
+
+    def _by_size(self, sizes: list[int], device: torch.device) -> Tensor:
+        """Weights (S, L) of the ranks in sets of S different sizes, smallest first."""
+        codes = positional_codes(sizes[-1], self.width, device)  # (L, W)
         codes = codes.to(self.linear.weight.dtype).expand(len(sizes), -1, -1)  # (S, L, W)
-        packed = pack_padded_sequence(codes, sizes.cpu(), batch_first=True, enforce_sorted=False)
-        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+        states = unpack(self.gru(pack(codes, sizes))[0])
         forward, backward = states.chunk(2, dim=2)
         scores = self.linear((forward + backward) / 2).squeeze(2)  # (S, L)
-        scores = scores.masked_fill(_padding(sizes, scores.shape[1]), -math.inf)
-        weights: Tensor = (scores / TEMPERATURE).softmax(1)[place]
+        padding = _padding(move(torch.tensor(sizes), device), scores.shape[1])
+        weights: Tensor = (scores.masked_fill(padding, -math.inf) / TEMPERATURE).softmax(1)
         return weights
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from baselines.layers.gru import gru_states
 from baselines.layers.norms import l2_normalize
+from baselines.layers.packing import pack, unpack
+from benchmark.batches import numbers_of
 
 
 class GRUEncoder(nn.Module):
@@ -34,10 +35,7 @@ class GRUEncoder(nn.Module):
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Unit vectors (B, L, D) of `ids` (B, L), zeros after `lengths` (B,), which are 1 or more."""
         embedded = self.dropout(self.embedding(ids))  # (B, L, word_dim)
-        packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        words, _ = pad_packed_sequence(
-            gru_states(self.gru, packed), batch_first=True, total_length=ids.shape[1]
-        )
+        words = unpack(gru_states(self.gru, pack(embedded, numbers_of(lengths))), ids.shape[1])
         if self.gru.bidirectional:
             forward, backward = words.chunk(2, dim=2)
             words = (forward + backward) / 2  # (B, L, D)

@@ -9,9 +9,18 @@ EPS = 1e-8
 
 
 def l2_normalize(vectors: Tensor, dim: int = -1) -> Tensor:
-    """Return vectors / (sqrt(sum of squares along `dim`) + 1e-8); a vector of zeros stays, with a finite gradient."""
+    """Return vectors / (sqrt(sum of squares along `dim`) + 1e-8); a vector of zeros stays, with a finite gradient.
+
+    Half precision comes back as float32: rounded to eight bits, a vector's length is off by as much as scores differ.
+    """
+    vectors = widen(vectors)
     norms: Tensor = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
     return vectors * (norms + EPS).reciprocal()
+
+
+def widen(values: Tensor) -> Tensor:
+    """Return half precision as float32, and anything wider as it is."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def l1_normalize(weights: Tensor, dim: int = -1) -> Tensor:

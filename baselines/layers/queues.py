@@ -26,8 +26,11 @@ class KeyQueues(nn.Module):
     @torch.no_grad()
     def enqueue(self, images: Tensor, captions: Tensor) -> None:
         """The keys (B, D) of a batch take the place of the oldest; B must divide the size of the queues."""
-        size, count, begin = self.images.shape[1], len(images), int(self.pointer)
+        size, count = self.images.shape[1], len(images)
         assert size % count == 0, f"a queue of {size} cannot be filled {count} at a time"
-        self.images[:, begin : begin + count] = images.T
-        self.captions[:, begin : begin + count] = captions.T
-        self.pointer.fill_((begin + count) % size)
+        places = self.pointer + torch.arange(
+            count, device=images.device
+        )  # on the device: the host need not know
+        self.images.index_copy_(1, places, images.T.to(self.images.dtype))
+        self.captions.index_copy_(1, places, captions.T.to(self.captions.dtype))
+        self.pointer.add_(count).remainder_(size)

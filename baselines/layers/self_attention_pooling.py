@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from baselines.layers.batch_norm import BatchNorm
-from baselines.layers.norms import l2_normalize, xavier_linear
+from baselines.layers.norms import l2_normalize, widen, xavier_linear
 
 
 class SelfAttentionPooling(nn.Module):
@@ -41,7 +41,7 @@ class SelfAttentionPooling(nn.Module):
         scores = self.score(local * query[:, None]).squeeze(2)  # (B, N)
         if padding is not None:
             scores = scores.masked_fill(padding, -float("inf"))
-        weights = scores.softmax(1)
+        weights = widen(scores).softmax(1)  # shares that add up to 1 in eight bits would not
         return l2_normalize((weights[:, None] @ vectors).squeeze(1)), statistics
 
     def update(self, statistics: dict[str, Tensor]) -> None:

@@ -30,6 +30,7 @@ from baselines.attention.regulators import (
     mean_of_queries,
     training_bytes,
 )
+from baselines.attention.scratch import Scratch
 from baselines.attention.two_pass import two_pass_loss
 from baselines.layers.gru_encoder import GRUEncoder
 from baselines.layers.norms import xavier_linear
@@ -165,7 +166,7 @@ class RCAR(Baseline):
 
     def _scorer(self, dropout: PairDropout | None) -> PairScorer:
         return PairScorer(
-            partial(self._pair_scores, dropout),
+            partial(self._pair_scores, dropout, Scratch()),
             self.config.direction,
             self._query_floats,
             self._training_bytes,
@@ -182,18 +183,20 @@ class RCAR(Baseline):
             slope=config.negative_slope,
         )
 
-    def _pair_scores(self, dropout: PairDropout | None, images: Codes, captions: Codes) -> tuple[Tensor]:
+    def _pair_scores(
+        self, dropout: PairDropout | None, scratch: Scratch, images: Codes, captions: Codes
+    ) -> tuple[Tensor]:
         """Scores (n, C); or (n, 1), each image with a caption of its own (n, 1, L, D)."""
         regions, words = images["regions"], captions["words"]  # (n, R, D), (C, L, D)
         padding = captions.tensors.get("padding")  # (C, L)
         i2t, listed = self.config.direction == "i2t", words.ndim == 4
         if not i2t:
-            sides = Sides(words, regions, self._first_focus(None), padding)
+            sides = Sides(words, regions, self._first_focus(None, scratch), padding)
         elif listed:
             of_words = None if padding is None else padding[:, 0]
-            sides = Sides(regions[:, None], words[:, 0], self._first_focus(of_words), None)
+            sides = Sides(regions[:, None], words[:, 0], self._first_focus(of_words, scratch), None)
         else:
-            sides = Sides(regions, words, self._first_focus(padding), None)
+            sides = Sides(regions, words, self._first_focus(padding, scratch), None)
         if self.config.regulator == "rcr":
             scores = self._regulated_cosines(sides)  # (K, N)
         else:
@@ -208,8 +211,8 @@ class RCAR(Baseline):
                 scores = self.score(vectors).squeeze(2).sigmoid()
         return (scores.T if i2t and not listed else scores,)
 
-    def _first_focus(self, padding: Tensor | None) -> Focus:
-        return Focus(None, self.config.first_temperature, padding)
+    def _first_focus(self, padding: Tensor | None, scratch: Scratch) -> Focus:
+        return Focus(None, self.config.first_temperature, padding, scratch)
 
     def _gather(self, sides: Sides, dropout: Dropout | None) -> Tensor:
         """The vectors of pairs (K, N, Z) by RAR, whose steps share an alignment, or by RCAR, which aligns anew."""

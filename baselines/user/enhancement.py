@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from baselines.layers.batch_norm import BatchNorm
-from baselines.layers.norms import l2_normalize
+from baselines.layers.norms import l2_normalize, widen
 from baselines.layers.self_attention_pooling import SelfAttentionPooling
 from benchmark.strict import Strict
 
@@ -103,4 +103,4 @@ def region_gate(regions: Tensor, guide: Tensor, sharpness: float) -> Tensor:
     sharpness: the published `attention_lamda`. The features are taken as they are, not normalised.
     """
     products = (regions @ guide[..., None]).squeeze(2)  # (B, R)
-    return l2_normalize((sharpness * products).softmax(1))
+    return l2_normalize((sharpness * widen(products)).softmax(1))  # differences of large products

@@ -164,9 +164,6 @@ def gpu_check(
             help="Models of the size of scenes alone, or full-size ones too. Default: by device.",
         ),
     ] = None,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Check nothing: estimate every full-size recipe, on a CPU.")
-    ] = False,
     folder: Annotated[Path, typer.Option(help="Where <device>.json and .md are written.")] = HARDWARE,
     progress: ShowProgress = True,
     report: Report,
@@ -185,13 +182,10 @@ def gpu_check(
 
       python -m benchmark gpu-check          (from a clone that is not installed)
     """
-    from benchmark.checks.gpu.check import check_gpu, estimate_all
+    from benchmark.checks.gpu.check import check_gpu
     from benchmark.checks.gpu.report import write_report
     from benchmark.run.resolve import pick_device
 
-    if estimate:
-        report.say(f"wrote {', '.join(path.as_posix() for path in estimate_all(folder, progress))}")
-        return
     where = pick_device(device)
     size: Literal["full", "small"] = "small" if (where.type != "cuda" if small is None else small) else "full"
     found = check_gpu(where, size, minutes, show_progress=progress)

@@ -136,7 +136,8 @@ def estimate_training(
     ] = None,
     *,
     update: Annotated[
-        bool, typer.Option("--update", help="Write results/estimates.json, from which the tables take them.")
+        bool,
+        typer.Option("--update", help="Write results/estimates.json, from which tables take them, and .md."),
     ] = False,
     report: Report,
 ) -> None:
@@ -153,8 +154,11 @@ def estimate_training(
     """
     from rich.progress import track
 
+    from benchmark.files import write_text
+    from benchmark.places import ESTIMATES
     from benchmark.records.estimate import read_estimates, write_estimates
     from benchmark.reporting.estimates import trainings_sheet
+    from benchmark.reporting.writers.formats import write_sheets
     from benchmark.run.estimates import estimate_runs, reported_runs, unknown_runs
     from benchmark.run.runs import read_run
 
@@ -166,6 +170,9 @@ def estimate_training(
         found[recipe] = estimate.or_shorter(kept.get(recipe))
         if update:
             write_estimates(kept | found)
+            write_text(
+                ESTIMATES.with_suffix(".md"), write_sheets([trainings_sheet(kept | found)], "markdown")
+            )
     report.put(trainings_sheet(found))
 
 
@@ -197,3 +204,48 @@ def training(
     )
     sheet = training_sheet(rows, f"training steps of {batch} pairs, {threads} thread(s), {where}")
     report.put(sheet, document=[training_case(row) for row in rows])
+
+
+@time_app.command("targets")
+@bundled
+def targets(
+    *,
+    show: Annotated[bool, typer.Option("--show", help="Measure nothing: print what is known.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure everything anew.")] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats of each case.")] = 3,
+    progress: ShowProgress = True,
+    report: Report,
+) -> None:
+    """Measure all speed that is to be reached, and put it into results/speed.json and docs/papers/speed.md.
+
+    What results/speed-targets.yaml lists: training steps and their memory, scoring, ranks, epochs on scenes; one
+    thread, about 25 minutes on an idle machine. Each figure is written as soon as it is known, so that the same command
+    goes on after a stop.
+
+    Examples:
+
+      rematch time targets
+
+      rematch time targets --show
+    """
+    from tqdm import tqdm
+
+    from benchmark.records.targets import read_measurements, read_targets, write_measurements
+    from benchmark.reporting.targets import targets_sheet, write_page
+    from benchmark.run.targets import begin_measurements, measure_targets
+
+    wanted, known = read_targets(), read_measurements()
+    if not show:
+        known = begin_measurements(known, wanted, again=again)
+        write_page(wanted, known)  # now, and not after half an hour: it may be at fault
+        lacking = [target for target in wanted if target.name not in known.rows]
+        with tqdm(
+            total=len(lacking), desc="measuring", leave=False, disable=None if progress else True
+        ) as bar:
+            for target, found in zip(lacking, measure_targets(lacking, repeats), strict=True):
+                known = known.model_copy(update={"rows": known.rows | found})
+                write_measurements(known)
+                bar.set_postfix_str(target.name)
+                bar.update()
+        write_page(wanted, known)
+    report.put(targets_sheet(wanted, known))

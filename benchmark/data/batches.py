@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from benchmark.batches import CaptionBatch, ImageBatch, PairBatch
+from benchmark.batches import CaptionBatch, ImageBatch, PairBatch, move
 from benchmark.data.images.transforms import PictureTransform, transform_of
 from benchmark.data.inputs import check_input
 from benchmark.data.splits import Images, Regions, Split
@@ -110,9 +110,15 @@ class RegionRows:
             return error
 
 
-def run_batches(task: Task[Made], batches: Sequence[Work], workers: int) -> Iterator[Made]:
+CPU = torch.device("cpu")
+
+
+def run_batches(
+    task: Task[Made], batches: Sequence[Work], workers: int, device: torch.device = CPU
+) -> Iterator[Made]:
     """Yield the result of `task` for each batch in turn, computed in `workers` processes (0: in this one).
 
+    Tensors that will go to a GPU, the `device`, come in pinned memory: they are copied while the host goes on.
     Raises the UserError that the task returned, in one line also where it comes from another process.
     """
     loader: DataLoader[Made | UserError] = DataLoader(
@@ -120,6 +126,7 @@ def run_batches(task: Task[Made], batches: Sequence[Work], workers: int) -> Iter
         sampler=batches,
         batch_size=None,
         num_workers=workers,
+        pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # else a loader draws from the generator that dropout uses
     )
     for found in loader:
@@ -167,23 +174,27 @@ def _inputs(
     spec: InputSpec,
     batches: Sequence[Work],
     workers: int,
+    device: torch.device,
     key: tuple[int, int] | None = None,
 ) -> Iterator[Tensor]:
-    """Yield the model's input for the images of each batch (rows, samples); `key`: (seed, epoch) in training."""
+    """Yield the model's input for the images of each batch (rows, samples); `key`: (seed, epoch) in training.
+
+    Pictures go to the device as whole numbers, a quarter of the bytes, and are normalised there; regions stay here.
+    """
     check_input(split, spec)
     transform = transform_of(spec.image)
     if transform is None:
         assert split.regions is not None
-        yield from run_batches(RegionRows(split.regions), batches, workers)
+        yield from run_batches(RegionRows(split.regions), batches, workers, device)
         return
     unchanging = key is None or transform.fixed
     table = _table(split, spec.image.shape, transform, workers) if unchanging else None
     if table is None:
-        raws = run_batches(Stacked(Pictures(split.images, transform, key)), batches, workers)
+        raws = run_batches(Stacked(Pictures(split.images, transform, key)), batches, workers, device)
     else:
         raws = (table[torch.tensor(rows)] for rows, _ in batches)
     for raw in raws:
-        yield transform.finish(raw)
+        yield transform.finish(move(raw, device))
 
 
 @dataclass(frozen=True)
@@ -197,6 +208,7 @@ class PairLoader:
     epoch: int
     batch_size: int
     workers: int = 0
+    device: torch.device = CPU
     rank: int = 0
     processes: int = 1
     """The number of processes that divide each batch; that of `rank` loads its own images alone."""
@@ -238,7 +250,7 @@ class PairLoader:
             for batch, share in zip(batches, shares, strict=True)
         ]
         work = [(images[own].tolist(), own.tolist()) for own in owned]
-        inputs = _inputs(self.split, self.spec, work, self.workers, (self.seed, self.epoch))
+        inputs = _inputs(self.split, self.spec, work, self.workers, self.device, (self.seed, self.epoch))
         for number, (own, pixels) in enumerate(zip(owned, inputs, strict=True)):
             batch, share = batches[number], shares[number]
             rows = torch.from_numpy(captions[batch])
@@ -315,15 +327,24 @@ class PairLoader:
 
 
 def train_batches(
-    split: Split, spec: InputSpec, codec: Codec, *, seed: int, epoch: int, batch_size: int, workers: int = 0
+    split: Split,
+    spec: InputSpec,
+    codec: Codec,
+    *,
+    seed: int,
+    epoch: int,
+    batch_size: int,
+    workers: int = 0,
+    device: torch.device = CPU,
 ) -> PairLoader:
     """Return pairs of one epoch, shuffled by (seed, epoch). `images.index`: image rows; `captions.index`: caption rows.
 
-    `spec.unit` says whether every caption comes once, or every image with one of its captions at random. Where several
-    processes make the run, this one's part of each batch comes.
+    `spec.unit` says whether every caption comes once, or every image with one of its captions at random. `device`:
+    where pixels are normalised, and lie; all else comes on the CPU. Where several processes make the run, this one's
+    part of each batch comes.
     """
     now = processes()
-    return PairLoader(split, spec, codec, seed, epoch, batch_size, workers, now.rank, now.size)
+    return PairLoader(split, spec, codec, seed, epoch, batch_size, workers, device, now.rank, now.size)
 
 
 Wanted = Callable[[int, Sequence[int]], bool]
@@ -336,28 +357,34 @@ def every_batch(number: int, rows: Sequence[int]) -> bool:  # noqa: ARG001
 
 
 def image_batches(
-    split: Split, spec: InputSpec, *, batch_size: int, workers: int = 0, wanted: Wanted = every_batch
+    split: Split,
+    spec: InputSpec,
+    *,
+    batch_size: int,
+    workers: int = 0,
+    device: torch.device = CPU,
+    wanted: Wanted = every_batch,
 ) -> Iterator[ImageBatch]:
     """Yield images of a split as they are evaluated: pixels (B, 3, H, W) or regions (B, R, D), and rows (B,).
 
-    They come in order, but for pictures that differ in shape: those of one shape come together. Batches are the same
-    whichever of them are `wanted`.
+    They come in order, but for pictures that differ in shape: those of one shape come together. `device`: as in
+    `train_batches`. Batches are the same whichever of them are `wanted`.
     """
     transform = transform_of(spec.image)
     if transform is not None and not transform.one_shape:
         check_input(split, spec)
-        for number, found in enumerate(_batches_by_shape(split, transform, batch_size, workers)):
+        for number, found in enumerate(_batches_by_shape(split, transform, batch_size, workers, device)):
             if wanted(number, found.index.tolist()):
                 yield found
         return
     rows = [batch for at, batch in enumerate(_in_order(len(split), batch_size)) if wanted(at, batch)]
-    inputs = _inputs(split, spec, [(batch, batch) for batch in rows], workers)
+    inputs = _inputs(split, spec, [(batch, batch) for batch in rows], workers, device)
     for batch, pixels in zip(rows, inputs, strict=True):
         yield ImageBatch(pixels, torch.tensor(batch), guides=_guides(split, batch))
 
 
 def _batches_by_shape(
-    split: Split, transform: PictureTransform, batch_size: int, workers: int
+    split: Split, transform: PictureTransform, batch_size: int, workers: int, device: torch.device
 ) -> Iterator[ImageBatch]:
     """Yield pictures that differ in shape, in batches of one shape."""
     work = [(rows, rows) for rows in _in_order(len(split), 16)]
@@ -365,7 +392,7 @@ def _batches_by_shape(
 
     def batch_of(shape: torch.Size) -> ImageBatch:
         rows, pixels = zip(*waiting.pop(shape), strict=True)
-        return ImageBatch(transform.finish(torch.stack(pixels)), torch.tensor(rows))
+        return ImageBatch(transform.finish(move(torch.stack(pixels), device)), torch.tensor(rows))
 
     made = run_batches(Pictures(split.images, transform), work, workers)
     for (rows, _), pictures in zip(work, made, strict=True):

@@ -12,6 +12,7 @@ from itertools import accumulate, pairwise
 
 from torch import Tensor
 
+from benchmark.batches import numbers_of
 from benchmark.distributed import gathering
 from benchmark.distributed.processes import Processes
 from benchmark.errors import UserError
@@ -124,7 +125,7 @@ def gather_rows(values: Tensor) -> Tensor:
 def longest(lengths: Tensor) -> int:
     """The largest of the whole batch's lengths, of which (n,) are here."""
     share = None if _together is None else _together.share
-    own = int(lengths.max())
+    own = max(numbers_of(lengths))
     return own if _together is None or share is None else _together.processes.largest(own)
 
 

@@ -32,6 +32,14 @@ class Estimate(Strict):
     seconds: Annotated[int, Field(gt=0)]
     """On one thread of the hardware."""
     memory_bytes: Annotated[int, Field(gt=0)]
+    """While training, in the stage that takes the most: weights, gradients, moments, and what a step keeps."""
+    host_bytes: Annotated[int, Field(gt=0)]
+    """On the host, while the largest split is evaluated."""
+    device_bytes: Annotated[int, Field(gt=0)]
+    """Of weights and a block of pairs, where these are scored."""
+    batch_size: Annotated[int, Field(gt=0)]
+    flops: Annotated[float, Field(gt=0)]
+    """Of the whole training's matrix products, forward and backward."""
     hardware: str
     torch: str
     """The version."""

@@ -49,24 +49,43 @@ def estimate_sheets(
     return sheets
 
 
+GPU_RATE = 20e12
+"""FLOP a second of products in float32 that hours on a GPU are reckoned with: about an A100's, without TF32."""
+
+
 def trainings_sheet(estimates: Mapping[str, Estimate]) -> Sheet:
-    """Recipes with the time and memory of their trainings, and the hardware that the time is of."""
+    """Recipes with time and memory of their trainings, on one thread of a CPU and, by arithmetic, on a GPU."""
     columns = (
         Column("recipe", "recipe", "text"),
-        Column("seconds", "time", "text"),
-        Column("memory_bytes", "memory"),
-        Column("hardware", "estimated on one thread of", "text"),
+        Column("batch_size", "batch"),
+        Column("seconds", "one CPU thread", "text"),
+        Column("memory_bytes", "memory, training"),
+        Column("host_bytes", "evaluation, host"),
+        Column("device_bytes", "evaluation, GPU"),
+        Column("flops", "TFLOP, training"),
+        Column("gpu_seconds", "products on a GPU"),
     )
     rows = [
         (
             recipe,
+            found.batch_size,
             Cell(show_duration(found.seconds), found.seconds),
-            Cell(show_bytes(found.memory_bytes), found.memory_bytes),
-            found.hardware,
+            *(
+                Cell(show_bytes(size), size)
+                for size in (found.memory_bytes, found.host_bytes, found.device_bytes)
+            ),
+            Cell(f"{found.flops / 1e12:,.0f}", found.flops),
+            Cell(show_duration(found.flops / GPU_RATE), found.flops / GPU_RATE),
         )
         for recipe, found in estimates.items()
     ]
-    return make_sheet("estimates of trainings", columns, rows)
+    hardware = " and ".join(dict.fromkeys(found.hardware for found in estimates.values()))
+    note = (
+        f"Estimated, not measured: steps of a few synthetic pairs, scaled up. Time on a CPU: one thread of {hardware}. "
+        f"Products on a GPU: the matrix products alone, in float32, at {GPU_RATE / 1e12:.0f} TFLOP/s; a GPU that waits "
+        "for pictures or launches kernels takes longer."
+    )
+    return make_sheet("estimates of trainings", columns, rows, notes=[note])
 
 
 def estimate_sheet(plan: RunEstimate, title: str) -> Sheet:
@@ -110,14 +129,15 @@ def _evaluation(plan: RunEstimate) -> str:
 
 
 def _memory(plan: RunEstimate) -> str:
-    """The memory of a training in words; pairs are mentioned where they matter."""
-    total = f"about {show_bytes(plan.memory_bytes)}"
-    if plan.pair_bytes < plan.memory_bytes / 100:
+    """The memory of a training in words, of its largest stage; pairs are mentioned where they matter."""
+    stage = plan.largest
+    total = f"about {show_bytes(stage.memory_bytes)}"
+    if stage.pair_bytes < stage.memory_bytes / 100:
         return total
-    if not plan.in_parts:
-        return f"{total}, of which pairs {show_bytes(plan.pair_bytes)}, in one piece"
-    whole = show_bytes(plan.kept.pairs(plan.batch_size))
+    if not stage.in_parts:
+        return f"{total}, of which pairs {show_bytes(stage.pair_bytes)}, in one piece"
+    whole = show_bytes(stage.kept.pairs(stage.batch_size))
     return (
-        f"{total}, of which pairs {show_bytes(plan.pair_bytes)}, the recipe's pair_budget_mb; they would take {whole} "
-        "in one piece"
+        f"{total}, of which pairs {show_bytes(stage.pair_bytes)}, the recipe's pair_budget_mb; they would take "
+        f"{whole} in one piece"
     )

@@ -35,13 +35,17 @@ def estimate_runs(runs: Sequence[Run]) -> Iterator[tuple[str, Estimate]]:
     hardware = device_name(torch.device("cpu"))
     for run in runs:
         with about(run.path):
-            plan = make_plan(run.single, vocabulary_size(run.single), [])
+            plan = make_plan(run.single, vocabulary_size(run.single), [], products=True)
         yield (
             run.path.as_posix(),
             Estimate(
                 recipe_digest=file_digest(run.path),
                 seconds=max(1, round(plan.train_seconds)),
-                memory_bytes=round(plan.memory_bytes),
+                memory_bytes=round(plan.largest.memory_bytes),
+                host_bytes=plan.scoring.host,
+                device_bytes=plan.scoring.device + 4 * plan.parameters,
+                batch_size=run.single.training.batch_size,
+                flops=plan.train_flops,
                 hardware=hardware,
                 torch=torch.__version__,
             ),

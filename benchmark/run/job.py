@@ -120,6 +120,7 @@ class Job:
             epoch=epoch,
             batch_size=self.recipe.training.batch_size,
             workers=self.recipe.training.workers,
+            device=self.settings.device,
         )
 
     def resolved(self) -> dict[str, Any]:
@@ -215,6 +216,14 @@ def check_last_batch(recipe: Recipe) -> None:
 def reconstruction(method: Method) -> list[str]:
     """The departure of a method that is a reconstruction; [] of others."""
     return [RECONSTRUCTION] if method.reconstruction else []
+
+
+def precision_departure(job: Job) -> list[str]:
+    """The departure of a training in half precision that is not its authors'; [] of others."""
+    ours, theirs = job.recipe.training.precision, job.method.half_precision
+    if ours in ("float32", theirs):
+        return []
+    return [f"trained in {ours}, the published code in {theirs or 'float32'}"]
 
 
 def departures_of(job: Job) -> list[str]:

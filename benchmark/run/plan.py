@@ -1,24 +1,16 @@
 """`--dry-run`: what a run would download, train and write, with estimates of time, memory and disk.
 
-The estimates come from synthetic batches, run forward and backward here and now: their time and the bytes that
-autograd keeps are split into what grows with a batch's items and with its pairs, and scaled to the recipe's batch size.
-Time is that of one thread, whatever else the machine does meanwhile. They say the order of magnitude.
+They come from steps that are tried out here and now (benchmark/run/probe.py), and say the order of magnitude.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from scipy.optimize import nnls
-from torch import Tensor
 
-from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
 from benchmark.data.load import check_vocabulary
 from benchmark.data.published.hub import Download, download_estimate
 from benchmark.data.regions.detector.weights import REPOSITORY
@@ -38,78 +30,46 @@ from benchmark.run.extraction import (
     estimate_extraction,
 )
 from benchmark.run.job import DTYPES, split_sizes
+from benchmark.run.probe import CostGrowth, count_products, probe
+from benchmark.training.stages import StagePlan, plan_stages, set_trainable
 
-PROBE_SIZES = (2, 3, 4)
-"""Batches that are tried: as many as a square function of their size has numbers."""
-QUICK = 0.25
-"""Seconds; where a step takes less, one of twice the size is tried too, up to the recipe's batch: a part of
-milliseconds says little about a square that is hundreds of times its size."""
-PROBE_BYTES = 2**30
-"""That a probed step may keep, those of PROBE_SIZES aside."""
 AGAIN = 4 / 3
 """Time of pairs whose scores are computed a second time, where a backward pass takes as long as two forward."""
-TYPICAL_CAPTION = 14
-"""Tokens of a typical caption, special tokens included."""
 
 
 @dataclass(frozen=True)
-class CostGrowth:
-    """How something grows with the size of a batch: a part that does not, one an item and one a pair."""
+class StageEstimate:
+    """Estimates for the steps of one stage of a training; bytes and seconds."""
 
-    once: float
-    item: float
-    pair: float
-
-    def items(self, size: int) -> float:
-        """All but the pairs'."""
-        return self.once + self.item * size
-
-    def pairs(self, size: int) -> float:
-        """Of all images with all captions."""
-        return self.pair * size**2
-
-
-Measure = Callable[[Baseline, InputSpec, Recipe, int], tuple[CostGrowth, CostGrowth]]
-"""A model, its inputs, its recipe and the size of its vocabulary -> seconds and kept bytes of a step."""
-
-
-@dataclass(frozen=True)
-class RunEstimate:
-    """Estimates for one training run; bytes and seconds."""
-
-    dataset: str
-    images: Mapping[SplitName, int]
-    download: Download
-    pretrained: list[str]
-    parameters: int
-    steps_per_epoch: int
     epochs: int
     batch_size: int
     seconds: CostGrowth
     """Of a step."""
     kept: CostGrowth
     """Bytes for its backward pass."""
-    pair_budget: int | None
-    """Bytes that pairs may take; None: no limit."""
-    disk_bytes: int
-    writes: list[str]
-    moments: int = 2
-    """Numbers that the optimiser stores of each parameter."""
-    extraction: ExtractionEstimate | None = None
-    """Of the region features that the detector makes first; None: it makes none."""
-    scoring: Footprint = NOTHING
-    """Of the split that takes the most memory to score."""
+    trained: int
+    """Parameters that have a gradient."""
     frozen: int = 0
-    """Parameters that no optimiser moves, such as those of momentum encoders."""
-
-    @property
-    def train_seconds(self) -> float:
-        return self.step_seconds * self.steps_per_epoch * self.epochs
+    """Those that have none, such as those of momentum encoders."""
+    moments: int = 2
+    """Numbers that the optimiser stores of each parameter that has a gradient."""
+    pair_budget: int | None = None
+    """Bytes that pairs may take; None: no limit."""
+    products: CostGrowth | None = None
+    """FLOPs of a step's matrix products; None: they were not counted."""
 
     @property
     def step_seconds(self) -> float:
-        pairs = self.seconds.pairs(self.batch_size)
-        return self.seconds.items(self.batch_size) + (AGAIN * pairs if self.in_parts else pairs)
+        return self._all_pairs(self.seconds)
+
+    @property
+    def step_flops(self) -> float:
+        """0 where products were not counted."""
+        return 0.0 if self.products is None else self._all_pairs(self.products)
+
+    def _all_pairs(self, growth: CostGrowth) -> float:
+        pairs = growth.pairs(self.batch_size)
+        return growth.items(self.batch_size) + (AGAIN * pairs if self.in_parts else pairs)
 
     @property
     def in_parts(self) -> bool:
@@ -125,149 +85,44 @@ class RunEstimate:
     @property
     def memory_bytes(self) -> float:
         """While training: weights, their gradients and moments, and what a step keeps."""
-        trained = 4 * (2 + self.moments) * (self.parameters - self.frozen)
-        return trained + 4 * self.frozen + self.kept.items(self.batch_size) + self.pair_bytes
-
-
-def synthetic_batch(spec: InputSpec, vocab_size: int, pairs: int, *, ragged: bool = False) -> PairBatch:
-    """`pairs` random pairs of the shapes that `spec` declares, captions of a typical length.
-
-    ragged: captions of 3 tokens up to that length, and images with as few regions as dropping leaves.
-    """
-    index, image = torch.arange(pairs), spec.image
-    pixels = torch.randn(pairs, *image.shape)  # (B, 3, H, W) or (B, R, D)
-    guides = None if image.guide_dim is None else torch.randn(pairs, image.guide_dim)
-    images = ImageBatch(pixels, index, guides=guides)
-    length = min(TYPICAL_CAPTION, spec.text.max_length or TYPICAL_CAPTION)
-    ids = torch.randint(1, vocab_size, (pairs, length))  # (B, L)
-    lengths = torch.full((pairs,), length)
-    if ragged:
-        lengths = length - index * 5 % (length - 2)
-        ids = ids * (torch.arange(length) < lengths[:, None])
-        if image.drop:
-            left = image.shape[0] - index % max(1, int(2 * image.drop * image.shape[0]))
-            images = replace(images, lengths=left)
-    captions = CaptionBatch(ids, lengths, index)
-    if not spec.candidates:
-        return PairBatch(images, captions)
-    count = spec.candidates
-    names = ("candidate_captions", "candidate_images")
-    mined = {"candidates": torch.randint(1, vocab_size, (count, spec.text.max_length or length))}
-    return PairBatch(images, captions, mined | {name: index[:1].expand(count) for name in names})
-
-
-def probe(model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int) -> tuple[CostGrowth, CostGrowth]:
-    """Seconds of one training step, and bytes that autograd keeps for its backward pass, by the batch's size."""
-    loss_type = get_method(recipe.method).loss
-    progress = Progress(0, 0, 0, loss_type.model_validate(recipe.training.stages[0].loss))
-    model.train()
-
-    def step(size: int) -> ProbedStep:
-        return quickest_step(model, synthetic_batch(spec, vocab_size, size), progress)
-
-    with one_thread():
-        steps = {size: step(size) for size in PROBE_SIZES}
-        kept, size = fit_growth([steps[size].kept for size in PROBE_SIZES]), PROBE_SIZES[-1]
-        while steps[size].seconds < QUICK and 2 * size <= recipe.training.batch_size:
-            size *= 2
-            if kept.items(size) + kept.pairs(size) > PROBE_BYTES:
-                break
-            steps[size] = step(size)
-    return time_growth(steps), kept
-
-
-def fit_growth(counts: Sequence[float]) -> CostGrowth:
-    """The growth of what was counted at PROBE_SIZES, no part of it below 0."""
-    pair, item, once = (max(0.0, float(value)) for value in np.polyfit(PROBE_SIZES, counts, 2))
-    return CostGrowth(once, item, pair)
-
-
-def time_growth(steps: Mapping[int, ProbedStep]) -> CostGrowth:
-    """Nowhere falling, and nearest to the steps in proportion; encoding alone has no part that grows with pairs."""
-    sizes = np.array(list(steps), dtype=float)  # (n,)
-    powers = np.stack([sizes**0, sizes, sizes**2], 1)  # (n, 3)
-    encoding, scoring = (
-        np.array([max(value, 1e-9) for value in values])
-        for values in ([s.encoding for s in steps.values()], [s.scoring for s in steps.values()])
-    )
-    encoded = nnls(powers[:, :2] / encoding[:, None], np.ones(len(sizes)))[0]
-    once, item, pair = nnls(powers / scoring[:, None], np.ones(len(sizes)))[0]
-    return CostGrowth(float(encoded[0] + once), float(encoded[1] + item), float(pair))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Several threads wait for each other busily: on a machine with other work to do, hours of nothing."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+        weights = 4 * (2 + self.moments) * self.trained + 4 * self.frozen
+        return weights + self.kept.items(self.batch_size) + self.pair_bytes
 
 
 @dataclass(frozen=True)
-class ProbedStep:
-    """Seconds forward and backward, of encoding and of scoring pairs; bytes kept in between, weights not counted."""
+class RunEstimate:
+    """Estimates for one training run; bytes and seconds."""
 
-    encoding: float
-    scoring: float
-    kept: int
+    dataset: str
+    images: Mapping[SplitName, int]
+    download: Download
+    pretrained: list[str]
+    parameters: int
+    steps_per_epoch: int
+    stages: Sequence[StageEstimate]
+    disk_bytes: int
+    writes: list[str]
+    extraction: ExtractionEstimate | None = None
+    """Of the region features that the detector makes first; None: it makes none."""
+    scoring: Footprint = NOTHING
+    """Of the split that takes the most memory to score."""
 
     @property
-    def seconds(self) -> float:
-        return self.encoding + self.scoring
+    def epochs(self) -> int:
+        return sum(stage.epochs for stage in self.stages)
 
+    @property
+    def train_seconds(self) -> float:
+        return self.steps_per_epoch * sum(stage.epochs * stage.step_seconds for stage in self.stages)
 
-def quickest_step(model: Baseline, batch: PairBatch, progress: Progress) -> ProbedStep:
-    """Probe a step twice and take the shorter times: a first call may plan and allocate, any call may be held up."""
-    first, second = (probe_step(model, batch, progress) for _ in range(2))
-    encoding, scoring = min(first.encoding, second.encoding), min(first.scoring, second.scoring)
-    return ProbedStep(encoding, scoring, second.kept)
+    @property
+    def train_flops(self) -> float:
+        return self.steps_per_epoch * sum(stage.epochs * stage.step_flops for stage in self.stages)
 
-
-def probe_step(model: Baseline, batch: PairBatch, progress: Progress) -> ProbedStep:
-    """One step, its backward pass in two parts, so that the time of the pairs is known by itself."""
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    start = time.process_time()
-    with torch.no_grad():
-        prepared = model.prepare_batch(batch, progress)
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        codes = model.training_codes(prepared)
-        encoded = time.process_time()
-        leaves: dict[Tensor, Tensor] = {}
-        loss = model.objective(_cut(codes, leaves), progress, None)
-    torch.autograd.backward(loss)
-    scored = time.process_time()
-    reached = {tensor: leaf.grad for tensor, leaf in leaves.items() if leaf.grad is not None}
-    torch.autograd.backward(list(reached), list(reached.values()))
-    end = time.process_time()
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    total = sum(size for pointer, size in kept.items() if pointer not in own)
-    return ProbedStep(encoded - start + end - scored, scored - encoded, total)
-
-
-def _cut(codes: TrainingCodes, leaves: dict[Tensor, Tensor]) -> TrainingCodes:
-    """The codes without their history; `leaves` has the new tensor of each that has one."""
-
-    def cut(tensor: Tensor) -> Tensor:
-        if not tensor.requires_grad:
-            return tensor
-        if tensor not in leaves:
-            leaves[tensor] = tensor.detach().requires_grad_()
-        return leaves[tensor]
-
-    images, captions = (
-        Codes({name: cut(tensor) for name, tensor in side.tensors.items()})
-        for side in (codes.images, codes.captions)
-    )
-    return TrainingCodes(images, captions, {name: cut(tensor) for name, tensor in codes.extra.items()})
+    @property
+    def largest(self) -> StageEstimate:
+        """The stage that takes the most memory."""
+        return max(self.stages, key=lambda stage: stage.memory_bytes)
 
 
 def what_is_fetched(recipe: Recipe, data_dir: Path | None) -> Download:
@@ -314,16 +169,55 @@ def largest_footprint(model: Baseline, spec: InputSpec, recipe: Recipe) -> Footp
     )
 
 
+def estimate_stages(
+    model: Baseline, spec: InputSpec, recipe: Recipe, vocab_size: int, *, products: bool
+) -> list[StageEstimate]:
+    """Probe each stage with its loss and its frozen parameters; those that are alike in both are probed once."""
+    training, known = recipe.training, dict[str, tuple[CostGrowth, CostGrowth, CostGrowth | None]]()
+    budget = training.pair_budget_mb
+
+    def measure(stage: StagePlan) -> tuple[CostGrowth, CostGrowth, CostGrowth | None]:
+        key = f"{stage.loss.model_dump_json()} {sorted(stage.trainable)}"
+        if key not in known:
+            progress = Progress(stage.first_epoch, 0, stage.index, stage.loss)
+            seconds, kept = probe(model, spec, vocab_size, progress, largest=training.batch_size)
+            counted = count_products(model, spec, vocab_size, progress) if products else None
+            known[key] = seconds, kept, counted
+        return known[key]
+
+    found = []
+    for stage in plan_stages(model, training, get_method(recipe.method).loss):
+        set_trainable(model, stage.trainable)
+        seconds, kept, counted = measure(stage)
+        trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
+        found.append(
+            StageEstimate(
+                epochs=stage.epochs,
+                batch_size=training.batch_size,
+                seconds=seconds,
+                kept=kept,
+                trained=trained,
+                frozen=sum(one.numel() for one in model.parameters()) - trained,
+                moments=stored_moments(training.optimizer),
+                pair_budget=None if budget is None else budget * MEGABYTE,
+                products=counted,
+            )
+        )
+        model.zero_grad(set_to_none=True)
+    return found
+
+
 def make_plan(
     recipe: Recipe,
     vocab_size: int,
     writes: list[str],
     data_dir: Path | None = None,
-    measure: Measure | None = None,
+    *,
+    products: bool = False,
 ) -> RunEstimate:
     """Estimate a run of `recipe` from the catalog and synthetic batches; downloads nothing.
 
-    measure: gives the seconds and the bytes of a step in place of `probe`.
+    products: count the FLOPs of a step's matrix products too.
     """
     method, config, training = get_method(recipe.method), recipe.method_config(), recipe.training
     spec = method.inputs(config)
@@ -332,8 +226,6 @@ def make_plan(
     facts = DataFacts(vocab_size=vocab_size, n_train_images=images["train"], pretrained=False)
     model = method.build(config, facts)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    seconds, kept = (measure or probe)(model, spec, recipe, vocab_size)
-    budget = training.pair_budget_mb
     units = images["train"] * (recipe.data.captions_per_image if spec.unit == "caption" else 1)
     steps = units // training.batch_size if spec.last_batch == "drop" else -(-units // training.batch_size)
     moments = stored_moments(training.optimizer)
@@ -349,18 +241,12 @@ def make_plan(
         pretrained=method.pretrained_parts(config) if recipe.pretrained else [],
         parameters=parameters,
         steps_per_epoch=max(1, steps),
-        epochs=training.epochs,
-        batch_size=training.batch_size,
-        seconds=seconds,
-        kept=kept,
-        pair_budget=None if budget is None else budget * MEGABYTE,
+        stages=estimate_stages(model, spec, recipe, vocab_size, products=products),
         # data, region features, checkpoint (weights and moments), best weights, similarity matrix
         disk_bytes=download.disk_bytes + features + parameters * 4 * (2 + moments) + gallery,
         writes=writes,
-        moments=moments,
         extraction=extraction,
         scoring=largest_footprint(model, spec, recipe),
-        frozen=parameters - sum(one.numel() for one in model.parameters() if one.requires_grad),
     )
 
 

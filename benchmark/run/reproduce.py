@@ -41,7 +41,16 @@ from benchmark.records.collect import dataset_part, make_sidecar, protocol_part,
 from benchmark.records.environment import collect
 from benchmark.records.record import RunRecord, binding, new_record, read_record, write_record
 from benchmark.records.sidecar import pack, write_sidecar
-from benchmark.run.job import DTYPES, Job, Settings, build_model, departures_of, prepare, reconstruction
+from benchmark.run.job import (
+    DTYPES,
+    Job,
+    Settings,
+    build_model,
+    departures_of,
+    precision_departure,
+    prepare,
+    reconstruction,
+)
 from benchmark.run.lock import working
 from benchmark.run.runs import Run
 from benchmark.timing.model import LEAST_REPEATS, LatencyReport, measure_latency
@@ -175,17 +184,18 @@ def score_split(
         show_progress,
     )
     free = free_on_host()
-    size, workers, now = how.batch_size, job.recipe.training.workers, processes()
+    now, device = processes(), settings.device
     options: dict[str, Any] = {
         "memory_bytes": how.memory_mb * MEGABYTE,
-        "device": settings.device,
+        "device": device,
         "dtype": dtype,
         "keep_bytes": 0 if not keep_codes else sys.maxsize if free is None else int(SHARE * free),
         "show_progress": show_progress,
     }
+    sizes: dict[str, int] = {"batch_size": how.batch_size, "workers": job.recipe.training.workers}
 
     def load(wanted: Wanted) -> Iterator[ImageBatch]:
-        return image_batches(data, job.spec, batch_size=size, workers=workers, wanted=wanted)
+        return image_batches(data, job.spec, **sizes, device=device, wanted=wanted)
 
     sims: Floats | Strip
     if now.alone:
@@ -225,7 +235,7 @@ def evaluate_model(
         method=job.method.name,
         recipe_path=job.run.path.as_posix(),
         recipe=job.resolved(),
-        departures=departures_of(job),
+        departures=[*departures_of(job), *([] if official else precision_departure(job))],
         weights="official" if official else "trained",
         weights_sha256=sha256_file(official) if official else weights_sha256,
         dataset=dataset_part(job.dataset, job.recipe.data.captions_per_image),

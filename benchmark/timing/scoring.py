@@ -66,7 +66,7 @@ def scoring_benchmark(
     Cases are drawn one by one, so that a generator keeps the tensors of one at a time.
     """
     with threads_set(threads), torch.no_grad():
-        return [_time_case(case, repeats, device) for case in cases]
+        return [time_case(case, repeats, device) for case in cases]
 
 
 def rank_benchmark(
@@ -83,7 +83,8 @@ def rank_benchmark(
     return rows
 
 
-def _time_case(case: ScoringCase, repeats: int, device: torch.device) -> ScoringRow:
+def time_case(case: ScoringCase, repeats: int, device: torch.device = CPU) -> ScoringRow:
+    """Time one case; without gradient is the caller's part."""
     matrix = torch.randn(MATRIX, MATRIX, device=device)
     naive: list[float] = []
     fast: list[float] = []

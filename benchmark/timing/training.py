@@ -83,13 +83,18 @@ def time_training(
     with threads_set(threads):
         for case in cases(device):
             with tqdm(total=repeats, desc=case.name, unit="round", leave=False, disable=hidden) as bar:
-                rows.append(_time_case(case, batch, repeats, device, bar.update))
+                rows.append(time_step(case, batch, repeats, device, bar.update))
     return rows
 
 
-def _time_case(
-    case: TrainingCase, batch: int, repeats: int, device: torch.device, each: Callable[[], object]
+def time_step(
+    case: TrainingCase,
+    batch: int,
+    repeats: int,
+    device: torch.device = CPU,
+    each: Callable[[], object] = lambda: None,
 ) -> TrainingRow:
+    """Time the steps of one case on batches of `batch` pairs, a multiple of 4; `each` is called after a round."""
     published, own = (_Steps(case, device, published=kind) for kind in (True, False))
     published.step(batch // 4)  # first steps make what optimisers keep
     own.step(batch)

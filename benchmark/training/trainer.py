@@ -105,6 +105,7 @@ class Trainer:
         half = self.training.precision == "float16"
         # the scale is torch's own default, written down so that it stays
         self.scaler = GradScaler(self.device.type, init_scale=65536.0, enabled=half)
+        self._scale: float | None = None  # as of the latest update; None: ask the device
 
     def enter(self, epoch: int, best: Path | None) -> None:
         """Set up the stage of `epoch`; where it begins there, also its optimiser and starting weights."""
@@ -256,10 +257,10 @@ class Trainer:
         if clip is not None:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)
-        before = self.scaler.get_scale()
+        before = self.scaler.get_scale() if self._scale is None else self._scale
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        scale = self.scaler.get_scale()
+        self._scale = scale = self.scaler.get_scale()
         if scale < _SMALLEST_SCALE:
             fault = f"float16 gradients overflow at every step (loss scale {scale:.3g})"
             raise TrainingDivergedError(advice(fault, where.epoch, where.step, rate, self.training))

@@ -70,6 +70,60 @@ def test_hat_takes_steps_in_float16_as_its_full_size_recipes_do() -> None:
         assert any("amp" in name for name in gpu.ops)
 
 
+WAITS = {
+    "hat-scenes-i2t": [
+        2 + 3,
+        2 + 3,
+    ],  # and whether BERT has padding; of each level, how many scores have a gradient
+    "hat-scenes-t2i": [2 + 3, 2 + 3],
+    "sgraf-scenes-saf": [1, 1],
+    # which pairs have a gradient, and how long their captions are; whether a context nearly cancels
+    "sgraf-scenes-sgr": [1, 1 + 2 + 1],
+    "temde-scenes-saf": [1, 1],
+    "temde-scenes-sgr": [1, 1 + 2 + 1],
+    # also the seeds, and lengths, of dropout in pairs, in each of the passes; two contexts may cancel
+    "rcar-scenes-i2t": [1 + 1, 1 + 2 + 2 + 2],
+    "rcar-scenes-t2i": [1 + 2, 1 + 2 + 2 + 4],
+    "user-scenes-cge": [1 + 2],  # whether either BERT has padding
+    "user-scenes-sge": [1 + 2],
+    "vse_infty-scenes-bert": [1 + 1, 1 + 1],
+    "vse_infty-scenes-bigru": [1, 1],
+    "dualpath-scenes-stage1": [1],
+    "dualpath-scenes": [1, 1],
+}
+"""How often the host waits for the GPU in a step of each stage. The first is the loss, which must be finite.
+
+Each decides what is computed next. A full-size batch has more parts, and a wait for each part's seeds and lengths."""
+
+
+def waits_of(run: Subject) -> list[int]:
+    """Waits of a step of every stage; the optimiser's state is there already."""
+    found = []
+    with pretended_gpu() as gpu:
+        trainer = take_steps(run, (None,))
+        for plan in trainer.plans:
+            where = Progress(plan.first_epoch, plan.first_epoch, plan.index, plan.loss)
+            gpu.waits.clear()
+            trainer.step(run.batch(), where)
+            found.append(sum(gpu.waits.values()))
+    return found
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name_of)
+def test_the_host_waits_only_for_what_decides_something(path: Path) -> None:
+    assert waits_of(small(path)) == WAITS[name_of(path)]
+
+
+def test_float16_waits_for_its_overflows_and_its_scale() -> None:
+    assert waits_of(small(ROOT / "recipes/hat/scenes-i2t.yaml", "float16")) == [5 + 2, 5 + 2]
+
+
+def test_a_question_to_the_gpu_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, "baselines.layers.gpo:GPO.weights", lambda tensor: tensor.sum().item())
+    run = small(ROOT / "recipes/vse_infty/scenes-bigru.yaml")
+    assert waits_of(run) == [3, 3]
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)
 def test_a_killed_training_goes_on_and_is_scored_and_timed(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

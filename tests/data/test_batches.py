@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, dataloader
 
-from benchmark.batches import PairBatch
+from benchmark.batches import PairBatch, move
 from benchmark.data import batches as loading
 from benchmark.data.batches import caption_batches, image_batches, train_batches
 from benchmark.data.images.decoding import BrokenPictureError
@@ -30,6 +31,7 @@ from benchmark.inputs import (
     RegionInput,
     WordPieceText,
 )
+from tests.pretend_cuda import GPU, pretended_gpu
 
 PLAIN = InputSpec(PixelInput(64, "plain", "resize", 64), WordPieceText(20))
 CROPPED = InputSpec(PixelInput(48, "random_resized_crop_flip", "resize_center_crop", 56), WordPieceText(20))
@@ -62,7 +64,7 @@ def codec(data: Dataset) -> Codec:
 
 
 def batches(data: Dataset, codec: Codec, spec: InputSpec, **other: int) -> list[PairBatch]:
-    settings = {"seed": 3, "epoch": 1, "batch_size": 16, "workers": 0, **other}
+    settings: dict[str, Any] = {"seed": 3, "epoch": 1, "batch_size": 16, "workers": 0, **other}
     return list(train_batches(data.splits["train"], spec, codec, **settings))
 
 
@@ -234,6 +236,48 @@ def test_a_broken_picture_is_one_line_from_any_process(
             list(found)
         assert str(caught.value) == "image 7.jpg (row 7): cannot be decoded"
         assert caught.value.reason == "damaged"
+
+
+def test_an_epoch_starts_each_loader_process_once(
+    data: Dataset, codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where an epoch is trained and validated: pictures that stay the same are made in the first alone."""
+    started = list[int]()
+    real = dataloader._MultiProcessingDataLoaderIter.__init__
+
+    def begin(self: object, loader: DataLoader[object]) -> None:
+        started.append(loader.num_workers)
+        real(self, loader)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dataloader._MultiProcessingDataLoaderIter, "__init__", begin)
+    monkeypatch.setattr(loading, "_tables", WeakKeyDictionary())
+    for epoch in range(3):
+        list(
+            train_batches(data.splits["train"], CROPPED, codec, seed=0, epoch=epoch, batch_size=8, workers=1)
+        )
+        list(image_batches(data.splits["val"], CROPPED, batch_size=4, workers=1))
+    assert started == [1, 1, 1, 1]
+
+
+def test_pictures_go_to_a_gpu_as_whole_numbers(
+    data: Dataset, codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = list[torch.dtype]()
+
+    def watched(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+        moved.append(tensor.dtype)
+        return move(tensor, device)
+
+    alone = batches(data, codec, CROPPED)
+    monkeypatch.setattr(loading, "move", watched)
+    with pretended_gpu():
+        split = data.splits["train"]
+        found = list(train_batches(split, CROPPED, codec, seed=3, epoch=1, batch_size=16, device=GPU))
+        assert {batch.images.pixels.device for batch in found} == {GPU}
+        assert {batch.captions.ids.device for batch in found} == {torch.device("cpu")}
+        pixels = [batch.to(GPU).images.pixels.cpu() for batch in found]
+    assert set(moved) == {torch.uint8}
+    assert all(torch.equal(one, other.images.pixels) for one, other in zip(pixels, alone, strict=True))
 
 
 def test_a_fault_of_ours_keeps_its_traceback(data: Dataset) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,7 +38,7 @@ def codec(data: Dataset) -> WordCodec:
 
 
 def batches(data: Dataset, codec: Codec, spec: InputSpec, **other: int) -> list[PairBatch]:
-    settings = {"seed": 3, "epoch": 1, "batch_size": 16, "workers": 0, **other}
+    settings: dict[str, Any] = {"seed": 3, "epoch": 1, "batch_size": 16, "workers": 0, **other}
     return list(train_batches(data.splits["train"], spec, codec, **settings))
 
 

@@ -19,6 +19,10 @@ GOOD: dict[str, Any] = {
     "recipe_digest": "0" * 64,
     "seconds": 12,
     "memory_bytes": 34,
+    "host_bytes": 56,
+    "device_bytes": 78,
+    "batch_size": 9,
+    "flops": 1e12,
     "hardware": "a processor",
     "torch": "2.14.1",
 }

@@ -20,7 +20,7 @@ from benchmark.recipe.files import load_recipe
 from benchmark.recipe.schema import DETECTED, AutoRegions, DetectorRegions, Recipe
 from benchmark.records.record import RunRecord, read_record
 from benchmark.records.signature import differences, parse
-from benchmark.run import extraction, plan
+from benchmark.run import extraction, plan, probe
 from benchmark.run.names import find_run
 from benchmark.run.runs import read_run
 from benchmark.statistics.verdict import judge
@@ -214,8 +214,8 @@ def test_runs_from_an_exported_folder_are_the_detectors(scan: Path) -> None:
 def timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture that takes two seconds, without the full-size network."""
     monkeypatch.setattr(extraction, "time_picture", lambda _: extraction.TimedPicture(2.0, 1_500_000_000))
-    growth = plan.CostGrowth(0, 0.5, 0), plan.CostGrowth(0, 1000, 0)
-    monkeypatch.setattr(plan, "probe", lambda *_: growth)
+    growth = probe.CostGrowth(0, 0.5, 0), probe.CostGrowth(0, 1000, 0)
+    monkeypatch.setattr(plan, "probe", lambda *_, **__: growth)
 
 
 @pytest.mark.usefixtures("timed")

@@ -22,9 +22,10 @@ from benchmark.recipe.training import Optimizer
 from benchmark.registry import get_method
 from benchmark.reporting.estimates import estimate_sheet
 from benchmark.reporting.writers.terminal import write_text
-from benchmark.run import plan
+from benchmark.run import plan, probe
 from benchmark.run.job import Settings, build_model, prepare
 from benchmark.run.runs import read_run
+from benchmark.timing.scoring import threads_set
 from benchmark.training.optimizers import make_optimizer
 from tests.paths import ROOT
 from tests.tiny import I2T, T2I, change_recipe
@@ -51,8 +52,8 @@ def weightless(monkeypatch: pytest.MonkeyPatch) -> None:
             return build(*args)  # type: ignore[arg-type]
 
     monkeypatch.setitem(method.__dict__, "build", on_meta)
-    growth = plan.CostGrowth(0, 0.5, 0), plan.CostGrowth(0, 1000, 0)
-    monkeypatch.setattr(plan, "probe", lambda *_: growth)
+    growth = probe.CostGrowth(0, 0.5, 0), probe.CostGrowth(0, 1000, 0)
+    monkeypatch.setattr(plan, "probe", lambda *_, **__: growth)
     scoring = Footprint(7_400_000_000, 2_000_000_000, 500_000_000, 2_100_000_000, 2_000_000_000)
     monkeypatch.setattr(plan, "largest_footprint", lambda *_: scoring)
 
@@ -63,9 +64,11 @@ def test_full_size_plans_count_as_the_paper_does() -> None:
     assert dict(flickr.images) == {"train": 29_000, "val": 1_014, "test": 1_000}
     assert (flickr.epochs, flickr.steps_per_epoch) == (100, 2_500)  # hat.md 5
     assert flickr.parameters == 199_377_592
-    assert flickr.step_seconds == 0.5 * 58
+    assert flickr.largest.step_seconds == 0.5 * 58
     assert flickr.train_seconds == 0.5 * 58 * 2_500 * 100
-    assert flickr.memory_bytes == 199_377_592 * 16 + 1000 * 58
+    unused = 590_592  # BERT's pooling layer, which the recipe freezes: no gradient, no moments
+    assert flickr.largest.frozen == unused
+    assert flickr.largest.memory_bytes == (199_377_592 - unused) * 16 + unused * 4 + 1000 * 58
     assert flickr.disk_bytes > 2 * 4_305_000_000 + 199_377_592 * 16
     text = shown(flickr)
     for part in (
@@ -104,7 +107,7 @@ def test_a_tiny_plan_is_of_the_model_that_is_trained(fresh: Path) -> None:
     assert made.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert (made.steps_per_epoch, made.epochs) == (7, 1)
     assert dict(made.images) == {name: len(split) for name, split in job.dataset.splits.items()}
-    assert made.step_seconds > 0
+    assert made.largest.step_seconds > 0
     assert made.pretrained == []
     text = shown(made)
     assert "none: random weights" in text
@@ -115,7 +118,7 @@ def test_a_tiny_plan_is_of_the_model_that_is_trained(fresh: Path) -> None:
 def test_memory_grows_with_the_batch_and_the_picture(fresh: Path) -> None:
     def memory() -> float:
         recipe = recipe_at(I2T)
-        return plan.make_plan(recipe, plan.vocabulary_size(recipe), []).memory_bytes
+        return plan.make_plan(recipe, plan.vocabulary_size(recipe), []).largest.memory_bytes
 
     first = memory()
     change_recipe(I2T, lambda document: document["training"].update(batch_size=64))
@@ -131,7 +134,7 @@ def test_the_probes_bytes_are_those_that_autograd_keeps(fresh: Path) -> None:
     job = prepare(read_run(T2I), Settings())
     model = build_model(job, pretrained=False)
     spec = method.inputs(recipe.method_config())
-    seconds, kept = plan.probe(model, spec, recipe, job.codec.vocab_size)
+    seconds, kept = probe.probe(model, spec, job.codec.vocab_size, stage_one(recipe), largest=8)
     assert seconds.item > 0, fresh
     pixels = 3 * 64 * 64 * 4
     assert pixels < kept.item < 400 * pixels  # the batch itself is kept; weights are not counted
@@ -162,7 +165,7 @@ def test_a_step_is_split_into_once_items_and_pairs() -> None:
     spec = InputSpec(RegionInput(2, 7), WordText())
     recipe = recipe_at(ROOT / "recipes/sgraf/flickr30k-saf.yaml")
     model = Known()
-    seconds, kept = plan.probe(model, spec, recipe, 20)  # type: ignore[arg-type]
+    seconds, kept = probe.probe(model, spec, 20, stage_one(recipe), largest=128)  # type: ignore[arg-type]
     assert (kept.once, kept.item, kept.pair) == pytest.approx((400, 24, 160))
     assert min(seconds.once, seconds.item, seconds.pair) >= 0
     assert seconds.items(4) + seconds.pairs(4) > 0
@@ -171,18 +174,19 @@ def test_a_step_is_split_into_once_items_and_pairs() -> None:
 
 
 STEADY = {
-    size: plan.ProbedStep(0.1 + 0.01 * size, 0.02 + 0.002 * size + 1e-4 * size**2, 0) for size in (2, 3, 4, 8)
+    size: probe.ProbedStep(0.1 + 0.01 * size, 0.02 + 0.002 * size + 1e-4 * size**2, 0)
+    for size in (2, 3, 4, 8)
 }
 
 
 def test_the_parts_of_time_are_those_of_the_steps() -> None:
-    growth = plan.time_growth(STEADY)
+    growth = probe.time_growth(STEADY)
     assert (growth.once, growth.item, growth.pair) == pytest.approx((0.12, 0.012, 1e-4), rel=1e-6)
 
 
 def test_no_part_of_time_is_below_nothing() -> None:
-    falling = {size: plan.ProbedStep(1 / size, 1 / size, 0) for size in (2, 3, 4)}
-    growth = plan.time_growth(falling)
+    falling = {size: probe.ProbedStep(1 / size, 1 / size, 0) for size in (2, 3, 4)}
+    growth = probe.time_growth(falling)
     assert min(growth.once, growth.item, growth.pair) >= 0
     assert 0.5 < growth.items(64) + growth.pairs(64) < 1  # between those of the largest step and of the least
 
@@ -190,24 +194,24 @@ def test_no_part_of_time_is_below_nothing() -> None:
 def test_one_slow_call_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time goes by the batch's size; one step after the other takes an hour more."""
     spec, recipe = InputSpec(RegionInput(2, 7), WordText()), region_recipe(None)
-    real, calls = plan.probe_step, [0]
+    real, calls = probe.probe_step, [0]
 
-    def growth(slow: int) -> plan.CostGrowth:
+    def growth(slow: int) -> probe.CostGrowth:
         calls[0] = 0
 
-        def steady(model: Baseline, batch: PairBatch, progress: Progress) -> plan.ProbedStep:
+        def steady(model: Baseline, batch: PairBatch, progress: Progress) -> probe.ProbedStep:
             calls[0] += 1
             size, late = len(batch), 3600 * (calls[0] == slow)
             kept = real(model, batch, progress).kept
-            return plan.ProbedStep(0.01 * size + late, 1e-4 * size**2 + late, kept)
+            return probe.ProbedStep(0.01 * size + late, 1e-4 * size**2 + late, kept)
 
-        monkeypatch.setattr(plan, "probe_step", steady)
-        return plan.probe(Known(), spec, recipe, 20)[0]  # type: ignore[arg-type]
+        monkeypatch.setattr(probe, "probe_step", steady)
+        return probe.probe(Known(), spec, 20, stage_one(recipe), largest=128)[0]  # type: ignore[arg-type]
 
     expected = growth(0)
     assert expected.items(128) + expected.pairs(128) == pytest.approx(1.28 + 1.6384, rel=1e-6)
-    assert calls[0] == 12  # each size twice: 2, 3, 4, 8, 16 and 32, which takes more than QUICK
-    assert [growth(slow) for slow in range(1, 13)] == [expected] * 12
+    assert calls[0] == 10  # each size twice: 4, 6, 8, 16 and 32, which takes more than QUICK
+    assert [growth(slow) for slow in range(1, 11)] == [expected] * 10
 
 
 def test_waiting_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +224,7 @@ def test_waiting_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Known, "training_codes", late)
     spec = InputSpec(RegionInput(2, 7), WordText())
-    step = plan.quickest_step(Known(), plan.synthetic_batch(spec, 20, 4), stage_one(region_recipe(None)))  # type: ignore[arg-type]
+    step = probe.quickest_step(Known(), probe.synthetic_batch(spec, 20, 4), stage_one(region_recipe(None)))  # type: ignore[arg-type]
     assert 0 < step.seconds < 0.04
 
 
@@ -236,9 +240,9 @@ def test_the_estimate_is_about_what_a_step_takes() -> None:
     made = plan.make_plan(recipe, words, [])
     assert (made.steps_per_epoch, made.epochs) == (32, 66)  # the last batch is kept: 31 and a quarter
     model = method.build(config, DataFacts(vocab_size=words, n_train_images=2_000, pretrained=False))
-    with plan.one_thread():
-        step = plan.quickest_step(model.train(), plan.synthetic_batch(spec, words, 64), stage_one(recipe))
-    assert step.seconds / 4 < made.step_seconds < 4 * step.seconds
+    with threads_set(1):
+        step = probe.quickest_step(model.train(), probe.synthetic_batch(spec, words, 64), stage_one(recipe))
+    assert step.seconds / 4 < made.stages[0].step_seconds < 4 * step.seconds
 
 
 @pytest.mark.parametrize(
@@ -276,57 +280,69 @@ def region_recipe(budget: int | None) -> Recipe:
 
 
 def test_pairs_grow_with_the_square_and_stay_within_the_budget() -> None:
-    whole, capped = (plan.make_plan(region_recipe(budget), 8481, []) for budget in (None, 12288))
+    plans = [plan.make_plan(region_recipe(budget), 8481, []) for budget in (None, 12288)]
+    whole, capped = (made.largest for made in plans)
     assert 25e9 < whole.memory_bytes < 60e9  # 128 x 128 pairs, each 13 arrays of 36 x 1024 or so
     assert not whole.in_parts
-    assert whole.steps_per_epoch == 145_000 // 128  # the last batch is dropped
+    assert plans[0].steps_per_epoch == 145_000 // 128  # the last batch is dropped
     assert whole.pair_bytes == whole.kept.pair * 128**2
-    assert "in one piece" in shown(whole)
+    assert "in one piece" in shown(plans[0])
     assert capped.in_parts
     assert capped.memory_bytes < 20e9
     assert capped.memory_bytes - capped.pair_bytes == pytest.approx(
         whole.memory_bytes - whole.pair_bytes, rel=0.01
     )
-    assert "of which pairs 13 GB, the recipe's pair_budget_mb; they would take" in shown(capped)
+    assert "of which pairs 13 GB, the recipe's pair_budget_mb; they would take" in shown(plans[1])
 
 
 def test_pairs_in_parts_take_their_time_again() -> None:
-    made = plan.RunEstimate(
-        "d",
-        {},
-        Download([], 0, 0),
-        [],
-        10,
-        1,
-        1,
-        4,
-        plan.CostGrowth(1, 2, 3),
-        plan.CostGrowth(5, 6, 700),
-        None,
-        0,
-        [],
-    )
+    growth = probe.CostGrowth(1, 2, 3), probe.CostGrowth(5, 6, 700)
+    made = plan.StageEstimate(1, 4, *growth, trained=10, products=probe.CostGrowth(7, 0, 1))
     assert (made.step_seconds, made.memory_bytes) == (1 + 8 + 48, 160 + 29 + 11_200)
+    assert made.step_flops == 7 + 16
     less = replace(made, pair_budget=10_000)
     assert (less.step_seconds, less.memory_bytes) == (1 + 8 + 64, 160 + 29 + 10_000)
-    assert replace(made, frozen=4).memory_bytes == 6 * 16 + 4 * 4 + 29 + 11_200
+    assert less.step_flops == pytest.approx(7 + 16 * 4 / 3)
+    assert replace(made, trained=6, frozen=4).memory_bytes == 6 * 16 + 4 * 4 + 29 + 11_200
     assert replace(made, pair_budget=11_200).step_seconds == made.step_seconds
+
+
+def test_a_run_takes_all_its_stages_and_the_memory_of_the_largest() -> None:
+    growth = probe.CostGrowth(1, 0, 0), probe.CostGrowth(5, 0, 0)
+    first = plan.StageEstimate(2, 4, *growth, trained=10, products=probe.CostGrowth(7, 0, 0))
+    second = replace(first, epochs=3, seconds=probe.CostGrowth(10, 0, 0), trained=100)
+    made = plan.RunEstimate("d", {}, Download([], 0, 0), [], 100, 6, [first, second], 0, [])
+    assert (made.epochs, made.largest) == (5, second)
+    assert (made.train_seconds, made.train_flops) == (6 * (2 * 1 + 3 * 10), 6 * 5 * 7)
+
+
+def test_a_frozen_trunk_keeps_nothing_and_has_no_moments(fresh: Path) -> None:
+    """The dual-path on scenes, its trunk frozen in the first stage as at full size."""
+    recipe = recipe_at(ROOT / "recipes/dualpath/scenes.yaml")
+    one, two, *_ = recipe.training.stages
+    stages = [one.model_copy(update={"frozen": ["trunk.*"]}), two]
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"stages": stages})})
+    first, second = plan.make_plan(recipe, plan.vocabulary_size(recipe), []).stages
+    assert first.kept.items(64) < second.kept.items(64) / 2, fresh
+    assert first.frozen > 0
+    assert second.frozen == 0
+    assert first.trained + first.frozen == second.trained
 
 
 @pytest.mark.parametrize("variant", ["saf", "sgr"])
 def test_published_sizes_fit_twenty_gigabytes(variant: str) -> None:
     recipe = recipe_at(ROOT / f"recipes/sgraf/flickr30k-{variant}.yaml")
     assert recipe.training.pair_budget_mb is not None
-    assert plan.make_plan(recipe, 8481, []).memory_bytes < 20e9
+    assert plan.make_plan(recipe, 8481, []).largest.memory_bytes < 20e9
 
 
 def test_synthetic_batches_have_the_declared_shapes() -> None:
     pixels = PixelInput(size=48, train="plain", evaluate="resize", resize_to=48)
-    batch = plan.synthetic_batch(InputSpec(pixels, WordPieceText(9)), 50, 3)
+    batch = probe.synthetic_batch(InputSpec(pixels, WordPieceText(9)), 50, 3)
     assert batch.images.pixels.shape == (3, 3, 48, 48)
     assert batch.captions.ids.shape == (3, 9)
     assert 0 < int(batch.captions.ids.min()) <= int(batch.captions.ids.max()) < 50
-    batch = plan.synthetic_batch(InputSpec(RegionInput(36, 20), WordText(40)), 50, 2)
+    batch = probe.synthetic_batch(InputSpec(RegionInput(36, 20), WordText(40)), 50, 2)
     assert batch.images.pixels.shape == (2, 36, 20)
-    assert batch.captions.ids.shape == (2, plan.TYPICAL_CAPTION)
+    assert batch.captions.ids.shape == (2, probe.TYPICAL_CAPTION)
     assert len(batch) == 2

@@ -7,6 +7,10 @@ one extraction.
 from __future__ import annotations
 
 import csv
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +31,7 @@ from tests.hub.repositories import repository, write_parquet
 from tests.hub.rows import flickr30k_rows
 from tests.hub.server import HubTwin
 from tests.hub.store import Repository, made_up_commit
+from tests.paths import ROOT
 from tests.run.test_twin import home_in
 from tests.tiny import change_recipe, put, rematch
 
@@ -53,6 +58,26 @@ def clip_repository(folder: Path) -> Repository:
     )
     CLIPModel(config).save_pretrained(folder)
     return Repository(CLIP, {made_up_commit("def", CLIP): folder}, kind="model")
+
+
+DYING = """
+import os, signal, sys
+from benchmark.cli import main
+from benchmark.data.regions import detected, kept
+
+detected.SAVED_EVERY = 0.0  # every picture is written as it is looked at
+keep, left = kept.KeptRegions.keep, [5]
+
+def keep_some(self, *arguments):
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+    keep(self, *arguments)
+
+kept.KeptRegions.keep = keep_some
+main()
+"""
+"""The command, killed when it has kept the regions of five pictures."""
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +131,45 @@ def test_from_pictures_to_tables_without_a_folder(home: Path, method: str) -> No
         assert "as published" not in str(rows[name])
     kept = [read_notes(path)[1] for path in home.glob(".rematch/features/detector-*/*.safetensors")]
     assert sum(map(len, kept)) == PICTURES  # whichever method came first
+
+
+def test_a_run_killed_while_it_detects_goes_on_to_the_same_features(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["reproduce", "recipes/vse_infty/flickr30k-bigru.yaml", "--profile", "reduced", "--unverified"]
+    command += ["--no-latency", "--no-progress", "--device", "cpu"]
+    (run,) = [name for name in RUNS["vse_infty"] if name.endswith("bigru")]
+    record = Path(f"results/runs/flickr30k/{run}-reduced-detector/0.json")
+    killed = home_in(tmp_path)
+    monkeypatch.chdir(killed)
+    change_recipe(
+        Path("recipes/vse_infty/profiles/reduced.yaml"), put("model.region_dim", narrow_detector().width)
+    )
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, *command],
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+    def kept() -> int:
+        files = Path().glob(".rematch/features/detector-*/*.safetensors")
+        return sum(len(read_notes(file)[1]) for file in files)
+
+    assert kept() == 5
+    assert not record.exists()
+    rematch(*command)
+    assert kept() == PICTURES
+    whole = home / record
+    if not whole.exists():  # this test alone
+        monkeypatch.chdir(home)
+        rematch(*command)
+        monkeypatch.chdir(killed)
+    assert read_record(record).dataset.features == read_record(whole).dataset.features
+    assert read_record(record).canonical_hash == read_record(whole).canonical_hash
 
 
 def test_every_method_that_reads_regions_is_run() -> None:

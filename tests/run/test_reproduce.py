@@ -33,6 +33,7 @@ from tests.tiny import (
     change_recipe,
     contents,
     cut_in_half,
+    put,
     record_of,
     rematch,
     reproduce,
@@ -164,6 +165,21 @@ def test_data_that_no_paper_reports_are_never_comparable(fresh: Path) -> None:
     record = record_of("hat-i2t")
     assert not record.comparable
     assert record.departures == ["no paper reports scenes"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "departures"),
+    [("bfloat16", ["trained in bfloat16, the published code in float16"]), ("float16", [])],
+)
+def test_another_precision_than_the_authors_is_a_departure(
+    fresh: Path, precision: str, departures: list[str]
+) -> None:
+    change_recipe(I2T, put("training.precision", precision))
+    assert reproduce(I2T).code == 0, fresh
+    record = record_of("hat-i2t")
+    assert [reason for reason in record.departures if "trained in" in reason] == departures
+    assert record.environment.precision == precision
+    assert record.recipe["training"]["precision"] == precision
 
 
 def test_expectations_are_held_against_the_result(home: Path) -> None:

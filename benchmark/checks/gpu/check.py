@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from rich.progress import track
 
-from benchmark.checks.gpu.estimate import EstimateLine, estimate, write_estimates
+from benchmark.checks.gpu.half import HALF_COSINE, HALF_TOLERANCE, compare_precisions
 from benchmark.checks.gpu.measures import (
     TOLERANCE,
     load_pictures,
@@ -22,9 +22,8 @@ from benchmark.checks.gpu.measures import (
     take_steps,
     time_scoring,
 )
-from benchmark.checks.gpu.report import CheckLine, GPUReport, LoaderLine, ScoringLine, StepLine
+from benchmark.checks.gpu.report import CheckLine, GPUReport, HalfLine, LoaderLine, ScoringLine, StepLine
 from benchmark.checks.gpu.subjects import Subject, full_runs, shortened
-from benchmark.data.published.catalogue import dataset_names, get_entry
 from benchmark.errors import UserError
 from benchmark.memory import give_back
 from benchmark.method import Baseline, ScoringCase
@@ -49,6 +48,7 @@ class Checking:
         self.checks: list[CheckLine] = []
         self.steps: list[StepLine] = []
         self.scoring: list[ScoringLine] = []
+        self.half: list[HalfLine] = []
         self.loader: list[LoaderLine] = []
         self.left_out: list[str] = []
 
@@ -107,6 +107,7 @@ class Checking:
                 )
 
             self.attempt(subject.name, "step", steps)
+            self.attempt(subject.name, "bfloat16", partial(self._hold_half, subject))
             self.attempt(subject.name, "killed and resumed", resume)
 
     def full_models(self, methods: list[str]) -> None:
@@ -156,6 +157,7 @@ class Checking:
             checks=self.checks,
             steps=self.steps,
             scoring=self.scoring,
+            half=self.half,
             loader=self.loader,
             left_out=self.left_out,
         )
@@ -167,19 +169,16 @@ class Checking:
         found = "the same bits twice" if same else f"differ: {', '.join(line.differing)}"
         self.hold(subject.name, "determinism", same, found)
 
+    def _hold_half(self, subject: Subject) -> None:
+        line = compare_precisions(subject, self.device)
+        self.half.append(line)
+        near = line.loss_gap <= HALF_TOLERANCE and line.gradient_cosine >= HALF_COSINE
+        found = f"loss off by {line.loss_gap:.1e} of it, cosine of gradients {line.gradient_cosine:.4f}"
+        self.hold(subject.name, "bfloat16", near, found)
+
     def _hold_precision(self, subject: Subject, model: Baseline) -> None:
         gap = precision_gap(subject, model, self.device)
         self.hold(subject.name, "float32 scores", gap <= TOLERANCE, f"{gap:.1e} from float64")
-
-
-def estimate_all(folder: Path, show_progress: bool) -> list[Path]:
-    """Estimate the single models of every method on the papers' datasets; returns the files, written after each."""
-    runs = [run for name in dataset_names() if not get_entry(name).embedded for run in single_models(name)]
-    lines, paths = list[EstimateLine](), list[Path]()
-    for line in estimate(track(runs, "estimates", disable=not show_progress, transient=True)):
-        lines.append(line)
-        paths = write_estimates(lines, folder)
-    return paths
 
 
 def check_gpu(

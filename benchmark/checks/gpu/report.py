@@ -45,6 +45,26 @@ class ScoringLine(Strict):
     """Time over that of the products which no algebra removes; None: the floor is not known."""
 
 
+class HalfLine(Strict):
+    """A step in bfloat16 beside the same step in float32."""
+
+    recipe: str
+    loss: float
+    half_loss: float
+    """The loss in bfloat16."""
+    score_gap: float
+    """The largest difference of a score."""
+    score_deviation: float
+    """The standard deviation of the scores in float32, which the gap is small beside."""
+    gradient_cosine: float
+    """Between all gradients in float32 and all in bfloat16."""
+
+    @property
+    def loss_gap(self) -> float:
+        """The share of the loss that it is off by; of 1 where the loss is nearer to 0, through which it may go."""
+        return abs(self.half_loss - self.loss) / max(abs(self.loss), 1.0)
+
+
 class LoaderLine(Strict):
     """Pictures decoded, cut and scaled."""
 
@@ -73,6 +93,7 @@ class GPUReport(Strict):
     checks: list[CheckLine] = []
     steps: list[StepLine] = []
     scoring: list[ScoringLine] = []
+    half: list[HalfLine] = []
     loader: list[LoaderLine] = []
     left_out: list[str] = Field(default=[])
     """Parts that were not done, and why."""
@@ -98,7 +119,23 @@ class GPUReport(Strict):
         loaded = [(line.workers, line.images_per_second) for line in self.loader]
         scoring = make_sheet("scoring", SCORING_HEADS, scored, left=2)
         loader = make_sheet("pictures of 500 x 375 through the training transform", LOADER_HEADS, loaded)
-        return [checks, *(sheet for sheet in (steps, scoring, loader) if sheet.rows)]
+        return [checks, *(sheet for sheet in (steps, self.half_sheet(), scoring, loader) if sheet.rows)]
+
+    def half_sheet(self) -> Sheet:
+        """The table of bfloat16 beside float32."""
+        rows = [
+            (
+                one.recipe,
+                one.loss,
+                one.half_loss,
+                one.loss_gap,
+                one.score_gap,
+                one.score_deviation,
+                one.gradient_cosine,
+            )
+            for one in self.half
+        ]
+        return make_sheet("a step in bfloat16 beside float32", HALF_HEADS, rows)
 
 
 STEP_HEADS = (
@@ -113,6 +150,15 @@ SCORING_HEADS = (
     "case",
     Column("pairs_per_second", "pairs/s", spec=",.0f"),
     Column("over_floor", "time / floor", spec=".2f"),
+)
+HALF_HEADS = (
+    "recipe",
+    Column("loss", "loss in float32", spec=".4f"),
+    Column("half_loss", "in bfloat16", spec=".4f"),
+    Column("loss_gap", "off by", spec=".1e"),
+    Column("score_gap", "scores off by at most", spec=".1e"),
+    Column("score_deviation", "sd of scores", spec=".1e"),
+    Column("gradient_cosine", "cosine of gradients", spec=".4f"),
 )
 LOADER_HEADS = ("workers", Column("images_per_second", "images/s", spec=".0f"))
 

@@ -20,7 +20,8 @@ from benchmark.method import Baseline, DataFacts, Method, Progress
 from benchmark.recipe.schema import Recipe
 from benchmark.registry import get_method
 from benchmark.run.job import DTYPES, split_sizes
-from benchmark.run.plan import synthetic_batch, vocabulary_size
+from benchmark.run.plan import vocabulary_size
+from benchmark.run.probe import synthetic_batch
 from benchmark.run.resolve import find_runs
 from benchmark.run.runs import Run
 from benchmark.training import seed_initialisation

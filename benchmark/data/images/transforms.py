@@ -151,12 +151,20 @@ def as_pixels(images: Sequence[Image.Image], size: int) -> Tensor:
 
 
 def normalise(pixels: Tensor, spec: PixelInput | WholePixelInput) -> Tensor:
-    """Make float32 of (B, 3, H, W) from 0 to 255: over the divisor, less the mean, over the deviation."""
-    mean = torch.tensor(spec.mean).reshape(3, 1, 1)
-    std = torch.tensor(spec.std).reshape(3, 1, 1)
-    # numpy asks for large memory pages, torch does not: filling a fresh batch takes less than half the time
-    values = torch.from_numpy(np.empty(pixels.shape, dtype=np.float32))
-    return values.copy_(pixels).div_(spec.divisor).sub_(mean).div_(std)  # (B, 3, S, S)
+    """Make float32 of (B, 3, H, W) from 0 to 255: over the divisor, less the mean, over the deviation.
+
+    This happens where the pixels lie. Each step is rounded by itself, so that a GPU can give the CPU's bits; for that
+    the divisor is a tensor there, since by a plain number a GPU does not divide but multiplies by its reciprocal.
+    """
+    device = pixels.device
+    mean, std = (torch.tensor(three, device=device).reshape(3, 1, 1) for three in (spec.mean, spec.std))
+    divisor = torch.tensor(spec.divisor, device=device)
+    if device.type == "cpu":
+        # numpy asks for large memory pages, torch does not: filling a fresh batch takes less than half the time
+        values = torch.from_numpy(np.empty(pixels.shape, dtype=np.float32))
+    else:
+        values = torch.empty(pixels.shape, device=device)
+    return values.copy_(pixels).div_(divisor).sub_(mean).div_(std)  # (B, 3, S, S)
 
 
 # the transform of an input
@@ -182,7 +190,7 @@ class PictureTransform(ABC):
         """Return a picture as it is evaluated."""
 
     def finish(self, batch: Tensor) -> Tensor:
-        """Return the model's input, float32."""
+        """Return the model's input, float32, on the device where the batch lies."""
         return batch
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmark.batches import move
 from benchmark.data.images.transforms import as_pixels, evaluation_image, normalise
 from benchmark.data.published.remote import fetch_file
 from benchmark.data.regions.arrays import Floats
@@ -74,7 +75,7 @@ class BackboneCells:
         Raises UserError where the model has no feature map.
         """
         images = [evaluation_image(picture, self._spec) for picture in pictures]
-        pixels = normalise(as_pixels(images, self._spec.size), self._spec).to(self.device)  # (n, 3, S, S)
+        pixels = normalise(move(as_pixels(images, self._spec.size), self.device), self._spec)  # (n, 3, S, S)
         with torch.no_grad():
             maps = self._map_of(self._model.forward_features(pixels))  # (n, D, h, w)
             cells = F.adaptive_avg_pool2d(maps, CELLS).flatten(2).mT  # (n, 36, D)

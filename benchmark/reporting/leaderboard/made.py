@@ -48,7 +48,7 @@ def made_sheet(made: Sequence[MadeRun], paper_dir: Path = PAPER) -> Sheet:
             expected, kept = _expected(run, protocol)
             alarms += [] if kept else [len(rows)]
             rows.append(_cells(run.record, row, expected))
-    return make_sheet("runs just made", COLUMNS, rows, notes=_notes(made), alarms=alarms)
+    return make_sheet("runs just made", COLUMNS, rows, notes=_notes(made, bool(alarms)), alarms=alarms)
 
 
 def _cells(record: RunRecord, row: Row, expected: str) -> list[Value]:
@@ -77,10 +77,16 @@ def _expected(run: MadeRun, protocol: str) -> tuple[str, bool]:
     return "; ".join(told) or NONE, kept
 
 
-def _notes(made: Sequence[MadeRun]) -> list[str]:
+def _notes(made: Sequence[MadeRun], missed: bool) -> list[str]:
     protocols = list(dict.fromkeys(name for run in made for name in run.record.results))
     notes = [SMOKE] if not set(protocols) & set(BENCHMARKS) else []
     notes += ["expected: what the recipe has given before, within a tolerance; it is no number of a paper"]
+    if missed:
+        notes += [
+            "NOT kept: another processor or number of threads rounds otherwise, and moves a run as another seed does; "
+            "take more seeds (`--seeds 1 2 3`), and where their mean stays outside too, look with `rematch doctor` and "
+            "`rematch parity METHOD`"
+        ]
     files = ", ".join(f"{TABLES.as_posix()}/{name}.md" for name in protocols)
     notes += [
         f"beside the papers' rows, with reasons and intervals: {files}; all on one page: results/report.html"

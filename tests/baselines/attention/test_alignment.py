@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.attention import alignment
+from baselines.attention.scratch import Scratch
 
 TEMPERATURE, SLOPE = 9.0, 0.1
 
@@ -59,3 +60,61 @@ def test_with_and_without_gradient_agree() -> None:
     with torch.no_grad():
         without = alignment.squared_differences(queries, contexts, temperature=TEMPERATURE, slope=SLOPE)
     torch.testing.assert_close(without, with_gradient, atol=1e-6, rtol=0)
+
+
+def by_autograd(queries: Tensor, contexts: Tensor, modulation: Tensor | None, temperature: Tensor) -> Tensor:
+    """What `squared_differences` computes (K, N, Q, D), in plain operations."""
+    wide = queries if modulation is None else queries * modulation
+    wide = wide.expand(len(contexts), *wide.shape[-3:])  # (K, N, Q, D)
+    products = F.leaky_relu(torch.einsum("knqd,ksd->knqs", wide, contexts), SLOPE)
+    norms = products.square().sum(2, keepdim=True).sqrt() + 1e-8
+    attended = torch.einsum("knqs,ksd->knqd", (products / norms * temperature).softmax(3), contexts)
+    return (attended / (attended.square().sum(3, keepdim=True).sqrt() + 1e-8) - queries).square()
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("modulated", [False, True])
+def test_gradients_are_those_of_plain_operations(own: bool, modulated: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def values(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+
+    queries = values(2, 3, 4, 8) if own else values(3, 4, 8)
+    contexts, temperature = values(2, 5, 8), values(2, 3, 4, 1)
+    modulation = values(2, 3, 4, 8) if modulated else None
+    leaves = [one for one in (queries, contexts, temperature, modulation) if one is not None]
+    found = alignment.squared_differences(
+        queries, contexts, temperature=temperature, slope=SLOPE, modulation=modulation
+    )
+    expected = by_autograd(queries, contexts, modulation, temperature)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+    weights = torch.randn(found.shape, generator=generator, dtype=torch.float64)
+    ours, theirs = (torch.autograd.grad((one * weights).sum(), leaves) for one in (found, expected))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-10)
+
+
+def test_a_context_of_zeros_has_finite_gradients() -> None:
+    queries = F.normalize(torch.randn(3, 4, 8, dtype=torch.float64), dim=2)
+    contexts = torch.zeros(2, 5, 8, dtype=torch.float64, requires_grad=True)
+    found = alignment.squared_differences(queries, contexts, temperature=TEMPERATURE, slope=SLOPE)
+    torch.testing.assert_close(found, queries.square().expand_as(found))
+    (gradient,) = torch.autograd.grad(found.sum(), contexts)
+    assert gradient.isfinite().all()
+
+
+def test_the_same_numbers_are_in_a_scratch_that_held_others() -> None:
+    queries, contexts = tokens(0.0)
+    modulation = torch.rand(2, 3, 4, 64, generator=torch.Generator().manual_seed(1))
+    scratch = Scratch()
+    with torch.no_grad():
+        for own in (modulation, None, modulation[:1, :2]):
+            some = (queries, contexts) if own is None else (queries[: own.shape[1]], contexts[: len(own)])
+            found, new = (
+                alignment.squared_differences(
+                    *some, temperature=TEMPERATURE, slope=SLOPE, modulation=own, scratch=one
+                )
+                for one in (scratch, None)
+            )
+            assert torch.equal(found, new)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from baselines.layers import dense as layer
-from baselines.layers.dense import Activation, dense
+from baselines.layers.dense import Activation, dense, dense_rows
 
 ACTIVATIONS: dict[Activation, object] = {
     "none": lambda values: values,
@@ -70,3 +70,25 @@ def test_the_activation_is_taken_in_the_type_of_the_result() -> None:
         product = torch.nn.functional.linear(inputs, weight, bias)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, product.float().sigmoid())
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_many_rows_are_the_same_on_every_processor(
+    activation: Activation, wide: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layer, "WIDE_VECTORS", wide)
+    inputs, weight, bias = parts(dtype)
+    sums = inputs.double() @ weight.double().T + bias.double()
+    for scale in (1, 2):
+        expected = ACTIVATIONS[activation](scale * sums).to(dtype)  # type: ignore[operator]
+        for gradient in (True, False):
+            with torch.set_grad_enabled(gradient):
+                found = dense_rows(inputs, weight, bias, activation, scale=scale)
+            torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
+        out = torch.full((3, 5, 8), torch.nan, dtype=dtype)
+        with torch.no_grad():
+            found = dense_rows(inputs, weight, bias, activation, scale=scale, out=out)
+        torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
+        assert (found.data_ptr() == out.data_ptr()) == (not wide and dtype == torch.float32)

@@ -13,21 +13,19 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark.checks.gpu import check as module
 from benchmark.checks.gpu.check import check_gpu
-from benchmark.checks.gpu.estimate import estimate, write_estimates
+from benchmark.checks.gpu.half import HALF_COSINE, HALF_TOLERANCE, compare_precisions
 from benchmark.checks.gpu.measures import drawn_pictures, precision_gap, resumes_to_the_bit, take_steps
 from benchmark.checks.gpu.report import GPUReport, write_report
 from benchmark.checks.gpu.subjects import Subject, full_runs, shortened
 from benchmark.registry import method_names
-from benchmark.run.plan import synthetic_batch
 from benchmark.run.runs import read_run
 from tests.baselines.small import RECIPES, small
 from tests.paths import ROOT
 from tests.pretend_cuda import GPU, pretended_gpu
-from tests.tiny import I2T, change_recipe, rematch
+from tests.tiny import rematch
 
 CPU = torch.device("cpu")
 SAF = ROOT / "recipes/sgraf/scenes-saf.yaml"
@@ -41,7 +39,7 @@ def test_the_command_checks_every_recipe_that_is_there() -> None:
     report = GPUReport.model_validate(json.loads(document.read_text()))
     assert report.passed
     assert (report.size, report.left_out) == ("small", [])
-    kinds = ("placement", "determinism", "float32 scores", "killed and resumed")
+    kinds = ("placement", "determinism", "float32 scores", "bfloat16", "killed and resumed")
     assert sorted((line.subject, line.what) for line in report.checks) == sorted(
         itertools.product(("hat-i2t", "hat-t2i"), kinds)
     )
@@ -49,6 +47,10 @@ def test_the_command_checks_every_recipe_that_is_there() -> None:
     assert all(line.seconds > 0 and line.peak_bytes > 0 for line in report.steps)
     assert [line.case for line in report.scoring] == ["hat-i2t, 20 x 100", "hat-t2i, 20 x 100"]
     assert all(line.pairs_per_second > 0 and line.over_floor is None for line in report.scoring)
+    assert [line.recipe for line in report.half] == ["hat-i2t", "hat-t2i"]
+    assert all(
+        0 < line.loss_gap < HALF_TOLERANCE and line.gradient_cosine > HALF_COSINE for line in report.half
+    )
     assert report.loader[0].workers == 0
     table = document.with_suffix(".md").read_text()
     for part in ("hat-i2t", "determinism", "the same bits twice", "peak memory", "pairs/s", "images/s"):
@@ -86,6 +88,33 @@ def test_a_sound_step_is_the_same_twice() -> None:
     assert line.moved > 0
     assert precision_gap(small(SAF), model, CPU) < 1e-5
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def as_wide_as_on_scenes() -> Subject:
+    """A SAF whose layers are wide enough for the rounding of single numbers to cancel."""
+    return Subject.of(shortened(read_run(SAF).single, 8), "sgraf-saf")
+
+
+def test_products_are_cut_and_nothing_else() -> None:
+    """Of the same weights: what is left is the rounding of bfloat16."""
+    line = compare_precisions(as_wide_as_on_scenes(), CPU)
+    assert 0 < line.loss_gap < HALF_TOLERANCE
+    assert 0 < line.score_gap < 0.02
+    assert 0.9 < line.gradient_cosine < 1
+
+
+def test_gradients_that_are_lost_in_bfloat16_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    from baselines.layers.region_encoder import RegionEncoder
+
+    real = RegionEncoder.forward
+
+    def forward(self: RegionEncoder, regions: Tensor) -> Tensor:
+        encoded: Tensor = real(self, regions)
+        return encoded.flip(0) if torch.is_autocast_enabled("cpu") else encoded
+
+    monkeypatch.setattr(RegionEncoder, "forward", forward)
+    line = compare_precisions(as_wide_as_on_scenes(), CPU)
+    assert line.gradient_cosine < HALF_COSINE
 
 
 def test_a_step_that_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,22 +263,3 @@ def test_it_runs_from_a_clone_that_is_not_installed_without_the_library_of_datas
     (document,) = tmp_path.glob("*.json")
     left = json.loads(document.read_text())["left_out"]
     assert {line.split(",")[0].split("-")[0] for line in left if ", step" in line} == set(method_names())
-
-
-def test_an_estimate_is_of_the_models_products(fresh: Path) -> None:
-    """A dual encoder of one linear map a side: 2 FLOPs a weight and item forward, twice that backward."""
-    change_recipe(I2T, lambda document: document["training"].update(batch_size=4))
-    (line,) = estimate([read_run(I2T)])
-    assert (line.recipe, line.dataset, line.batch_size, line.steps) == ("hat/scenes-i2t", "scenes", 4, 50), (
-        fresh
-    )
-    subject = Subject.of(read_run(I2T).single, "hat")
-    with FlopCounterMode(display=False) as counter:
-        trainer = Subject.of(shortened(subject.recipe, 4), "hat").trainer(CPU)
-        trainer.step(synthetic_batch(subject.spec, subject.vocab_size, 4), subject.enter_largest(trainer))
-    assert line.flops == pytest.approx(counter.get_total_flops(), rel=0.1)
-    paths = write_estimates([line], Path("found"))
-    assert [path.name for path in paths] == ["estimated.json", "estimated.md"]
-    table = paths[1].read_text()
-    assert "Estimated, not measured" in table
-    assert "hat/scenes-i2t" in table

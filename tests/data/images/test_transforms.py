@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
+from benchmark.batches import move
 from benchmark.data.images.transforms import (
     as_pixels,
     crop_box,
@@ -19,7 +20,8 @@ from benchmark.data.images.transforms import (
     seeded,
     training_image,
 )
-from benchmark.inputs import PixelInput
+from benchmark.inputs import PixelInput, WholePixelInput
+from tests.pretend_cuda import GPU, pretended_gpu
 
 PUBLISHED = PixelInput(224, "random_resized_crop_flip", "resize_center_crop", 256)
 SIZES = [(500, 375), (375, 500), (224, 224), (256, 256), (333, 257), (41, 97), (640, 200), (60, 600), (2, 90)]
@@ -197,3 +199,37 @@ def test_normalised_values_are_torchvisions_to_the_bit() -> None:
     steps = transforms.Compose([transforms.ToTensor(), transforms.Normalize(PUBLISHED.mean, PUBLISHED.std)])
     expected = torch.stack([steps(image) for image in images])
     assert torch.equal(normalise(as_pixels(images, 40), PUBLISHED), expected)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        PUBLISHED,
+        WholePixelInput(16, "plain", 16, mean=(128.0, 115.5, 104.0), std=(1.0, 1.0, 1.0)),
+        WholePixelInput(
+            16, "plain", 16, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), divisor=255.0
+        ),
+    ],
+)
+def test_each_step_of_normalising_is_rounded_by_itself(spec: PixelInput | WholePixelInput) -> None:
+    """All values that a pixel can have, in float32 step by step: what a GPU that divides has to give, too."""
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(1, 3, 1).view(1, 3, 16, 16)
+    found = normalise(pixels, spec)
+    whole = np.arange(256, dtype=np.float32).reshape(16, 16)
+    for channel, (mean, std) in enumerate(zip(spec.mean, spec.std, strict=True)):
+        scaled = (whole / np.float32(spec.divisor)).astype(np.float32)
+        centred = (scaled - np.float32(mean)).astype(np.float32)
+        wanted = (centred / np.float32(std)).astype(np.float32)
+        assert np.array_equal(found[0, channel].numpy(), wanted)
+    reciprocal = whole * (np.float32(1) / np.float32(255))
+    assert not np.array_equal(reciprocal, whole / np.float32(255)), "a GPU's way with a plain number"
+
+
+def test_pixels_are_normalised_where_they_lie() -> None:
+    pixels = as_pixels([picture(24, 24, seed) for seed in range(2)], 24)
+    expected = normalise(pixels, PUBLISHED)
+    with pretended_gpu() as gpu:
+        found = normalise(move(pixels, GPU), PUBLISHED)
+        assert found.device == GPU
+        assert sum(gpu.waits.values()) == 0
+        assert torch.equal(found.cpu(), expected)

@@ -26,6 +26,10 @@ def test_a_run_stands_beside_its_papers_row_and_its_expected_value() -> None:
     assert second["expected"].text == "rsum 480 ± 2: 490.9, NOT kept"
     assert [row.kind for row in sheet.rows] == ["", "alarm"]
     assert first["verdict"].text.startswith("too few seeds (2")
+    assert any("--seeds 1 2 3" in note and "rematch doctor" in note for note in sheet.notes)
+    assert len(sheet.notes) <= 5
+    kept = made_sheet([MadeRun(sgr(3), [expected(490.0)])], PAPERS)
+    assert not any("--seeds" in note for note in kept.notes)
 
 
 def test_a_row_for_each_protocol_and_few_notes() -> None:

@@ -88,8 +88,13 @@ def estimate(recipe: str, hours: int, **changes: Any) -> dict[str, Estimate]:
         "recipe_digest": file_digest(path),
         "seconds": 3600 * hours,
         "memory_bytes": hours * 10**9,
-    }
-    fields |= {"memory_bytes": hours * 10**9, "hardware": "a processor", "torch": "2.14.1"} | changes
+        "host_bytes": 10**9,
+        "device_bytes": 10**9,
+        "batch_size": 128,
+        "flops": 1e18,
+        "hardware": "a processor",
+        "torch": "2.14.1",
+    } | changes
     return {f"recipes/rcar/{recipe}.yaml": Estimate(**fields)}
 
 
