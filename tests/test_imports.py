@@ -29,7 +29,7 @@ HARNESS: Order = (
     {"records"},
     {"run"},
     {"reporting"},
-    {"share", "checks", "studies"},
+    {"share", "checks", "studies", "cluster"},
     {"cli", "api"},
     {"__main__"},
 )

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from benchmark import __version__
 from benchmark.cli.checks import doctor, drift, gpu_check, parity
+from benchmark.cli.cluster import jobs, submit
 from benchmark.cli.data import data_app
 from benchmark.cli.features import compare_features, features
 from benchmark.cli.options import several_values
@@ -44,6 +45,8 @@ FIRST, RUNS, CHECKS = "Begin here", "Runs and scores", "Checks and timings"
 
 app.command(rich_help_panel=FIRST)(reproduce)
 app.command(rich_help_panel=FIRST)(leaderboard)
+app.command(rich_help_panel=RUNS)(submit)
+app.command(rich_help_panel=RUNS)(jobs)
 app.command(rich_help_panel=RUNS)(table)
 app.command(name="list", rich_help_panel=RUNS)(list_)
 app.command(rich_help_panel=RUNS)(evaluate)
