@@ -15,7 +15,7 @@ from benchmark.errors import UserError
 from tests.tiny import I2T, make_home, rematch
 
 TOY = ("submit", I2T.as_posix(), "--gpus", "0")
-PATIENCE = 300.0
+PATIENCE = 900.0
 
 
 @pytest.fixture
