@@ -1,4 +1,4 @@
-"""What a training step of several processes sends, by arithmetic: for plans, and for the table in docs/distributed.md."""
+"""The bytes that a training step of several processes sends, by arithmetic: for plans, and docs/distributed.md."""
 
 from __future__ import annotations
 
