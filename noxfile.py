@@ -74,6 +74,13 @@ def tests(session: nox.Session) -> None:
     run(session, "pytest", "-n", workers, "--dist", "worksteal", *session.posargs, **threads)
 
 
+@nox.session(requires=["env"], venv_backend="none", default=False)
+def distributed(session: nox.Session) -> None:
+    """Train every method by two and three processes and by one, which must come to the same; kill one of them."""
+    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    run(session, "pytest", "tests/distributed", *session.posargs, REMATCH_ALL_DISTRIBUTED="1", **threads)
+
+
 def reproduction(method: str) -> Callable[[nox.Session], None]:
     """Make the session that trains and evaluates one method."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -67,8 +68,12 @@ class ImageBatch:
 
     def first(self, count: int) -> ImageBatch:
         """Return the first `count` images."""
-        lengths, guides = (None if part is None else part[:count] for part in (self.lengths, self.guides))
-        return ImageBatch(self.pixels[:count], self.index[:count], lengths, guides)
+        return self.of(slice(0, count))
+
+    def of(self, rows: slice) -> ImageBatch:
+        """Return the images of some rows."""
+        lengths, guides = (None if part is None else part[rows] for part in (self.lengths, self.guides))
+        return ImageBatch(self.pixels[rows], self.index[rows], lengths, guides)
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,11 @@ class CaptionBatch:
 
     def first(self, count: int) -> CaptionBatch:
         """Return the first `count` captions."""
-        return CaptionBatch(self.ids[:count], self.lengths[:count], self.index[:count])
+        return self.of(slice(0, count))
+
+    def of(self, rows: slice) -> CaptionBatch:
+        """Return the captions of some rows, as wide as they are."""
+        return CaptionBatch(self.ids[rows], self.lengths[rows], self.index[rows])
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,8 @@ class PairBatch:
     images: ImageBatch
     captions: CaptionBatch
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+    counts: tuple[int, ...] | None = None
+    """How many pairs of the batch each process has, where this is the part of one; None: it is the whole batch."""
 
     def __len__(self) -> int:
         return len(self.images.index)
@@ -107,9 +118,13 @@ class PairBatch:
         """Return the first `count` pairs; `extra`, which need not be of pairs, stays whole."""
         return PairBatch(self.images.first(count), self.captions.first(count), self.extra)
 
+    def part(self, rows: slice, counts: tuple[int, ...]) -> PairBatch:
+        """Return the part of this whole batch that a process has, which are `rows`; `extra` stays whole."""
+        return PairBatch(self.images.of(rows), self.captions.of(rows), self.extra, counts)
+
     def to(self, device: torch.device) -> PairBatch:
         extra = {name: move(value, device) for name, value in self.extra.items()}
-        return PairBatch(self.images.to(device), self.captions.to(device), extra)
+        return PairBatch(self.images.to(device), self.captions.to(device), extra, self.counts)
 
 
 @dataclass(frozen=True)
@@ -145,6 +160,13 @@ class Codes:
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
 
+ExtraKind = Literal["item", "statistics", "batch"]
+"""What a tensor of `TrainingCodes.extra` is of, where several processes each read a part of the batch.
+
+`item`: a row an item, to be gathered. `statistics`: of the batch, or of its first replica: the first process's are
+taken. `batch`: of the whole batch, and alike in every process."""
+
+
 @dataclass(frozen=True)
 class TrainingCodes:
     """The input of the objective: codes of the batch's images and captions, and all else that the method needs."""
@@ -152,3 +174,5 @@ class TrainingCodes:
     images: Codes
     captions: Codes
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+    kinds: Mapping[str, ExtraKind] = field(default_factory=dict)
+    """The kind of each of `extra`; one process alone does not ask."""

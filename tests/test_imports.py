@@ -18,6 +18,7 @@ Order = Sequence[set[str]]
 HARNESS: Order = (
     {"errors", "files", "guarded", "places", "strict"},
     {"inputs", "batches", "devices", "memory", "torch_files"},
+    {"distributed"},
     {"method"},
     {"registry"},
     {"recipe"},
@@ -28,7 +29,7 @@ HARNESS: Order = (
     {"records"},
     {"run"},
     {"reporting"},
-    {"share", "checks", "studies"},
+    {"share", "checks", "studies", "cluster"},
     {"cli", "api"},
     {"__main__"},
 )
@@ -53,6 +54,7 @@ INSIDE: Mapping[str, Order] = {
     ),
     "evaluation": (
         {"ranking", "encoding"},
+        {"strips"},
         {"metrics", "scoring"},
         {"chance"},
         {"bootstrap", "footprint"},
@@ -75,7 +77,7 @@ FOR_METHODS = {
 }
 """What a method may import besides the standard library and the contract."""
 
-CONTRACT = {"method", "inputs", "batches", "errors", "guarded", "strict", "torch_files"}
+CONTRACT = {"method", "inputs", "batches", "distributed", "errors", "guarded", "strict", "torch_files"}
 """Rooms of benchmark/ that a method may import."""
 
 

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
+from benchmark.batches import CaptionBatch, Codes, ExtraKind, ImageBatch, PairBatch, TrainingCodes
 from benchmark.inputs import InputSpec, PixelInput, WordText
 from benchmark.method import DataFacts, DualEncoder, Method, Progress
 from benchmark.strict import Strict
 
 SIZE = 6
 VOCABULARY = 30
+KINDS: dict[str, ExtraKind] = {"keys": "item", "step": "batch"}
 
 
 class ToyConfig(Strict):
@@ -76,7 +77,9 @@ class Toy(DualEncoder):
     def training_codes(self, batch: PairBatch) -> TrainingCodes:
         self.modes.append(self.dropout.training and self.image.training)
         images, captions = self.encode_images(batch.images), self.encode_captions(batch.captions)
-        return TrainingCodes(images, captions, {"keys": self.momentum(images["vectors"]), **batch.extra})
+        return TrainingCodes(
+            images, captions, {"keys": self.momentum(images["vectors"]), **batch.extra}, KINDS
+        )
 
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
         """Triplet loss of the whole batch; rows are scored in chunks where the budget asks for it."""

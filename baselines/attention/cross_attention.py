@@ -28,6 +28,7 @@ from torch.utils.checkpoint import checkpoint
 from baselines.attention.gradient import score_gradients
 from baselines.attention.tiles import EPS, Direction, Sizes, group_size, tiled_scores, wide_type
 from benchmark.batches import Codes, numbers_of
+from benchmark.distributed import shares
 
 Form = Literal["auto", "gram", "direct", "naive"]
 
@@ -207,8 +208,24 @@ def score_in_chunks(
     """The score matrix (n, m) in one piece where its temporaries fit `budget_bytes`, else in chunks of captions.
 
     Chunks are computed again in the backward pass, so that only one lives at a time; the results and
-    gradients are those of one piece (DESIGN.md, "Baseline: training").
+    gradients are those of one piece (DESIGN.md, "Baseline: training"). Processes that train together divide the
+    captions.
     """
+    own = shares.divided(len(captions))
+    if own is not None:
+        return shares.join(
+            _in_chunks(score, images, captions.rows(own), budget_bytes, pair_bytes), len(captions), dim=1
+        )
+    return _in_chunks(score, images, captions, budget_bytes, pair_bytes)
+
+
+def _in_chunks(
+    score: Callable[[Codes, Codes], Tensor],
+    images: Codes,
+    captions: Codes,
+    budget_bytes: int | None,
+    pair_bytes: int,
+) -> Tensor:
     n_captions = len(captions)
     chunk = n_captions if budget_bytes is None else max(1, budget_bytes // max(1, len(images) * pair_bytes))
     if chunk >= n_captions:

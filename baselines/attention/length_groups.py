@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from baselines.attention.tiles import Direction
 from benchmark.batches import Codes, know, numbers_of
+from benchmark.distributed import shares
 
 PairScores: TypeAlias = Callable[[Codes, Codes], tuple[Tensor, ...]]
 """Images (n), captions with `words` (C, L, D) -> scores (n, C), then whatever has captions last.
@@ -71,8 +72,18 @@ def scores_within_budget(
 
     Where all pairs together take more than `budget_bytes` (None: no limit), captions come in parts that do not, each
     computed again in the backward pass. Every part holds all images, so statistics over a caption's images do not
-    depend on the parts.
+    depend on the parts. Processes that train together divide the captions.
     """
+    own = shares.divided(len(captions))
+    if own is None:
+        return _scores_within_budget(scorer, images, captions, budget_bytes)
+    found = _scores_within_budget(scorer, images, captions.rows(own), budget_bytes)
+    return tuple(shares.join(columns, len(captions), dim=columns.ndim - 1) for columns in found)
+
+
+def _scores_within_budget(
+    scorer: PairScorer, images: Codes, captions: Codes, budget_bytes: int | None
+) -> tuple[Tensor, ...]:
     n, order = len(images), _longest_first(captions["lengths"])
     scorer, largest = _within(budget_bytes, scorer, captions["lengths"], n)
     parts = [scorer.score(images, group) for group in _groups(scorer, _sorted(captions, order), n, largest)]
@@ -91,8 +102,23 @@ def listed_scores(
     """Scores (P,) of images `rows` (P,) with captions `columns` (P,), P at least 1; differentiable.
 
     Where all pairs together take more than `budget_bytes` (None: no limit), they come in parts that do not, each
-    computed again in the backward pass.
+    computed again in the backward pass. Processes that train together divide the pairs.
     """
+    own = shares.divided(len(rows))
+    if own is None:
+        return _listed_scores(scorer, images, captions, rows, columns, budget_bytes)
+    found = _listed_scores(scorer, images, captions, rows[own], columns[own], budget_bytes)
+    return shares.join(found, len(rows))
+
+
+def _listed_scores(
+    scorer: PairScorer,
+    images: Codes,
+    captions: Codes,
+    rows: Tensor,
+    columns: Tensor,
+    budget_bytes: int | None,
+) -> Tensor:
     order = _longest_first(captions["lengths"][columns])
     rows, columns = rows[order], columns[order]
     scorer, largest = _within(budget_bytes, scorer, captions["lengths"][columns], 1)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from baselines.attention.length_groups import PairScorer, length_group_scores, listed_scores
 from benchmark.batches import Codes
+from benchmark.distributed import shares
 from benchmark.method import TripletLoss
 
 
@@ -23,7 +24,7 @@ def two_pass_loss(
     `budget_bytes` is that of `listed_scores`.
     """
     with torch.no_grad():
-        scores = length_group_scores(scorer, images, captions)
+        scores = _all_scores(scorer, images, captions)
     if not torch.is_grad_enabled():
         return loss(scores)
     value, slopes = value_and_slopes(loss, scores)
@@ -31,6 +32,14 @@ def two_pass_loss(
     chosen = listed_scores(scorer, images, captions, rows, columns, budget_bytes)
     # the difference is zero: it gives the value nothing, and the scores their gradients
     return value + (slopes[rows, columns] * (chosen - chosen.detach())).sum()
+
+
+def _all_scores(scorer: PairScorer, images: Codes, captions: Codes) -> Tensor:
+    """Scores (n, m) without gradient; processes that train together divide the captions."""
+    own = shares.divided(len(captions))
+    if own is None:
+        return length_group_scores(scorer, images, captions)
+    return shares.join(length_group_scores(scorer, images, captions.rows(own)), len(captions), dim=1)
 
 
 def value_and_slopes(loss: TripletLoss, scores: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmark.distributed import shares
+
 
 class DeviationNorm(nn.Module):
     """The norm y = g (x - mean) / s + b over dimension 1, s = sqrt(biased variance + eps).
@@ -41,7 +43,7 @@ class DeviationNorm(nn.Module):
         return values * scale.view(shape) + shift.view(shape)
 
     def _by_batch(self, values: Tensor) -> Tensor:
-        count = values.numel() // values.shape[1]
+        count = shares.whole_count(values.numel() // values.shape[1])
         mean, variance = torch.zeros_like(self.bias), torch.zeros_like(self.bias)
         if count > 1:  # torch's kernel leaves mean and unbiased variance in what it is given
             normalised = F.batch_norm(

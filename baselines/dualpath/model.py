@@ -17,7 +17,8 @@ from baselines.dualpath.config import DualPathConfig, DualPathLoss
 from baselines.dualpath.losses import hardest, instance_loss, ranking_features, ranking_loss
 from baselines.dualpath.text import TextCNN, place_at_all_starts
 from baselines.dualpath.trunks import Trunk
-from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
+from benchmark.batches import CaptionBatch, Codes, ExtraKind, ImageBatch, PairBatch, TrainingCodes
+from benchmark.distributed import shares
 from benchmark.errors import UserError
 from benchmark.method import DualEncoder, Progress
 
@@ -107,25 +108,32 @@ class DualPath(DualEncoder):
         assert isinstance(loss, DualPathLoss)
         if not loss.ranking or "candidates" not in batch.extra:
             return PairBatch(batch.images, batch.captions, {**batch.extra, "classes": batch.images.index})
-        half = len(batch) // 2
-        batch = batch.first(2 * half or 1)
+        half, start = shares.whole_count(len(batch)) // 2, shares.own_rows(len(batch)).start
+        batch = batch.first(max(0, min(len(batch), (2 * half or 1) - start)))
         extra, captions = batch.extra, batch.captions
         candidates = self.pad_to_positions(extra["candidates"])
-        found = self.hardest_captions(batch.images.pixels[:half], candidates)
-        ids = torch.cat([self.pad_to_positions(captions.ids[: len(batch) - half]), candidates[found]])
-        classes = torch.cat([batch.images.index[: len(batch) - half], extra["candidate_images"][found]])
-        lengths = torch.cat([captions.lengths[: len(batch) - half], (candidates[found] > 0).sum(1)])
-        index = torch.cat([captions.index[: len(batch) - half], extra["candidate_captions"][found]])
+        kept = min(max(0, (half or 1) - start), len(batch))  # rows of the first half
+        found = self.hardest_captions(batch.images.pixels[: min(kept, half)], candidates)
+        found = found[max(0, start - half) :][: len(batch) - kept]
+        ids = torch.cat([self.pad_to_positions(captions.ids[:kept]), candidates[found]])
+        classes = torch.cat([batch.images.index[:kept], extra["candidate_images"][found]])
+        lengths = torch.cat([captions.lengths[:kept], (candidates[found] > 0).sum(1)])
+        index = torch.cat([captions.index[:kept], extra["candidate_captions"][found]])
         return PairBatch(batch.images, CaptionBatch(ids, lengths, index), {"classes": classes})
 
     def hardest_captions(self, pixels: Tensor, candidates: Tensor) -> Tensor:
-        """Row of the candidate (K, positions) with the highest score for each picture; in test mode."""
-        training = self.training
+        """Row of the candidate (K, positions) with the highest score for each picture of the batch; in test mode.
+
+        `pixels`: the pictures that are here. Where processes divide a batch, they divide the candidates too.
+        """
+        training, own = self.training, shares.divided(len(candidates))
         self.eval()
-        images = ranking_features(self.image_features(pixels))
-        captions = ranking_features(self.text(candidates))
+        images = ranking_features(self.image_features(pixels)) if len(pixels) else self.no_features()
+        captions = ranking_features(self.text(candidates if own is None else candidates[own]))
         self.train(training)
-        return hardest(images, captions)
+        if own is not None:
+            captions = shares.join(captions, len(candidates))
+        return hardest(shares.gather_rows(images), captions)
 
     def training_codes(self, batch: PairBatch) -> TrainingCodes:
         """`ranked`: unit vectors after the ReLU; `dropped`: what the classifier reads.
@@ -142,10 +150,15 @@ class DualPath(DualEncoder):
             }
         image_classes = batch.images.index
         classes = {"image_classes": image_classes, "text_classes": batch.extra.get("classes", image_classes)}
+        kinds: dict[str, ExtraKind] = {
+            **dict.fromkeys(classes, "item"),
+            **dict.fromkeys(moments, "statistics"),
+        }
         return TrainingCodes(
             Codes({"ranked": ranking_features(images), "dropped": self.image_dropout(images.relu())}),
             Codes({"ranked": ranking_features(captions), "dropped": self.text_dropout(captions.relu())}),
             {**classes, **moments},
+            kinds,
         )
 
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:  # noqa: ARG002
@@ -159,12 +172,19 @@ class DualPath(DualEncoder):
 
     def losses(self, codes: TrainingCodes, loss: DualPathLoss) -> dict[str, Tensor]:
         """The three losses by themselves, sums over the batch; the ranking loss is 0 where its weight is."""
-        image = instance_loss(self.classifier(codes.images["dropped"]), codes.extra["image_classes"])
-        text = instance_loss(self.classifier(codes.captions["dropped"]), codes.extra["text_classes"])
+        image = self.classify(codes.images["dropped"], codes.extra["image_classes"])
+        text = self.classify(codes.captions["dropped"], codes.extra["text_classes"])
         ranking = torch.zeros_like(image)
         if loss.ranking:
             ranking = ranking_loss(codes.images["ranked"], codes.captions["ranked"], loss.margin)
         return {"ranking": ranking, "image": image, "text": text}
+
+    def classify(self, features: Tensor, classes: Tensor) -> Tensor:
+        """The instance loss of features (B, D), summed; processes divide them, since there are many classes."""
+        own = shares.divided(len(features))
+        if own is None:
+            return instance_loss(self.classifier(features), classes)
+        return shares.add_up(instance_loss(self.classifier(features[own]), classes[own]))
 
     @torch.no_grad()
     def after_step(self, codes: TrainingCodes) -> None:
@@ -175,6 +195,10 @@ class DualPath(DualEncoder):
                 layers[name.removeprefix(MOMENTS)].update(seen)
 
     # Parts
+
+    def no_features(self) -> Tensor:
+        """Features of no picture, (0, D)."""
+        return self.classifier.weight.new_empty(0, self.classifier.in_features)
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """Training crops -> features before the ReLU (B, D)."""

@@ -10,10 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmark.distributed import shares
+
 
 def draw_seeds(captions: int, device: torch.device) -> Tensor:
     """A seed for each caption's stream (m,), from PyTorch's own stream."""
-    return torch.randint(2**62, (captions,)).to(device)
+    return shares.draw(captions, lambda count: torch.randint(2**62, (count,))).to(device)
+
+
+def number_rows(images: int, device: torch.device) -> Tensor:
+    """The row of each image (n,) in its batch."""
+    own = shares.own_rows(images)
+    return torch.arange(own.start, own.stop, device=device)
 
 
 class PairDropout:

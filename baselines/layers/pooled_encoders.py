@@ -9,7 +9,7 @@ from baselines.layers.gpo import GPO
 from baselines.layers.gru_encoder import GRUEncoder
 from baselines.layers.norms import l2_normalize
 from baselines.layers.region_perceptron import RegionPerceptron
-from benchmark.batches import numbers_of
+from benchmark.distributed import shares
 from benchmark.errors import UserError
 
 
@@ -64,7 +64,7 @@ class PooledBERT(nn.Module):
 
     def words(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Vectors of the word pieces in the common space, (B, longest, D)."""
-        longest, places = max(numbers_of(lengths)), self.bert.config.max_position_embeddings
+        longest, places = shares.longest(lengths), self.bert.config.max_position_embeddings
         if longest > places:
             raise UserError(
                 f"field 'model.bert.max_position': found {places}, a caption has {longest} word pieces"

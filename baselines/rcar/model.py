@@ -34,9 +34,9 @@ from baselines.attention.scratch import Scratch
 from baselines.attention.two_pass import two_pass_loss
 from baselines.layers.gru_encoder import GRUEncoder
 from baselines.layers.norms import xavier_linear
-from baselines.layers.pair_dropout import PairDropout, draw_seeds
+from baselines.layers.pair_dropout import PairDropout, draw_seeds, number_rows
 from baselines.layers.region_perceptron import RegionPerceptron
-from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
+from benchmark.batches import CaptionBatch, Codes, ExtraKind, ImageBatch, PairBatch, TrainingCodes
 from benchmark.inputs import InputSpec, RegionInput, WordText
 from benchmark.method import Baseline, DataFacts, Progress, TripletLoss
 from benchmark.strict import Strict
@@ -262,8 +262,10 @@ class RCAR(Baseline):
         images, captions = {"regions": regions}, dict(self.encode_captions(batch.captions).tensors)
         if self.training and self.config.dropout and self.aggregations:
             captions["seeds"] = draw_seeds(len(batch), regions.device)
-            images["row"] = torch.arange(len(batch), device=regions.device)
-        return TrainingCodes(Codes(images), Codes(captions), {"statistics": statistics})
+            images["row"] = number_rows(len(batch), regions.device)
+        extra: dict[str, Tensor] = {"statistics": statistics}
+        kinds: dict[str, ExtraKind] = {"statistics": "statistics"}
+        return TrainingCodes(Codes(images), Codes(captions), extra, kinds)
 
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
         """Triplet ranking loss over the batch's B x B scores, summed (rcar.md 4)."""

@@ -28,10 +28,11 @@ from baselines.layers.batch_norm import BatchNorm
 from baselines.layers.dense import dense
 from baselines.layers.gru_encoder import GRUEncoder
 from baselines.layers.norms import l1_normalize, l2_normalize, xavier_linear
-from baselines.layers.pair_dropout import PairDropout, draw_seeds
+from baselines.layers.pair_dropout import PairDropout, draw_seeds, number_rows
 from baselines.layers.region_encoder import RegionEncoder
 from baselines.sgraf.global_branch import GlobalBranch, SelfAttentionBranch
-from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
+from benchmark.batches import CaptionBatch, Codes, ExtraKind, ImageBatch, PairBatch, TrainingCodes
+from benchmark.distributed import shares
 from benchmark.errors import UserError
 from benchmark.inputs import InputSpec, RegionInput, WordText
 from benchmark.method import Baseline, DataFacts, Progress, TripletLoss
@@ -319,9 +320,10 @@ class SGRAF(Baseline):
         if self.training and self.config.dropout and self.regulators is not None:
             device = captions["lengths"].device
             captions = Codes({**captions.tensors, "seeds": draw_seeds(len(batch), device)})
-            images = Codes({**images.tensors, "row": torch.arange(len(batch), device=device)})
-        of_head = images["global"].new_empty(2, len(batch))  # filled by the objective
-        return TrainingCodes(images, captions, {**statistics, "head": of_head})
+            images = Codes({**images.tensors, "row": number_rows(len(batch), device)})
+        of_head = images["global"].new_empty(2, shares.whole_count(len(batch)))  # filled by the objective
+        kinds: dict[str, ExtraKind] = {**dict.fromkeys(statistics, "statistics"), "head": "batch"}
+        return TrainingCodes(images, captions, {**statistics, "head": of_head}, kinds)
 
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:
         """Triplet ranking loss over the batch's B x B scores, summed (sgraf.md 4)."""

@@ -22,7 +22,7 @@ from baselines.layers.momentum import follow, momentum_copy
 from baselines.layers.pooled_encoders import PooledBERT, PooledRegions
 from baselines.layers.queues import KeyQueues
 from baselines.user.enhancement import GuideConfig, ProjectedGuide, SelfGuidedEnhancement, add_guide
-from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
+from benchmark.batches import CaptionBatch, Codes, ExtraKind, ImageBatch, PairBatch, TrainingCodes
 from benchmark.errors import UserError
 from benchmark.inputs import InputSpec, RegionInput, WordPieceText
 from benchmark.method import DataFacts, DualEncoder, Progress
@@ -224,7 +224,11 @@ class USER(DualEncoder):
         )
         named = {f"statistics.{name}": value for name, value in statistics.items()}
         captions = self.encode_captions(batch.captions)
-        return TrainingCodes(Codes({"vectors": images}), captions, {**batch.extra, **named})
+        kinds: dict[str, ExtraKind] = {
+            **dict.fromkeys(batch.extra, "item"),  # the keys
+            **dict.fromkeys(named, "statistics"),
+        }
+        return TrainingCodes(Codes({"vectors": images}), captions, {**batch.extra, **named}, kinds)
 
     def objective(self, codes: TrainingCodes, progress: Progress, pair_budget: int | None) -> Tensor:  # noqa: ARG002
         """Lambda * loss of the batch + loss of the queues as they were before; a B x B matrix needs no budget."""

@@ -7,14 +7,17 @@ It is the host of USER, which adds to it (user.md A); where paper and code diffe
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from baselines.layers.bert import BERTConfig, build_bert
 from baselines.layers.pooled_encoders import PooledBERT, PooledGRU, PooledRegions
-from benchmark.batches import CaptionBatch, Codes, ImageBatch, PairBatch, TrainingCodes
+from benchmark.batches import CaptionBatch, Codes, ExtraKind, ImageBatch, PairBatch, TrainingCodes
+from benchmark.distributed import shares
 from benchmark.inputs import InputSpec, RegionInput, WordPieceText, WordText
 from benchmark.method import DataFacts, DualEncoder
 from benchmark.strict import Strict
@@ -91,16 +94,20 @@ class VSEInfinity(DualEncoder):
 
     def training_codes(self, batch: PairBatch) -> TrainingCodes:
         """Vectors with dropout and the batch's statistics; `extra` carries those to `after_step`."""
-        images, replicas = batch.images, self.config.replicas
+        images, whole = batch.images, self.config.replicas
+        replicas = shares.replicas_here(len(batch), whole, "model.replicas")
         parts = images.pixels.chunk(replicas)
         lengths = [None] * len(parts) if images.lengths is None else images.lengths.chunk(replicas)
-        encoded = [
-            self.image_encoder(part, length, batch_statistics=self.training)
-            for part, length in zip(parts, lengths, strict=True)
-        ]
+        with nullcontext() if whole == 1 else shares.apart():
+            encoded = [
+                self.image_encoder(part, length, batch_statistics=self.training)
+                for part, length in zip(parts, lengths, strict=True)
+            ]
         vectors, statistics = torch.cat([vectors for vectors, _ in encoded]), encoded[0][1]
         captions = self.encode_captions(batch.captions)
-        return TrainingCodes(Codes({"vectors": vectors}), captions, {"statistics": statistics})
+        extra: dict[str, Tensor] = {"statistics": statistics}
+        kinds: dict[str, ExtraKind] = {"statistics": "statistics"}
+        return TrainingCodes(Codes({"vectors": vectors}), captions, extra, kinds)
 
     def after_step(self, codes: TrainingCodes) -> None:
         """Take the batch's statistics into the running ones."""

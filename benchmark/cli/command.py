@@ -21,6 +21,7 @@ from rich.text import Text
 
 from benchmark import __version__
 from benchmark.cli.checks import doctor, drift, gpu_check, parity
+from benchmark.cli.cluster import jobs, submit
 from benchmark.cli.data import data_app
 from benchmark.cli.features import compare_features, features
 from benchmark.cli.models import evaluate_model
@@ -47,6 +48,8 @@ FIRST, RUNS, CHECKS = "Begin here", "Runs and scores", "Checks and timings"
 
 app.command(rich_help_panel=FIRST)(reproduce)
 app.command(rich_help_panel=FIRST)(leaderboard)
+app.command(rich_help_panel=RUNS)(submit)
+app.command(rich_help_panel=RUNS)(jobs)
 app.command(rich_help_panel=RUNS)(table)
 app.command(name="list", rich_help_panel=RUNS)(list_)
 app.command(rich_help_panel=RUNS)(evaluate)
@@ -78,6 +81,10 @@ def print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+TOGETHER = ("reproduce", "evaluate")
+"""The commands that several processes can run together."""
+
+
 @app.callback()
 def options(
     context: typer.Context,
@@ -92,6 +99,11 @@ def options(
 ) -> None:
     """Reproducibility benchmark for image-text retrieval: train, evaluate, and compare with the papers."""
     del version  # its callback has seen to it
+    if os.environ.get("WORLD_SIZE", "1") != "1" and context.invoked_subcommand not in TOGETHER:
+        raise UserError(
+            f"`rematch {context.invoked_subcommand}`: found {os.environ['WORLD_SIZE']} processes (WORLD_SIZE), "
+            f"expected one; torchrun divides {' and '.join(TOGETHER)}"
+        )
     chosen_folder.clear()
     if folder is None:
         return
@@ -119,7 +131,8 @@ def main() -> None:
         said = explain_fault(error)
         if said is None:
             raise
-        _say("error", said)
+        if not _heard_elsewhere(error, said):
+            _say("error", said)
         if isinstance(error, OSError):
             _drop_output()
         raise SystemExit(2) from None
@@ -129,6 +142,18 @@ def main() -> None:
         number = signal.Signals(stopped[0] if stopped else signal.SIGINT)
         _say("stopped", f"by {number.name}; {how_to_go_on(arguments)}")
         raise SystemExit(128 + number) from None
+
+
+def _heard_elsewhere(error: BaseException, said: str) -> bool:
+    """Return True where another process of the run says what went wrong."""
+    if "RANK" not in os.environ:
+        return False
+    from benchmark.distributed.launch import report_end
+    from benchmark.distributed.processes import LostProcessError, TogetherError
+
+    ours = not isinstance(error, LostProcessError | TogetherError)
+    told = report_end(said, ours=ours)
+    return told or not (ours or os.environ["RANK"] == "0")
 
 
 def how_to_go_on(arguments: Sequence[str]) -> str:

@@ -5,7 +5,9 @@ Heavy imports stand inside the commands.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +33,7 @@ from benchmark.cli.options import (
     sound_seeds,
     with_log,
 )
+from benchmark.errors import UserError
 
 if TYPE_CHECKING:
     from benchmark.reporting.leaderboard.made import MadeRun
@@ -41,6 +44,16 @@ TrackerNames = Annotated[
     list[str] | None,
     typer.Option(
         "--log", help="Show the epochs there, too: tensorboard, trackio, wandb or jsonl; several times."
+    ),
+]
+
+
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        "--processes",
+        min=1,
+        help="Divide the work by so many processes of this machine, each with a GPU of its own: torchrun's.",
     ),
 ]
 
@@ -57,6 +70,7 @@ def reproduce(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")
     ] = False,
+    processes: Processes = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would happen, with estimates; do nothing.")
     ] = False,
@@ -83,6 +97,7 @@ def reproduce(
       rematch reproduce hat flickr30k --profile reduced --device cpu     (a smoke run, in a minute)
 
       rematch reproduce sgraf --log tensorboard      (then: tensorboard --logdir .rematch/logs/tensorboard)
+      rematch reproduce hat mscoco --processes 4     (four GPUs for one training; docs/distributed.md)
     """
     from benchmark.data.published.catalogue import get_entry
     from benchmark.run.resolve import check_folders, check_runs, check_wanted, choose_dataset, find_runs
@@ -103,10 +118,13 @@ def reproduce(
         return
     check_wanted(runs, settings)
     check_folders(runs, settings.data_dir)
-    made = run_all(runs, seeds, with_log(settings, report), report.console)
-    if tables:
+    if launched(processes):
+        return
+    with divided(with_log(settings, report), report) as (settings, first):
+        made = run_all(runs, seeds, settings, report.console)
+    if tables and first:
         put_tables(made, report)
-    if get_entry(runs[0].dataset).own is not None:
+    if first and get_entry(runs[0].dataset).own is not None:
         report.say(next_step(f"table {runs[0].dataset}"))
 
 
@@ -118,6 +136,7 @@ def evaluate(
     official_checkpoint: Annotated[
         Path | None, typer.Option(help="A checkpoint of the method's authors.")
     ] = None,
+    processes: Processes = None,
     save_sims: Annotated[
         Path | None, typer.Option(help="Also write the similarity matrix to this .npy file.")
     ] = None,
@@ -154,9 +173,14 @@ def evaluate(
     run = read_run(recipe, profile, settings.data_dir)
     table = load_table(relevance, relevance_file, run.single.data.name)
     settings = replace(settings, latency=latency)
-    say_device([run], settings, report)
-    run = run if seed is None else run.with_seed(seed)
-    done = evaluate_weights(run, settings, checkpoint, official_checkpoint, save_sims, report.console)
+    if launched(processes):
+        return
+    with divided(settings, report) as (settings, first):
+        say_device([run], settings, report)
+        run = run if seed is None else run.with_seed(seed)
+        done = evaluate_weights(run, settings, checkpoint, official_checkpoint, save_sims, report.console)
+    if not first:
+        return
     title = recipe.stem if profile is None else f"{recipe.stem}, {profile}"
     sheets = [results_sheet(done.results, title)]
     if table is not None:
@@ -171,6 +195,42 @@ def put_tables(made: Sequence[MadeRun], report: Report) -> None:
 
     write_generated()
     report.put(made_sheet(made))
+
+
+def launched(processes: int | None) -> bool:
+    """Run this command in several processes, where that is asked for; False: it is to be run in this one.
+
+    Raises UserError where `torchrun` has started this one.
+    """
+    from benchmark.distributed.launch import launch, place
+
+    if processes is not None and place() is not None:
+        raise UserError(
+            f"option '--processes': found {processes} in a process that torchrun started; give one of the two"
+        )
+    if processes is None or processes == 1:
+        return False
+    given = sys.argv[1:]
+    where = next(at for at, word in enumerate(given) if word.split("=")[0] == "--processes")
+    launch(processes, given[:where] + given[where + (1 if "=" in given[where] else 2) :])
+    return True
+
+
+@contextmanager
+def divided(settings: Settings, report: Report) -> Iterator[tuple[Settings, bool]]:
+    """Be one of the processes that torchrun started, if it did: settings with its device, and whether it is the first.
+
+    The others say nothing.
+    """
+    from benchmark.distributed.launch import joined
+    from benchmark.distributed.processes import processes
+
+    with joined(settings.device) as device:
+        first = processes().first
+        if not first:
+            report.console.quiet = True
+            settings = replace(settings, show_progress=False, log=None, trackers=())
+        yield replace(settings, device=device), first
 
 
 def run_all(

@@ -14,7 +14,7 @@ that made it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
@@ -29,6 +29,8 @@ from benchmark.data.images.transforms import PictureTransform, transform_of
 from benchmark.data.inputs import check_input
 from benchmark.data.splits import Images, Regions, Split
 from benchmark.data.text.augmentation import drop_regions, drop_words, seeded_random, shift_words
+from benchmark.distributed.processes import processes
+from benchmark.distributed.shares import share_of_batch
 from benchmark.errors import UserError
 from benchmark.inputs import Codec, InputSpec
 
@@ -207,6 +209,9 @@ class PairLoader:
     batch_size: int
     workers: int = 0
     device: torch.device = CPU
+    rank: int = 0
+    processes: int = 1
+    """The number of processes that divide each batch; that of `rank` loads its own images alone."""
 
     @property
     def samples(self) -> int:
@@ -239,16 +244,24 @@ class PairLoader:
         images = self.split.caption_image[captions]
         order = self._random(_ORDER).permutation(self.samples)
         batches = [order[k * self.batch_size : (k + 1) * self.batch_size] for k in range(len(self))]
-        work = [(images[batch].tolist(), batch.tolist()) for batch in batches]
+        shares = [share_of_batch(len(batch), self.rank, self.processes) for batch in batches]
+        owned = [
+            batch if share is None else batch[share.rows]
+            for batch, share in zip(batches, shares, strict=True)
+        ]
+        work = [(images[own].tolist(), own.tolist()) for own in owned]
         inputs = _inputs(self.split, self.spec, work, self.workers, self.device, (self.seed, self.epoch))
-        for number, (batch, pixels) in enumerate(zip(batches, inputs, strict=True)):
+        for number, (own, pixels) in enumerate(zip(owned, inputs, strict=True)):
+            batch, share = batches[number], shares[number]
             rows = torch.from_numpy(captions[batch])
+            read = CaptionBatch(
+                *self._as_read(ids[rows], lengths[rows], self._keys(_WORDS, batch.tolist())), rows
+            )
             yield PairBatch(
-                self._as_seen(pixels, torch.from_numpy(images[batch]), batch.tolist()),
-                CaptionBatch(
-                    *self._as_read(ids[rows], lengths[rows], self._keys(_WORDS, batch.tolist())), rows
-                ),
+                self._as_seen(pixels, torch.from_numpy(images[own]), own.tolist()),
+                read if share is None else read.of(share.rows),  # as wide as the longest of the batch
                 self._candidates(number, images[batch]) if self.spec.candidates else {},
+                None if share is None else share.counts,
             )
 
     def _candidates(self, number: int, in_batch: np.ndarray) -> dict[str, Tensor]:
@@ -327,25 +340,44 @@ def train_batches(
     """Return pairs of one epoch, shuffled by (seed, epoch). `images.index`: image rows; `captions.index`: caption rows.
 
     `spec.unit` says whether every caption comes once, or every image with one of its captions at random. `device`:
-    where pixels are normalised, and lie; all else comes on the CPU.
+    where pixels are normalised, and lie; all else comes on the CPU. Where several processes make the run, this one's
+    part of each batch comes.
     """
-    return PairLoader(split, spec, codec, seed, epoch, batch_size, workers, device)
+    now = processes()
+    return PairLoader(split, spec, codec, seed, epoch, batch_size, workers, device, now.rank, now.size)
+
+
+Wanted = Callable[[int, Sequence[int]], bool]
+"""Whether a process wants a batch, by its number among all and its rows of the split."""
+
+
+def every_batch(number: int, rows: Sequence[int]) -> bool:  # noqa: ARG001
+    """Want all batches."""
+    return True
 
 
 def image_batches(
-    split: Split, spec: InputSpec, *, batch_size: int, workers: int = 0, device: torch.device = CPU
+    split: Split,
+    spec: InputSpec,
+    *,
+    batch_size: int,
+    workers: int = 0,
+    device: torch.device = CPU,
+    wanted: Wanted = every_batch,
 ) -> Iterator[ImageBatch]:
     """Yield images of a split as they are evaluated: pixels (B, 3, H, W) or regions (B, R, D), and rows (B,).
 
     They come in order, but for pictures that differ in shape: those of one shape come together. `device`: as in
-    `train_batches`.
+    `train_batches`. Batches are the same whichever of them are `wanted`.
     """
     transform = transform_of(spec.image)
     if transform is not None and not transform.one_shape:
         check_input(split, spec)
-        yield from _batches_by_shape(split, transform, batch_size, workers, device)
+        for number, found in enumerate(_batches_by_shape(split, transform, batch_size, workers, device)):
+            if wanted(number, found.index.tolist()):
+                yield found
         return
-    rows = _in_order(len(split), batch_size)
+    rows = [batch for at, batch in enumerate(_in_order(len(split), batch_size)) if wanted(at, batch)]
     inputs = _inputs(split, spec, [(batch, batch) for batch in rows], workers, device)
     for batch, pixels in zip(rows, inputs, strict=True):
         yield ImageBatch(pixels, torch.tensor(batch), guides=_guides(split, batch))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmark.batches import CaptionBatch, Codes, ImageBatch
+from benchmark.distributed.processes import Processes, processes
 from benchmark.errors import UserError
 from benchmark.inputs import Codec, InputSpec
 from benchmark.memory import first_fitting, halves, peak_on, ran_out
@@ -78,11 +80,54 @@ def encode_captions(
     dtype: torch.dtype = torch.float32,
     show_progress: bool = False,
 ) -> Codes:
-    """Codes (n_captions, ...) of caption batches that hold every row once, in any order; errors as `encode_images`."""
+    """Codes (n_captions, ...) of caption batches that hold every row once, in any order; errors as `encode_images`.
+
+    Where several processes make the run, they divide the batches, and all get all codes.
+    """
+    now = processes()
     with evaluation_mode(model), show_bar(n_captions, "encode captions", "caption", show_progress) as bar:
+        if not now.alone:
+            mine = islice(batches, now.rank, None, now.size)
+            return share_codes(
+                encode_each(model.encode_captions, mine, device, bar), n_captions, dtype, "captions", now
+            )
         return store_codes(
             encode_each(model.encode_captions, batches, device, bar), n_captions, dtype, "captions"
         )
+
+
+def share_codes(
+    parts: Iterable[tuple[Tensor, Codes]], n_items: int, dtype: torch.dtype, what: str, now: Processes
+) -> Codes:
+    """The codes of all items in all processes, from rows and codes that each has encoded."""
+    index, own = [], []
+    for rows, codes in parts:
+        index.append(rows)
+        own.append(codes)
+    mine = torch.cat([torch.zeros(0, dtype=torch.long), *index])
+    store, at = Store(len(mine), dtype, what), 0
+    for codes in own:
+        store.put(torch.arange(at, at + len(codes)), codes)
+        at += len(codes)
+    own.clear()
+    counts = now.of_all(len(mine))
+    layout = now.of_all({name: (value.shape[1:], value.dtype) for name, value in store.tensors.items()})
+    some = next((found for found in layout if found), None)
+    if some is None:
+        raise UserError(f"{what}: row 0 came 0 times, expected once")
+    whole, order = Store(n_items, dtype, what), now.gather_rows(mine, counts)
+    tensors: dict[str, Tensor] = {}
+    for name in [*(("lengths",) if "lengths" in some else ()), *(key for key in some if key != "lengths")]:
+        shapes = [found[name][0] for found in layout if found]
+        widest = [max(sizes) for sizes in zip(*shapes, strict=True)]
+        value = store.tensors.pop(name, torch.zeros(0, *widest, dtype=some[name][1]))
+        if list(value.shape[1:]) != widest:
+            wide = value.new_zeros(len(value), *widest)
+            wide[tuple(slice(size) for size in value.shape)] = value
+            value = wide
+        tensors[name] = now.gather_rows(value, counts)
+    whole.put(order, Codes(tensors))
+    return whole.codes()
 
 
 def encode_each(
@@ -174,19 +219,20 @@ class Store:
 class Window:
     """Codes that wait until a block of them is whole; blocks leave in order, and nothing stays behind."""
 
-    def __init__(self, blocks: list[slice], dtype: torch.dtype, what: str) -> None:
-        """`blocks`: the rows of each, of one size but for the last."""
-        self.blocks, self.size = blocks, blocks[0].stop
+    def __init__(self, blocks: list[slice], dtype: torch.dtype, what: str, first: int = 0) -> None:
+        """`blocks`: the rows of each, of one size but for the last, counted from row `first` of the split."""
+        self.blocks, self.size, self.first = blocks, blocks[0].stop if blocks else 1, first
         self.dtype, self.what = dtype, what
         self.stores: dict[int, Store] = {}
         self.done = 0
 
     def put(self, index: Tensor, codes: Codes) -> Iterator[tuple[slice, Codes]]:
         """Take in rows (B,) with their codes; yields the blocks that are whole now, and all before them."""
-        for number in (index // self.size).unique().tolist():
+        for number in sorted(set((index // self.size).tolist())):
             here = (index // self.size == number).nonzero().squeeze(1)
             if number < self.done:
-                raise UserError(f"{self.what}: row {int(index[here[0]])} came 2 times, expected once")
+                row = self.first + int(index[here[0]])
+                raise UserError(f"{self.what}: row {row} came 2 times, expected once")
             self._store(number).put(index[here] - number * self.size, codes.rows(here))
         while self.done in self.stores and int(self.stores[self.done].seen.sum()) >= self._size(self.done):
             yield self._next()
@@ -208,7 +254,7 @@ class Window:
 
     def _store(self, number: int) -> Store:
         if number not in self.stores:
-            first = number * self.size
+            first = self.first + number * self.size
             self.stores[number] = Store(self._size(number), self.dtype, self.what, first)
         return self.stores[number]
 

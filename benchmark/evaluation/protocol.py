@@ -36,8 +36,8 @@ from benchmark.evaluation.ranking import (
     captions_of,
     check_matrix,
     positions,
-    rank,
 )
+from benchmark.evaluation.strips import Strip, rank_any
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class ProtocolResult:
 
 
 def evaluate(
-    sims: Floats,
+    sims: Floats | Strip,
     caption_image: Ints,
     protocol: Protocol | str,
     tie_rule: TieRule = "lower_index",
@@ -137,17 +137,19 @@ def evaluate(
 ) -> ProtocolResult:
     """Ranks, metrics, folds and intervals of a matrix under a protocol.
 
-    sims: (n_images, n_captions) float32 or float64, images in protocol order; caption_image: (n_captions,).
+    sims: (n_images, n_captions) float32 or float64, images in protocol order, or a process's strip of them, where all
+    processes get the result; caption_image: (n_captions,).
     n_images: the count to expect in place of the protocol's own (a cut-down test set, a golden file).
     Raises UserError where the matrix does not fit the protocol, the map does not fit the matrix, or a score
     is not finite.
     """
     protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
-    check_matrix(sims)
+    if not isinstance(sims, Strip):
+        check_matrix(sims)
     _check_size(len(sims), protocol, n_images)
     own = captions_of(caption_image, *sims.shape)
     if protocol.folds == 1:
-        ranked = [(rank(sims, caption_image, tie_rule), caption_image)]
+        ranked = [(rank_any(sims, caption_image, tie_rule), caption_image)]
         ranks = ranked[0][0]
     else:
         columns = _fold_columns(own, protocol.folds)
@@ -207,18 +209,19 @@ def _fold_columns(own: list[Ints], folds: int) -> list[Ints]:
 
 
 def _rank_folds(
-    sims: Floats, caption_image: Ints, columns: list[Ints], tie_rule: TieRule
+    sims: Floats | Strip, caption_image: Ints, columns: list[Ints], tie_rule: TieRule
 ) -> list[tuple[Ranks, Ints]]:
     """Ranks of each fold: its images against its captions only; with the map counted within the fold."""
     size = len(sims) // len(columns)
     ranked = []
     for fold, captions in enumerate(columns):
         first, last = int(captions[0]), int(captions[-1]) + 1
-        rows = sims[fold * size : (fold + 1) * size]
-        block = rows[:, first:last] if last - first == len(captions) else rows[:, captions]
+        rows, chosen = slice(fold * size, (fold + 1) * size), slice(first, last)
+        part = chosen if last - first == len(captions) else captions
+        block = sims.block(rows, part) if isinstance(sims, Strip) else sims[rows][:, part]
         local = caption_image[captions] - fold * size
         try:
-            ranked.append((rank(block, local, tie_rule), local))
+            ranked.append((rank_any(block, local, tie_rule), local))
         except UserError as error:
             raise UserError(
                 f"fold {fold} (images {fold * size} and on, captions {first} and on): {error}"

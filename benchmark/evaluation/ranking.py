@@ -7,7 +7,7 @@ are compared in the precision they come in: float64 scores that collide in float
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -62,16 +62,54 @@ def rank(sims: Floats, caption_image: Ints, tie_rule: TieRule = "lower_index") -
     Raises UserError for wrong shapes and types, for an image without captions, and for the first score
     that is not finite.
     """
-    if tie_rule not in get_args(TieRule):
-        raise UserError(f"tie rule '{tie_rule}' is not known{nearest(tie_rule, get_args(TieRule))}")
+    known_rule(tie_rule)
     check_matrix(sims)
     own = captions_of(caption_image, *sims.shape)
+    true = _native(sims[caption_image, np.arange(sims.shape[1])])  # (n_captions,)
+    return join_counts([count_rows(sims, 0, own, true, tie_rule)], tie_rule)
+
+
+def known_rule(tie_rule: str) -> None:
+    """Raise UserError for a tie rule that is not known."""
+    if tie_rule not in get_args(TieRule):
+        raise UserError(f"tie rule '{tie_rule}' is not known{nearest(tie_rule, get_args(TieRule))}")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What some rows of a matrix say of ranks; those of all rows add up to the ranks."""
+
+    i2t: Ints
+    """(rows,) ranks of their images."""
+    t2i: Ints
+    """(n_captions,) how many of these images stand before each caption's own."""
+    tied: NDArray[np.bool_]
+    """(n_captions,) whether one of them scores the same as its own."""
+    tied_images: int
+
+
+def join_counts(parts: Sequence[Counts], tie_rule: TieRule) -> Ranks:
+    """The ranks of a matrix from the counts of its rows, in order."""
+    i2t = np.concatenate([part.i2t for part in parts])
+    t2i, tied = np.sum([part.t2i for part in parts], 0), np.any([part.tied for part in parts], 0)
+    tied_images = sum(part.tied_images for part in parts)
+    return Ranks(i2t, t2i, tied_images / len(i2t), float(tied.mean()), tie_rule)
+
+
+def count_rows(sims: Floats, first: int, own: list[Ints], true: Floats, tie_rule: TieRule) -> Counts:
+    """Count in the rows `sims` (rows, n_captions) of a matrix, which are those from `first` on.
+
+    own: the captions of every image of the matrix; true: the score (n_captions,) of each caption with its image.
+    Raises UserError for the first score that is not finite.
+    """
     n_images, n_captions = sims.shape
-    true = _native(sims[caption_image, np.arange(n_captions)])  # (n_captions,)
     # s > the next smaller float is s >= true: ties above the own row count against the caption, those below
     # do not, so lower_index needs no second comparison: a caption's bar goes up when its own row is reached
     with np.errstate(over="ignore"):  # below the lowest number comes minus infinity, which serves
         bar = np.nextafter(true, true.dtype.type(-np.inf))
+    if first and tie_rule == "lower_index":
+        above = np.concatenate(own[:first])
+        bar[above] = true[above]
     higher = np.empty(n_captions, bool)
     equal = np.empty(n_captions, bool)
     tied = np.zeros(n_captions, bool)
@@ -82,10 +120,10 @@ def rank(sims: Floats, caption_image: Ints, tie_rule: TieRule = "lower_index") -
     for start, block in _row_blocks(sims):
         for offset, row in enumerate(block):
             image = start + offset
-            mine = own[image]
+            mine = own[first + image]
             if not np.isfinite(row, out=equal).all():
                 column = int(np.argmin(equal))
-                raise _not_finite(image, column, row[column])
+                raise _not_finite(first + image, column, row[column])
             # captions against this image
             if tie_rule == "lower_index":
                 bar[mine] = true[mine]
@@ -100,7 +138,7 @@ def rank(sims: Floats, caption_image: Ints, tie_rule: TieRule = "lower_index") -
             tied_images += is_tied
         t2i += count  # a byte holds the count of one block
         count[:] = 0
-    return Ranks(i2t, t2i, tied_images / n_images, float(tied.mean()), tie_rule)
+    return Counts(i2t, t2i, tied, tied_images)
 
 
 def _image_rank(
@@ -188,13 +226,13 @@ def check_matrix(sims: Floats) -> None:
         raise UserError(f"scores: found type {sims.dtype}, expected float32 or float64{advice}")
 
 
-def check_finite(sims: Floats) -> None:
-    """Raise UserError that names the first score (in row order) that is NaN or infinite."""
+def check_finite(sims: Floats, first: int = 0) -> None:
+    """Raise UserError that names the first score (in row order) that is NaN or infinite; `first`: the first row."""
     for start, block in _row_blocks(sims):
         bad = ~np.isfinite(block)
         if bad.any():
             row, column = np.argwhere(bad)[0]
-            raise _not_finite(start + int(row), int(column), block[row, column])
+            raise _not_finite(first + start + int(row), int(column), block[row, column])
 
 
 def captions_of(caption_image: Ints, n_images: int, n_captions: int) -> list[Ints]:

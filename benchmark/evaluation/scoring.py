@@ -10,7 +10,7 @@ nevertheless, a block is scored in halves, and the plan says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.batches import Codes, ImageBatch
+from benchmark.distributed.processes import Processes
+from benchmark.distributed.shares import divide_evenly
 from benchmark.errors import UserError
 from benchmark.evaluation.encoding import (
     Bar,
@@ -29,10 +31,12 @@ from benchmark.evaluation.encoding import (
     Window,
     encode_each,
     evaluation_mode,
+    share_codes,
     show_bar,
     store_codes,
 )
 from benchmark.evaluation.ranking import Floats, Ints
+from benchmark.evaluation.strips import Strip
 from benchmark.memory import MEGABYTE, first_fitting, give_back, halves, peak_on, ran_out
 from benchmark.method import Baseline
 
@@ -145,13 +149,90 @@ def score_batches(
     return (*scoring.result(), kept.codes())
 
 
+Load = Callable[[Callable[[int, Sequence[int]], bool]], Iterable[ImageBatch]]
+"""Loads the batches of images that are wanted, by the number of a batch and its rows."""
+
+
+def score_together(
+    model: Baseline,
+    load: Load,
+    n_images: int,
+    captions: Codes,
+    *,
+    now: Processes,
+    memory_bytes: int,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    keep_bytes: int = 0,
+    show_progress: bool = False,
+) -> tuple[Strip, BlockPlan, Codes]:
+    """Score as `score_batches` does, each process some of the image blocks: of the same batches and plan, to the bit.
+
+    A process encodes the batches that its blocks take part in. Where there are fewer blocks than processes, all encode
+    a share of the batches, and tell each other the codes.
+    """
+    with (
+        evaluation_mode(model),
+        show_bar(n_images, "encode images", "image", show_progress) as encoded,
+        show_bar(n_images * len(captions), "score", "pair", show_progress, scaled=True) as scored,
+    ):
+        begin = next(iter(load(lambda number, _: number == 0)))
+        _, some = next(encode_each(model.encode_images, [begin], device, encoded))
+        one = some.rows(slice(0, 1)).of_type(dtype)
+        padded = "lengths" in one.tensors  # to the longest of all, which is not known before the last
+        plan, order = plan_blocks(model, one, captions, memory_bytes, n_images)
+        blocks = list(plan.image_rows())
+        counts = divide_evenly(len(blocks), now.size)
+        mine = blocks[sum(counts[: now.rank]) :][: counts[now.rank]]
+        rows = slice(mine[0].start, mine[-1].stop) if mine else slice(n_images, n_images)
+        parts: Iterator[tuple[Tensor, Codes]]
+        if padded or len(blocks) < now.size:
+            share = load(lambda number, _: number % now.size == now.rank)
+            codes = share_codes(
+                encode_each(model.encode_images, share, device, encoded), n_images, dtype, "images", now
+            )
+            if padded:
+                plan, order = plan_blocks(model, codes, captions, memory_bytes)
+            parts = iter([(torch.arange(rows.start, rows.stop), codes.rows(rows))] if mine else [])
+        else:
+            touching = load(lambda _, found: any(rows.start <= row < rows.stop for row in found))
+            parts = encode_each(model.encode_images, touching, device, encoded)
+        scoring = _Scoring(model, captions, plan, order, device, rows)
+        kept = Store(min(rows.stop - rows.start, -(-keep_bytes // one.nbytes)), dtype, "images", rows.start)
+        own_blocks = [slice(block.start - rows.start, block.stop - rows.start) for block in mine]
+        window = Window(own_blocks, dtype, "images", rows.start)
+        for index, found in parts:
+            here = ((index >= rows.start) & (index < rows.stop)).nonzero().squeeze(1)
+            own, codes = index[here] - rows.start, found.rows(here)
+            first = (own < kept.n_items).nonzero().squeeze(1)
+            kept.put(own[first], codes.rows(first))
+            for block, whole in window.put(own, codes):
+                scoring.strip(slice(block.start + rows.start, block.stop + rows.start), whole, scored)
+        window.end()
+    halvings = now.largest(scoring.plan.halvings)
+    kinds = now.of_all(None if scoring.sims is None else scoring.sims.dtype)
+    kind = next(kind for kind in kinds if kind is not None)
+    values = np.empty((0, len(captions)), kind) if scoring.sims is None else scoring.sims
+    return Strip(values, rows.start, n_images, now), replace(plan, halvings=halvings), kept.codes()
+
+
 class _Scoring:
-    """A matrix that is being filled, block by block: images outside, their codes are the larger to move."""
+    """A matrix that is being filled, block by block: images outside, their codes are the larger to move.
+
+    `rows`: those of the images that are scored here; None: all.
+    """
 
     def __init__(
-        self, model: Baseline, captions: Codes, plan: BlockPlan, order: Ints, device: torch.device
+        self,
+        model: Baseline,
+        captions: Codes,
+        plan: BlockPlan,
+        order: Ints,
+        device: torch.device,
+        rows: slice | None = None,
     ) -> None:
         self.model, self.plan, self.order, self.device = model, plan, order, device
+        self.rows = slice(0, plan.n_images) if rows is None else rows
         self.captions = move_near(captions, device, plan.memory_bytes)
         self.sims: Floats | None = None
 
@@ -187,8 +268,9 @@ class _Scoring:
             self._fill(rows, images, columns, halved)
             return
         if self.sims is None:
-            self.sims = np.empty((self.plan.n_images, self.plan.n_captions), values.dtype)
-        self.sims[rows, columns.numpy()] = values
+            self.sims = np.empty((self.rows.stop - self.rows.start, self.plan.n_captions), values.dtype)
+        first = self.rows.start
+        self.sims[rows.start - first : rows.stop - first, columns.numpy()] = values
 
     def _scores(self, rows: slice, images: Codes, columns: Tensor) -> Floats | None:
         """Scores (image rows, caption rows) of a block; None where the memory is too small for it."""

@@ -117,10 +117,20 @@ def estimate_sheet(plan: RunEstimate, title: str) -> Sheet:
         "time, on one CPU thread": f"about {show_duration(plan.train_seconds)}; a GPU is far faster",
         "memory while training": _memory(plan),
         "memory while evaluating": _evaluation(plan),
+        "by several processes": _together(plan),
         "disk": f"about {show_bytes(plan.disk_bytes)}, data and work folder",
         "writes": "\n".join(plan.writes),
     }
     return list_facts(f"dry run: {title} (nothing downloaded, trained or written)", facts)
+
+
+def _together(plan: RunEstimate) -> str:
+    """What a step of several processes sends, in words."""
+    two, four = plan.traffic(2), plan.traffic(4)
+    return (
+        f"a step gathers {show_bytes(two.gathered)} of codes; with --processes 2 each sends {show_bytes(two.sent)}, "
+        f"with 4 {show_bytes(four.sent)}: codes, their gradients and those of the weights"
+    )
 
 
 def _extraction(plan: ExtractionEstimate) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from rich.console import Console
 from benchmark import __version__
 from benchmark.data.text.vocabulary import check_embedding
 from benchmark.data.text.word_codec import KEPT
+from benchmark.distributed.processes import processes
 from benchmark.errors import UserError
 from benchmark.evaluation.protocol import ProtocolResult
 from benchmark.evaluation.ranking import Floats
+from benchmark.evaluation.strips import whole_matrix
 from benchmark.files import replacing
 from benchmark.method import Baseline
 from benchmark.recipe.faults import about
@@ -86,18 +89,23 @@ def evaluate_weights(
         said = check_weights(settings.folder(run.dataset, run.name, run.seed), checkpoint)
         if said is not None:
             console.print(said, highlight=False, markup=False, soft_wrap=True)
-    job = prepare(run, settings, splits=("test",))
+    now = processes()
+    with now.in_turn():
+        job = prepare(run, settings, splits=("test",))
     model = build_model(job, pretrained=untrained)
     if official is not None:
         notes = load_official(job, model, official)
         for line in notes:
             console.print(line, highlight=False, markup=False)
         where = (job.dataset.name, f"{run.name}-official", run.seed)
-        with working(settings.folder(*where), settings.record(*where)):
+        with ExitStack() as held:
+            with now.in_turn():
+                if now.first:
+                    held.enter_context(working(settings.folder(*where), settings.record(*where)))
             _, results, sims = evaluate_model(job, model, None, official=official, notes=notes)
     elif untrained:
-        sims = score_split(job, model, "test", show_progress=settings.show_progress).sims
-        results = results_of(job, sims)
+        strip = score_split(job, model, "test", show_progress=settings.show_progress).sims
+        results, sims = results_of(job, strip), whole_matrix(strip)
     else:
         weights = checkpoint or job.folder / "best.safetensors"
         check_words(job, model, weights)
@@ -106,11 +114,11 @@ def evaluate_weights(
             console.print(
                 f"note: {weights.as_posix()} were not trained with this recipe as it is now", markup=False
             )
-        sims = score_split(job, model, "test", show_progress=settings.show_progress).sims
-        results = results_of(job, sims)
+        strip = score_split(job, model, "test", show_progress=settings.show_progress).sims
+        results, sims = results_of(job, strip), whole_matrix(strip)
     for reason in departures_of(job):
         console.print(f"not comparable with the paper: {reason}", highlight=False, markup=False)
-    if save_sims is not None:
+    if save_sims is not None and now.first:
         with replacing(save_sims) as handle:
             np.save(handle, sims)
         console.print(f"wrote {save_sims.as_posix()}", highlight=False, markup=False)

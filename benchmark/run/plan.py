@@ -16,6 +16,7 @@ from benchmark.data.published.hub import Download, download_estimate
 from benchmark.data.regions.detector.weights import REPOSITORY
 from benchmark.data.splits import SplitName
 from benchmark.data.text.codec import vocabulary_size_of
+from benchmark.distributed.traffic import StepTraffic
 from benchmark.evaluation.footprint import LONGEST, NOTHING, Footprint, measure_footprint
 from benchmark.inputs import InputSpec
 from benchmark.memory import MEGABYTE
@@ -30,7 +31,7 @@ from benchmark.run.extraction import (
     estimate_extraction,
 )
 from benchmark.run.job import DTYPES, caption_counts, split_sizes
-from benchmark.run.probe import CostGrowth, count_products, probe
+from benchmark.run.probe import CostGrowth, count_products, probe, synthetic_batch
 from benchmark.training.stages import StagePlan, plan_stages, set_trainable
 
 AGAIN = 4 / 3
@@ -106,6 +107,13 @@ class RunEstimate:
     """Of the region features that the detector makes first; None: it makes none."""
     scoring: Footprint = NOTHING
     """Of the split that takes the most memory to score."""
+    code_bytes: int = 0
+    """Of the codes of a pair in training, which several processes gather."""
+
+    def traffic(self, processes: int) -> StepTraffic:
+        """What a step of several processes sends, in the stage that trains the most."""
+        stage = max(self.stages, key=lambda stage: stage.trained)
+        return StepTraffic(stage.batch_size, self.code_bytes, 4 * stage.trained, processes)
 
     @property
     def epochs(self) -> int:
@@ -273,7 +281,15 @@ def make_plan(
         writes=writes,
         extraction=extraction,
         scoring=largest_footprint(model, spec, recipe),
+        code_bytes=bytes_of_codes(model, spec, vocab_size),
     )
+
+
+def bytes_of_codes(model: Baseline, spec: InputSpec, vocab_size: int) -> int:
+    """The bytes of a pair's codes in training, with a caption of typical length."""
+    with torch.no_grad():
+        codes = model.train().training_codes(synthetic_batch(spec, vocab_size, 2))
+    return (codes.images.nbytes + codes.captions.nbytes) // 2
 
 
 def stored_moments(optimizer: Optimizer) -> int:

@@ -11,7 +11,8 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,19 @@ from typing import Any
 import numpy as np
 
 from benchmark import __version__
-from benchmark.batches import Codes
-from benchmark.data.batches import caption_batches, encoded, image_batches
+from benchmark.batches import Codes, ImageBatch
+from benchmark.data.batches import Wanted, caption_batches, encoded, every_batch, image_batches
 from benchmark.data.splits import SplitName
 from benchmark.data.text.word_codec import WORDS_DIFFER
+from benchmark.distributed.processes import Processes, processes, set_processes
 from benchmark.errors import UserError
 from benchmark.evaluation.encoding import encode_captions
 from benchmark.evaluation.footprint import measure_footprint
 from benchmark.evaluation.metrics import retrieval_metrics
 from benchmark.evaluation.protocol import ProtocolResult, ensemble, evaluate, protocols_of
-from benchmark.evaluation.ranking import Floats, rank, top_k
-from benchmark.evaluation.scoring import score_batches
+from benchmark.evaluation.ranking import Floats, top_k
+from benchmark.evaluation.scoring import score_batches, score_together
+from benchmark.evaluation.strips import Strip, rank_any, top_k_any, whole_matrix
 from benchmark.files import replacing, sha256_bytes, sha256_file, write_text
 from benchmark.memory import GIGABYTE, MEGABYTE, free_on_host
 from benchmark.method import Baseline
@@ -68,7 +71,8 @@ SHARE = 0.5
 class Scored:
     """A split's scores, and the codes they come from."""
 
-    sims: Floats
+    sims: Floats | Strip
+    """(n_images, n_captions); where several processes make the run, this one's rows."""
     images: Codes
     """Those of the first images, as many as were kept."""
     captions: Codes
@@ -80,16 +84,37 @@ def reproduce(run: Run, settings: Settings) -> RunRecord:
 
     Raises UserError for whatever a user can put right.
     """
-    if run.members:
+    now = processes()
+    if run.members and now.alone:
         return reproduce_ensemble(run, settings)
+    if run.members:
+        for member in run.members:
+            own = member.with_seed(run.seed)
+            if now.on_first(lambda own=own: find_member(own, settings)[0] is None):  # type: ignore[misc]
+                reproduce(own, settings)
+        return now.on_first(lambda: _alone(run, settings))
     deterministic()
-    job = prepare(run, settings)
-    with working(job.folder, settings.record(run.dataset, run.name, run.seed)):
-        model = build_model(job, pretrained=job.recipe.pretrained)
+    with now.in_turn():
+        job = prepare(run, settings)
+    with ExitStack() as held:
+        with now.in_turn():
+            if now.first:
+                held.enter_context(working(job.folder, settings.record(run.dataset, run.name, run.seed)))
+            model = build_model(job, pretrained=job.recipe.pretrained)
         with about(run.path):
             check_memory(job, model)
             result = train_model(job, model) if job.recipe.training.stages else None
-        return evaluate_model(job, model, result)[0]
+        return now.of_first(evaluate_model(job, model, result)[0])
+
+
+def _alone(run: Run, settings: Settings) -> RunRecord:
+    """Make an ensemble in this process, while others wait; its members have been made together."""
+    together = processes()
+    set_processes(Processes())
+    try:
+        return reproduce_ensemble(run, settings)
+    finally:
+        set_processes(together)
 
 
 def train_model(job: Job, model: Baseline) -> TrainingResult:
@@ -103,7 +128,7 @@ def train_model(job: Job, model: Baseline) -> TrainingResult:
     def validate() -> dict[str, float]:
         sims = score_split(job, model, "val", show_progress=False).sims
         split = job.dataset.splits["val"]
-        return retrieval_metrics(rank(sims, split.caption_image, job.recipe.evaluation.tie_rule)).values()
+        return retrieval_metrics(rank_any(sims, split.caption_image, job.recipe.evaluation.tie_rule)).values()
 
     tracked = Tracked(
         f"{job.dataset.name}/{job.run.name}/{job.seed}",
@@ -189,23 +214,24 @@ def score_split(
         show_progress,
     )
     free = free_on_host()
-    sims, plan, images = score_batches(
-        model,
-        image_batches(
-            data,
-            job.spec,
-            batch_size=how.batch_size,
-            workers=job.recipe.training.workers,
-            device=settings.device,
-        ),
-        len(data),
-        captions,
-        memory_bytes=how.memory_mb * MEGABYTE,
-        device=settings.device,
-        dtype=dtype,
-        keep_bytes=0 if not keep_codes else sys.maxsize if free is None else int(SHARE * free),
-        show_progress=show_progress,
-    )
+    now, device = processes(), settings.device
+    options: dict[str, Any] = {
+        "memory_bytes": how.memory_mb * MEGABYTE,
+        "device": device,
+        "dtype": dtype,
+        "keep_bytes": 0 if not keep_codes else sys.maxsize if free is None else int(SHARE * free),
+        "show_progress": show_progress,
+    }
+    sizes: dict[str, int] = {"batch_size": how.batch_size, "workers": job.recipe.training.workers}
+
+    def load(wanted: Wanted) -> Iterator[ImageBatch]:
+        return image_batches(data, job.spec, **sizes, device=device, wanted=wanted)
+
+    sims: Floats | Strip
+    if now.alone:
+        sims, plan, images = score_batches(model, load(every_batch), len(data), captions, **options)
+    else:
+        sims, plan, images = score_together(model, load, len(data), captions, now=now, **options)
     return Scored(sims, images, captions, plan.summary())
 
 
@@ -228,13 +254,14 @@ def evaluate_model(
         seconds["training"] = training.wall_seconds
     packed = pack(
         make_sidecar(
-            results, top_k(scored.sims, 10), job.dataset.splits["test"], training.log if training else []
+            results, top_k_any(scored.sims, 10), job.dataset.splits["test"], training.log if training else []
         )
     )
     if official is not None:
         weights_sha256 = sha256_file(official)
     else:  # weights that were not trained here are named by what they are as a file of ours
         weights_sha256 = training.weights_sha256 if training else sha256_bytes(weight_bytes(model, {}))
+    timed = job.settings.latency and processes().first
     record = new_record(
         run=job.run.name if official is None else f"{job.run.name}-official",
         seed=job.seed,
@@ -255,11 +282,13 @@ def evaluate_model(
         sidecar_sha256=sha256_bytes(packed),
         notes=[*job.dataset.notes, *(notes or []), *devices_note(training)],
         wall_seconds=seconds,
-        latency=latency_of(job, model, scored).record_fields() if job.settings.latency else None,
+        latency=latency_of(job, model, scored).record_fields() if timed else None,
         environment=collect(job.settings.device, job.recipe.training.precision),
     )
-    _write(record, packed, scored.sims, job.settings)
-    return record, results, scored.sims
+    sims = whole_matrix(scored.sims)
+    if processes().first:
+        _write(record, packed, sims, job.settings)
+    return record, results, sims
 
 
 def devices_note(training: TrainingResult | None) -> list[str]:
@@ -367,6 +396,19 @@ def member_of(run: Run, settings: Settings) -> Member:
     Its test split is loaded once, but for the training of a new run. A training that was interrupted is taken up with
     `resume` only: its recipe may have changed since.
     """
+    found, job = find_member(run, settings)
+    if found is not None:
+        return found
+    record = reproduce(run, settings)
+    matrix = settings.folder(run.dataset, run.name, run.seed) / MATRIX
+    sims = _read_matrix(matrix, record)
+    if sims is None:
+        raise UserError(f"{matrix.as_posix()}: found another matrix than this run wrote; run again")
+    return Member(record, sims, job or prepare(run, settings, splits=("test",)))
+
+
+def find_member(run: Run, settings: Settings) -> tuple[Member | None, Job | None]:
+    """A member from its last run, None where that is not there or not sound; and its job, where one was made."""
     where = (run.dataset, run.name, run.seed)
     matrix, stored = settings.folder(*where) / MATRIX, settings.record(*where)
     job = None
@@ -379,12 +421,8 @@ def member_of(run: Run, settings: Settings) -> Member:
         same = same and (not named or job.codec.identity == record.codec)
         sims = _read_matrix(matrix, record) if same else None
         if sims is not None:
-            return Member(record, sims, job)
-    record = reproduce(run, settings)
-    sims = _read_matrix(matrix, record)
-    if sims is None:
-        raise UserError(f"{matrix.as_posix()}: found another matrix than this run wrote; run again")
-    return Member(record, sims, job or prepare(run, settings, splits=("test",)))
+            return Member(record, sims, job), job
+    return None, job
 
 
 def _read_matrix(path: Path, record: RunRecord) -> Floats | None:
@@ -409,7 +447,7 @@ def _member_part(record: RunRecord) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------------- files
 
 
-def results_of(job: Job, sims: Floats) -> list[ProtocolResult]:
+def results_of(job: Job, sims: Floats | Strip) -> list[ProtocolResult]:
     """Every protocol of the dataset over one matrix, scaled to a test split that is not the whole published one."""
     test = job.dataset.splits["test"]
     partial = job.recipe.data.first_images.test is not None or job.dataset.departures

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from benchmark.devices import named_device
+from benchmark.distributed.processes import Processes
 from benchmark.errors import UserError
 from benchmark.files import sha256_bytes, sha256_file, write_bytes
 from benchmark.method import Baseline
@@ -28,7 +29,7 @@ from benchmark.training.checkpoints import Checkpoint, CheckpointFacts
 from benchmark.training.folder import WorkFolder, check_best, check_vocabulary
 from benchmark.training.log import ANEW, Log, check_log
 from benchmark.training.stages import is_validated, set_trainable, stage_of
-from benchmark.training.trainer import Batches, Trainer, TrainingDivergedError
+from benchmark.training.trainer import Batches, EpochTrace, Trainer, TrainingDivergedError
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,11 @@ def train(
     model as it is. `recipe`: the recipe as JSON; a checkpoint of another one is refused, and what differs is named.
     `show_progress`: None shows the bar on a terminal only. `on_epoch` gets every new log entry: epoch, stage, steps,
     pairs, loss (mean), lr (first step), lr_last, losses (one a step), skipped_steps (float16 overflows), seconds,
-    validation_seconds, validation (or null), best (whether this epoch is the best so far). `lay_beside(resumes)`
-    writes the vocabulary beside the checkpoint, or checks it where a training goes on.
+    validation_seconds, validation (or null), best (whether this epoch is the best so far), and of several processes
+    their number, communication_seconds and communication_bytes (of one process). `lay_beside(resumes)` writes the
+    vocabulary beside the checkpoint, or checks it where a training goes on.
+
+    Where several processes make the run, all call this; the first one alone touches files.
 
     Without `resume`, the files of an earlier run in `work_dir` move to `work_dir/previous`, and an interrupted one is
     spoken of. With it, the result is, bit for bit on the same machine, that of a run that was never stopped.
@@ -86,16 +90,16 @@ def train(
     finite.
     """
     trainer = Trainer(model, training, loss_type, make_batches, device, show_progress)
-    folder = WorkFolder(work_dir)
-    said = folder.prepare(resume)
-    if said is not None:
+    folder, first = WorkFolder(work_dir), trainer.processes.first
+    said = trainer.processes.on_first(lambda: folder.prepare(resume))
+    if said is not None and first:
         print(said, flush=True)
     run = _Run(trainer, folder, recipe_digest, json.loads(json.dumps(recipe or {})))
     resumed_from = run.begin(lay_beside)
     try:
         for epoch in range(run.epochs_done, training.epochs):
             entry = run.epoch(epoch, validate)
-            if on_epoch is not None:
+            if on_epoch is not None and first:
                 on_epoch(entry)
     finally:
         set_trainable(model, trainer.free)
@@ -142,6 +146,18 @@ def first_losses(
     return losses
 
 
+def _told(processes: Processes, trace: EpochTrace) -> dict[str, Any]:
+    """What a log says of an epoch that several processes made."""
+    if trace.communication is None:
+        return {}
+    seconds, sent = trace.communication
+    return {
+        "processes": processes.size,
+        "communication_seconds": round(seconds, 3),
+        "communication_bytes": sent,
+    }
+
+
 class _Run:
     """A training in its folder: the epochs done, the best one, and the record of each epoch."""
 
@@ -153,7 +169,9 @@ class _Run:
         self.best_sha256: str | None = None
         self.best_is_there = True
         self.vocabulary_sha256: str | None = None
-        self.devices = [named_device(trainer.device)]
+        self.processes = trainer.processes
+        each = "" if self.processes.alone else f" ({self.processes.size} processes)"
+        self.devices = [f"{named_device(trainer.device)}{each}"]
         self.log = Log(folder.log)
 
     def begin(self, lay_beside: Callable[[bool], None] | None) -> int | None:
@@ -161,13 +179,20 @@ class _Run:
 
         Every file is checked before the first is written.
         """
-        state = self._checked() if self.folder.checkpoint.is_file() else None
-        if lay_beside is not None:
-            lay_beside(state is not None)
+
+        def find() -> Checkpoint | None:
+            state = self._checked() if self.folder.checkpoint.is_file() else None
+            if lay_beside is not None:
+                lay_beside(state is not None)
+            return state
+
+        self.processes.copy_state(self.trainer.model)
+        state = self.processes.on_first(find)
         if state is not None:
             self._take_up(state)
         vocabulary = self.folder.vocabulary
-        self.vocabulary_sha256 = sha256_file(vocabulary) if vocabulary.is_file() else None
+        if self.processes.first:
+            self.vocabulary_sha256 = sha256_file(vocabulary) if vocabulary.is_file() else None
         return None if state is None else self.epochs_done
 
     def _checked(self) -> Checkpoint:
@@ -206,7 +231,12 @@ class _Run:
         self.best_epoch, self.best_value = facts.best_epoch, facts.best_value
         self.best_sha256 = facts.best_sha256
         self.devices = [*facts.devices, *(now for now in self.devices if now != facts.devices[-1])]
-        if not self.best_is_there:  # killed after the checkpoint, before the weights
+        self.processes.on_first(self._mend)
+
+    def _mend(self) -> None:
+        """Put right what a kill left undone after the checkpoint was written."""
+        path = self.folder.checkpoint
+        if not self.best_is_there:
             content = self._best_bytes()
             if sha256_bytes(content) != self.best_sha256:
                 raise UserError(f"{path.as_posix()}: field 'best_sha256': not of its own weights; {ANEW}")
@@ -216,6 +246,11 @@ class _Run:
     def finish(self) -> list[dict[str, Any]]:
         """Load the best weights and return the log; raises UserError where either is not what was written."""
         self._check_chosen()
+        lines, self.best_sha256 = self.processes.on_first(self._finish)
+        self.processes.copy_state(self.trainer.model)
+        return lines
+
+    def _finish(self) -> tuple[list[dict[str, Any]], str | None]:
         path = self.folder.best
         notes = checkpoints.load_weights(path, self.trainer.model)
         wanted = {"epoch": self.best_epoch, "recipe_digest": self.digest}
@@ -224,7 +259,7 @@ class _Run:
                 f"{path.as_posix()}: found other weights than this training wrote, those of epoch "
                 f"{notes.get('epoch')}, expected epoch {self.best_epoch}; {ANEW}"
             )
-        return self.log.entries()
+        return self.log.entries(), self.best_sha256
 
     def epoch(self, epoch: int, validate: Callable[[], dict[str, float]] | None) -> dict[str, Any]:
         """Train an epoch, validate, and write log line, checkpoint and best weights; returns the log entry."""
@@ -249,8 +284,15 @@ class _Run:
             "validation_seconds": round(validation_seconds, 3),
             "validation": validation,
             "best": chosen,
+            **_told(self.processes, trace),
         }
         self.epochs_done = epoch + 1
+        if self.processes.first:
+            self._write(entry, chosen=chosen)
+        return entry
+
+    def _write(self, entry: dict[str, Any], *, chosen: bool) -> None:
+        """Write the log line, the checkpoint and, where they are the best ones, the weights."""
         before, content = self.best_sha256, self._best_bytes() if chosen else None
         if content is not None:
             self.best_sha256 = sha256_bytes(content)
@@ -258,7 +300,6 @@ class _Run:
         self._save(before)
         if content is not None:
             write_bytes(self.folder.best, content)
-        return entry
 
     def _enter(self, epoch: int) -> None:
         """Set up the stage; the weights that one begins with must be those that were chosen."""
@@ -266,7 +307,7 @@ class _Run:
         begins = plan.from_checkpoint and epoch == plan.first_epoch
         if begins:
             self._check_chosen()
-        if begins and sha256_file(best) != self.best_sha256:
+        if begins and self.processes.first and sha256_file(best) != self.best_sha256:
             raise UserError(f"{best.as_posix()}: not the weights of epoch {self.best_epoch}; {ANEW}")
         self.trainer.enter(epoch, best)
 
@@ -279,7 +320,8 @@ class _Run:
             raise ValueError("a recipe that selects by a metric needs `validate`")
         self.trainer.model.eval()
         with torch.no_grad():
-            return {name: float(value) for name, value in validate().items()}
+            values = {name: float(value) for name, value in validate().items()}
+        return self.processes.of_first(values)
 
     def _choose(self, epoch: int, validation: dict[str, float] | None) -> bool:
         """Return True if this epoch is the best so far; equal values keep the earlier one.

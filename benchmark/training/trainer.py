@@ -21,6 +21,10 @@ from torch.amp.grad_scaler import GradScaler
 from tqdm import tqdm
 
 from benchmark.batches import PairBatch, TrainingCodes
+from benchmark.distributed.as_one import as_one_batch
+from benchmark.distributed.codes import gather_codes
+from benchmark.distributed.processes import processes
+from benchmark.distributed.shares import Share, together
 from benchmark.errors import UserError
 from benchmark.memory import MEGABYTE, first_fitting, halves, peak_on, ran_out
 from benchmark.method import Baseline, Progress
@@ -54,10 +58,15 @@ class EpochTrace:
     pairs: int
     skipped_steps: int
     seconds: float
+    communication: tuple[float, int] | None = None
+    """Seconds and bytes of what the processes told each other; None: there is one."""
 
 
 class Trainer:
-    """Model, optimiser and scaler, and how they go through an epoch; knows nothing of files."""
+    """Model, optimiser and scaler, and how they go through an epoch; knows nothing of files.
+
+    Where several processes make the run, batches are this one's parts of them.
+    """
 
     def __init__(
         self,
@@ -71,6 +80,7 @@ class Trainer:
         deterministic()
         model.to(device)
         self.model, self.training, self.device = model, training, device
+        self.processes = processes()
         self.make_batches, self.show_progress = make_batches, show_progress
         self.free = frozenset(name for name, value in model.named_parameters() if value.requires_grad)
         self.plans = plan_stages(model, training, loss_type)
@@ -104,7 +114,9 @@ class Trainer:
             if plan.from_checkpoint:
                 if best is None:
                     raise UserError(f"stage {plan.index} starts from a chosen checkpoint: train it in full")
-                load_weights(best, self.model)
+                chosen = best
+                self.processes.on_first(lambda: load_weights(chosen, self.model))
+                self.processes.copy_state(self.model)
             if plan.reset_optimizer:
                 self.reset_optimizer()
         set_trainable(self.model, plan.trainable & self.free)
@@ -125,6 +137,7 @@ class Trainer:
         begin = time.perf_counter()
         label = f"epoch {epoch + 1}/{self.training.epochs}"
         hidden = None if self.show_progress is None else not self.show_progress
+        self.processes.traffic.take()
         with tqdm(islice(batches, steps), desc=label, total=steps, leave=False, disable=hidden) as bar:
             for number, batch in enumerate(bar):
                 where = Progress(epoch, epoch * self.steps_per_epoch + number, plan.index, plan.loss)
@@ -132,12 +145,13 @@ class Trainer:
                 losses.append(loss)
                 rates.append(rate)
                 skipped += not updated
-                pairs += len(batch)
+                pairs += len(batch) if batch.counts is None else sum(batch.counts)
                 speed = pairs / (time.perf_counter() - begin)
                 bar.set_postfix_str(f"loss {loss:.4g}, lr {rate:.3g}, {speed:.0f} pairs/s", refresh=False)
         if len(losses) != steps:
             raise RuntimeError(f"epoch {epoch} has {len(losses)} batches, epoch 0 has {self.steps_per_epoch}")
-        return EpochTrace(losses, rates, pairs, skipped, time.perf_counter() - begin)
+        told = None if self.processes.alone else self.processes.traffic.take()
+        return EpochTrace(losses, rates, pairs, skipped, time.perf_counter() - begin, told)
 
     def step(self, batch: PairBatch, where: Progress) -> tuple[float, float, bool]:
         """One optimiser step: its loss, its learning rate, and whether the update took place.
@@ -166,20 +180,31 @@ class Trainer:
         rate = self.rate(where)
         set_rate(self.optimizer, rate)
         batch = batch.to(self.device)
-        with torch.no_grad():
+        share = self._share(batch.counts)
+        with torch.no_grad(), as_one_batch(self.processes, share):
             batch = self.model.prepare_batch(batch, where)
+        if share is not None:  # mining may have left pairs out
+            share = self._share(tuple(self.processes.of_all(len(batch))))
         self.optimizer.zero_grad(set_to_none=True)
         half = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(settings.precision)
         with torch.autocast(self.device.type, dtype=half, enabled=half is not None):
-            codes = self.model.training_codes(batch)
-            loss = self.model.objective(codes, where, self.pair_budget)
+            with as_one_batch(self.processes, share):
+                codes = self.model.training_codes(batch)
+            codes = gather_codes(codes, share, self.processes)
+            with together(self.processes, None):
+                loss = self.model.objective(codes, where, self.pair_budget)
         value = self._checked(loss, where, rate)
         return codes, (value, rate, self._update(loss, where, rate))
+
+    def _share(self, counts: tuple[int, ...] | None) -> Share | None:
+        return None if counts is None else Share(self.processes.rank, counts)
 
     def _no_room(self, batch: PairBatch, where: Progress) -> UserError:
         """The error of a step that runs out of memory; the weights are no longer those of the training."""
         count, given = len(batch), self.training.pair_budget_mb or _LARGEST_BUDGET
         said = f"{self.device} ran out of memory in a step of {count} pairs{peak_on(self.device)}"
+        if not self.processes.alone:  # the others wait in the middle of the step
+            return UserError(f"field 'training.pair_budget_mb': {said} of process {self.processes.rank}")
         whole = self.pair_budget
 
         def budgeted(megabytes: int) -> None:
@@ -211,7 +236,8 @@ class Trainer:
         """The loss as a number; every float32 value survives its nine digits."""
         if loss.ndim:
             raise ValueError(f"the objective returned a tensor of shape {tuple(loss.shape)}, not a scalar")
-        value = float(f"{loss.item():.9g}")
+        exact = self.processes.of_first(loss.item())
+        value = exact if loss.dtype == torch.float64 else float(f"{exact:.9g}")
         if not math.isfinite(value):
             raise TrainingDivergedError(
                 advice(f"the loss is {value}", where.epoch, where.step, rate, self.training)
@@ -224,7 +250,9 @@ class Trainer:
 
     def _update(self, loss: Tensor, where: Progress, rate: float) -> bool:
         """Backward, clip, update. False: float16 gradients overflowed, and the scaler left the step out."""
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        part = loss if self.processes.alone else loss / self.processes.size  # each computes all of it
+        self.scaler.scale(part).backward()  # type: ignore[no-untyped-call]
+        self.processes.sum_gradients([value for value in self.model.parameters() if value.requires_grad])
         clip = self.training.optimizer.clip_norm
         if clip is not None:
             self.scaler.unscale_(self.optimizer)
@@ -239,12 +267,24 @@ class Trainer:
         return scale >= before
 
     def check_weights(self, epoch: int, trace: EpochTrace) -> None:
-        """Raise TrainingDivergedError where the last updates have ruined a parameter."""
+        """Raise TrainingDivergedError where the last updates have ruined a parameter.
+
+        Raises UserError where processes that make the run together have come to have other weights.
+        """
         for name, parameter in self.model.named_parameters():
             if not bool(torch.isfinite(parameter).all()):
                 step = (epoch + 1) * self.steps_per_epoch - 1
                 fault = f"parameter '{name}' is not finite"
                 raise TrainingDivergedError(advice(fault, epoch, step, trace.rates[-1], self.training))
+        if not self.processes.alone:
+            with torch.no_grad():
+                sums = torch.stack([value.double().sum() for value in self.model.parameters()]).tolist()
+            others = self.processes.of_all(sums)
+            if any(other != sums for other in others):
+                raise UserError(
+                    f"epoch {epoch}: the processes have come to have different weights, expected the same in all; the "
+                    "last checkpoint is kept; do their machines and libraries differ?"
+                )
 
 
 def advice(fault: str, epoch: int, step: int, rate: float, training: Training) -> str:

@@ -51,11 +51,13 @@ RECIPES = sorted(
 """The recipes of single models."""
 
 
-def small(path: Path, precision: str = "float32") -> Subject:
-    """Read a recipe and make its model and its training small."""
+def small(path: Path, precision: str = "float32", pairs: int = PAIRS) -> Subject:
+    """Read a recipe and make its model and its training small, with batches of `pairs`."""
     recipe = load_recipe(path)
     assert isinstance(recipe, Recipe)
     document = recipe.model_dump()
     document["model"] = {**recipe.model, **SIZES[recipe.method]}
-    document["training"] |= {"batch_size": PAIRS, "precision": precision}
-    return Subject.of(shortened(Recipe.model_validate(document), PAIRS), path.stem, VOCABULARY)
+    if "queue" in document["model"]:
+        document["model"]["queue"] = 2 * pairs
+    document["training"] |= {"batch_size": pairs, "precision": precision}
+    return Subject.of(shortened(Recipe.model_validate(document), pairs), path.stem, VOCABULARY)

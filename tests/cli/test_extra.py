@@ -151,7 +151,9 @@ def test_a_run_of_mscoco_brings_its_own_ids(folder: Path) -> None:
     rows = np.repeat(np.arange(IMAGES), 5)
     split = Split("test", image_ids, image_ids, ["a dog"] * 50, caption_ids, rows, NoPictures(IMAGES))
     evaluation = SimpleNamespace(tie_rule="lower_index", precision="float32")
-    recipe = SimpleNamespace(evaluation=evaluation, data=SimpleNamespace(captions_per_image=5, every_caption=False))
+    recipe = SimpleNamespace(
+        evaluation=evaluation, data=SimpleNamespace(captions_per_image=5, every_caption=False)
+    )
     job = SimpleNamespace(dataset=Dataset("mscoco", "0123", "here", "", {"test": split}), recipe=recipe)
     sheet = score_run_relevance(
         Evaluated(cast(Any, job), [], sims()), load_relevance("cxc", folder / "sits_test.csv"), None

@@ -22,6 +22,7 @@ from benchmark.checks.drift.seeds import ENOUGH, committed_and_new, seed_finding
 from benchmark.devices import compute_capability
 from benchmark.errors import UserError, nearest
 from benchmark.evaluation.ranking import Floats
+from benchmark.evaluation.strips import whole_matrix
 from benchmark.files import sha256_file
 from benchmark.places import REFERENCE, RUNS, listing, locate
 from benchmark.records.record import RunRecord, read_all
@@ -258,7 +259,7 @@ def rescore(job: Job, weights: Path, sha256: str | None = None) -> Rescoring:
     model.load_state_dict(
         {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     )
-    sims = score_split(job, model, "test", show_progress=False).sims
+    sims = whole_matrix(score_split(job, model, "test", show_progress=False).sims)
     metrics = results_of(job, sims)[0].metrics.values()
     return Rescoring({name: metrics[name] for name in METRICS}, sims)
 
