@@ -48,6 +48,10 @@ TrackerNames = Annotated[
 ]
 
 
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, with estimates; do nothing.")]
+Latency = Annotated[bool, typer.Option(help="Measure latency after the evaluation.")]
+Tables = Annotated[bool, typer.Option(help="Write results/tables/ at the end.")]
 Processes = Annotated[
     int | None,
     typer.Option(
@@ -67,18 +71,14 @@ def reproduce(
     ] = None,
     *,
     seeds: Seeds = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")
-    ] = False,
+    resume: Resume = False,
     processes: Processes = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would happen, with estimates; do nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     profile: Profile = None,
     settings: Settings,
     word_vectors: WordVectors = None,
-    latency: Annotated[bool, typer.Option(help="Measure latency after the evaluation.")] = True,
-    tables: Annotated[bool, typer.Option(help="Write results/tables/ at the end.")] = True,
+    latency: Latency = True,
+    tables: Tables = True,
     trackers: TrackerNames = None,
     report: Report,
 ) -> None:
@@ -97,14 +97,15 @@ def reproduce(
       rematch reproduce hat flickr30k --profile reduced --device cpu     (a smoke run, in a minute)
 
       rematch reproduce sgraf --log tensorboard      (then: tensorboard --logdir .rematch/logs/tensorboard)
+
       rematch reproduce hat mscoco --processes 4     (four GPUs for one training; docs/distributed.md)
     """
     from benchmark.data.published.catalogue import get_entry
     from benchmark.run.resolve import check_folders, check_runs, check_wanted, choose_dataset, find_runs
     from benchmark.training.trackers import check_trackers
 
-    shown = check_trackers(trackers or ())
-    settings = replace(settings, word_vectors=word_vectors, resume=resume, latency=latency, trackers=shown)
+    settings = replace(settings, word_vectors=word_vectors, resume=resume, latency=latency)
+    settings = replace(settings, trackers=check_trackers(trackers or ()))
     if dataset is None and not Path(target).suffix:
         dataset = choose_dataset(settings.device)
         if get_entry(dataset).embedded:
@@ -112,9 +113,7 @@ def reproduce(
     runs = find_runs(target, dataset, profile, data_dir=settings.data_dir)
     check_runs(runs, settings.data_dir)
     if dry_run:
-        from benchmark.reporting.estimates import estimate_sheets
-
-        report.put(*estimate_sheets(runs, seeds, settings.data_dir, settings.vocabulary))
+        put_plans(runs, seeds, settings, report)
         return
     check_wanted(runs, settings)
     check_folders(runs, settings.data_dir)
@@ -186,6 +185,13 @@ def evaluate(
     if table is not None:
         sheets.append(score_run_relevance(done, table, relevance_file))
     report.put(*sheets)
+
+
+def put_plans(runs: Sequence[Run], seeds: Sequence[int] | None, settings: Settings, report: Report) -> None:
+    """Print what the runs would download, train and write."""
+    from benchmark.reporting.estimates import estimate_sheets
+
+    report.put(*estimate_sheets(runs, seeds, settings.data_dir, settings.vocabulary))
 
 
 def put_tables(made: Sequence[MadeRun], report: Report) -> None:

@@ -188,9 +188,8 @@ def score_together(
         parts: Iterator[tuple[Tensor, Codes]]
         if padded or len(blocks) < now.size:
             share = load(lambda number, _: number % now.size == now.rank)
-            codes = share_codes(
-                encode_each(model.encode_images, share, device, encoded), n_images, dtype, "images", now
-            )
+            encoding = encode_each(model.encode_images, share, device, encoded)
+            codes = share_codes(encoding, n_images, dtype, "images", now)
             if padded:
                 plan, order = plan_blocks(model, codes, captions, memory_bytes)
             parts = iter([(torch.arange(rows.start, rows.stop), codes.rows(rows))] if mine else [])

@@ -94,15 +94,7 @@ def evaluate_weights(
         job = prepare(run, settings, splits=("test",))
     model = build_model(job, pretrained=untrained)
     if official is not None:
-        notes = load_official(job, model, official)
-        for line in notes:
-            console.print(line, highlight=False, markup=False)
-        where = (job.dataset.name, f"{run.name}-official", run.seed)
-        with ExitStack() as held:
-            with now.in_turn():
-                if now.first:
-                    held.enter_context(working(settings.folder(*where), settings.record(*where)))
-            _, results, sims = evaluate_model(job, model, None, official=official, notes=notes)
+        results, sims = _evaluate_official(job, model, official, console)
     elif untrained:
         strip = score_split(job, model, "test", show_progress=settings.show_progress).sims
         results, sims = results_of(job, strip), whole_matrix(strip)
@@ -123,6 +115,23 @@ def evaluate_weights(
             np.save(handle, sims)
         console.print(f"wrote {save_sims.as_posix()}", highlight=False, markup=False)
     return Evaluated(job, results, sims)
+
+
+def _evaluate_official(
+    job: Job, model: Baseline, official: Path, console: Console
+) -> tuple[list[ProtocolResult], Floats]:
+    """Evaluate an authors' checkpoint, and write its record."""
+    settings, now = job.settings, processes()
+    notes = load_official(job, model, official)
+    for line in notes:
+        console.print(line, highlight=False, markup=False)
+    where = (job.dataset.name, f"{job.run.name}-official", job.run.seed)
+    with ExitStack() as held:
+        with now.in_turn():
+            if now.first:
+                held.enter_context(working(settings.folder(*where), settings.record(*where)))
+        _, results, sims = evaluate_model(job, model, None, official=official, notes=notes)
+    return results, sims
 
 
 def check_weights(trained: Path, checkpoint: Path | None) -> str | None:

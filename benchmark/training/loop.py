@@ -104,20 +104,7 @@ def train(
     finally:
         set_trainable(model, trainer.free)
         trainer.optimizer.zero_grad(set_to_none=True)  # what is measured next has the memory to itself
-    lines = run.finish()
-    assert run.best_epoch is not None and run.best_sha256 is not None  # noqa: PT018
-    return TrainingResult(
-        best_epoch=run.best_epoch,
-        best_value=run.best_value,
-        epochs=training.epochs,
-        log=lines,
-        best_weights=folder.best,
-        last_checkpoint=folder.checkpoint,
-        wall_seconds=sum(line["seconds"] + line["validation_seconds"] for line in lines),
-        resumed_from=resumed_from,
-        weights_sha256=run.best_sha256,
-        devices=run.devices,
-    )
+    return run.result(resumed_from)
 
 
 def first_losses(
@@ -249,6 +236,23 @@ class _Run:
         lines, self.best_sha256 = self.processes.on_first(self._finish)
         self.processes.copy_state(self.trainer.model)
         return lines
+
+    def result(self, resumed_from: int | None) -> TrainingResult:
+        """Finish the training, and return what it came to."""
+        lines = self.finish()
+        assert self.best_epoch is not None and self.best_sha256 is not None  # noqa: PT018
+        return TrainingResult(
+            best_epoch=self.best_epoch,
+            best_value=self.best_value,
+            epochs=self.trainer.training.epochs,
+            log=lines,
+            best_weights=self.folder.best,
+            last_checkpoint=self.folder.checkpoint,
+            wall_seconds=sum(line["seconds"] + line["validation_seconds"] for line in lines),
+            resumed_from=resumed_from,
+            weights_sha256=self.best_sha256,
+            devices=self.devices,
+        )
 
     def _finish(self) -> tuple[list[dict[str, Any]], str | None]:
         path = self.folder.best
