@@ -88,11 +88,9 @@ def reproduce(
 
       rematch reproduce hat                          (embedded dataset where there is no GPU)
 
-      rematch reproduce hat flickr30k --seeds 0 1 2
+      rematch reproduce hat flickr30k --seeds 0 1 2 --dry-run
 
       rematch reproduce recipes/hat/scenes-i2t.yaml --resume
-
-      rematch reproduce hat mscoco --dry-run
 
       rematch reproduce hat flickr30k --profile reduced --device cpu     (a smoke run, in a minute)
 
