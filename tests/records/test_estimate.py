@@ -95,5 +95,7 @@ def test_a_fault_names_file_recipe_and_field(tmp_path: Path, content: str, compl
 
 
 def test_the_committed_estimates_are_of_recipes_that_there_are() -> None:
-    for recipe in read_estimates(ROOT / ESTIMATES):
+    found = read_estimates(ROOT / ESTIMATES)
+    assert found
+    for recipe in found:
         assert (ROOT / recipe).is_file(), recipe
