@@ -154,7 +154,7 @@ def write_script(run: Run, seed: int, wish: Wish, more: Sequence[str], settings:
 
 
 def make_executor(wish: Wish, folder: Path, *, detached: bool = False) -> Executor:
-    """submitit's executor of a queue. `detached`: nothing will be handed in, so that there need be no queue.
+    """Return submitit's executor of a queue. `detached`: nothing will be handed in, so that there need be no queue.
 
     Raises UserError where submitit is not installed, or the machine has no such queue.
     """

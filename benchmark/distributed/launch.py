@@ -9,16 +9,18 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from benchmark.distributed.processes import Processes, processes, set_processes
 from benchmark.errors import UserError
+from benchmark.guarded import DocumentError, read_json
 
 STEP = timedelta(minutes=10)
 """The longest wait for another process in the middle of a step."""
@@ -159,7 +161,10 @@ def launch(size: int, arguments: Sequence[str]) -> None:
 
 def explain_end(folder: Path, ends: Mapping[int, int], size: int) -> str:
     """Say in one line why processes ended: by what one said of itself, else by how it ended (`ends`, exit codes)."""
-    reports = {int(path.stem): json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
+    reports: dict[int, dict[str, Any]] = {}
+    for path in folder.glob("*.json"):
+        with suppress(OSError, DocumentError):  # a process may have been killed while it wrote
+            reports[int(path.stem)] = read_json(path)
     own = sorted((rank, report["said"]) for rank, report in reports.items() if report["ours"])
     if own:
         return str(own[0][1])

@@ -7,10 +7,10 @@ own image, the counts, and the best items of each query. The result is that of t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmark.distributed.processes import Processes
 from benchmark.errors import UserError
 from benchmark.evaluation.ranking import (
     Counts,
@@ -28,6 +28,9 @@ from benchmark.evaluation.ranking import (
     rank,
     top_k,
 )
+
+if TYPE_CHECKING:  # it brings torch, which reading a record does without
+    from benchmark.distributed.processes import Processes
 
 
 @dataclass(frozen=True)

@@ -197,7 +197,8 @@ def test_a_missing_recipe_names_the_nearest(fresh: Path) -> None:
         ("reproduce hatt scenes", "unknown method or recipe 'hatt'; did you mean 'hat'?"),
         (
             "reproduce nothing",
-            "unknown method or recipe 'nothing'; valid: all, dualpath, hat, rcar, sgraf, temde, user, vse_infty",
+            "unknown method or recipe 'nothing'; valid: all, dual_encoder, dualpath, hat, rcar, sgraf, temde, user, "
+            "vse_infty",
         ),
         ("reproduce hat scens", "unknown dataset 'scens'; did you mean 'scenes'?"),
         ("reproduce hat scens --dry-run", "unknown dataset 'scens'; did you mean 'scenes'?"),

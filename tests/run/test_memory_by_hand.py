@@ -45,6 +45,8 @@ def code_bytes(recipe: Recipe) -> tuple[int, int]:
         return size * (28**2 + 14**2 + 7**2) * 768, size * 3 * 32 * 768 + LENGTH
     if recipe.method in ("user", "vse_infty"):
         return size * 1024, size * 1024
+    if recipe.method == "dual_encoder":  # CLIP ViT-B/32's
+        return size * 512, size * 512
     if recipe.method == "dualpath":
         return size * 2048, size * 2048
     vector = {"rcar": 0, "sgraf": 1024}.get(recipe.method)
@@ -57,7 +59,7 @@ def host_bytes(recipe: Recipe) -> int:
     """Codes of captions, of a block of images and of a batch that waits, and the matrix."""
     image, caption = code_bytes(recipe)
     size = {"float32": 4, "float64": 8}[recipe.evaluation.precision]
-    pair = size if recipe.method in ("user", "vse_infty", "dualpath") else 8192
+    pair = size if recipe.method in ("user", "vse_infty", "dualpath", "dual_encoder") else 8192
     images = max(split_sizes(recipe)[name] for name in ("val", "test"))
     captions = recipe.data.captions_per_image * images
     pairs = recipe.evaluation.memory_mb * 2**20 // pair

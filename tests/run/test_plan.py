@@ -55,6 +55,7 @@ def weightless(monkeypatch: pytest.MonkeyPatch) -> None:
     growth = probe.CostGrowth(0, 0.5, 0), probe.CostGrowth(0, 1000, 0)
     monkeypatch.setattr(plan, "probe", lambda *_, **__: growth)
     scoring = Footprint(7_400_000_000, 2_000_000_000, 500_000_000, 2_100_000_000, 2_000_000_000)
+    monkeypatch.setattr(plan, "bytes_of_codes", lambda *_: 1000)
     monkeypatch.setattr(plan, "largest_footprint", lambda *_: scoring)
 
 
@@ -134,7 +135,7 @@ def test_the_probes_bytes_are_those_that_autograd_keeps(fresh: Path) -> None:
     job = prepare(read_run(T2I), Settings())
     model = build_model(job, pretrained=False)
     spec = method.inputs(recipe.method_config())
-    seconds, kept = probe.probe(model, spec, job.codec.vocab_size, stage_one(recipe), largest=8)
+    seconds, kept = probe.probe(model, spec, job.codec.vocab_size, stage_one(recipe), largest=64)
     assert seconds.item > 0, fresh
     pixels = 3 * 64 * 64 * 4
     assert pixels < kept.item < 400 * pixels  # the batch itself is kept; weights are not counted

@@ -212,7 +212,8 @@ class Verdicts:
 
 def grid(evidence: Evidence) -> dict[str, list[Verdicts]]:
     """Method's title -> a cell for each of `grid_boards`."""
-    methods = dict.fromkeys([*(record.method for record in evidence.records), *evidence.papers])
+    papers = [name for name, paper in evidence.papers.items() if paper.rows or paper.expected_variants]
+    methods = dict.fromkeys([*(record.method for record in evidence.records), *papers])
     return {
         method_title(method) if method in method_names() else method: [
             _verdicts(method, board) for board in grid_boards(evidence)
