@@ -37,7 +37,7 @@ ENDED = ("finished", "failed", "lost")
 
 @dataclass(frozen=True)
 class Wish:
-    """What each job asks the queue for."""
+    """The wishes of a job to its queue."""
 
     queue: Queue = "slurm"
     partition: str | None = None
@@ -66,7 +66,7 @@ class Wish:
 
 
 class Entry(Strict):
-    """What is kept of a job that was handed in."""
+    """The notes of a job that was handed in."""
 
     name: str
     queue: Queue
@@ -110,7 +110,7 @@ def task_of(run: Run, seed: int, more: Sequence[str], gpus: int) -> Task:
 
 
 def jobs_folder(settings: Settings) -> Path:
-    """Where jobs are kept."""
+    """Return the folder of the jobs."""
     return settings.work / "jobs"
 
 

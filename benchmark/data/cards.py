@@ -37,7 +37,7 @@ LayoutName = Literal["captions", "metadata", "coco", "karpathy", "parquet", "hub
 
 
 class SplitCounts(Strict):
-    """What was counted in a split."""
+    """Counts of a split."""
 
     images: Annotated[int, Field(ge=1)]
     captions: Annotated[int, Field(ge=1)]

@@ -112,7 +112,7 @@ def _counted(name: str, captions_per_image: int | None) -> int:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What is asked of a dataset of the catalog."""
+    """Options that a dataset of the catalog is asked for."""
 
     entry: Entry
     options: DatasetOptions

@@ -82,7 +82,7 @@ def together(processes: Processes, share: Share | None) -> Iterator[None]:
 
 
 def state() -> _Together | None:
-    """What holds now; None: the process is alone."""
+    """Return what holds now; None: the process is alone."""
     return _together
 
 
@@ -130,7 +130,7 @@ def longest(lengths: Tensor) -> int:
 
 
 def draw(count: int, make: Callable[[int], Tensor]) -> Tensor:
-    """What `make` draws for `count` items: it draws for the whole batch, so that all have what they would have."""
+    """Return what `make` draws for `count` items: it draws for the whole batch, so all have what they would."""
     share = None if _together is None else _together.share
     if _together is None or share is None:
         return make(count)

@@ -24,7 +24,7 @@ class StepTraffic:
 
     @property
     def sent(self) -> float:
-        """What each process sends: its codes to all, and the sums of the codes' and the parameters' gradients."""
+        """Bytes that each process sends: its codes to all, and sums of the codes' and the parameters' gradients."""
         return (self.processes - 1) / self.processes * (3 * self.gathered + 2 * self.gradient_bytes)
 
     def seconds(self, gigabits: float) -> float:

@@ -378,7 +378,7 @@ def load_array(path: Path, mapped: bool = False) -> Floats:
 
 
 def _kind_of(head: bytes) -> str | None:
-    """What a file begins like, where that is no .npy file."""
+    """Return what a file begins like, where that is no .npy file."""
     if head.startswith(b"\x93NUMPY"):
         return None
     if head.startswith(b"PK"):

@@ -77,7 +77,7 @@ def known_rule(tie_rule: str) -> None:
 
 @dataclass(frozen=True)
 class Counts:
-    """What some rows of a matrix say of ranks; those of all rows add up to the ranks."""
+    """Counts that some rows of a matrix add to ranks; those of all rows add up to the ranks."""
 
     i2t: Ints
     """(rows,) ranks of their images."""

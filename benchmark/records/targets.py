@@ -88,7 +88,7 @@ class Measured(Strict):
 
 
 class Measurements(Strict):
-    """What was measured of one version of the code, on one machine."""
+    """Figures that were measured of one version of the code, on one machine."""
 
     hardware: str
     torch: str
@@ -112,7 +112,7 @@ def read_targets(path: Path = SPEED_TARGETS) -> list[Target]:
 
 
 def read_measurements(path: Path = SPEED) -> Measurements | None:
-    """What was measured, None where there is no file; raises UserError where it is at fault."""
+    """Read what was measured, None where there is no file; raises UserError where it is at fault."""
     try:
         document = read_json(path)
     except FileNotFoundError:

@@ -125,7 +125,7 @@ def estimate_sheet(plan: RunEstimate, title: str) -> Sheet:
 
 
 def _together(plan: RunEstimate) -> str:
-    """What a step of several processes sends, in words."""
+    """Say in words how much a step of several processes sends."""
     two, four = plan.traffic(2), plan.traffic(4)
     return (
         f"a step gathers {show_bytes(two.gathered)} of codes; with --processes 2 each sends {show_bytes(two.sent)}, "

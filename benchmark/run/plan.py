@@ -111,7 +111,7 @@ class RunEstimate:
     """Of the codes of a pair in training, which several processes gather."""
 
     def traffic(self, processes: int) -> StepTraffic:
-        """What a step of several processes sends, in the stage that trains the most."""
+        """Return what a step of several processes sends, in the stage that trains the most."""
         stage = max(self.stages, key=lambda stage: stage.trained)
         return StepTraffic(stage.batch_size, self.code_bytes, 4 * stage.trained, processes)
 
@@ -229,7 +229,7 @@ def estimate_stages(
 
 
 def _step_key(model: Baseline, recipe: Recipe, stage: StagePlan, vocab_size: int) -> str:
-    """What the cost of a step depends on: the method, its settings, the loss, and the parameters with a gradient."""
+    """Return what a step costs by: the method, its settings, the loss, and the parameters with a gradient."""
     shapes = {
         name: ["words" if size == vocab_size else size for size in parameter.shape]
         for name, parameter in model.named_parameters()

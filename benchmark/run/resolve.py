@@ -191,7 +191,7 @@ def headline(record: RunRecord) -> str:
 
 
 def _beside(result: ProtocolRecord, *, unverified: bool) -> str:
-    """What a headline says of chance: of own data, and of data that are not the published ones."""
+    """Return what a headline says of chance: of own data, and of data that are not the published ones."""
     if result.chance is not None:
         level = ", ".join(
             f"{words} {result.chance[key]:.1f}"

@@ -49,7 +49,7 @@ HEAD = """\
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a user asks for; None: chosen by method and data."""
+    """A recipe as a user asks for it; None: chosen by method and data."""
 
     method: str
     dataset: str

@@ -39,7 +39,7 @@ Case = TypeVar("Case", bound=Named)
 
 
 def begin_measurements(kept: Measurements | None, targets: Sequence[Target], *, again: bool) -> Measurements:
-    """What to go on with: what is kept, where it is of this code and machine or nothing is lacking; else nothing.
+    """Return what to go on with: what is kept, where it is of this code and machine or whole; else nothing.
 
     `again`: nothing is kept. Raises UserError where some are lacking and what is kept is of another code or machine.
     """

@@ -134,7 +134,7 @@ def first_losses(
 
 
 def _told(processes: Processes, trace: EpochTrace) -> dict[str, Any]:
-    """What a log says of an epoch that several processes made."""
+    """Return the log's fields of an epoch that several processes made."""
     if trace.communication is None:
         return {}
     seconds, sent = trace.communication

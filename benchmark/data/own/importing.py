@@ -33,7 +33,7 @@ HEAD = """\
 
 @dataclass(frozen=True)
 class Import:
-    """What a user asks for."""
+    """An import as a user asks for it."""
 
     name: str
     source: str
@@ -50,7 +50,7 @@ class Import:
 
 @dataclass(frozen=True)
 class Imported:
-    """What was written, and what there is to say of it."""
+    """The files that were written, and what there is to say of it."""
 
     own: Located
     notes: list[str]

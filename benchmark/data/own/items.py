@@ -90,7 +90,7 @@ class Collection:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the user says about a source; None: to be found out."""
+    """The user's words about a source; None: to be found out."""
 
     source: Path
     pictures: Path | None = None

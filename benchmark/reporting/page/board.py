@@ -212,7 +212,7 @@ class Verdicts:
 
 def grid(evidence: Evidence) -> dict[str, list[Verdicts]]:
     """Method's title -> a cell for each of `grid_boards`."""
-    papers = [name for name, paper in evidence.papers.items() if paper.rows or paper.expected_variants]
+    papers = [name for name, paper in evidence.papers.items() if paper.rows or name in method_names()]
     methods = dict.fromkeys([*(record.method for record in evidence.records), *papers])
     return {
         method_title(method) if method in method_names() else method: [
