@@ -169,7 +169,8 @@ STEPS: dict[str, Callable[[], int]] = {
 def test_memory_of_a_training(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights, gradients and moments, 4 bytes each, and what the step keeps."""
     monkeypatch.setattr(probe, "QUICK", 0)
-    monkeypatch.setattr(probe, "PROBE_SIZES", (2, 3, 4))  # half the time; what is counted here grows evenly
+    if not name.startswith("dualpath"):  # half the time; those of the dual-path do not grow evenly below 4
+        monkeypatch.setattr(probe, "PROBE_SIZES", (2, 3, 4))
     monkeypatch.setattr(probe, "quickest_step", probe.probe_step)
     recipe = recipe_at(name)
     found = plan.make_plan(recipe, plan.vocabulary_size(recipe), [])
