@@ -84,6 +84,14 @@ class Card(Strict):
     fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     """The sha256 of the index: ids, splits, captions, and the sha256 of every picture."""
 
+    @property
+    def all_captions(self) -> dict[str, Any]:
+        """The fields of a recipe's data that ask for every caption of an image."""
+        return {
+            "captions_per_image": max(count.most for count in self.counts.values()),
+            "every_caption": True,
+        }
+
 
 @dataclass(frozen=True)
 class Located:

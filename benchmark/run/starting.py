@@ -157,8 +157,7 @@ def sized(wanted: Wanted, own: Located, path: Path, size: Size) -> dict[str, Any
         document.pop(name, None)
     document["data"] = {
         "name": card.name,
-        "captions_per_image": max(count.most for count in card.counts.values()),
-        "every_caption": True,
+        **card.all_captions,
         **({"guides": document["data"]["guides"]} if "guides" in document["data"] else {}),
     }
     departures += _set_features(document, wanted, own, base)

@@ -94,12 +94,7 @@ def make_document(asked: Asked, method: Method, config: Any, dataset: str) -> di
 def caption_fields(dataset: str) -> dict[str, Any]:
     """The captions of an image that are read: five, as papers have it, and all of somebody's own dataset."""
     own = get_entry(dataset).own
-    if own is None:
-        return {"captions_per_image": 5}
-    return {
-        "captions_per_image": max(count.most for count in own.card.counts.values()),
-        "every_caption": True,
-    }
+    return {"captions_per_image": 5} if own is None else own.card.all_captions
 
 
 def _check_same(path: Path, document: Mapping[str, Any]) -> None:
