@@ -17,6 +17,9 @@ Precision = Literal["float32", "float16", "bfloat16"]
 USUAL_SIDE, USUAL_LENGTH = 224, 77
 """Pixels of a side and tokens of a caption, for estimates."""
 
+NO_ENDS = {"bos_token_id": None, "eos_token_id": None}
+"""For configurations that are read for their sizes alone: transformers 5.24 warns of its own defaults for SigLIP."""
+
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
     "float16": torch.float16,
@@ -38,7 +41,7 @@ class Architecture(Strict):
 
     @model_validator(mode="after")
     def _fields_exist(self) -> Self:
-        whole = AutoConfig.for_model(self.kind)
+        whole = AutoConfig.for_model(self.kind, text_config=NO_ENDS)
         for tower in ("text", "vision"):
             known = getattr(whole, f"{tower}_config").to_dict()
             for field in getattr(self, tower):
@@ -66,7 +69,9 @@ class Architecture(Strict):
 
     @property
     def _whole(self) -> Any:
-        return AutoConfig.for_model(self.kind, text_config=self.text, vision_config=self.vision)
+        return AutoConfig.for_model(
+            self.kind, text_config={**NO_ENDS, **self.text}, vision_config=self.vision
+        )
 
     def settings(self, vocab_size: int, pad_id: int) -> Any:
         """Return the library's configuration for a vocabulary."""

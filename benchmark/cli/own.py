@@ -120,14 +120,17 @@ def import_(
 def _rule(seed: int, val: float, test: float) -> SplitRule:
     """Return the rule of the splits that are drawn. Raises UserError for shares that leave nothing."""
     from benchmark.data.cards import SplitRule
-    from benchmark.recipe.faults import check_fields
 
-    rule = check_fields("splits", {"given": [], "seed": seed, "val": val, "test": test}, SplitRule)
+    for option, share in {"--val": val, "--test": test}.items():
+        if not 0 < share < 1:
+            raise UserError(
+                f"option {option}: found {share:g}, expected a share of the images, above 0 and below 1"
+            )
     if val + test >= 1:
         raise UserError(
             f"options --val and --test: found {val:g} and {test:g}, which leave nothing to train on"
         )
-    return rule
+    return SplitRule(given=[], seed=seed, val=val, test=test)
 
 
 def _layout(name: str | None) -> LayoutName | None:
@@ -178,7 +181,11 @@ def new_recipe(
         ),
     ] = None,
     variant: Annotated[
-        str | None, typer.Option(help="A variant of the method, e.g. saf. Default: its first.")
+        str | None,
+        typer.Option(
+            help="A variant of the method, e.g. saf, or `ensemble`: a recipe of each of its models and one of them "
+            "together. Default: its first."
+        ),
     ] = None,
     size: Annotated[
         str | None,
@@ -198,6 +205,8 @@ def new_recipe(
       rematch recipe new sgraf --dataset holidays --features grid
 
       rematch recipe new vse_infty --dataset holidays --features detector --variant bigru
+
+      rematch recipe new sgraf --dataset holidays --variant ensemble      (SAF, SGR, and both together)
     """
     from benchmark.data.own.place import check_place
     from benchmark.run.starting import Wanted, write_recipe

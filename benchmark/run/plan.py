@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 
 from benchmark.data.load import check_vocabulary
+from benchmark.data.own.index import captions_by_split
+from benchmark.data.published.catalogue import get_entry
 from benchmark.data.published.hub import Download, download_estimate
 from benchmark.data.regions.detector.weights import REPOSITORY
 from benchmark.data.splits import SplitName
@@ -300,7 +302,9 @@ def stored_moments(optimizer: Optimizer) -> int:
 
 
 def vocabulary_size(recipe: Recipe, vocabulary: Path | None = None) -> int:
-    """Of the codec that the recipe's captions go through; known without a download."""
+    """Of the codec that the recipe's captions go through; known without a download, and from an own dataset's index."""
     spec = get_method(recipe.method).inputs(recipe.method_config())
     check_vocabulary(spec.text, vocabulary)
-    return vocabulary_size_of(spec.text, recipe.data.name, vocabulary)
+    own = get_entry(recipe.data.name).own
+    captions = None if own is None else captions_by_split(own, recipe.data.captions_each)
+    return vocabulary_size_of(spec.text, recipe.data.name, vocabulary, captions)

@@ -61,7 +61,7 @@ class Wanted:
 
 
 def write_recipe(wanted: Wanted, folder: Path = RECIPES) -> tuple[Path, list[str]]:
-    """Write a recipe for an own dataset; returns its path and what to say of it.
+    """Write a recipe for an own dataset, or all those of an ensemble; returns its path and what to say of it.
 
     Raises UserError for an unknown method, dataset, variant or source of features, for one that the method cannot
     read, and for a recipe that is there already.
@@ -75,28 +75,61 @@ def write_recipe(wanted: Wanted, folder: Path = RECIPES) -> tuple[Path, list[str
         )
     size = _size(wanted.size, own)
     base = choose_base(wanted, size)
+    whole = read_document(base)
+    members = [base.with_name(f"{stem}.yaml") for stem in whole.get("ensemble", ())]
+    named = {path: folder / wanted.method / _named(path, wanted.dataset, size) for path in (*members, base)}
+    for path in named.values():
+        if path.exists() and not wanted.force:
+            raise UserError(f"{path.as_posix()}: there already; --force takes its place")
+    documents = {path: sized(wanted, own, path, size) for path in members or [base]}
+    recipes = {path: validated(Recipe, document, named[path]) for path, document in documents.items()}
+    if members:
+        documents[base] = _together(wanted, base, [named[path].stem for path in members])
+    for path, document in documents.items():
+        body = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
+        write_text(named[path], _head(wanted, path, own) + body)
+    said = [
+        f"{f'{named[path].as_posix()}: ' if members else ''}{_length(recipe)}"
+        for path, recipe in recipes.items()
+    ]
+    departures = dict.fromkeys(line for document in documents.values() for line in document["departures"])
+    return named[base], [*said, *(f"departure: {line}" for line in departures)]
+
+
+def _named(base: Path, dataset: str, size: Size) -> str:
+    """Return the name of the file of a recipe that starts from `base`."""
     variant = base.stem.removeprefix(BASES[size]).strip("-")
-    path = folder / wanted.method / f"{'-'.join(filter(None, (wanted.dataset, variant)))}.yaml"
-    if path.exists() and not wanted.force:
-        raise UserError(f"{path.as_posix()}: there already; --force takes its place")
-    document = sized(wanted, own, base, size)
-    recipe = validated(Recipe, document, path)
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
-    card = own.card.counts["train"]
-    head = HEAD.format(
+    return f"{'-'.join(filter(None, (dataset, variant)))}.yaml"
+
+
+def _head(wanted: Wanted, base: Path, own: Located) -> str:
+    counts = own.card.counts["train"]
+    return HEAD.format(
         method=wanted.method,
         dataset=wanted.dataset,
         base=(RECIPES / wanted.method / base.name).as_posix(),
-        train=card.images,
-        captions=card.captions,
+        train=counts.images,
+        captions=counts.captions,
     )
-    write_text(path, head + text)
-    steps = -(-_units(recipe) // recipe.training.batch_size)
-    count = recipe.training.epochs
-    said = [
-        f"{count} epoch{'' if count == 1 else 's'} of {steps:,} steps, batches of {recipe.training.batch_size}"
-    ]
-    return path, [*said, *(f"departure: {line}" for line in recipe.departures)]
+
+
+def _together(wanted: Wanted, base: Path, members: list[str]) -> dict[str, Any]:
+    """Return the document of an ensemble; what departs stands in its members."""
+    return {
+        "summary": f"{wanted.method} on {wanted.dataset}, the mean of similarity matrices, from {base.stem}",
+        "ensemble": members,
+        "departures": _kept(read_document(base)),
+    }
+
+
+def _length(recipe: Recipe) -> str:
+    steps, count = -(-_units(recipe) // recipe.training.batch_size), recipe.training.epochs
+    return f"{count} epoch{'' if count == 1 else 's'} of {steps:,} steps, batches of {recipe.training.batch_size}"
+
+
+def _kept(document: dict[str, Any]) -> list[str]:
+    """Return the departures of a recipe that are not about its data."""
+    return [line for line in document["departures"] if "scenes" not in line and "word vectors" not in line]
 
 
 def _size(told: str | None, own: Located) -> Size:
@@ -109,30 +142,31 @@ def _size(told: str | None, own: Located) -> Size:
 
 
 def choose_base(wanted: Wanted, size: Size) -> Path:
-    """Return the recipe to start from: of the variant that is named, else of one that reads whole words.
+    """Return the recipe to start from: of the variant that is named, else a single model that reads whole words.
 
     Raises UserError where the method has no such recipe.
     """
     dataset = BASES[size]
     folders = dict.fromkeys((RECIPES / wanted.method, shipped(RECIPES / wanted.method)))
     paths = {path.stem: path for folder in folders for path in listing(folder, f"{dataset}*.yaml")}
-    singles = {
+    variants = {
         stem.removeprefix(dataset).strip("-"): path
         for stem, path in paths.items()
-        if stem.split("-")[0] == dataset and "ensemble" not in read_document(path)
+        if stem.split("-")[0] == dataset
     }
+    singles = {name: path for name, path in variants.items() if "ensemble" not in read_document(path)}
     if not singles:
         raise UserError(
             f"{wanted.method} has no recipe for {dataset} to start from; write one, or take the other --size"
         )
     if wanted.variant is None:
         return min(singles.values(), key=lambda path: (not _reads_words(path), path.stem))
-    if wanted.variant not in singles:
+    if wanted.variant not in variants:
         raise UserError(
             f"option --variant: {wanted.method} has no variant '{wanted.variant}' for {dataset}"
-            f"{nearest(wanted.variant, singles)}"
+            f"{nearest(wanted.variant, variants)}"
         )
-    return singles[wanted.variant]
+    return variants[wanted.variant]
 
 
 def _reads_words(path: Path) -> bool:
@@ -152,7 +186,7 @@ def sized(wanted: Wanted, own: Located, path: Path, size: Size) -> dict[str, Any
     document = deepcopy(read_document(path))
     card = own.card
     departures = [f"the dataset {card.name}, which is its owner's"]
-    kept = [line for line in document["departures"] if "scenes" not in line and "word vectors" not in line]
+    kept = _kept(document)
     for name in ("paper_row", "expected"):
         document.pop(name, None)
     document["data"] = {
@@ -163,7 +197,8 @@ def sized(wanted: Wanted, own: Located, path: Path, size: Size) -> dict[str, Any
     departures += _set_features(document, wanted, own, base)
     document["summary"] = f"{base.method} on {card.name}, from {path.stem}"
     departures += _set_training(document, base, own, size, wanted.epochs)
-    document["departures"] = [*departures, *kept]
+    batches = f"batches of {base.training.batch_size}", f"batches of {document['training']['batch_size']}"
+    document["departures"] = [*departures, *(line.replace(*batches) for line in kept)]
     order = ("summary", "method", "departures", "data", "model", "pretrained", "training", "evaluation")
     return {name: document[name] for name in order if name in document}
 

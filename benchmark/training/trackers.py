@@ -109,9 +109,8 @@ def make_tracker(name: TrackerName, training: Tracked) -> Tracker:
         return ProjectTracker(trackio, training)
     import wandb
 
-    folder = training.folder / "wandb"
-    folder.mkdir(parents=True, exist_ok=True)
-    return ProjectTracker(wandb, training, dir=str(folder))
+    training.folder.mkdir(parents=True, exist_ok=True)
+    return ProjectTracker(wandb, training, dir=str(training.folder))  # in which it makes a folder `wandb`
 
 
 def check_trackers(names: Sequence[str]) -> tuple[TrackerName, ...]:

@@ -126,6 +126,24 @@ def test_a_folder_is_named_from_elsewhere_and_the_next_command_says_so(
 
 
 @pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        (("--test", "0"), "option --test: found 0, expected a share of the images, above 0 and below 1"),
+        (
+            ("--val", "0.6", "--test", "0.5"),
+            "options --val and --test: found 0.6 and 0.5, which leave nothing",
+        ),
+    ],
+)
+def test_shares_that_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shares: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in rematch("data", "import", "mine", "source", *shares).error
+    assert not contents()
+
+
+@pytest.mark.parametrize(
     "command",
     [("data", "import", "mine", "source"), ("recipe", "new", "sgraf", "--dataset", "mine")],
 )

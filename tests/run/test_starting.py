@@ -10,7 +10,8 @@ from benchmark.errors import UserError
 from benchmark.recipe.files import load_recipe
 from benchmark.recipe.schema import Recipe, StoredRegions
 from benchmark.registry import get_method, method_names
-from benchmark.run.job import caption_counts, check_last_batch, split_sizes
+from benchmark.run.job import Settings, caption_counts, check_last_batch, prepare, split_sizes
+from benchmark.run.plan import vocabulary_size
 from benchmark.run.resolve import check_runs
 from benchmark.run.runs import read_run
 from benchmark.run.starting import Wanted, write_recipe
@@ -86,6 +87,41 @@ def test_stored_features_decide_number_and_width(tmp_path: Path) -> None:
     recipe = single(write_recipe(Wanted("rcar", "mine"))[0])
     assert (recipe.model["regions"], recipe.model["region_dim"]) == (4, 6)
     assert recipe.data.regions == StoredRegions(source="scan")
+
+
+@pytest.mark.parametrize("method", ["vse_infty", "dualpath"])
+def test_an_estimate_counts_the_words_of_the_captions(tmp_path: Path, method: str) -> None:
+    bring_in(captions_folder(tmp_path / "source", split=True))
+    path, _ = write_recipe(Wanted(method, "mine", epochs=1))
+    assert vocabulary_size(single(path)) == prepare(read_run(path), Settings()).codec.vocab_size < 100
+
+
+def test_an_ensemble_comes_with_its_members(tmp_path: Path) -> None:
+    bring_in(captions_folder(tmp_path / "source", split=True))
+    folder = Path("recipes/hat")
+    write_recipe(Wanted("hat", "mine", variant="t2i"))
+    with pytest.raises(UserError, match=r"^recipes/hat/mine-t2i.yaml: there already"):
+        write_recipe(Wanted("hat", "mine", variant="ensemble"))
+    assert [path.name for path in folder.iterdir()] == ["mine-t2i.yaml"]
+    path, said = write_recipe(Wanted("hat", "mine", variant="ensemble", epochs=2, force=True))
+    run = read_run(path)
+    assert path == folder / "mine-ensemble.yaml"
+    assert [member.path.name for member in run.members] == ["mine-i2t.yaml", "mine-t2i.yaml"]
+    assert [member.single.training.epochs for member in run.members] == [2, 2]
+    assert (run.recipe.paper_row, run.recipe.expected) == (None, [])
+    assert said[0].startswith("recipes/hat/mine-i2t.yaml: 2 epochs of ")
+    assert len(said) == len(set(said))
+    check_runs([run])
+
+
+def test_departures_name_the_batches_that_are_taken(tmp_path: Path) -> None:
+    bring_in(captions_folder(tmp_path / "source", split=True))
+    recipe = single(write_recipe(Wanted("vse_infty", "mine"))[0])
+    batch = recipe.training.batch_size
+    told = [line for line in recipe.departures if "batches of" in line]
+    assert batch < 64
+    assert len(told) == 2
+    assert all(f"batches of {batch}" in line for line in told), told
 
 
 def test_epochs_are_as_many_as_asked_for(tmp_path: Path) -> None:

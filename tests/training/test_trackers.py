@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 import types
 from pathlib import Path
@@ -111,6 +112,24 @@ def test_a_tracker_that_fails_is_left_out_with_one_line(
     ]
     assert len(calls) == fail_at + 1
     assert len((tmp_path / "jsonl/scenes/toy/0.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_wandb_offline_keeps_the_run_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with Trackers(("wandb",), tracked(tmp_path), pytest.fail) as found:
+        found.log(ENTRY)
+    assert len(list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))) == 1
+
+
+def test_trackio_keeps_the_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path))  # read at the import
+    pytest.importorskip("trackio")
+    with Trackers(("trackio",), tracked(tmp_path), pytest.fail) as found:
+        found.log(ENTRY)
+    rows = sqlite3.connect(tmp_path / "rematch.db").execute("select run_name, step, metrics from metrics")
+    ((run, step, values),) = rows.fetchall()
+    assert (run, step, json.loads(values)["loss"]) == ("scenes/toy/0", 3, 1.5)
 
 
 def test_tensorboard_has_the_scalars(tmp_path: Path) -> None:

@@ -12,14 +12,15 @@ import yaml
 from tqdm import tqdm
 
 from benchmark.data.cards import NAME, Card, LayoutName, Located, SplitCounts, SplitRule, card_path
+from benchmark.data.images.decoding import corrupt_rows
 from benchmark.data.own.index import SPLITS, index_text
-from benchmark.data.own.items import Item, Reading
+from benchmark.data.own.items import Collection, Item, Reading
 from benchmark.data.own.layouts import LAYOUTS, open_images, recognise
-from benchmark.data.own.splitting import split_items
+from benchmark.data.own.splitting import given_splits, split_items
 from benchmark.data.published.catalogue import CATALOG
 from benchmark.data.splits import SplitName
 from benchmark.errors import UserError
-from benchmark.files import sha256_bytes, write_text
+from benchmark.files import check_writable, sha256_bytes, write_text
 from benchmark.places import DATASETS
 
 LEAST_PART, PARTS = 256, 50
@@ -60,20 +61,46 @@ def import_dataset(wanted: Import, folder: Path = DATASETS) -> Imported:
     """Read a source, and write its card and index into `folder`.
 
     Raises UserError for a name that cannot be had, and one that names everything that is wrong or missing in the
-    source; nothing is written then.
+    source, and the system's OSError where nothing can be written; nothing is written then.
     """
     path = card_path(wanted.name, folder)
     check_name(wanted.name, path, force=wanted.force)
+    check_writable(folder)
+    pictures = wanted.reading.pictures
+    if pictures is not None and not pictures.is_dir():
+        raise UserError(f"option --pictures: {pictures.as_posix()}: no such folder")
     layout, files = recognise(wanted.source, wanted.layout)
     reading = wanted.reading
     if layout == "hub":
         reading = replace(reading, repository=wanted.source)
     found = LAYOUTS[layout].read(reading, files)
+    draft = _draft(wanted, reading, layout, found, folder)
+    items = readable(Located(draft, path), found, show_progress=reading.show_progress)
     left_out = found.faults.check(wanted.source, skip_missing=wanted.skip_missing)
-    if not found.items:
+    if not items:
         raise UserError(f"{wanted.source}: found no image with a caption")
-    _check_ids(found.items, wanted.source)
-    draft = Card(
+    _check_ids(items, wanted.source)
+    given_splits(items, wanted.source)
+    items = with_digests(Located(draft, path), items, show_progress=reading.show_progress)
+    items, rule, said = split_items(items, wanted.rule, wanted.source)
+    text = index_text(items)
+    update = {
+        "splits": rule,
+        "counts": count_splits(items),
+        "left_out": left_out,
+        "fingerprint": sha256_bytes(text.encode()),
+    }
+    own = Located(draft.model_copy(update=update), path)
+    write_text(own.index, text)
+    write_text(path, card_text(own.card))
+    again = sum(len(item.captions) - len({*item.captions}) for item in items)
+    twice = [f"captions that their image has twice: {again:,}"] if again else []
+    return Imported(own, [*found.notes, *twice, *said, *(f"left out: {line}" for line in left_out)])
+
+
+def _draft(wanted: Import, reading: Reading, layout: LayoutName, found: Collection, folder: Path) -> Card:
+    """Return a card without what is counted."""
+    return Card(
         name=wanted.name,
         title=wanted.title or f"{wanted.name}, {LAYOUTS[layout].title}",
         licence=wanted.licence,
@@ -86,17 +113,8 @@ def import_dataset(wanted: Import, folder: Path = DATASETS) -> Imported:
         columns=found.columns,
         splits=wanted.rule,
         counts={},
-        left_out=left_out,
         fingerprint="0" * 64,
     )
-    items = with_digests(Located(draft, path), found.items, show_progress=reading.show_progress)
-    items, rule, said = split_items(items, wanted.rule, wanted.source)
-    text = index_text(items)
-    update = {"splits": rule, "counts": count_splits(items), "fingerprint": sha256_bytes(text.encode())}
-    own = Located(draft.model_copy(update=update), path)
-    write_text(own.index, text)
-    write_text(path, card_text(own.card))
-    return Imported(own, [*found.notes, *said, *(f"left out: {line}" for line in left_out)])
 
 
 def check_name(name: str, path: Path, *, force: bool) -> None:
@@ -124,6 +142,16 @@ def _from_card(source: str, folder: Path) -> str:
     """Return a path as a card has it: from the card's folder, or absolute as it was given."""
     path = Path(source).expanduser()
     return path.as_posix() if path.is_absolute() else Path(os.path.relpath(path, folder)).as_posix()
+
+
+def readable(own: Located, found: Collection, *, show_progress: bool = True) -> list[Item]:
+    """Return the images whose pictures can be decoded, each of which is; the others are noted as missing."""
+    if own.card.layout == "features" or not found.items:
+        return found.items
+    broken = corrupt_rows(open_images(own, found.items), show_progress=show_progress)
+    for row, reason in broken.items():
+        found.faults.lacks("pictures that cannot be decoded", f"{found.items[row].file}: {reason}")
+    return [item for row, item in enumerate(found.items) if row not in broken]
 
 
 def with_digests(own: Located, items: Sequence[Item], *, show_progress: bool = True) -> list[Item]:

@@ -89,6 +89,14 @@ def captions_an_image(own: Located) -> dict[SplitName, list[int]]:
     return {split: [len(item.captions) for item in items] for split, items in read_index(own).items()}
 
 
+def captions_by_split(own: Located, each: int | None) -> dict[SplitName, list[str]]:
+    """Return the captions of each split; each: the first so many of an image, None: all."""
+    return {
+        split: [text for item in items for text in item.captions[:each]]
+        for split, items in read_index(own).items()
+    }
+
+
 def caption_map(own: Located, split: SplitName = "test") -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return the row of each caption's image (n_captions,) in a split."""
     counts = captions_an_image(own)[split]

@@ -145,16 +145,29 @@ class Gatherer:
         return part
 
     def items(self, places: dict[str, Place]) -> list[Item]:
-        """The images that have a place and a caption; the others are noted as missing."""
-        items = []
+        """The images that have a place and a caption; the others are noted as missing.
+
+        Several names of one picture are one image, with the captions of all.
+        """
+        items: dict[Place, Item] = {}
         for image, captions in self.found.items():
             if image not in places:
                 self.faults.lacks("pictures that are not there", image)
             elif not captions:
                 self.faults.lacks("images without a caption", image)
             else:
-                items.append(Item(image, image, places[image], tuple(captions), self.splits[image]))
-        return items
+                self._take(Item(image, image, places[image], tuple(captions), self.splits[image]), items)
+        return list(items.values())
+
+    def _take(self, item: Item, items: dict[Place, Item]) -> None:
+        """Add an image, or its captions to those that its picture has by another name."""
+        same = items.setdefault(item.place, item)
+        if same.split != item.split:
+            self.faults.wrong.append(
+                f"pictures {same.file[:80]} and {item.file[:80]} are one file in two splits"
+            )
+        elif same is not item:
+            items[item.place] = replace(same, captions=(*same.captions, *item.captions))
 
 
 def sound(text: str) -> bool:

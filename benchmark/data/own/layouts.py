@@ -21,7 +21,7 @@ from benchmark.data.own.readers.shards import read_shards
 from benchmark.data.own.readers.text_tables import METADATA, SUFFIXES, TABLES, read_text_table
 from benchmark.data.regions.arrays import ArrayRegions, open_npy
 from benchmark.data.splits import Images, NoPictures, Regions
-from benchmark.errors import UserError
+from benchmark.errors import UserError, nearest
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 """The names of repositories on the Hub."""
@@ -111,7 +111,10 @@ def recognise(source: str, told: LayoutName | None = None) -> tuple[LayoutName, 
     if path.is_file():
         return _of_file(path, told), [path.name]
     if not path.is_dir():
-        raise UserError(f"{source}: no such folder or file, and no name of a repository (OWNER/NAME)")
+        beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = nearest(path.name, beside)
+        meant = near if near.startswith("; did you mean") else ""  # a folder's whole content is no help
+        raise UserError(f"{source}: no such folder or file, and no name of a repository (OWNER/NAME){meant}")
     chosen = {told: LAYOUTS[told]} if told is not None else LAYOUTS
     found = {name: files for name, layout in chosen.items() if (files := layout.files(path))}
     # a folder's metadata may lie beside shards or tables of the same images: the reading of pictures goes first

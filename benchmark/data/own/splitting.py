@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from benchmark.data.cards import SplitRule
+from benchmark.data.own.index import SPLITS
 from benchmark.data.own.items import Item, with_split
 from benchmark.data.splits import SplitName
 from benchmark.errors import UserError
@@ -24,21 +25,11 @@ def split_items(
 ) -> tuple[list[Item], SplitRule, list[str]]:
     """Return the images with their splits, in order; the rule with the splits that were given; and what was done.
 
-    Raises UserError where some images name a split and others do not, and where a split would have too few.
+    Raises UserError as `given_splits`, and where a split would have too few.
     """
-    named = [item.split for item in items if item.split is not None]
-    if named and len(named) < len(items):
-        raise UserError(
-            f"{source}: {len(items) - len(named):,} of {len(items):,} images name no split, expected all or none of "
-            "them"
-        )
-    given = sorted({*named}, key=("train", "val", "test").index)
-    if len(given) < 2:
-        given = []  # everything in one split says nothing
+    given = given_splits(items, source)
     wanted: dict[SplitName, float] = {"val": rule.val, "test": rule.test}
     missing = {name: share for name, share in wanted.items() if name not in given}
-    if given and "train" not in given:
-        raise UserError(f"{source}: found splits {', '.join(given)}, expected one to train on")
     pool = [row for row, item in enumerate(items) if not given or item.split == "train"]
     drawn = _draw([items[row] for row in pool], missing, rule.seed)
     splits = dict(zip(pool, drawn, strict=True))
@@ -46,6 +37,32 @@ def split_items(
     _check_sizes(made, source)
     notes = [] if not missing else [f"{' and '.join(missing)} drawn with seed {rule.seed}"]
     return made, rule.model_copy(update={"given": list(given)}), notes
+
+
+def given_splits(items: Sequence[Item], source: str) -> list[SplitName]:
+    """Return the splits that the source names; [] where all images are in one, which says nothing.
+
+    Raises UserError where some images name a split and others do not, where none is for training, and where one has
+    too few, as it would have if it were drawn.
+    """
+    named = [item.split for item in items if item.split is not None]
+    if named and len(named) < len(items):
+        raise UserError(
+            f"{source}: {len(items) - len(named):,} of {len(items):,} images name no split, expected all or none of "
+            "them"
+        )
+    given = sorted({*named}, key=SPLITS.index)
+    if len(given) < 2 and len(items) < LEAST * len(SPLITS):
+        raise UserError(
+            f"{source}: found {len(items)} images, expected {LEAST * len(SPLITS)} at least, {LEAST} for each of "
+            f"{', '.join(SPLITS)}"
+        )
+    if len(given) < 2:
+        return []
+    if "train" not in given:
+        raise UserError(f"{source}: found splits {', '.join(given)}, expected one to train on")
+    _check_sizes(items, source, given)
+    return given
 
 
 def _draw(items: Sequence[Item], shares: dict[SplitName, float], seed: int) -> list[SplitName]:
@@ -65,8 +82,7 @@ def _draw(items: Sequence[Item], shares: dict[SplitName, float], seed: int) -> l
     return found
 
 
-def _check_sizes(items: Sequence[Item], source: str) -> None:
-    splits: tuple[SplitName, ...] = ("train", "val", "test")
+def _check_sizes(items: Sequence[Item], source: str, splits: Sequence[SplitName] = SPLITS) -> None:
     counts = {name: sum(item.split == name for item in items) for name in splits}
     if min(counts.values()) < LEAST:
         told = ", ".join(f"{count} {name}" for name, count in counts.items())

@@ -6,7 +6,7 @@ A method may ask for `letters` instead, which reads any text and needs no downlo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmark.data.published.catalogue import get_entry
 from benchmark.data.published.remote import fetch_file
-from benchmark.data.splits import OwnVocabulary
+from benchmark.data.splits import OwnVocabulary, SplitName
 from benchmark.data.text.augmentation import grouped
 from benchmark.data.text.vectors import dictionary_size
 from benchmark.data.text.word_codec import word_vocabulary_size
@@ -140,14 +140,22 @@ def make_piece_codec(text: WordPieceText, own: OwnVocabulary | None) -> WordPiec
     return bert_codec(text.max_length)
 
 
-def vocabulary_size_of(text: TextInput, dataset_name: str, given: Path | None = None) -> int:
-    """Return ids that the codec of a dataset can give, without fetching it. given: the file of a word vocabulary."""
+def vocabulary_size_of(
+    text: TextInput,
+    dataset_name: str,
+    given: Path | None = None,
+    captions: Mapping[SplitName, Sequence[str]] | None = None,
+) -> int:
+    """Return ids that the codec of a dataset can give, without fetching it.
+
+    given: the file of a word vocabulary. captions: of training and validation, where they are known beforehand.
+    """
     own = get_entry(dataset_name).vocabulary
     match text:
         case WordText():
-            return word_vocabulary_size(text, dataset_name, own, given)
+            return word_vocabulary_size(text, dataset_name, own, given, captions)
         case VectorText():
-            return dictionary_size(dataset_name, own, given)
+            return dictionary_size(text, dataset_name, own, given, captions)
         case WordPieceText():
             fetched = own is None and text.vocabulary != "letters"
             return BERT_VOCABULARY_SIZE if fetched else make_piece_codec(text, own).vocab_size

@@ -8,7 +8,7 @@ dictionary lacks is left out, and captions may end up empty. With GoogleNews wor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -188,21 +188,29 @@ def _corpus(spec: VectorText, dataset: Dataset, kept: Path | None) -> list[str]:
     """Return all words of the captions that a dictionary is made of, sorted."""
     if dataset.vocabulary is not None:
         return list(dataset.vocabulary.words)
-    # data.md 7.5: Flickr30K split at blanks, training and validation; MSCOCO at its signs, training alone
-    blanks = spec.dictionary == "whitespace"
-    names: tuple[SplitName, ...] = ("train", "val") if blanks else ("train",)
+    names = corpus_splits(spec)
     if not all(name in dataset.splits for name in names):
         where = f"{kept.as_posix()}: no such file; " if kept is not None else ""
         raise UserError(
             f"{where}the dictionary of {dataset.name} is built when a recipe is trained: train it first, or give the "
             "authors' (--dictionary)"
         )
-    captions = [text for name in names for text in dataset.captions_of(name)]
-    split = _at_blanks if blanks else splitter("- .,()")
-    found = sorted({word for caption in captions for word in split(caption)})
+    found = corpus_words(spec, {name: dataset.captions_of(name) for name in names})
     if not found:
         raise UserError(f"dictionary of {dataset.name}: the captions have no word")
     return found
+
+
+def corpus_splits(spec: VectorText) -> tuple[SplitName, ...]:
+    """Name the splits whose words a dictionary has: Flickr30K's training and validation, MSCOCO's training (7.5)."""
+    return ("train", "val") if spec.dictionary == "whitespace" else ("train",)
+
+
+def corpus_words(spec: VectorText, captions: Mapping[SplitName, Sequence[str]]) -> list[str]:
+    """Return all words of the captions of those splits, sorted; cut at blanks, or at MSCOCO's signs (7.5)."""
+    split = _at_blanks if spec.dictionary == "whitespace" else splitter("- .,()")
+    texts = (text for name in corpus_splits(spec) for text in captions[name])
+    return sorted({word for text in texts for word in split(text)})
 
 
 def _at_blanks(caption: str) -> list[str]:
@@ -236,13 +244,22 @@ def _in_order(
     return Dictionary(words, name, table[[rows[word] for word in words]])
 
 
-def dictionary_size(dataset_name: str, own: OwnVocabulary | None, given: Path | None = None) -> int:
-    """Count the ids that `make_vector_codec` can give, before data are loaded; the authors' where it is to be built.
+def dictionary_size(
+    spec: VectorText,
+    dataset_name: str,
+    own: OwnVocabulary | None,
+    given: Path | None = None,
+    captions: Mapping[SplitName, Sequence[str]] | None = None,
+) -> int:
+    """Count the ids that `make_vector_codec` can give, before data are loaded.
 
-    own: what the dataset brings along.
+    own: what the dataset brings along. captions: those that a dictionary is built from, whose words are an upper bound
+    where a file of vectors lacks some; None: they are not known, and the authors' number is taken.
     """
     if given is not None:
         return len(read_dictionary(given)[0])
     if own is not None:
         return len(own.words)
+    if captions is not None:
+        return len(corpus_words(spec, captions))
     return PUBLISHED_WORDS.get(dataset_name, PUBLISHED_WORDS["flickr30k"])

@@ -7,7 +7,7 @@ what it took lies beside its checkpoint, so that an evaluation needs the test sp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -38,6 +38,9 @@ BUILT = "built-"
 
 RULE_COUNT, RULE_CAPTIONS = 4, 5
 """The published rule: the least count of a word, and the captions of each image that are counted."""
+
+COUNTED: tuple[SplitName, SplitName] = ("train", "val")
+"""The splits whose words are counted."""
 
 OTHER_CAPTIONS = "-not-five-captions"
 """The end of the names of vocabularies that were built from another number of captions an image."""
@@ -157,10 +160,9 @@ def _vocabulary(spec: WordText, dataset: Dataset, kept: Path | None, splitter: T
 
 def _built(spec: WordText, dataset: Dataset, splitter: Tokeniser) -> Vocabulary:
     """Words of all captions of train and dev; the cut of dev to 5,000 captions is for validation (data.md 2.2)."""
-    names: tuple[SplitName, SplitName] = ("train", "val")
-    captions = [text for name in names for text in dataset.captions_of(name)]
+    captions = [text for name in COUNTED for text in dataset.captions_of(name)]
     five = all(
-        len(dataset.splits[name].captions) == RULE_CAPTIONS * len(dataset.splits[name]) for name in names
+        len(dataset.splits[name].captions) == RULE_CAPTIONS * len(dataset.splits[name]) for name in COUNTED
     )
     name = f"{BUILT}{dataset.name}-min{spec.min_count}{'' if five else OTHER_CAPTIONS}"
     return build_vocabulary(captions, splitter.words, spec.min_count, name)
@@ -172,16 +174,24 @@ def own_vocabulary(own: OwnVocabulary) -> Vocabulary:
 
 
 def word_vocabulary_size(
-    spec: WordText, dataset_name: str, own: OwnVocabulary | None, given: Path | None = None
+    spec: WordText,
+    dataset_name: str,
+    own: OwnVocabulary | None,
+    given: Path | None = None,
+    captions: Mapping[SplitName, Sequence[str]] | None = None,
 ) -> int:
     """Return ids that `make_word_codec` can give, before any data are loaded. own: what the dataset brings along.
 
-    The authors' number where the vocabulary is still to be built; Flickr30K's, an upper bound, for Flickr8K.
+    captions: those that a vocabulary is built from; None: they are not known, and the authors' number is taken, or
+    Flickr30K's, an upper bound, for Flickr8K.
     """
     if given is not None:
         vocabulary = read_words(given)
     elif own is not None:
         vocabulary = own_vocabulary(own)
+    elif captions is not None:
+        counted = [text for name in COUNTED for text in captions[name]]
+        vocabulary = build_vocabulary(counted, tokeniser().words, spec.min_count, dataset_name)
     else:
         return PUBLISHED_SIZES.get(dataset_name, PUBLISHED_SIZES["flickr30k"]) + spec.mask_token
     return len(vocabulary.with_mask() if spec.mask_token else vocabulary)

@@ -17,6 +17,7 @@ from tests.data.own.sources import (
     NAMES,
     bring_in,
     captions_folder,
+    captions_of,
     coco_document,
     coco_folder,
     encoded,
@@ -35,6 +36,7 @@ def spoil_captions(folder: Path) -> Path:
     captions_folder(folder)
     for name in NAMES[:5]:
         (folder / name).unlink()
+    (folder / NAMES[8]).write_bytes(encoded(8)[:50])
     write_table(folder / "captions.csv", [*rows(), {"image": "", "caption": "of nothing"}])
     with (folder / "captions.csv").open("a") as handle:
         handle.write('p07.png,\nnew.png," "\n')
@@ -55,6 +57,7 @@ def spoil_coco(folder: Path) -> Path:
     document["images"][0].pop("file_name")
     document["annotations"][3]["image_id"] = 777
     document["annotations"][4].pop("caption")
+    document["images"][6]["id"] = document["images"][5]["id"]
     return coco_folder(folder, document)
 
 
@@ -101,6 +104,7 @@ SPOILT: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
         [
             "column 'image' names no picture",
             "pictures that are not there: 6 (p00.png, p01.png, p02.png and 3 more)",
+            "pictures that cannot be decoded: 1 (p08.png: ",
         ],
     ),
     "metadata": (
@@ -109,7 +113,12 @@ SPOILT: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
     ),
     "coco": (
         spoil_coco,
-        ["image 1: no 'id' and 'file_name'", "'image_id' is that of no image", "annotations of another kind"],
+        [
+            "image 1: no 'id' and 'file_name'",
+            "'image_id' is that of no image",
+            "annotations of another kind",
+            "image 7: 'id' 5 is that of another image, too",
+        ],
     ),
     "karpathy": (
         spoil_karpathy,
@@ -172,6 +181,39 @@ def test_a_picture_that_no_caption_names_is_no_fault(tmp_path: Path) -> None:
     assert "pictures that no caption names: 1" in bring_in(source).notes
 
 
+def test_names_of_one_picture_are_one_image(tmp_path: Path) -> None:
+    source = captions_folder(tmp_path / "source")
+    more = [{"image": name, "caption": "once more"} for name in ("P03.PNG", "p03", "./p03.png")]
+    write_table(source / "captions.csv", [*rows(), *more])
+    own = bring_in(source).own
+    found = {item.file: item.captions for items in read_index(own).values() for item in items}
+    assert len(found) == len(NAMES)
+    assert found["p03.png"] == (*captions_of(3), *["once more"] * 3)
+    split = [{**row, "split": "test" if row["image"] == "P03.PNG" else "train"} for row in [*rows(), *more]]
+    write_table(source / "captions.csv", split)
+    with pytest.raises(UserError, match=r"pictures p03.png and P03.PNG are one file in two splits"):
+        bring_in(source, force=True)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (["train"] * 10 + ["val", "test"], "found 10 train, 1 val, 1 test images, expected 2 of each"),
+        (["train"] * 6 + [""] * 6, "6 of 12 images name no split"),
+        (["val"] * 6 + ["test"] * 6, "found splits val, test, expected one to train on"),
+    ],
+)
+def test_splits_that_cannot_be_are_refused_before_anything_is_written(
+    tmp_path: Path, own_folder: Path, parts: list[str], message: str
+) -> None:
+    source = write_pictures(tmp_path / "source")
+    names = dict(zip(NAMES, parts, strict=True))
+    write_table(source / "captions.csv", [{**row, "split": names[row["image"]]} for row in rows()])
+    with pytest.raises(UserError, match=message):
+        bring_in(source)
+    assert not list(own_folder.iterdir())
+
+
 def test_columns_are_named_by_the_user(tmp_path: Path) -> None:
     source = write_pictures(tmp_path / "source")
     found = [{"who": row["image"], "what": row["caption"], "text": "not this"} for row in rows()]
@@ -199,6 +241,37 @@ def test_a_table_that_cannot_be_read(tmp_path: Path, content: bytes, message: st
     (source / "captions.csv").write_bytes(content)
     with pytest.raises(UserError, match=message):
         bring_in(source)
+
+
+def test_a_source_that_is_not_there(tmp_path: Path) -> None:
+    captions_folder(tmp_path / "source")
+    with pytest.raises(UserError, match=r"no such folder or file, .*; did you mean 'source'\?$"):
+        bring_in(tmp_path / "sorce")
+
+
+def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path: Path, own_folder: Path) -> None:
+    (own_folder / "datasets").write_text("a file")
+    with pytest.raises(NotADirectoryError, match="datasets"):
+        bring_in(captions_folder(tmp_path / "source"))
+    assert [path.name for path in own_folder.iterdir()] == ["datasets"]
+
+
+def test_a_table_of_semicolons(tmp_path: Path) -> None:
+    source = write_pictures(tmp_path / "source")
+    write_table(source / "captions.csv", [{**row, "caption": f"{row['caption']}; so"} for row in rows()], ";")
+    texts = [
+        text
+        for items in read_index(bring_in(source).own).values()
+        for item in items
+        for text in item.captions
+    ]
+    assert f"{captions_of(0)[0]}; so" in texts
+
+
+def test_captions_twice_are_said(tmp_path: Path) -> None:
+    source = captions_folder(tmp_path / "source")
+    write_table(source / "captions.csv", [*rows(), *rows()[:3]])
+    assert "captions that their image has twice: 3" in bring_in(source).notes
 
 
 def test_commas_of_an_unquoted_caption(tmp_path: Path) -> None:
@@ -256,6 +329,7 @@ def test_features_of_other_counts(tmp_path: Path) -> None:
     [
         ({"name": "My-Data"}, "expected a name of small letters"),
         ({"name": "scenes"}, "dataset 'scenes' is there already"),
+        ({"pictures": Path("nowhere")}, "option --pictures: nowhere: no such folder"),
     ],
 )
 def test_names_that_cannot_be_had(tmp_path: Path, change: dict[str, Any], message: str) -> None:

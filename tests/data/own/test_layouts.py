@@ -67,6 +67,17 @@ def row_a_caption(folder: Path) -> Path:
     return parquet_file(folder / "table.parquet", repeated=True).parent
 
 
+def parquet_of_paths(folder: Path) -> Path:
+    """Pictures of `datasets` by their paths: to_parquet writes these and no pictures."""
+    import datasets
+
+    write_pictures(folder)
+    columns = {"image": [str(folder / name) for name in NAMES], "caption": list(EXPECTED.values())}
+    table = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
+    table.to_parquet(str(folder / "table.parquet"))
+    return folder
+
+
 LAYOUT_MAKERS = {
     "captions.csv": (captions_folder, "captions"),
     "captions.tsv": (tabs, "captions"),
@@ -77,6 +88,7 @@ LAYOUT_MAKERS = {
     "karpathy": (karpathy_folder, "karpathy"),
     "parquet, a row an image": (one_parquet, "parquet"),
     "parquet, a row a caption": (row_a_caption, "parquet"),
+    "parquet, paths of pictures": (parquet_of_paths, "parquet"),
     "webdataset": (shard_folder, "webdataset"),
 }
 

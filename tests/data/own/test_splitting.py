@@ -75,7 +75,7 @@ def test_equal_pictures_come_to_one_split() -> None:
     [
         (["train", None, "test", None], "2 of 4 images name no split"),
         (["val", "test", "val", "test"], "found splits val, test, expected one to train on"),
-        ([None] * 5, "found 1 train, 2 val, 2 test images, expected 2 of each"),
+        ([None] * 5, "found 5 images, expected 6 at least, 2 for each of train, val, test"),
     ],
 )
 def test_splits_that_cannot_be(splits: list[str | None], message: str) -> None:

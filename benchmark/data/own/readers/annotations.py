@@ -10,7 +10,7 @@ from benchmark.data.own.files import PictureFolder, told_split
 from benchmark.data.own.items import PARTS, Collection, Faults, Gatherer, Reading
 from benchmark.data.own.readers.text_tables import unused
 from benchmark.data.published.annotations import read_karpathy
-from benchmark.errors import UserError
+from benchmark.errors import UserError, shown
 from benchmark.guarded import ANNOTATIONS, DocumentError, read_json
 
 
@@ -83,6 +83,10 @@ def _gather_coco(reading: Reading, file: str, gatherer: Gatherer, split: str | N
         if not isinstance(name, str) or not isinstance(identity, int | str):
             faults.wrong.append(f"{file}: image {number:,}: no 'id' and 'file_name'")
             continue
+        if names.get(identity, name) != name:
+            faults.wrong.append(
+                f"{file}: image {number:,}: 'id' {shown(identity)} is that of another image, too"
+            )
         names[identity] = name
         gatherer.add(name, [], split or _own_split(image), f"{file}: image {name[:80]}")
     for number, note in enumerate(document.get("annotations", []), start=1):

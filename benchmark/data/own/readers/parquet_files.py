@@ -30,7 +30,7 @@ def read_parquet(reading: Reading, files: Sequence[str]) -> Collection:
     """
     faults = Faults()
     paths = [reading.source if reading.source.is_file() else reading.source / file for file in files]
-    with damages(paths):
+    with progress_bars(reading.show_progress), damages(paths):
         found = column_names(paths[0])
         chosen = choose_columns(found, reading, faults, paths[0].name)
         if chosen is None:
@@ -157,8 +157,13 @@ def _gather(
     parts = [str(part) for part in table[chosen.split][:]] if chosen.split else told
     gatherer = Gatherer(faults)
     digests: dict[str, str] = {}
-    if kind == "text":
-        keys, names = [str(name) for name in table[chosen.image][:]], dict[str, str]()
+    paths = (
+        [str(name) for name in table[chosen.image][:]]
+        if kind == "text"
+        else _paths_alone(table, chosen.image)
+    )
+    if paths is not None:
+        keys, names = paths, dict[str, str]()
         places = PictureFolder(reading.picture_folder).places(keys, faults)
     else:
         keys, names, places = _pictures(table, chosen.image, faults)
@@ -194,6 +199,15 @@ def _pictures(table: Any, image: str, faults: Faults) -> tuple[list[str], dict[s
             known.setdefault(key, names[row])
             places.setdefault(key, (row,))
     return keys, known, places
+
+
+def _paths_alone(table: Any, image: str) -> list[str] | None:
+    """Return the paths of a column of pictures that holds nothing else, as `Dataset.to_parquet` writes it."""
+    chunks = table.data.column(image).chunks
+    if any(chunk.field("bytes").null_count < len(chunk) for chunk in chunks):
+        return None
+    found = _paths(table, image)
+    return [path for path in found if path] if all(found) else None
 
 
 def _paths(table: Any, image: str) -> list[str | None]:

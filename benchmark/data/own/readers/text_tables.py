@@ -82,7 +82,7 @@ def texts_of(value: object) -> list[object]:
 
 
 def read_rows(path: Path) -> Table:
-    """Read a table with a head: commas, tabs or bars between the columns, or JSON a line.
+    """Read a table with a head: commas, semicolons, tabs or bars between the columns, or JSON a line.
 
     Raises UserError, with the line, for what cannot be read.
     """
@@ -118,10 +118,13 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _cells(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     head = text.split("\n", 1)[0]
-    delimiter = "\t" if path.suffix.lower() == ".tsv" or "\t" in head else "|" if "|" in head else ","
-    # a caption may begin with a quotation mark that nothing ends; only tables of commas quote
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    unquoted = delimiter == "," and '"' not in text
+    delimiter = (
+        "\t" if path.suffix.lower() == ".tsv" else next((sign for sign in "\t|,;" if sign in head), ",")
+    )
+    # a caption may begin with a quotation mark that nothing ends; only tables of commas and semicolons quote
+    quotes = delimiter in ",;"
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    unquoted = quotes and '"' not in text
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
     try:
         columns = [name.strip() for name in next(reader, [])]
