@@ -138,7 +138,7 @@ def says_first(said: str, *, ours: bool) -> bool:
     attempt = f"rematch/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     try:
         where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = dist.TCPStore(*where, is_master=False, timeout=ASKING)
+        store = dist.TCPStore(*where, is_master=False, timeout=ASKING)  # type: ignore[attr-defined]
         any_first = store.add(f"{attempt}/ended", 1) == 1
         return store.add(f"{attempt}/said/{said}", 1) == 1 if ours else any_first
     except (RuntimeError, KeyError, ValueError):

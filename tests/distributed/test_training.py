@@ -152,7 +152,8 @@ class Bursting(Toy):
     def training_codes(self, batch: PairBatch) -> TrainingCodes:
         codes, now = super().training_codes(batch), processes()
         if int(batch.extra["step"]) == BURST and now.rank == now.size - 1:
-            codes.images["vectors"].register_hook(lambda gradient: gradient * torch.inf)
+            vectors: Any = codes.images["vectors"]  # its hooks are not typed
+            vectors.register_hook(lambda gradient: gradient * torch.inf)
         return codes
 
 
