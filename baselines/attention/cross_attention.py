@@ -211,29 +211,13 @@ def score_in_chunks(
     gradients are those of one piece (DESIGN.md, "Baseline: training"). Processes that train together divide the
     captions.
     """
-    own = shares.divided(len(captions))
-    if own is not None:
-        return shares.join(
-            _in_chunks(score, images, captions.rows(own), budget_bytes, pair_bytes), len(captions), dim=1
-        )
-    return _in_chunks(score, images, captions, budget_bytes, pair_bytes)
 
+    def in_chunks(captions: Codes) -> Tensor:
+        count = len(captions)
+        chunk = count if budget_bytes is None else max(1, budget_bytes // max(1, len(images) * pair_bytes))
+        if chunk >= count:
+            return score(images, captions)
+        parts = (captions.rows(slice(start, start + chunk)) for start in range(0, count, chunk))
+        return torch.cat([checkpoint(score, images, part, use_reentrant=False) for part in parts], dim=1)
 
-def _in_chunks(
-    score: Callable[[Codes, Codes], Tensor],
-    images: Codes,
-    captions: Codes,
-    budget_bytes: int | None,
-    pair_bytes: int,
-) -> Tensor:
-    n_captions = len(captions)
-    chunk = n_captions if budget_bytes is None else max(1, budget_bytes // max(1, len(images) * pair_bytes))
-    if chunk >= n_captions:
-        return score(images, captions)
-    return torch.cat(
-        [
-            checkpoint(score, images, captions.rows(slice(start, start + chunk)), use_reentrant=False)
-            for start in range(0, n_captions, chunk)
-        ],
-        dim=1,
-    )
+    return shares.divide(in_chunks, captions, dim=1)

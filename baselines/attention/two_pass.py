@@ -7,6 +7,8 @@ and each column's. So all pairs are scored without gradient first, as in evaluat
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -36,10 +38,7 @@ def two_pass_loss(
 
 def _all_scores(scorer: PairScorer, images: Codes, captions: Codes) -> Tensor:
     """Scores (n, m) without gradient; processes that train together divide the captions."""
-    own = shares.divided(len(captions))
-    if own is None:
-        return length_group_scores(scorer, images, captions)
-    return shares.join(length_group_scores(scorer, images, captions.rows(own)), len(captions), dim=1)
+    return shares.divide(partial(length_group_scores, scorer, images), captions, dim=1)
 
 
 def value_and_slopes(loss: TripletLoss, scores: Tensor) -> tuple[Tensor, Tensor]:

@@ -140,20 +140,24 @@ def main() -> None:
         if end.code != 130:
             raise
         number = signal.Signals(stopped[0] if stopped else signal.SIGINT)
-        _say("stopped", f"by {number.name}; {how_to_go_on(arguments)}")
+        said = f"by {number.name}; {how_to_go_on(arguments)}"
+        if not _heard_elsewhere(end, f"stopped {said}"):
+            _say("stopped", said)
         raise SystemExit(128 + number) from None
 
 
 def _heard_elsewhere(error: BaseException, said: str) -> bool:
-    """Return True where another process of the run says what went wrong."""
+    """Return True where another process of the run says what went wrong, or has said it."""
     if "RANK" not in os.environ:
         return False
-    from benchmark.distributed.launch import report_end
+    signal.signal(
+        signal.SIGTERM, signal.SIG_IGN
+    )  # torchrun stops the others of one that ended: first this is said
+    from benchmark.distributed.launch import report_end, says_first
     from benchmark.distributed.processes import LostProcessError, TogetherError
 
-    ours = not isinstance(error, LostProcessError | TogetherError)
-    told = report_end(said, ours=ours)
-    return told or not (ours or os.environ["RANK"] == "0")
+    ours = not isinstance(error, LostProcessError | TogetherError | SystemExit)
+    return report_end(said, ours=ours) or not says_first(said, ours=ours)
 
 
 def how_to_go_on(arguments: Sequence[str]) -> str:

@@ -27,6 +27,9 @@ STEP = timedelta(minutes=10)
 PATIENCE = timedelta(days=7)
 """The longest wait for the first process, which loads data and writes files for all; a death is noticed at once."""
 
+ASKING = timedelta(seconds=5)
+"""The longest wait to learn whether another process has said an error."""
+
 
 def join(rank: int, size: int, device: torch.device, init_method: str | None = None) -> Processes:
     """Find the other processes of the run; tensors go over gloo on a CPU, over NCCL on a GPU.
@@ -123,6 +126,23 @@ def report_end(said: str, *, ours: bool) -> bool:
     text = json.dumps({"said": said, "ours": ours})
     (Path(folder) / f"{os.environ.get('RANK', '0')}.json").write_text(text, encoding="utf-8")
     return True
+
+
+def says_first(said: str, *, ours: bool) -> bool:
+    """Return True where no other process that `torchrun` started has said this error, or where they cannot be asked.
+
+    `ours` as in `report_end`; what is not is silent, too, once another has said an error of any kind.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # torchrun's own keeps it when processes die
+        return True
+    attempt = f"rematch/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    try:
+        where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = dist.TCPStore(*where, is_master=False, timeout=ASKING)  # type: ignore[attr-defined]
+        any_first = store.add(f"{attempt}/ended", 1) == 1
+        return store.add(f"{attempt}/said/{said}", 1) == 1 if ours else any_first
+    except (RuntimeError, KeyError, ValueError):
+        return True
 
 
 def launch(size: int, arguments: Sequence[str]) -> None:

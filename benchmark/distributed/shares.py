@@ -12,7 +12,7 @@ from itertools import accumulate, pairwise
 
 from torch import Tensor
 
-from benchmark.batches import numbers_of
+from benchmark.batches import Codes, numbers_of
 from benchmark.distributed import gathering
 from benchmark.distributed.processes import Processes
 from benchmark.errors import UserError
@@ -189,6 +189,12 @@ def join(values: Tensor, count: int, dim: int = 0) -> Tensor:
     counts = divide_evenly(count, _together.processes.size)
     joined = gathering.gather(values.movedim(dim, 0), counts, _together.processes)
     return joined.movedim(0, dim)
+
+
+def divide(work: Callable[[Codes], Tensor], items: Codes, dim: int = 0) -> Tensor:
+    """The results of `work` for all items, along `dim`; each process does its part, where several divide them."""
+    own = divided(len(items))
+    return work(items) if own is None else join(work(items.rows(own)), len(items), dim)
 
 
 def add_up(values: Tensor) -> Tensor:

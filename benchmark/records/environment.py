@@ -49,6 +49,8 @@ class Environment(Grown):
     """Version of the GPU's driver; None without a GPU, or where its tool does not tell."""
     compute_capability: Annotated[str | None, LATER] = None
     """That of the GPU, such as `9.0`; None without one."""
+    processes: Annotated[int | None, LATER] = None
+    """The number of processes that made the run together; None: one."""
     threads: int
     cpu_count: int | None = None
     precision: str
@@ -65,7 +67,9 @@ def collect(device: torch.device | str, precision: str) -> Environment:
     """Describe this process; `device` is the device of the run, `precision` the training's."""
     import torch  # not at the top: whoever only reads records needs none of it
 
-    device = torch.device(device)
+    from benchmark.distributed.processes import processes
+
+    device, now = torch.device(device), processes()
     on_gpu = device.type == "cuda"
     commit, dirty = git_state()
     return Environment(
@@ -77,6 +81,7 @@ def collect(device: torch.device | str, precision: str) -> Environment:
         cuda=torch.version.cuda if on_gpu else None,
         driver=driver_version() if on_gpu else None,
         compute_capability=compute_capability(device),
+        processes=None if now.alone else now.size,
         threads=torch.get_num_threads(),
         cpu_count=os.cpu_count(),
         precision=precision,

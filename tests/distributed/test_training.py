@@ -5,24 +5,28 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from benchmark.batches import PairBatch
+from benchmark.batches import PairBatch, TrainingCodes
 from benchmark.distributed.processes import processes
+from benchmark.method import Progress
 from benchmark.training import TrainingResult
 from benchmark.training.checkpoints import read_facts
+from benchmark.training.trainer import Trainer
 from tests.distributed.gang import run_gang, run_together
 from tests.distributed.methods import EPSILON, double, part_of
-from tests.toy import ToyBatches, toy_model, toy_recall
-from tests.training.helpers import run, toy_training
+from tests.toy import Toy, ToyBatches, ToyConfig, ToyLoss, toy_model, toy_recall
+from tests.training.helpers import CPU, run, same_bits, toy_training
 
 DEADLINE = 60.0
 """Seconds within which all processes end after one has died."""
+BURST, SCALE = 3, 1024.0
+"""The step in which a process has an infinite gradient; the loss scale until then, small enough for the others."""
 
 
 @dataclass(frozen=True)
@@ -140,3 +144,43 @@ def test_a_fault_of_the_first_ends_all(tmp_path: Path) -> None:
     assert [end.state for end in ends] == ["UserError", "TogetherError"]
     assert ends[0].words == ends[1].words
     assert "not a readable checkpoint" in ends[0].words
+
+
+class Bursting(Toy):
+    """A toy, one of whose processes, the last, has an infinite gradient in a step."""
+
+    def training_codes(self, batch: PairBatch) -> TrainingCodes:
+        codes, now = super().training_codes(batch), processes()
+        if int(batch.extra["step"]) == BURST and now.rank == now.size - 1:
+            vectors: Any = codes.images["vectors"]  # its hooks are not typed
+            vectors.register_hook(lambda gradient: gradient * torch.inf)
+        return codes
+
+
+def train_half() -> tuple[list[float], list[bool], float, dict[str, torch.Tensor]]:
+    """Losses of six steps, which of them were taken, the loss scale after them, and the state of the model."""
+    torch.set_num_threads(1)
+    model = Bursting(ToyConfig())
+    model.load_state_dict(toy_model().state_dict())
+    training = toy_training(precision="float16", optimizer={"name": "adam", "lr": 0.01, "clip_norm": 1.0})
+    trainer = Trainer(model, training, ToyLoss, lambda epoch: ToyBatches(0, epoch), CPU, show_progress=False)
+    trainer.enter(0, None)
+    trainer.scaler.load_state_dict(trainer.scaler.state_dict() | {"scale": SCALE})
+    model.train()
+    batches = [*ToyBatches(0, 0), *ToyBatches(0, 1)][:6]
+    where = Progress(epoch=0, step=0, stage=0, loss=ToyLoss())
+    done = [trainer.step(part_of(batch), replace(where, step=step)) for step, batch in enumerate(batches)]
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    losses, _, taken = zip(*done, strict=True)
+    return list(losses), list(taken), trainer.scaler.get_scale(), state
+
+
+def test_an_overflow_in_one_process_is_one_of_all() -> None:
+    """All leave the step out and halve the scale, which stays the same in all; so do the weights."""
+    one, found = train_half(), run_together(2, train_half)
+    for losses, taken, scale, state in found:
+        assert taken == one[1] == [step != BURST for step in range(6)]
+        assert scale == one[2] == SCALE / 2
+        assert losses[: BURST + 1] == pytest.approx(one[0][: BURST + 1], rel=0.02)
+        assert all(same_bits(value, found[0][3][name]) for name, value in state.items())
+        assert all(bool(torch.isfinite(value).all()) for value in state.values())
