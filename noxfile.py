@@ -81,6 +81,13 @@ def distributed(session: nox.Session) -> None:
     run(session, "pytest", "tests/distributed", *session.posargs, REMATCH_ALL_DISTRIBUTED="1", **threads)
 
 
+@nox.session(requires=["env"], venv_backend="none", default=False)
+def compiled(session: nox.Session) -> None:
+    """Take steps of `training.compile` and steps without, which must come to the same; needs a C++ compiler."""
+    variables = {"OMP_NUM_THREADS": "1", "REMATCH_ALL_COMPILED": "1"}
+    run(session, "pytest", "tests/baselines/test_compiled.py", *session.posargs, **variables)
+
+
 def reproduction(method: str) -> Callable[[nox.Session], None]:
     """Make the session that trains and evaluates one method."""
 

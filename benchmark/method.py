@@ -103,6 +103,13 @@ class Baseline(nn.Module, ABC):
         """Return codes of this rank's part of the batch, those of evaluation by default; no side effects."""
         return TrainingCodes(self.encode_images(batch.images), self.encode_captions(batch.captions))
 
+    def compilable(self) -> list[tuple[nn.Module, str]]:
+        """Return modules and names of their methods that `training.compile` may compile; [] for none.
+
+        Each is a function of tensors alone: no random draws, no side effects, no question about their numbers.
+        """
+        return []
+
     def after_step(self, codes: TrainingCodes) -> None:
         """Do what must happen exactly once a step (enqueue, running statistics)."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from baselines.attention.blockwise import by_blocks, squared_unit_differences
 from baselines.attention.cross_attention import attention_weights, safe_root
 from baselines.attention.scratch import Scratch
 from baselines.attention.tiles import wide_type
@@ -63,6 +64,8 @@ def _attend(weights: Tensor, contexts: Tensor, scratch: Scratch | None = None) -
 
 def _normalised_differences(attended: Tensor, queries: Tensor) -> Tensor:
     """Return (attended / |attended| - query)^2 of attended vectors (K, N, Q, D), in their place if without gradient."""
+    if by_blocks(attended, queries):
+        return squared_unit_differences(attended, queries)
     norms = torch.linalg.vector_norm(attended, dim=-1, keepdim=True, dtype=wide_type(attended))
     scale = (norms + EPS).reciprocal()
     if torch.is_grad_enabled():

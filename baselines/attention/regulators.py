@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.attention.alignment import squared_differences
+from baselines.attention.blockwise import clamped_sum
 from baselines.attention.scratch import Scratch
 from baselines.attention.tiles import wide_type
 from baselines.layers.dense import dense_rows
@@ -77,7 +78,7 @@ class CorrespondenceRegulator(nn.Module):
         previous = focus.modulation
         if torch.is_grad_enabled():
             step = dense_rows(hidden, weight, bias, "tanh", dtype=alignment.dtype)  # (*, Q, D)
-            return ((1.0 if previous is None else previous) + step).clamp(-1, 1)
+            return clamped_sum(step, previous)
         out = None
         if previous is None and focus.scratch is not None and hidden.dtype == alignment.dtype:
             out = focus.scratch.take("modulation", (*hidden.shape[:-1], len(weight)), hidden)

@@ -300,6 +300,11 @@ class RCAR(Baseline):
         sizes = config.dim, config.sim_dim
         return training_bytes(**config.counts, passes=passes, tokens=tokens, sizes=sizes)
 
+    def compilable(self) -> list[tuple[nn.Module, str]]:
+        """The encoder of the regions, passes of attention, and RCR."""
+        modules = [self.image_encoder, *self.correspondences]
+        return [(module, "forward") for module in modules] + [(self, "_align")]
+
     def after_step(self, codes: TrainingCodes) -> None:
         """Take the batch's statistics into the running ones."""
         if self.training:

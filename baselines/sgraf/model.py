@@ -348,6 +348,15 @@ class SGRAF(Baseline):
             codes.extra["head"].copy_(statistics.detach())
         return scores
 
+    def compilable(self) -> list[tuple[nn.Module, str]]:
+        """The encoder of the regions, the nodes of pairs, SGR's steps, and the regulators that go before them."""
+        modules: list[nn.Module] = [self.image_encoder]
+        if isinstance(self.head, SGR):
+            modules += self.head.steps
+        if self.regulators is not None:
+            modules += [*self.regulators.alignments, *self.regulators.correspondences]
+        return [(module, "forward") for module in modules] + [(self, "nodes")]
+
     def after_step(self, codes: TrainingCodes) -> None:
         """Take the batch's statistics into the running ones; SAF's caption by caption, longest first (sgraf.md 3.7)."""
         if not self.training:

@@ -175,13 +175,15 @@ class Untrained(Strict):
     workers: int = Field(default=0, ge=0, le=1024)
 
 
-class Training(Strict):
+class Training(Grown):
     """Everything between the initial weights and the last checkpoint."""
 
     seed: Seed = 0
     batch_size: int = Field(ge=2, le=100_000)
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
     """float16: autocast with a loss scaler that starts at 65536; bfloat16: autocast."""
+    compile: Annotated[bool, LATER] = False
+    """True: torch.compile compiles what parts the method names, for training alone; results differ by rounding."""
     optimizer: Optimizer
     schedule: Schedule
     stages: list[Stage] = Field(min_length=1)
@@ -212,7 +214,7 @@ class Training(Strict):
 
     @model_serializer(mode="wrap")
     def _if_any(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        return dump(self) if self.stages else {name: getattr(self, name) for name in KEPT}
+        return self._without_later(dump) if self.stages else {name: getattr(self, name) for name in KEPT}
 
     @property
     def epochs(self) -> int:

@@ -175,8 +175,15 @@ def signature_line(document: Mapping[str, Any], result: Mapping[str, Any]) -> st
         precision=document["score_precision"],
         version=document["version"],
         features=dataset.get("features"),
+        compiled=compiled_mark(document["recipe"]) if document["weights"] == "trained" else None,
     )
     return str(signature)
+
+
+def compiled_mark(recipe: Mapping[str, Any]) -> str | None:
+    """The signature's word for weights of this recipe, where its training compiles; None elsewhere."""
+    training = recipe.get("training")
+    return "training" if isinstance(training, Mapping) and training.get("compile") else None
 
 
 def caption_rule(captions_per_image: int, *, every: bool) -> str:

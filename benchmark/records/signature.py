@@ -2,8 +2,9 @@
 
 In the manner of sacreBLEU:
 `dataset:scenes|fingerprint:ab12cd34|split:test|images:400|captions:2000|rule:first5|folds:1|ties:lower_index|`
-`ensemble:no|precision:float32|version:0.1.0`. Region features that the project's detector made are a last field,
-`features:detector-caffe-0a1b2c3d`, which no other number has.
+`ensemble:no|precision:float32|version:0.1.0`. Two more fields come last, which no other number has: region features
+that the project's detector made, `features:detector-caffe-0a1b2c3d`, and a training whose parts torch.compile
+compiled, `compiled:training`.
 
 Extra metrics have more fields before these, which no plain number has:
 `relevance:cxc|labels:0f1e2d3c|dataset:mscoco|...`, `postprocess:qbnorm(b=20,k=1)|bank:t2i=20000|transductive:no|...`.
@@ -45,6 +46,8 @@ class Signature:
     version: str
     features: str | None = None
     """The maker of the region features, where it is the project's detector; else the line lacks the field."""
+    compiled: str | None = None
+    """`training` where the recipe of the weights compiles; else the line lacks the field."""
 
     def __post_init__(self) -> None:
         for name, value in self.told().items():

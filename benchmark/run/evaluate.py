@@ -20,7 +20,7 @@ from benchmark.evaluation.strips import whole_matrix
 from benchmark.files import replacing
 from benchmark.method import Baseline
 from benchmark.recipe.faults import about
-from benchmark.records.record import caption_rule
+from benchmark.records.record import caption_rule, compiled_mark
 from benchmark.records.signature import Signature
 from benchmark.registry import get_method
 from benchmark.run.job import Job, Settings, build_model, check_data, departures_of, prepare
@@ -39,6 +39,8 @@ class Evaluated:
     job: Job
     results: list[ProtocolResult]
     sims: Floats
+    compiled: str | None = None
+    """The signature's mark of weights from a training that compiles."""
 
     def signature(self) -> Signature:
         """The signature of the scores against the whole gallery."""
@@ -56,6 +58,7 @@ class Evaluated:
             precision=recipe.evaluation.precision,
             version=__version__,
             features=self.job.dataset.features,
+            compiled=self.compiled,
         )
 
 
@@ -114,7 +117,8 @@ def evaluate_weights(
         with replacing(save_sims) as handle:
             np.save(handle, sims)
         console.print(f"wrote {save_sims.as_posix()}", highlight=False, markup=False)
-    return Evaluated(job, results, sims)
+    ours = official is None and not untrained
+    return Evaluated(job, results, sims, compiled_mark(job.recipe.model_dump()) if ours else None)
 
 
 def _evaluate_official(

@@ -31,6 +31,7 @@ from benchmark.method import Baseline, Progress
 from benchmark.recipe.training import Training
 from benchmark.strict import Strict
 from benchmark.training.checkpoints import load_weights
+from benchmark.training.compiling import compile_parts, in_place
 from benchmark.training.determinism import deterministic, seed_step
 from benchmark.training.optimizers import make_optimizer, set_rate
 from benchmark.training.stages import plan_stages, set_trainable, stage_of
@@ -97,6 +98,7 @@ class Trainer:
                 plan.schedule.check_steps(plan.epochs * self.steps_per_epoch, where)
         budget = training.pair_budget_mb
         self.pair_budget = None if budget is None else budget * MEGABYTE
+        self.compiled = compile_parts(model) if training.compile else []
         self.reset_optimizer()
 
     def reset_optimizer(self) -> None:
@@ -160,7 +162,8 @@ class Trainer:
         """
         done = None
         try:
-            done = self._update_by(batch, where)
+            with in_place(self.compiled):
+                done = self._update_by(batch, where)
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error):
                 raise

@@ -158,6 +158,15 @@ def test_every_number_survives_writing_and_reading(tmp_path: Path) -> None:
     assert single(again) == recipe
 
 
+def test_a_training_says_that_it_compiles_only_where_it_does() -> None:
+    plain, compiled = (
+        Training.model_validate({**tiny_recipe()["training"], "compile": on}) for on in (False, True)
+    )
+    assert "compile" not in plain.model_dump(mode="json")
+    assert plain == Training.model_validate(tiny_recipe()["training"])
+    assert compiled.model_dump(mode="json") == {**plain.model_dump(mode="json"), "compile": True}
+
+
 def test_epochs_are_those_of_all_stages() -> None:
     training = {**tiny_recipe()["training"], "stages": [{"epochs": 3}, {"epochs": 4}]}
     assert Training.model_validate(training).epochs == 7

@@ -84,6 +84,17 @@ def test_recipe_digest_leaves_out_seed_and_workers_only() -> None:
     assert factory.record(recipe=recipe, seed=5).recipe_digest != first.recipe_digest
 
 
+def test_a_compiled_training_has_another_digest_and_a_mark_in_its_signature() -> None:
+    recipe = factory.recipe()
+    recipe["training"]["compile"] = True
+    plain, compiled = factory.record(), factory.record(recipe=recipe)
+    assert compiled.recipe_digest != plain.recipe_digest
+    for protocol, result in plain.results.items():
+        assert compiled.results[protocol].signature == f"{result.signature}|compiled:training"
+    official = factory.record(recipe=recipe, weights="official", training=None)
+    assert all("compiled" not in result.signature for result in official.results.values())
+
+
 def test_signatures_follow_from_the_record() -> None:
     record = factory.record(protocols=("mscoco-1k", "mscoco-5k"))
     prefix = hashlib.sha256(b"test split of mscoco").hexdigest()[:8]

@@ -33,6 +33,12 @@ def test_features_of_the_detector_are_a_last_field_that_other_lines_lack() -> No
         parse(f"{LINE}|features:")
 
 
+def test_a_compiled_training_is_a_last_field_that_other_lines_lack() -> None:
+    signature = replace(SIGNATURE, compiled="training")
+    assert str(signature) == f"{LINE}|compiled:training"
+    assert parse(str(signature)) == signature
+
+
 def test_every_field_counts_and_is_named() -> None:
     assert differences(SIGNATURE, SIGNATURE) == []
     for part in fields(Signature):

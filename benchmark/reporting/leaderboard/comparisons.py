@@ -36,7 +36,7 @@ from benchmark.statistics.queries import Values, image_values
 from benchmark.statistics.seeds import welch
 from benchmark.statistics.verdict import ENOUGH_SEEDS
 
-MAY_DIFFER = ("ensemble", "precision")
+MAY_DIFFER = ("ensemble", "precision", "compiled")
 """Fields of the signature that two runs of a comparison need not share; nor the fingerprint, where they read other
 vectors of the same split."""
 LEVEL = 0.05

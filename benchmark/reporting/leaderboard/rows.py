@@ -268,7 +268,7 @@ def same_split(a: RunRecord, b: RunRecord, protocol: str) -> bool:
 
 def _rules(signature: Signature) -> tuple[object, ...]:
     """The fields of a signature that all rows of a table share."""
-    told = ("fingerprint", "ensemble", "precision", "features")
+    told = ("fingerprint", "ensemble", "precision", "features", "compiled")
     return tuple(value for name, value in vars(signature).items() if name not in told)
 
 
