@@ -69,3 +69,35 @@ def test_a_repository_that_is_not_there(twin: HubTwin) -> None:
     with pytest.raises(UserError, match=r"nobody/nothing: no such repository"):
         bring_in("nobody/nothing")
     assert twin.repositories
+
+
+def loose_pictures(folder: Path, names: list[str]) -> Repository:
+    """Pictures as files, and a table of their captions."""
+    folder.mkdir()
+    rows = ["file_name,text"]
+    for number, name in enumerate(names):
+        (folder / name).write_bytes(encoded(number))
+        rows.append(f"{name},a picture of number {number}")
+    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
+    return Repository(NAME, {COMMIT: folder})
+
+
+def test_loose_pictures_are_a_dataset_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{number}.png" for number in range(9)]
+    with HubTwin([loose_pictures(tmp_path / "plain", names)]) as twin:
+        pointed_at(twin, monkeypatch, tmp_path / "cache")
+        own = bring_in(NAME).own
+        assert sorted(item.file for items in read_index(own).values() for item in items) == names
+        loaded = load_dataset("mine", captions_per_image=None, show_progress=False)
+        assert all(split.images[0].size[0] > 1 for split in loaded.splits.values())
+
+
+def test_pictures_that_the_library_leaves_out_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash-test-dummy among other pictures makes a split of its own, and the others are in none."""
+    names = ["crash-test-dummy.png", *(f"cat {letter}.png" for letter in "abcdefgh")]
+    with HubTwin([loose_pictures(tmp_path / "words", names)]) as twin:
+        pointed_at(twin, monkeypatch, tmp_path / "cache")
+        with pytest.raises(UserError, match=r"words like test or val, .*: 8 \(cat a.png, .* and \d more\)"):
+            bring_in(NAME)

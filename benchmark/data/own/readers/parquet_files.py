@@ -13,7 +13,7 @@ import pyarrow  # type: ignore[import-untyped]
 from benchmark.data.checksums import DamagedError
 from benchmark.data.images.decoding import EncodedImages
 from benchmark.data.own.columns import Columns, choose_columns
-from benchmark.data.own.files import PictureFolder, told_split
+from benchmark.data.own.files import PICTURES, PictureFolder, told_split
 from benchmark.data.own.items import Collection, Faults, Gatherer, Item, Place, Reading
 from benchmark.data.own.readers.text_tables import texts_of
 from benchmark.data.published.remote import answers, resolve_commit
@@ -98,13 +98,15 @@ def read_hub(reading: Reading, files: Sequence[str]) -> Collection:
     names = list(tables)
     table = _joined(tables, names)
     images = [name for name, kind in table.features.items() if type(kind).__name__ == "Image"]
+    for name in left_out(reading.repository, commit, table, images):
+        faults.lacks(LEFT_OUT, name)
     chosen = choose_columns(table.column_names, reading, faults, reading.repository, images)
     if chosen is None:
         return Collection([], faults)
     told = [told_split(Path(name)) for name in names]
     named = told if len({*told} - {None}) > 1 else [None] * len(told)
     splits = [split for split, name in zip(named, names, strict=True) for _ in range(len(tables[name]))]
-    table = undecoded(table, chosen.image)
+    table = with_bytes(undecoded(table, chosen.image), chosen.image)
     found = _gather(table, chosen, faults, reading, splits, names, reading.repository)
     return Collection(found.items, faults, found.columns, names, commit, found.notes)
 
@@ -126,7 +128,36 @@ def load_tables(repository: str, commit: str, config: str | None) -> Any:
 
 def open_hub(repository: str, commit: str, config: str | None, names: Sequence[str], image: str) -> Any:
     """Return the table of a card from the Hub, pictures not decoded."""
-    return undecoded(_joined(load_tables(repository, commit, config), names), image)
+    return with_bytes(undecoded(_joined(load_tables(repository, commit, config), names), image), image)
+
+
+def with_bytes(table: Any, image: str) -> Any:
+    """Return the table with its pictures inside; a repository of loose pictures has their paths alone."""
+    from datasets.table import embed_table_storage
+
+    if _kind(table, image) == "text" or _paths_alone(table, image) is None:
+        return table
+    return table.with_format("arrow").map(embed_table_storage, batched=True, batch_size=100).with_format(None)
+
+
+LEFT_OUT = (
+    "pictures without a row, such as `datasets` leaves out where other pictures' names hold words like test or val, "
+    "which it takes for splits"
+)
+
+
+def left_out(repository: str, commit: str, table: Any, images: Sequence[str]) -> list[str]:
+    """Return the loose pictures of a repository that are in none of its rows, if there are more than rows."""
+    from huggingface_hub import HfApi
+
+    with answers(repository, commit):
+        listed = HfApi().list_repo_files(repository, repo_type="dataset", revision=commit)
+    pictures = [name for name in listed if Path(name).suffix.lower() in PICTURES]
+    if len(pictures) <= len(table):
+        return []
+    paths = [path for column in images for path in _paths(undecoded(table, column), column)]
+    known = {Path(path).name for path in paths if path}
+    return sorted(name for name in pictures if Path(name).name not in known)
 
 
 def _joined(tables: Any, names: Sequence[str]) -> Any:
