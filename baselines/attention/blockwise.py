@@ -22,7 +22,7 @@ BLOCK = {"cpu": 2**18, "cuda": 2**26}
 
 
 def by_blocks(*wide: Tensor) -> bool:
-    """Return True with gradient for arrays of one type, at least float32; what compiles needs no blocks."""
+    """Return True where arrays of one type, at least float32, need gradients and nothing is being compiled."""
     plain = torch.is_grad_enabled() and not torch.compiler.is_compiling()
     return plain and all(one.dtype == wide[0].dtype == wide_type(one) for one in wide)
 
@@ -55,7 +55,7 @@ class _SquaredUnitDifferences(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_squares: Tensor) -> tuple[Tensor, Tensor]:
-        """Of d = q - scale a, scale = 1 / (|a| + eps): 2 d for q; for a, -2 scale d, and what goes through |a|."""
+        """With d = q - scale a, scale = 1 / (|a| + eps): 2 d for q; -2 scale d, and that through |a|, for a."""
         attended, queries, norms = ctx.saved_tensors
         of_queries, of_attended = torch.empty_like(attended), torch.empty_like(attended)
         for rows in _blocks(attended):

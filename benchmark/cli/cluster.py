@@ -36,11 +36,11 @@ def submit(
     cpus: Annotated[int, typer.Option(help="Processor cores for each GPU.", min=1)] = 8,
     memory_gb: Annotated[int, typer.Option(help="Memory for each GPU.", min=1)] = 32,
     print_only: Annotated[
-        bool, typer.Option("--print", help="Write the sbatch scripts and print them; hand nothing in.")
+        bool, typer.Option("--print", help="Write the sbatch scripts and print them; submit nothing.")
     ] = False,
     report: Report,
 ) -> None:
-    """Hand in one job for each single model and seed; a job that is stopped goes on where it was.
+    """Submit one job for each single model and seed; a job that is stopped goes on where it was.
 
     Ensembles are made of their members' results, by `rematch reproduce`, when all jobs are done. Records come to
     results/runs/ of this folder, which the machines of the cluster must share.
@@ -49,7 +49,7 @@ def submit(
 
       rematch submit hat mscoco --seeds 0 1 2 3 4 --partition gpu --hours 48
 
-      rematch submit hat mscoco --gpus 4 --print      (the scripts; nothing is handed in)
+      rematch submit hat mscoco --gpus 4 --print      (the scripts; nothing is submitted)
 
       rematch submit recipes/hat/scenes-i2t.yaml --queue local --gpus 0
     """
@@ -78,7 +78,7 @@ def submit(
 
 @bundled
 def jobs(*, report: Report) -> None:
-    """Say how the jobs stand that were handed in from this folder.
+    """Say how the jobs stand that were submitted from this folder.
 
     Examples:
 

@@ -37,7 +37,6 @@ from benchmark.errors import UserError
 
 app = typer.Typer(
     name="rematch",
-    help="Reproducibility benchmark for image-text retrieval: train, evaluate, and compare with the papers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -97,7 +96,16 @@ def options(
         typer.Option("--version", help="Print the version and stop.", callback=print_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Reproducibility benchmark for image-text retrieval: train, evaluate, and compare with the papers."""
+    """Reproducibility benchmark for image-text retrieval: train, evaluate, and compare with the papers.
+
+    Examples:
+
+      rematch doctor                               (is this machine ready?)
+
+      rematch reproduce sgraf scenes               (minutes on a laptop)
+
+      rematch reproduce hat flickr30k --dry-run    (what it would download and take)
+    """
     del version  # its callback has seen to it
     if os.environ.get("WORLD_SIZE", "1") != "1" and context.invoked_subcommand not in TOGETHER:
         raise UserError(
@@ -150,9 +158,8 @@ def _heard_elsewhere(error: BaseException, said: str) -> bool:
     """Return True where another process of the run says what went wrong, or has said it."""
     if "RANK" not in os.environ:
         return False
-    signal.signal(
-        signal.SIGTERM, signal.SIG_IGN
-    )  # torchrun stops the others of one that ended: first this is said
+    # torchrun stops all others once a process has ended; this one speaks first
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     from benchmark.distributed.launch import report_end, says_first
     from benchmark.distributed.processes import LostProcessError, TogetherError
 

@@ -33,7 +33,7 @@ def evaluate_model(
         str, typer.Option(help="The library that reads it: transformers, open_clip or sentence_transformers.")
     ] = "transformers",
     precision: Annotated[
-        Precision, typer.Option(help="Of the encoders; the scores are float32 in any case.")
+        Precision, typer.Option(help="The precision of the encoders; scores are float32 in any case.")
     ] = "float32",
     batch_size: Annotated[int, typer.Option(min=1, max=100_000, help="Pictures or captions at once.")] = 128,
     prompt: Annotated[

@@ -50,7 +50,7 @@ CaptionColumns = Annotated[
 ]
 SplitColumn = Annotated[str | None, typer.Option(help="The column of splits.")]
 SplitSeed = Annotated[
-    int, typer.Option(help="Of the splits that the source does not name.", callback=sound_seeds)
+    int, typer.Option(help="The seed of splits that the source does not name.", callback=sound_seeds)
 ]
 Licence = Annotated[str, typer.Option("--license", help="The licence of pictures and captions.")]
 Revision = Annotated[str | None, typer.Option(help="The commit of a repository. Default: the newest.")]
@@ -184,7 +184,7 @@ def new_recipe(
         str | None,
         typer.Option(
             help="A variant of the method, e.g. saf, or `ensemble`: a recipe of each of its models and one of them "
-            "together. Default: its first."
+            "together. Default: a single one, of whole words where the method has one."
         ),
     ] = None,
     size: Annotated[

@@ -142,7 +142,8 @@ def evaluate(
     seed: Annotated[
         int | None,
         typer.Option(
-            help="Of the run that the weights come from. Default: the recipe's.", callback=sound_seeds
+            help="The seed of the run that the weights come from. Default: the recipe's.",
+            callback=sound_seeds,
         ),
     ] = None,
     latency: Annotated[bool, typer.Option(help="Measure latency too.")] = False,

@@ -44,7 +44,9 @@ def query(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Of the training. Default: the name's, else the recipe's.", callback=sound_seeds),
+        typer.Option(
+            help="The seed of the training. Default: the name's, else the recipe's.", callback=sound_seeds
+        ),
     ] = None,
     profile: Profile = None,
     settings: Settings,

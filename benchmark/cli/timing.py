@@ -216,17 +216,17 @@ def targets(
     progress: ShowProgress = True,
     report: Report,
 ) -> None:
-    """Measure all speed that is to be reached, and put it into results/speed.json and docs/papers/speed.md.
+    """Measure every speed that has a target, and write it to results/speed.json and docs/papers/speed.md.
 
-    What results/speed-targets.yaml lists: training steps and their memory, scoring, ranks, epochs on scenes; one
-    thread, about 25 minutes on an idle machine. Each figure is written as soon as it is known, so that the same command
-    goes on after a stop.
+    The targets, in results/speed-targets.yaml, are for training steps and their memory, scoring, ranks, and epochs on
+    scenes; one thread, about 25 minutes on an idle machine. Each figure is written as soon as it is known, so that the
+    same command goes on after a stop.
 
     Examples:
 
       rematch time targets
 
-      rematch time targets --show
+      rematch time targets --show      (what was measured so far)
     """
     from tqdm import tqdm
 

@@ -33,12 +33,10 @@ class Network:
     inside_latency: float = 5e-6
 
     def link(self, card: int, cards: int) -> tuple[float, float]:
-        """The latency, and seconds a byte, of the link from a card to the next one of the ring."""
-        crosses = cards > self.cards and (card % self.cards == self.cards - 1 or card == cards - 1)
-        gigabits, latency = self.gigabits, self.latency
-        if not crosses and self.cards > 1:
-            gigabits, latency = self.inside_gigabits, self.inside_latency
-        return latency, 8 / (gigabits * 1e9)
+        """The latency, and seconds a byte, of the link from a card to the next one of a ring of `cards`."""
+        if cards > self.cards and (card % self.cards == self.cards - 1 or card == cards - 1):
+            return self.latency, 8 / (self.gigabits * 1e9)
+        return self.inside_latency, 8 / (self.inside_gigabits * 1e9)
 
 
 @dataclass(frozen=True)

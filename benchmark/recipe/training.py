@@ -183,7 +183,7 @@ class Training(Grown):
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
     """float16: autocast with a loss scaler that starts at 65536; bfloat16: autocast."""
     compile: Annotated[bool, LATER] = False
-    """True: torch.compile compiles what parts the method names, for training alone; results differ by rounding."""
+    """True: torch.compile compiles the parts that the method names, for training alone; results differ by rounding."""
     optimizer: Optimizer
     schedule: Schedule
     stages: list[Stage] = Field(min_length=1)

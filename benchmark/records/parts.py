@@ -133,7 +133,7 @@ class DatasetFacts(Part, Grown):
     """The maker of region features that the project's detector made, as the signature names it; None: it made none."""
 
 
-class Member(Part):
+class Member(Part, Grown):
     """A model of an ensemble: its run at the same dataset."""
 
     run: str
@@ -141,6 +141,8 @@ class Member(Part):
     recipe_digest: Sha256
     canonical_hash: Sha256
     departures: list[str]
+    compiled: Annotated[Literal["training"] | None, LATER] = None
+    """The mark of its signature."""
 
 
 class TrainingSummary(Part):

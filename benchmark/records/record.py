@@ -156,7 +156,8 @@ def new_record(**parts: Any) -> RunRecord:
 def signature_line(document: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     """The signature of one of a record's results, from the record's other fields."""
     members = document.get("members") or []
-    dataset = document["dataset"]
+    dataset, trained = document["dataset"], document["weights"] == "trained"
+    marks = [compiled_mark(document["recipe"])] if trained else [one.get("compiled") for one in members]
     if document["weights"] == "elsewhere":
         sizes = (result["images"], result["captions"], len(result["folds"]))
         settings = (result["tie_rule"], document["score_precision"], document["version"])
@@ -175,7 +176,7 @@ def signature_line(document: Mapping[str, Any], result: Mapping[str, Any]) -> st
         precision=document["score_precision"],
         version=document["version"],
         features=dataset.get("features"),
-        compiled=compiled_mark(document["recipe"]) if document["weights"] == "trained" else None,
+        compiled=next(filter(None, marks), None),
     )
     return str(signature)
 

@@ -32,7 +32,7 @@ def estimate_sheets(
 ) -> list[Sheet]:
     """The plan of every run; an ensemble trains nothing of its own.
 
-    vocabulary: the file of a word vocabulary; None: it is built, and its size the published one.
+    vocabulary: the file of a word vocabulary; None: it is built; its size is the published one, or own captions'.
     """
     sheets = []
     for run in runs:
@@ -126,7 +126,7 @@ def estimate_sheet(plan: RunEstimate, title: str) -> Sheet:
 
 
 def _together(plan: RunEstimate) -> str:
-    """Say in words how much a step of several processes sends."""
+    """Say in words how much a step of several processes sends, and how long that takes."""
     two, four = plan.traffic(2), plan.traffic(4)
     slow, fast = (simulate_step(four, Network(gigabits, cards=1)) for gigabits in (10, 100))
     return (

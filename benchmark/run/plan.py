@@ -302,7 +302,7 @@ def stored_moments(optimizer: Optimizer) -> int:
 
 
 def vocabulary_size(recipe: Recipe, vocabulary: Path | None = None) -> int:
-    """Of the codec that the recipe's captions go through; known without a download, and from an own dataset's index."""
+    """Count the ids of the codec of a recipe, without a download; an own dataset's words are those of its index."""
     spec = get_method(recipe.method).inputs(recipe.method_config())
     check_vocabulary(spec.text, vocabulary)
     own = get_entry(recipe.data.name).own

@@ -39,7 +39,7 @@ from benchmark.method import Baseline
 from benchmark.recipe.faults import about
 from benchmark.records.collect import dataset_part, make_sidecar, protocol_part, training_part
 from benchmark.records.environment import collect
-from benchmark.records.record import RunRecord, binding, new_record, read_record, write_record
+from benchmark.records.record import RunRecord, binding, compiled_mark, new_record, read_record, write_record
 from benchmark.records.sidecar import pack, write_sidecar
 from benchmark.run.job import (
     DTYPES,
@@ -441,7 +441,8 @@ def _read_matrix(path: Path, record: RunRecord) -> Floats | None:
 
 def _member_part(record: RunRecord) -> dict[str, Any]:
     names = ("run", "seed", "recipe_digest", "canonical_hash", "departures")
-    return {name: getattr(record, name) for name in names}
+    own = {name: getattr(record, name) for name in names}
+    return own | {"compiled": compiled_mark(record.recipe) if record.weights == "trained" else None}
 
 
 # ----------------------------------------------------------------------------------------- files

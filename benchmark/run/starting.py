@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from benchmark.data.cards import Located
-from benchmark.data.own.index import captions_an_image, read_index
+from benchmark.data.own.index import read_index
 from benchmark.data.own.layouts import open_regions
 from benchmark.data.published.catalogue import get_entry
 from benchmark.errors import UserError, nearest
@@ -103,13 +103,13 @@ def _named(base: Path, dataset: str, size: Size) -> str:
 
 
 def _head(wanted: Wanted, base: Path, own: Located) -> str:
-    counts = own.card.counts["train"]
+    train = own.card.counts["train"]
     return HEAD.format(
         method=wanted.method,
         dataset=wanted.dataset,
         base=(RECIPES / wanted.method / base.name).as_posix(),
-        train=counts.images,
-        captions=counts.captions,
+        train=train.images,
+        captions=train.captions,
     )
 
 
@@ -252,11 +252,10 @@ def _set_training(
 ) -> list[str]:
     """Size batches, epochs and schedules to the data; returns the departures that they are."""
     training = document["training"]
-    counts = [sum(numbers) for numbers in (captions_an_image(own)["train"],)]
-    images = own.card.counts["train"].images
+    counts = own.card.counts["train"]
     unit = get_method(base.method).inputs(base.method_config()).unit
-    units = counts[0] if unit == "caption" else images
-    batch = _batch(base, units, images, counts[0])
+    units = counts.captions if unit == "caption" else counts.images
+    batch = _batch(base, units, counts.images, counts.captions)
     training["batch_size"] = batch
     ours, theirs = max(1, units // batch), max(1, _units(base) // base.training.batch_size)
     factor = min(max(theirs / ours, 1.0), float(MOST_EPOCHS[size]))

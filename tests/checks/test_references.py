@@ -98,12 +98,26 @@ def from_the_left(job: Job, *, pretrained: bool) -> Any:
     return build_model(dataclasses.replace(job, config=config), pretrained=pretrained)
 
 
+def in_the_towers(job: Job, *, pretrained: bool) -> Baseline:
+    """A dual encoder whose transformers' attention has half the temperature."""
+    model = build_model(job, pretrained=pretrained)
+    scaled: list[Any] = [
+        module for module in model.modules() if isinstance(getattr(module, "scale", None), float)
+    ]
+    assert scaled
+    for module in scaled:
+        module.scale *= 2
+    return model
+
+
 def halve_temperature(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """That of the attention; of methods that have none, that of the softmax which weighs what they pool.
 
     The dual-path CNN has neither: its captions are read at one place in place of all.
     """
-    if hasattr(job.config, "temperature"):
+    if job.method.name == "dual_encoder":
+        monkeypatch.setattr(drift, "build_model", in_the_towers)
+    elif hasattr(job.config, "temperature"):
         monkeypatch.setattr(drift, "build_model", halved)
     elif hasattr(job.config, "start"):
         monkeypatch.setattr(drift, "build_model", from_the_left)

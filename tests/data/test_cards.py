@@ -15,13 +15,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation.protocol import choose_protocols, protocols_of
 from tests.data.own.sources import bring_in, captions_folder
 
-
-@pytest.fixture(autouse=True)
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("work")
 
 
 def test_a_card_is_an_entry_of_the_catalogue(tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ def test_the_simulated_messages_are_those_of_a_real_step() -> None:
     path = next(path for path in RECIPES if f"{path.parent.name}/{path.stem}" == "hat/scenes-i2t")
     found = run_together(2, calls_of_a_step, path)[0]
     sizes = sorted((size for kind, size in found if kind == "sum"), reverse=True)
-    codes = [size for kind, size in found if kind == "gather" and size >= 1000 and size % 7 == 0]
+    rows = methods.PAIRS // 2  # of codes, that each of the two has
+    codes = [size for kind, size in found if kind == "gather" and size >= 1000 and size % rows == 0]
     traffic = StepTraffic(methods.PAIRS, 2 * sum(codes) / methods.PAIRS, sizes[0], 2)
     simulated = [
         (message.kind, message.part * message.rounds(2))

@@ -93,6 +93,8 @@ def test_a_compiled_training_has_another_digest_and_a_mark_in_its_signature() ->
         assert compiled.results[protocol].signature == f"{result.signature}|compiled:training"
     official = factory.record(recipe=recipe, weights="official", training=None)
     assert all("compiled" not in result.signature for result in official.results.values())
+    together = [ensemble_of(plain, other).results["scenes"].signature for other in (plain, compiled)]
+    assert together[1] == f"{together[0]}|compiled:training"
 
 
 def test_signatures_follow_from_the_record() -> None:
@@ -105,14 +107,14 @@ def test_signatures_follow_from_the_record() -> None:
     assert "folds:1|" in record.results["mscoco-5k"].signature
 
 
+def ensemble_of(*models: RunRecord) -> RunRecord:
+    parts: dict[str, Any] = {"weights": "members", "weights_sha256": None, "training": None}
+    return factory.record(run="hat-ensemble", members=[factory.member(model) for model in models], **parts)
+
+
 def test_an_ensemble_takes_over_its_members_departures() -> None:
-    models = [factory.record(run="hat-i2t", departures=["tiny model"]), factory.record(run="hat-t2i")]
-    record = factory.record(
-        run="hat-ensemble",
-        weights="members",
-        weights_sha256=None,
-        training=None,
-        members=[factory.member(model) for model in models],
+    record = ensemble_of(
+        factory.record(run="hat-i2t", departures=["tiny model"]), factory.record(run="hat-t2i")
     )
     assert not record.comparable
     assert record.departures == ["hat-i2t: tiny model"]

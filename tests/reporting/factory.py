@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.files import sha256_bytes
-from benchmark.records.record import RunRecord, new_record
+from benchmark.records.record import RunRecord, compiled_mark, new_record
 from benchmark.records.sidecar import Sidecar, caption_ids_hash, log_text, pack
 
 SIZES = {
@@ -166,6 +166,7 @@ def member(of: RunRecord) -> dict[str, Any]:
         "recipe_digest": of.recipe_digest,
         "canonical_hash": of.canonical_hash,
         "departures": of.departures,
+        "compiled": compiled_mark(of.recipe),
     }
 
 

@@ -17,13 +17,7 @@ from benchmark.run.runs import read_run
 from benchmark.run.starting import Wanted, write_recipe
 from tests.data.own.sources import COUNT, bring_in, captions_folder, captions_of, features_folder
 
-
-@pytest.fixture(autouse=True)
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("work")
 
 
 def single(path: Path) -> Recipe:

@@ -80,7 +80,7 @@ def import_dataset(wanted: Import, folder: Path = DATASETS) -> Imported:
     if not items:
         raise UserError(f"{wanted.source}: found no image with a caption")
     _check_ids(items, wanted.source)
-    given_splits(items, wanted.source)
+    given_splits(items, wanted.source)  # refused before pictures are hashed
     items = with_digests(Located(draft, path), items, show_progress=reading.show_progress)
     items, rule, said = split_items(items, wanted.rule, wanted.source)
     text = index_text(items)
@@ -145,7 +145,7 @@ def _from_card(source: str, folder: Path) -> str:
 
 
 def readable(own: Located, found: Collection, *, show_progress: bool = True) -> list[Item]:
-    """Return the images whose pictures can be decoded, each of which is; the others are noted as missing."""
+    """Decode every picture; return the images where that succeeds, the others are noted as missing."""
     if own.card.layout == "features" or not found.items:
         return found.items
     broken = corrupt_rows(open_images(own, found.items), show_progress=show_progress)

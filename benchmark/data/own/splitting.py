@@ -52,12 +52,12 @@ def given_splits(items: Sequence[Item], source: str) -> list[SplitName]:
             "them"
         )
     given = sorted({*named}, key=SPLITS.index)
-    if len(given) < 2 and len(items) < LEAST * len(SPLITS):
-        raise UserError(
-            f"{source}: found {len(items)} images, expected {LEAST * len(SPLITS)} at least, {LEAST} for each of "
-            f"{', '.join(SPLITS)}"
-        )
     if len(given) < 2:
+        if len(items) < LEAST * len(SPLITS):
+            raise UserError(
+                f"{source}: found {len(items)} images, expected {LEAST * len(SPLITS)} at least, {LEAST} for each of "
+                f"{', '.join(SPLITS)}"
+            )
         return []
     if "train" not in given:
         raise UserError(f"{source}: found splits {', '.join(given)}, expected one to train on")

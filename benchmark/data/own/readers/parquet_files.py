@@ -37,10 +37,7 @@ def read_parquet(reading: Reading, files: Sequence[str]) -> Collection:
             return Collection([], faults)
         table = open_parquet(paths, chosen.told())
         sizes = [_rows_of(path) for path in paths]
-    told: list[SplitName | None] = [told_split(Path(file)) for file in files]
-    named = told if len({*told} - {None}) > 1 else [None] * len(told)
-    splits = [split for split, size in zip(named, sizes, strict=True) for _ in range(size)]
-    return _gather(table, chosen, faults, reading, splits, list(files), paths[0].name)
+    return _gather(table, chosen, faults, reading, _told_splits(files, sizes), list(files), paths[0].name)
 
 
 def open_parquet(paths: Sequence[Path], columns: dict[str, str]) -> Any:
@@ -103,9 +100,7 @@ def read_hub(reading: Reading, files: Sequence[str]) -> Collection:
     chosen = choose_columns(table.column_names, reading, faults, reading.repository, images)
     if chosen is None:
         return Collection([], faults)
-    told = [told_split(Path(name)) for name in names]
-    named = told if len({*told} - {None}) > 1 else [None] * len(told)
-    splits = [split for split, name in zip(named, names, strict=True) for _ in range(len(tables[name]))]
+    splits = _told_splits(names, [len(tables[name]) for name in names])
     table = with_bytes(undecoded(table, chosen.image), chosen.image)
     found = _gather(table, chosen, faults, reading, splits, names, reading.repository)
     return Collection(found.items, faults, found.columns, names, commit, found.notes)
@@ -167,6 +162,14 @@ def _joined(tables: Any, names: Sequence[str]) -> Any:
 
 
 # ------------------------------------------------------------------------------------- rows
+
+
+def _told_splits(names: Sequence[str], sizes: Sequence[int]) -> list[SplitName | None]:
+    """Return the split of each row by the names of tables of so many rows; None for all where these tell only one."""
+    told = [told_split(Path(name)) for name in names]
+    if len({*told} - {None}) < 2:
+        return [None] * sum(sizes)
+    return [split for split, size in zip(told, sizes, strict=True) for _ in range(size)]
 
 
 def _gather(
