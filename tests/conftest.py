@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +11,13 @@ import pytest
 
 from tests import bytecode  # noqa: F401 (before anything that takes long to compile)
 from tests.tiny import make_home, reproduce
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage more rarely, and never among the imported modules: a twelfth of the time went there."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(autouse=True, scope="session")
