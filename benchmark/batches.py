@@ -161,7 +161,7 @@ class Codes:
 
 
 ExtraKind = Literal["item", "statistics", "batch"]
-"""What a tensor of `TrainingCodes.extra` is of, where several processes each read a part of the batch.
+"""The kind of a tensor of `TrainingCodes.extra`, where several processes each read a part of the batch.
 
 `item`: a row an item, to be gathered. `statistics`: of the batch, or of its first replica: the first process's are
 taken. `batch`: of the whole batch, and alike in every process."""

@@ -74,21 +74,14 @@ def scores_within_budget(
     computed again in the backward pass. Every part holds all images, so statistics over a caption's images do not
     depend on the parts. Processes that train together divide the captions.
     """
-    own = shares.divided(len(captions))
-    if own is None:
-        return _scores_within_budget(scorer, images, captions, budget_bytes)
-    found = _scores_within_budget(scorer, images, captions.rows(own), budget_bytes)
-    return tuple(shares.join(columns, len(captions), dim=columns.ndim - 1) for columns in found)
-
-
-def _scores_within_budget(
-    scorer: PairScorer, images: Codes, captions: Codes, budget_bytes: int | None
-) -> tuple[Tensor, ...]:
+    total, own = len(captions), shares.divided(len(captions))
+    captions = captions if own is None else captions.rows(own)
     n, order = len(images), _longest_first(captions["lengths"])
     scorer, largest = _within(budget_bytes, scorer, captions["lengths"], n)
     parts = [scorer.score(images, group) for group in _groups(scorer, _sorted(captions, order), n, largest)]
     back = order.argsort()
-    return tuple(torch.cat(columns, dim=-1)[..., back] for columns in zip(*parts, strict=True))
+    found = tuple(torch.cat(columns, dim=-1)[..., back] for columns in zip(*parts, strict=True))
+    return found if own is None else tuple(shares.join(one, total, dim=one.ndim - 1) for one in found)
 
 
 def listed_scores(
@@ -104,30 +97,19 @@ def listed_scores(
     Where all pairs together take more than `budget_bytes` (None: no limit), they come in parts that do not, each
     computed again in the backward pass. Processes that train together divide the pairs.
     """
-    own = shares.divided(len(rows))
-    if own is None:
-        return _listed_scores(scorer, images, captions, rows, columns, budget_bytes)
-    found = _listed_scores(scorer, images, captions, rows[own], columns[own], budget_bytes)
-    return shares.join(found, len(rows))
-
-
-def _listed_scores(
-    scorer: PairScorer,
-    images: Codes,
-    captions: Codes,
-    rows: Tensor,
-    columns: Tensor,
-    budget_bytes: int | None,
-) -> Tensor:
+    total, own = len(rows), shares.divided(len(rows))
+    if own is not None:
+        rows, columns = rows[own], columns[own]
     order = _longest_first(captions["lengths"][columns])
     rows, columns = rows[order], columns[order]
     scorer, largest = _within(budget_bytes, scorer, captions["lengths"][columns], 1)
     groups = list(_groups(scorer, captions.rows(columns), 1, largest))
     parts = []
-    for own, group in zip(_split(images.rows(rows), map(len, groups)), groups, strict=True):
+    for theirs, group in zip(_split(images.rows(rows), map(len, groups)), groups, strict=True):
         pairs = Codes({name: tensor.unsqueeze(1) for name, tensor in group.tensors.items()})
-        parts.append(scorer.score(own, pairs)[0].squeeze(1))
-    return torch.cat(parts)[order.argsort()]
+        parts.append(scorer.score(theirs, pairs)[0].squeeze(1))
+    found = torch.cat(parts)[order.argsort()]
+    return found if own is None else shares.join(found, total)
 
 
 def _within(

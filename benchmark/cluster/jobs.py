@@ -73,7 +73,7 @@ class Entry(Strict):
     job: str
     """The queue's own name of it."""
     record: str
-    """Where its record will lie."""
+    """The place of its record."""
     command: str
 
 

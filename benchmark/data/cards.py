@@ -80,7 +80,7 @@ class Card(Strict):
     splits: SplitRule
     counts: dict[SplitName, SplitCounts]
     left_out: list[str] = []
-    """What of the source is not in the dataset, in words."""
+    """Parts of the source that are not in the dataset, in words."""
     fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     """The sha256 of the index: ids, splits, captions, and the sha256 of every picture."""
 

@@ -69,7 +69,7 @@ def told(name: str) -> int | None:
 
 @dataclass(frozen=True)
 class Place:
-    """Where `torchrun` has put this process."""
+    """The place that `torchrun` has given this process."""
 
     rank: int
     size: int

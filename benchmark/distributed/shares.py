@@ -57,7 +57,7 @@ def share_of_batch(pairs: int, rank: int, size: int) -> Share | None:
 
 @dataclass
 class _Together:
-    """What holds while a part of a batch is read, or the work of an objective is divided."""
+    """The processes and their parts, while a part of a batch is read, or the work of an objective is divided."""
 
     processes: Processes
     share: Share | None
@@ -155,7 +155,7 @@ def apart() -> Iterator[None]:
 
 
 def replicas_here(count: int, replicas: int, where: str) -> int:
-    """Of `replicas` parts of the whole batch, as `Tensor.chunk` makes them, the number that `count` items here are.
+    """Count the parts of this process's `count` items, of `replicas` parts of the whole batch (`Tensor.chunk`).
 
     Raises UserError where a part lies in two processes; `where` is the field that names `replicas`.
     """

@@ -1,4 +1,4 @@
-"""What a ranking in random order scores: the level to hold recalls of small or uneven test sets against."""
+"""The scores of a ranking in random order: the level to hold recalls of small or uneven test sets against."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class ProtocolResult:
     ranks: Ranks
     """Every query's rank in its own fold's gallery, in the order of the matrix; ties: shares over all queries."""
     chance: dict[str, float] | None = None
-    """What a random order scores, by metric, where the protocol has it beside."""
+    """The scores of a random order, by metric, where the protocol has it beside."""
 
 
 def evaluate(

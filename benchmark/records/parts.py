@@ -90,7 +90,7 @@ class ProtocolRecord(Part, Grown):
     tie_rule: Literal["lower_index", "pessimistic"]
     signature: str
     chance: Annotated[dict[str, Percent6] | None, LATER] = None
-    """What a random order scores, by metric, where the protocol has it beside the recalls."""
+    """The scores of a random order, by metric, where the protocol has it beside the recalls."""
 
     @model_validator(mode="after")
     def _mean_of_folds(self) -> Self:

@@ -110,7 +110,7 @@ class RunEstimate:
     scoring: Footprint = NOTHING
     """Of the split that takes the most memory to score."""
     code_bytes: int = 0
-    """Of the codes of a pair in training, which several processes gather."""
+    """Bytes of the codes of a pair in training, which several processes gather."""
 
     def traffic(self, processes: int) -> StepTraffic:
         """Return what a step of several processes sends, in the stage that trains the most."""

@@ -57,7 +57,7 @@ def run_gang(size: int, work: Work, *arguments: Any) -> list[End]:
 
 
 def run_together(size: int, work: Work, *arguments: Any) -> list[Any]:
-    """What `work(*arguments)` returns in each of `size` processes; raises AssertionError where one fails."""
+    """Return what `work(*arguments)` gives in each of `size` processes; raises AssertionError where one fails."""
     ends = run_gang(size, work, *arguments)
     faults = [end.error or "died" for end in ends if end.state != "done"]
     assert not faults, "\n".join(faults)

@@ -29,7 +29,7 @@ RATE = 2e-4
 
 @dataclass(frozen=True)
 class Steps:
-    """What came of some steps."""
+    """The results of some steps."""
 
     losses: list[float]
     pairs: list[int]

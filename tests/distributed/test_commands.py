@@ -93,7 +93,7 @@ def test_a_diff_counts_the_ranks_that_differ(homes: tuple[Path, Path]) -> None:
 
 
 def test_an_error_is_said_by_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of processes that share torchrun's store; where there is none, all speak."""
+    """One of those that share torchrun's store; where there is none, all speak."""
     make: Any = vars(dist)["TCPStore"]  # public, and not among the typed names
     store = make("localhost", 0, is_master=True, wait_for_workers=False)
     for name, value in (("MASTER_ADDR", "localhost"), ("MASTER_PORT", str(store.port))):

@@ -1,4 +1,4 @@
-"""What a step sends and how long that takes, by arithmetic and on a simulated network; the table of both."""
+"""The bytes that a step sends and the time that takes, by arithmetic and on a simulated network; the table of both."""
 
 from __future__ import annotations
 

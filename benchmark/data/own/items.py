@@ -1,4 +1,4 @@
-"""What every reader of a source gives: images with their captions and places, and all that is missing."""
+"""The result of every reader of a source: images with their captions and places, and all that is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmark.data.splits import SplitName
 from benchmark.errors import UserError, shown
 
 Place = tuple[str | int, ...]
-"""Where an image lies in its source: a path; a row; a shard, an offset and a size; a part and a row."""
+"""The place of an image in its source: a path; a row; a shard, an offset and a size; a part and a row."""
 
 PARTS: dict[str, SplitName] = {stem: split for split, stems in STEMS.items() for stem in stems}
 PARTS |= {"training": "train", "restval": "train", "eval": "val", "testing": "test"}
@@ -85,7 +85,7 @@ class Collection:
     """Files below the source that rows and parts are counted in."""
     revision: str | None = None
     notes: list[str] = field(default_factory=list)
-    """What was guessed or passed over, in words."""
+    """Guesses, and what was passed over, in words."""
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ class Layout:
     """One way in which captions and pictures lie in a source."""
 
     title: str
-    """What the source is, in words."""
+    """The kind of source, in words."""
     looks_for: str
-    """What a folder of it holds."""
+    """The files of a folder of it, in words."""
     files: Callable[[Path], list[str]]
     """Finds the files to read in a source that may be of the layout; []: it is not."""
     read: Callable[[Reading, Sequence[str]], Collection]

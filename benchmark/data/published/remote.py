@@ -168,7 +168,7 @@ def fetch_files(
             f"dataset repository {repo} at commit {commit[:7]}"
         )
     with answers(repo, commit):
-        listed = HfApi().list_repo_files(repo, repo_type="dataset", revision=commit)
+        listed = list_files(repo, commit)
         names = sorted(name for name in listed if wanted(name))
         if not names:
             raise SourceRefusedError(f"{repo}: none of its {len(listed)} files belongs to the split")
@@ -177,6 +177,12 @@ def fetch_files(
             repo, repo_type="dataset", revision=commit, allow_patterns=names, etag_timeout=TIMEOUT
         )
     return [Path(folder, name) for name in names]
+
+
+def list_files(repo: str, commit: str) -> list[str]:
+    """Return the names of all files of a dataset repository at a commit; raises UserError as `fetch_files` does."""
+    with answers(repo, commit):
+        return HfApi().list_repo_files(repo, repo_type="dataset", revision=commit)
 
 
 def _numbered(files: Sequence[Path]) -> bool:

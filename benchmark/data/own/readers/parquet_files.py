@@ -16,7 +16,7 @@ from benchmark.data.own.columns import Columns, choose_columns
 from benchmark.data.own.files import PICTURES, PictureFolder, told_split
 from benchmark.data.own.items import Collection, Faults, Gatherer, Item, Place, Reading
 from benchmark.data.own.readers.text_tables import texts_of
-from benchmark.data.published.remote import answers, resolve_commit
+from benchmark.data.published.remote import answers, list_files, resolve_commit
 from benchmark.data.published.tables import column_names, progress_bars
 from benchmark.data.splits import SplitName
 from benchmark.errors import UserError
@@ -143,11 +143,7 @@ LEFT_OUT = (
 
 def left_out(repository: str, commit: str, table: Any, images: Sequence[str]) -> list[str]:
     """Return the loose pictures of a repository that are in none of its rows, if there are more than rows."""
-    from huggingface_hub import HfApi
-
-    with answers(repository, commit):
-        listed = HfApi().list_repo_files(repository, repo_type="dataset", revision=commit)
-    pictures = [name for name in listed if Path(name).suffix.lower() in PICTURES]
+    pictures = [name for name in list_files(repository, commit) if Path(name).suffix.lower() in PICTURES]
     if len(pictures) <= len(table):
         return []
     paths = [path for column in images for path in _paths(undecoded(table, column), column)]
